@@ -1,0 +1,7 @@
+//! Critical REST endpoints: accept, store, relay, and the one truth about every job.
+//!
+//! The flow in one sitting: [`accept`] validates and hands a job to the [`accept::Writer`], which commits it with its
+//! neighbours ([`store`]); the 202 goes out; the [`relay`] publishes it; a consumer asks the [`ledger`] to begin and to finish
+//! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell.
+
+pub mod store;

@@ -1,0 +1,493 @@
+//! The hub's tables behind two traits, with one implementation per database.
+//!
+//! The store decides nothing about jobs: it loads rows, and applies changes that `rules` computed, each only
+//! if the row is still at the version the decision was made on. So the state machine exists once, in Rust, and both databases
+//! run the same contract tests.
+//!
+//! Times are microseconds since the Unix epoch, UTC, as `i64`.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// Microseconds since the Unix epoch, UTC.
+pub type Micros = i64;
+
+/// A hub process, for as long as it runs. Random and positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId(pub i64);
+
+/// How long after its last beat a process counts as gone, in microseconds.
+pub const LAPSE: Micros = 10_000_000;
+
+/// Where a job is. Stored as the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(i16)]
+pub enum State {
+    /// Waits in the store for its time.
+    Scheduled = 0,
+    /// Durable, not yet confirmed by the broker.
+    Accepted = 1,
+    /// The broker has it.
+    Queued = 2,
+    /// A worker has it.
+    Running = 3,
+    /// Failed, and will be tried again.
+    Retrying = 4,
+    /// Ended well.
+    Succeeded = 5,
+    /// Given up; a dead letter.
+    Dead = 6,
+    /// Ended by a caller.
+    Cancelled = 7,
+    /// Ended by its deadline.
+    Expired = 8,
+}
+
+/// Where the relay publishes a waiting row to. Stored as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outlet {
+    /// `warren.jobs`, key = kind. Stored as `jobs`.
+    Jobs,
+    /// A delay queue, which gives it back to its work queue. Stored as the rung's name.
+    Rung(broker_topology::Rung),
+    /// `warren.return`, key = work queue: a redrive. Stored as `return`.
+    Return,
+    /// `warren.dead`, key = work queue. Stored as `dead`.
+    Dead,
+}
+
+/// The mutable part of a job: everything `rules` may change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Where it is.
+    pub state: State,
+    /// Grows with every redrive, from 1.
+    pub epoch: i32,
+    /// The attempt that runs or comes next, from 1; never goes back within an epoch.
+    pub attempt: i32,
+    /// Attempts spent before this epoch: the retry budget counts from here.
+    pub spent: i32,
+    /// Starts of this attempt that have not ended.
+    pub starts: i32,
+    /// How often a start was cut short, over the job's life.
+    pub interrupted: i32,
+    /// Grows with every start; fences ends of earlier starts.
+    pub lease: i64,
+    /// While it waits to be published: the process that will; while it runs: the process that runs it.
+    pub owner: Option<ProcessId>,
+    /// `Some` exactly while it waits to be published: not before this time.
+    pub due_at: Option<Micros>,
+    /// Where to, while it waits to be published.
+    pub outlet: Option<Outlet>,
+    /// When it is given up.
+    pub deadline: Micros,
+    /// When the latest attempt started.
+    pub started_at: Option<Micros>,
+    /// `Some` exactly in an end state.
+    pub ended_at: Option<Micros>,
+    /// When this row last changed.
+    pub updated_at: Micros,
+    /// Why it is dead, expired or retrying: a stable kebab-case code.
+    pub reason: Option<String>,
+    /// The latest error, for people; at most 4 KiB.
+    pub error: Option<String>,
+}
+
+/// A job as the store holds it, without its payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// UUIDv7: its time is the time of acceptance.
+    pub id: Uuid,
+    /// The kind.
+    pub kind: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Grows with every change; a change names the version it was computed from.
+    pub version: i64,
+    /// The rest.
+    pub status: Status,
+}
+
+/// What was accepted, as it came. Never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Who submitted it (`sub` of the token).
+    pub subject: String,
+    /// MIME type of `body`.
+    pub content_type: String,
+    /// The bytes.
+    pub body: Bytes,
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// A job to be stored.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// The row; `version` must be 1.
+    pub job: Job,
+    /// Its payload.
+    pub payload: Payload,
+    /// Set when the request carried an `Idempotency-Key`.
+    pub key: Option<Key>,
+}
+
+/// An idempotency key, hashed with its scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// SHA-256 over (tenant, subject, route, key), length-prefixed.
+    pub hash: [u8; 32],
+    /// SHA-256 over body, content type and `Warren-*` headers.
+    pub fingerprint: [u8; 32],
+}
+
+/// What became of a [`NewJob`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// Durable.
+    New,
+    /// The key was taken: nothing was stored for this one.
+    Existing {
+        /// The job that has the key.
+        id: Uuid,
+        /// What the first request looked like.
+        fingerprint: [u8; 32],
+    },
+}
+
+/// A change of one job, void if the job is no longer at `from`.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The job.
+    pub id: Uuid,
+    /// The version the decision was made on; the row gets `from + 1`.
+    pub from: i64,
+    /// What the mutable part becomes.
+    pub to: Status,
+    /// An attempt that is over and whose place in the row is taken by the next one.
+    pub history: Option<Attempt>,
+    /// The result of a job that succeeded.
+    pub result: Option<Bytes>,
+}
+
+/// One attempt of the past.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// Which epoch.
+    pub epoch: i32,
+    /// Which attempt.
+    pub attempt: i32,
+    /// The lease it ran under.
+    pub lease: i64,
+    /// When it started.
+    pub started_at: Option<Micros>,
+    /// When it ended.
+    pub ended_at: Micros,
+    /// `failed`, `rejected`, `snoozed`, `interrupted`, `late`, ...
+    pub outcome: String,
+    /// Stable code of the failure.
+    pub reason: Option<String>,
+    /// The error, for people.
+    pub error: Option<String>,
+}
+
+/// A kind and a tenant with rows that wait to be published: the unit of fairness.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane {
+    /// The kind.
+    pub kind: String,
+    /// The tenant.
+    pub tenant: String,
+}
+
+/// Everything about one job, for people.
+#[derive(Clone, Debug)]
+pub struct JobRecord {
+    /// The row.
+    pub job: Job,
+    /// What was accepted.
+    pub payload: Payload,
+    /// Attempts of the past, oldest first. The latest one is in the row itself.
+    pub history: Vec<Attempt>,
+    /// The result, if it succeeded with one.
+    pub result: Option<Bytes>,
+}
+
+/// Which jobs to list; newest first.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Only this tenant.
+    pub tenant: Option<String>,
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only this state.
+    pub state: Option<State>,
+    /// Only ids before this one: the last id of the page before.
+    pub before: Option<Uuid>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refuses this data; asking again with the same gives the same. With several rows, at least one is bad.
+    #[error("the database refuses the data: {0}")]
+    Refused(String),
+    /// A row or key is locked by somebody who is still undecided (2 s).
+    #[error("another transaction holds the same key: {0}")]
+    Undecided(String),
+    /// The database is away, overloaded, or full. Whether the write happened is unknown.
+    #[error("the database does not answer: {0}")]
+    Unavailable(String),
+    /// The schema is newer or older than this binary can use, or the file is held by another process.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// Jobs, their keys and the processes that work on them.
+///
+/// Every method is one transaction. Conflicts between transactions (40001, 40P01, SQLITE_BUSY) are retried inside.
+#[async_trait]
+pub trait JobStore: Send + Sync + 'static {
+    /// Stores jobs durably (fsynced when this returns); answers in order. All or nothing, but for taken keys.
+    ///
+    /// Keys within one call must be distinct; the caller sees to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when some row is bad: nothing was stored.
+    async fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Inserted>, StoreError>;
+
+    /// The rows of `ids`, in any order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Job>, StoreError>;
+
+    /// Applies each change whose job is still at its `from`; answers in order whether it was. At most 512, ids distinct.
+    ///
+    /// # Errors
+    /// As [`StoreError`]; then nothing was applied, or (`Unavailable`) it is unknown.
+    async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError>;
+
+    /// The hot special case of [`JobStore::apply`]: rows the broker confirmed, as (id, version). Each becomes
+    /// `rules::published` of itself: no longer waiting, owner gone, `accepted` turned to `queued`.
+    /// A row that has moved on is left alone. Answers how many were changed.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError>;
+
+    /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease) are ignored.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError>;
+
+    /// Payloads of `ids`, in any order.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError>;
+
+    /// One job with everything about it.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError>;
+
+    /// Jobs that match, newest first.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
+
+    /// Lanes with a row that is due at `now`. The cost is per lane, not per row.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError>;
+
+    /// Takes up to `limit` due rows of a lane that nobody owns or that `me` owns, oldest due first, and makes `me` their
+    /// owner (which bumps the version of those it did not own). Rows another transaction is taking are skipped.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError>;
+
+    /// Rows published and not ended, per kind; counting stops at `limit`.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError>;
+
+    /// Rows that wait to be published, per tenant.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn backlog(&self) -> Result<Vec<(String, u64)>, StoreError>;
+
+    /// Live rows (waiting or in flight) whose deadline is before `now`.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// Rows of `kind` in flight that have not changed since `before`, oldest first.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn quiet(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError>;
+
+    /// Frees the waiting rows of processes that have lapsed ([`LAPSE`]) and forgets these; answers how many rows were freed.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn release_lapsed(&self) -> Result<u64, StoreError>;
+
+    /// Says that `me` leaves: its waiting rows are freed at once, its running ones can be taken.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn leave(&self, me: ProcessId) -> Result<(), StoreError>;
+
+    /// Deletes up to `limit` jobs that ended before `ended_before`, with payload, history and result, and up to `limit` keys
+    /// made before `keys_before`. Answers how many rows went.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// A message that was given up, on its way into the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDeadLetter {
+    /// The work queue it came from.
+    pub queue: String,
+    /// AMQP `message_id`; for a message without one, the SHA-256 of its body in hex.
+    pub message_id: String,
+    /// 0 when it is no job.
+    pub epoch: i32,
+    /// 0 when it is no job.
+    pub attempt: i32,
+    /// The job, if a row with this id exists.
+    pub job_id: Option<Uuid>,
+    /// The kind or event type; empty if it carried none.
+    pub kind: String,
+    /// Whose; empty if it carried none.
+    pub tenant: String,
+    /// Stable kebab-case code: `rejected`, `exhausted`, `poison`, `undecodable`, `origin-gone`, `delivery-limit`, ...
+    pub reason: String,
+    /// For people; at most 4 KiB.
+    pub error: String,
+    /// Headers and properties as JSON, for people and for the redrive of what is no job.
+    pub headers: serde_json::Value,
+    /// MIME type.
+    pub content_type: String,
+    /// The exact bytes.
+    pub body: Bytes,
+    /// When it was given up.
+    pub died_at: Micros,
+}
+
+/// What has become of a dead letter. Stored as the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(i16)]
+pub enum DeadState {
+    /// Waits for somebody.
+    Open = 0,
+    /// No job: on its way back, not yet confirmed by the broker.
+    Redriving = 1,
+    /// Moved back.
+    Redriven = 2,
+    /// Given up for good, with a reason.
+    Discarded = 3,
+}
+
+/// A dead letter in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// What it is.
+    pub letter: NewDeadLetter,
+    /// What has become of it.
+    pub state: DeadState,
+    /// Who moved it, and why; empty while open.
+    pub actor: String,
+    /// The reason given by `actor`.
+    pub note: String,
+    /// When `state` last changed.
+    pub updated_at: Micros,
+}
+
+/// Which dead letters to list; newest first.
+#[derive(Clone, Debug, Default)]
+pub struct DeadFilter {
+    /// Only this tenant.
+    pub tenant: Option<String>,
+    /// Only this queue.
+    pub queue: Option<String>,
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only this reason.
+    pub reason: Option<String>,
+    /// Only in this state.
+    pub state: Option<DeadState>,
+    /// Only ids before this one.
+    pub before: Option<Uuid>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// The dead letters.
+#[async_trait]
+pub trait DeadLetterStore: Send + Sync + 'static {
+    /// Stores dead letters durably. One that is there already, by (queue, message id, epoch, attempt), is left as it is.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn keep(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError>;
+
+    /// Dead letters that match, newest first, bodies included.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn dead_letters(&self, filter: &DeadFilter) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError>;
+
+    /// Moves a dead letter from `from` to `to`, with the change of its job if it has one, in one transaction and with an
+    /// audit record. Answers `false`, and changes nothing, when the letter is no longer in `from` or the job has moved on.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn resolve(
+        &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
+    ) -> Result<bool, StoreError>;
+
+    /// Open dead letters by queue, for the metric.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn dead_counts(&self) -> Result<Vec<(String, u64)>, StoreError>;
+
+    /// Deletes up to `limit` dead letters older than `before`; answers how many.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,112 @@
+//! The port through which the consumer records a job's start and end.
+//!
+//! The consumer asks [`JobLedger::begin`] before it runs deliveries and [`JobLedger::finish`] before it acks them, both in
+//! batches. A process with the hub's database answers from the jobs table; one without answers from its inbox and publishes
+//! to `warren.results`. The consumer knows neither.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::handler::Outcome;
+use crate::message::{Message, Run};
+
+/// One run of one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct JobRun {
+    /// The job.
+    pub id: Uuid,
+    /// Which run of it.
+    pub run: Run,
+}
+
+/// A delivery that wants to run.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Which run it stands for.
+    pub job: JobRun,
+    /// The queue it came from.
+    pub queue: String,
+    /// The consumer gives it the process to itself. A run that was started before and never ended is only begun like this,
+    /// so that a message that kills processes takes no neighbours with it.
+    pub alone: bool,
+    /// The message as it came.
+    pub message: Message,
+}
+
+/// The answer to an [`Arrival`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Run it, and hand the lease back with its end.
+    Run {
+        /// Fences the end: a later start of the same run makes it void.
+        lease: i64,
+        /// When the job is given up.
+        deadline: Option<Timestamp>,
+    },
+    /// It was started before without an end: ask again with [`Arrival::alone`].
+    Alone,
+    /// Another live process runs it: give it back through the first rung, no attempt spent.
+    Busy,
+    /// Over, cancelled, or not the run the job is at: ack and count.
+    Stale,
+    /// Started too often without an end. The ledger has made it a dead letter: ack.
+    Poisoned,
+}
+
+/// The end of one run.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Which run ended.
+    pub job: JobRun,
+    /// The lease [`Verdict::Run`] gave.
+    pub lease: i64,
+    /// The queue it came from.
+    pub queue: String,
+    /// How it ended.
+    pub end: End,
+    /// When the handler was started.
+    pub started_at: Timestamp,
+    /// When it came back.
+    pub ended_at: Timestamp,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// The handler came back, panicked or timed out.
+    Outcome(Outcome),
+    /// The drain cut it short: it keeps its attempt and is delivered again.
+    Interrupted,
+}
+
+/// What became of an [`Ending`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Durable: ack.
+    Applied,
+    /// The job had moved on; the end is on record as late and changes nothing: ack.
+    Late,
+}
+
+/// The ledger could not answer; nothing is known to be written. The consumer keeps the deliveries and asks again.
+#[derive(Debug, thiserror::Error)]
+#[error("record the state of jobs: {0}")]
+pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Records starts and ends of jobs.
+#[async_trait]
+pub trait JobLedger: Send + Sync + 'static {
+    /// Claims deliveries before they run; answers in the order of `arrivals`, at most 512.
+    ///
+    /// # Errors
+    /// When nothing is known to be written. Asking again is safe: the same process may claim a run twice, as long as it
+    /// does not run it at that moment.
+    async fn begin(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, LedgerError>;
+
+    /// Makes ends durable, with whatever follows from them (a retry, a dead letter); answers in the order of `endings`.
+    ///
+    /// # Errors
+    /// When nothing is known to be written. Asking again is safe.
+    async fn finish(&self, endings: &[Ending]) -> Result<Vec<Recorded>, LedgerError>;
+}

@@ -1,0 +1,62 @@
+//! A message as Warren publishes and receives it: CloudEvents 1.0 in AMQP binary mode.
+//!
+//! Written headers are `cloudEvents_*`; `cloudEvents:*` is read too. A message from a foreign publisher that carries none of
+//! them is still a message: its AMQP properties fill the gaps.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+/// The format version written into `warren-v`.
+pub const FORMAT_VERSION: i64 = 1;
+
+/// Where a message is published to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// Exchange name; empty is the default exchange.
+    pub exchange: String,
+    /// Routing key, at most 255 bytes.
+    pub key: String,
+}
+
+impl Route {
+    /// A route to `exchange` with `key`.
+    pub fn new(exchange: impl Into<String>, key: impl Into<String>) -> Self {
+        Self { exchange: exchange.into(), key: key.into() }
+    }
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// `message_id` and CloudEvents `id`; never empty on a message Warren publishes; at most 255 bytes.
+    pub id: String,
+    /// CloudEvents `type`: the kind of a job, or the name of an event such as `orders.placed`.
+    pub kind: String,
+    /// CloudEvents `source`, `/warren/<service>`.
+    pub source: String,
+    /// CloudEvents `time`.
+    pub time: Timestamp,
+    /// MIME type of the body.
+    pub content_type: String,
+    /// W3C trace context of whoever caused this message.
+    pub traceparent: Option<String>,
+    /// Which run of a job this is; `None` on events.
+    pub run: Option<Run>,
+    /// The tenant it belongs to; empty when there is none.
+    pub tenant: String,
+    /// Everything else, text only. Names beginning with `x-`, `cloudEvents` or `warren-` belong to the broker and to Warren.
+    pub headers: BTreeMap<String, String>,
+    /// The payload, as it was accepted.
+    pub body: Bytes,
+}
+
+/// Which run of a job a message stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// Grows with every redrive.
+    pub epoch: i32,
+    /// From 1; never goes back within an epoch.
+    pub attempt: i32,
+}
