@@ -4,34 +4,26 @@
 //! batches. A process with the hub's database answers from the jobs table; one without answers from its inbox and publishes
 //! to `warren.results`. The consumer knows neither.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
-use uuid::Uuid;
 
-use crate::handler::Outcome;
+use crate::handler::{Failure, Outcome};
 use crate::message::{Message, Run};
-
-/// One run of one job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct JobRun {
-    /// The job.
-    pub id: Uuid,
-    /// Which run of it.
-    pub run: Run,
-}
 
 /// A delivery that wants to run.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// Which run it stands for.
-    pub job: JobRun,
+    /// The message as it came; its id names the job.
+    pub message: Arc<Message>,
+    /// Which run it stands for; a message that does not say stands for the first.
+    pub run: Run,
     /// The queue it came from.
-    pub queue: String,
+    pub queue: Arc<str>,
     /// The consumer gives it the process to itself. A run that was started before and never ended is only begun like this,
     /// so that a message that kills processes takes no neighbours with it.
     pub alone: bool,
-    /// The message as it came.
-    pub message: Message,
 }
 
 /// The answer to an [`Arrival`].
@@ -39,7 +31,7 @@ pub struct Arrival {
 pub enum Verdict {
     /// Run it, and hand the lease back with its end.
     Run {
-        /// Fences the end: a later start of the same run makes it void.
+        /// Fences the end: a later start of the same run makes the end void.
         lease: i64,
         /// When the job is given up.
         deadline: Option<Timestamp>,
@@ -52,17 +44,21 @@ pub enum Verdict {
     Stale,
     /// Started too often without an end. The ledger has made it a dead letter: ack.
     Poisoned,
+    /// No job this ledger could know: publish it to the dead letters with this reason, then ack.
+    Refused(Failure),
 }
 
 /// The end of one run.
 #[derive(Clone, Debug)]
 pub struct Ending {
+    /// The message that ran.
+    pub message: Arc<Message>,
     /// Which run ended.
-    pub job: JobRun,
+    pub run: Run,
+    /// The queue it came from.
+    pub queue: Arc<str>,
     /// The lease [`Verdict::Run`] gave.
     pub lease: i64,
-    /// The queue it came from.
-    pub queue: String,
     /// How it ended.
     pub end: End,
     /// When the handler was started.

@@ -60,3 +60,34 @@ pub struct Run {
     /// From 1; never goes back within an epoch.
     pub attempt: i32,
 }
+
+impl Default for Run {
+    /// What a message that does not say stands for.
+    fn default() -> Self {
+        Self { epoch: 1, attempt: 1 }
+    }
+}
+
+/// Header names, spelled once.
+pub mod header {
+    /// Format version of the `warren-*` headers.
+    pub const VERSION: &str = "warren-v";
+    /// See [`Run::epoch`](super::Run::epoch).
+    pub const EPOCH: &str = "warren-epoch";
+    /// See [`Run::attempt`](super::Run::attempt).
+    pub const ATTEMPT: &str = "warren-attempt";
+    /// Whose it is.
+    pub const TENANT: &str = "warren-tenant";
+    /// The exchange it was first published to, on a copy that waits in a rung or lies with the dead letters.
+    pub const EXCHANGE: &str = "warren-exchange";
+    /// The routing key it was first published with, likewise.
+    pub const KEY: &str = "warren-key";
+    /// The work queue a dead letter came from.
+    pub const QUEUE: &str = "warren-queue";
+    /// Why it is a dead letter: a stable code.
+    pub const REASON: &str = "warren-reason";
+    /// Why it is a dead letter, for people.
+    pub const ERROR: &str = "warren-error";
+    /// W3C trace context.
+    pub const TRACEPARENT: &str = "traceparent";
+}

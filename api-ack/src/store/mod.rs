@@ -6,6 +6,17 @@
 //!
 //! Times are microseconds since the Unix epoch, UTC, as `i64`.
 
+mod migrations;
+mod open;
+pub mod postgres;
+mod row;
+pub mod sqlite;
+mod stored;
+
+pub use open::{Stores, migrate, open};
+pub use postgres::PostgresStore;
+pub use sqlite::SqliteStore;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -365,6 +376,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError>;
+
+    /// Asks the database for nothing: for `/ready` and `/health`.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn ping(&self) -> Result<(), StoreError>;
 }
 
 /// A message that was given up, on its way into the store.
@@ -449,6 +466,21 @@ pub struct DeadFilter {
     pub limit: u32,
 }
 
+/// One line of the record that is only ever added to: who moved a dead letter, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Micros,
+    /// Who.
+    pub actor: String,
+    /// The reason they gave.
+    pub note: String,
+    /// What the letter was.
+    pub from: DeadState,
+    /// What it became.
+    pub to: DeadState,
+}
+
 /// The dead letters.
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync + 'static {
@@ -478,6 +510,12 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     async fn resolve(
         &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
     ) -> Result<bool, StoreError>;
+
+    /// What was done to a dead letter, oldest first. Outlives the letter.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn audit(&self, id: Uuid) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// Open dead letters by queue, for the metric.
     ///

@@ -1,0 +1,85 @@
+-- Jobs: the narrow, mutable part. Every state change rewrites the row, so it holds nothing that is only read.
+--
+-- Exactly two secondary indexes, both partial, and none on a column that `begin` (queued -> running) changes: that update
+-- stays on its page and touches no index (HOT), for which the fill factor leaves room.
+CREATE TABLE jobs (
+    id uuid PRIMARY KEY,
+    kind text NOT NULL,
+    tenant text NOT NULL,
+    version bigint NOT NULL,
+    state smallint NOT NULL,
+    epoch integer NOT NULL,
+    attempt integer NOT NULL,
+    spent integer NOT NULL,
+    starts integer NOT NULL,
+    interrupted integer NOT NULL,
+    lease bigint NOT NULL,
+    owner bigint,
+    due_at bigint,
+    outlet text,
+    deadline bigint NOT NULL,
+    started_at bigint,
+    ended_at bigint,
+    updated_at bigint NOT NULL,
+    reason text,
+    error text
+) WITH (
+    fillfactor = 65,
+    autovacuum_vacuum_scale_factor = 0.02,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_insert_scale_factor = 0.1,
+    autovacuum_analyze_scale_factor = 0.1,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- What waits to be published. The deadline at its end lets the sweeper find what is overdue without a look at the rows.
+CREATE INDEX jobs_waiting ON jobs (kind, tenant, due_at, id, deadline) WHERE due_at IS NOT NULL;
+
+-- What is in flight.
+CREATE INDEX jobs_in_flight ON jobs (kind, deadline) WHERE ended_at IS NULL AND due_at IS NULL;
+
+-- What was accepted, as it came: inserted once, deleted by retention. Bodies are not compressed: accepting is the hot path.
+CREATE TABLE job_payloads (
+    id uuid PRIMARY KEY,
+    subject text NOT NULL,
+    content_type text NOT NULL,
+    body bytea NOT NULL,
+    traceparent text
+);
+ALTER TABLE job_payloads ALTER COLUMN body SET STORAGE EXTERNAL;
+
+CREATE TABLE job_results (
+    job_id uuid PRIMARY KEY,
+    body bytea NOT NULL
+);
+ALTER TABLE job_results ALTER COLUMN body SET STORAGE EXTERNAL;
+
+-- Attempts of the past.
+CREATE TABLE job_attempts (
+    job_id uuid NOT NULL,
+    epoch integer NOT NULL,
+    attempt integer NOT NULL,
+    lease bigint NOT NULL,
+    started_at bigint,
+    ended_at bigint NOT NULL,
+    outcome text NOT NULL,
+    reason text,
+    error text,
+    PRIMARY KEY (job_id, epoch, attempt, lease)
+);
+
+CREATE TABLE idempotency_keys (
+    hash bytea PRIMARY KEY,
+    job_id uuid NOT NULL,
+    fingerprint bytea NOT NULL,
+    created_at bigint NOT NULL
+);
+
+-- Retention walks it from its left end; inserts go to its right end, which is cheap.
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+
+-- Hub processes that live, by the database's clock.
+CREATE TABLE processes (
+    id bigint PRIMARY KEY,
+    beat_at bigint NOT NULL
+) WITH (fillfactor = 50);

@@ -1,0 +1,67 @@
+-- Jobs: the narrow, mutable part. The same columns and indexes as on Postgres, where the reasons are given. Ids are the
+-- 16 bytes of a UUIDv7, so new rows go to the right end of every tree but that of the keys.
+CREATE TABLE jobs (
+    id BLOB PRIMARY KEY NOT NULL,
+    kind TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    spent INTEGER NOT NULL,
+    starts INTEGER NOT NULL,
+    interrupted INTEGER NOT NULL,
+    lease INTEGER NOT NULL,
+    owner INTEGER,
+    due_at INTEGER,
+    outlet TEXT,
+    deadline INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    updated_at INTEGER NOT NULL,
+    reason TEXT,
+    error TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX jobs_waiting ON jobs (kind, tenant, due_at, id, deadline) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_in_flight ON jobs (kind, deadline) WHERE ended_at IS NULL AND due_at IS NULL;
+
+-- With a rowid: rows as large as these would spill out of the leaves of a table without one.
+CREATE TABLE job_payloads (
+    id BLOB PRIMARY KEY NOT NULL,
+    subject TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    traceparent TEXT,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE job_results (
+    job_id BLOB PRIMARY KEY NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE job_attempts (
+    job_id BLOB NOT NULL,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    lease INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    reason TEXT,
+    error TEXT,
+    PRIMARY KEY (job_id, epoch, attempt, lease)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency_keys (
+    hash BLOB PRIMARY KEY NOT NULL,
+    job_id BLOB NOT NULL,
+    fingerprint BLOB NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+
+CREATE TABLE processes (
+    id INTEGER PRIMARY KEY NOT NULL,
+    beat_at INTEGER NOT NULL
+) STRICT;

@@ -1,0 +1,165 @@
+//! From rows of either database to the types of the store, written once.
+//!
+//! A generic function would need a page of bounds; [`decoders`] writes the same functions for each row type instead.
+//! Columns are read by position, in the order of the lists below, which every statement uses.
+
+use super::StoreError;
+
+/// The columns of a [`super::Job`], in the order [`decoders`] reads them.
+macro_rules! job_columns {
+    ($table:literal) => {
+        concat!(
+            $table, ".id, ", $table, ".kind, ", $table, ".tenant, ", $table, ".version, ", $table, ".state, ",
+            $table, ".epoch, ", $table, ".attempt, ", $table, ".spent, ", $table, ".starts, ", $table, ".interrupted, ",
+            $table, ".lease, ", $table, ".owner, ", $table, ".due_at, ", $table, ".outlet, ", $table, ".deadline, ",
+            $table, ".started_at, ", $table, ".ended_at, ", $table, ".updated_at, ", $table, ".reason, ", $table, ".error"
+        )
+    };
+}
+pub(super) use job_columns;
+
+/// How many columns [`job_columns`] names.
+pub(super) const JOB_WIDTH: usize = 20;
+
+/// The columns of a [`super::Payload`].
+macro_rules! payload_columns {
+    ($table:literal) => {
+        concat!($table, ".subject, ", $table, ".content_type, ", $table, ".body, ", $table, ".traceparent")
+    };
+}
+pub(super) use payload_columns;
+
+/// The columns of a [`super::DeadLetter`].
+macro_rules! letter_columns {
+    () => {
+        "id, queue, message_id, epoch, attempt, job_id, kind, tenant, reason, error, headers, content_type, body, died_at, \
+         state, actor, note, updated_at"
+    };
+}
+pub(super) use letter_columns;
+
+/// A value in the database that this binary has no word for.
+pub(super) fn foreign(what: &str, value: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unusable(format!(
+        "the database holds the {what} `{value}`, which this version of Warren does not know: it was written by a newer one"
+    ))
+}
+
+/// What is stored is not what the schema says.
+pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Unusable(format!("the database holds what Warren never wrote: {what}"))
+}
+
+/// Writes the decoding functions for a row type.
+macro_rules! decoders {
+    ($row:ty) => {
+        use crate::store::row::{damaged, foreign};
+        use crate::store::{
+            AuditEntry, DeadLetter, DeadState, Job, NewDeadLetter, Outlet, Payload, ProcessId, State, Status, StoreError,
+        };
+        use sqlx::Row;
+
+        /// A column.
+        pub(crate) fn get<'r, T>(row: &'r $row, at: usize) -> Result<T, StoreError>
+        where
+            T: sqlx::Decode<'r, <$row as Row>::Database> + sqlx::Type<<$row as Row>::Database>,
+        {
+            row.try_get(at).map_err(damaged)
+        }
+
+        /// The job in the first columns.
+        pub(crate) fn job(row: &$row) -> Result<Job, StoreError> {
+            let state: i16 = get(row, 4)?;
+            let outlet: Option<&str> = get(row, 13)?;
+            Ok(Job {
+                id: get(row, 0)?,
+                kind: get(row, 1)?,
+                tenant: get(row, 2)?,
+                version: get(row, 3)?,
+                status: Status {
+                    state: State::from_stored(state).ok_or_else(|| foreign("job state", &state))?,
+                    epoch: get(row, 5)?,
+                    attempt: get(row, 6)?,
+                    spent: get(row, 7)?,
+                    starts: get(row, 8)?,
+                    interrupted: get(row, 9)?,
+                    lease: get(row, 10)?,
+                    owner: get::<Option<i64>>(row, 11)?.map(ProcessId),
+                    due_at: get(row, 12)?,
+                    outlet: outlet
+                        .map(|word| Outlet::from_stored(word).ok_or_else(|| foreign("outlet", &word)))
+                        .transpose()?,
+                    deadline: get(row, 14)?,
+                    started_at: get(row, 15)?,
+                    ended_at: get(row, 16)?,
+                    updated_at: get(row, 17)?,
+                    reason: get(row, 18)?,
+                    error: get(row, 19)?,
+                },
+            })
+        }
+
+        /// The payload in the columns from `at`.
+        pub(crate) fn payload(row: &$row, at: usize) -> Result<Payload, StoreError> {
+            Ok(Payload {
+                subject: get(row, at)?,
+                content_type: get(row, at + 1)?,
+                body: get::<Vec<u8>>(row, at + 2)?.into(),
+                traceparent: get(row, at + 3)?,
+            })
+        }
+
+        /// The 32 bytes of a hash.
+        pub(crate) fn hash(row: &$row, at: usize) -> Result<[u8; 32], StoreError> {
+            get::<&[u8]>(row, at)?.try_into().map_err(|_| damaged("a hash that is not 32 bytes"))
+        }
+
+        /// A number that counts.
+        pub(crate) fn count(row: &$row, at: usize) -> Result<u64, StoreError> {
+            u64::try_from(get::<i64>(row, at)?).map_err(damaged)
+        }
+
+        fn dead_state(row: &$row, at: usize) -> Result<DeadState, StoreError> {
+            let state: i16 = get(row, at)?;
+            DeadState::from_stored(state).ok_or_else(|| foreign("dead letter state", &state))
+        }
+
+        /// A dead letter.
+        pub(crate) fn letter(row: &$row) -> Result<DeadLetter, StoreError> {
+            Ok(DeadLetter {
+                id: get(row, 0)?,
+                letter: NewDeadLetter {
+                    queue: get(row, 1)?,
+                    message_id: get(row, 2)?,
+                    epoch: get(row, 3)?,
+                    attempt: get(row, 4)?,
+                    job_id: get(row, 5)?,
+                    kind: get(row, 6)?,
+                    tenant: get(row, 7)?,
+                    reason: get(row, 8)?,
+                    error: get(row, 9)?,
+                    headers: serde_json::from_str(get(row, 10)?).map_err(damaged)?,
+                    content_type: get(row, 11)?,
+                    body: get::<Vec<u8>>(row, 12)?.into(),
+                    died_at: get(row, 13)?,
+                },
+                state: dead_state(row, 14)?,
+                actor: get(row, 15)?,
+                note: get(row, 16)?,
+                updated_at: get(row, 17)?,
+            })
+        }
+
+        /// A line of the audit.
+        pub(crate) fn audit(row: &$row) -> Result<AuditEntry, StoreError> {
+            Ok(AuditEntry {
+                at: get(row, 0)?,
+                actor: get(row, 1)?,
+                note: get(row, 2)?,
+                from: dead_state(row, 3)?,
+                to: dead_state(row, 4)?,
+            })
+        }
+    };
+}
+pub(super) use decoders;

@@ -1,0 +1,125 @@
+//! What a hub is told: `warren.toml`, the environment and flags, laid over the defaults.
+//!
+//! Later layers win: defaults, then the fallbacks `AMQP_URL` and `DATABASE_URL`, then files in their order, then
+//! `WARREN__BROKER__URL=...` (`..__FILE` reads a file), then flags. Tables are merged, arrays replaced.
+//! One struct per concern; each says its units and defaults on its fields. `deploy/warren.toml` shows them all.
+//!
+//! It refuses: numbers without a unit where a duration or a size is meant, unknown keys ([`Sources::lenient`] turns those into
+//! warnings), and settings that do not fit each other ([`Config::check`]). Every problem is reported, not only the first, and
+//! names its key, where it was set, and the remedy. Nothing here reads the process environment: `main` hands it in.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::Serialize;
+
+mod auth;
+mod broker;
+mod check;
+mod kinds;
+mod listen;
+mod problem;
+mod secret;
+mod section;
+mod settings;
+mod sources;
+mod units;
+
+pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
+pub use broker::{Broker, BrokerUrl, Manage, Topology};
+pub use kinds::{Idempotency, KindConfig, Worker};
+pub use listen::Listen;
+pub use problem::{ConfigError, Origin, Problem};
+pub use secret::{Secret, without_password};
+pub use settings::{Drain, Limits, Log, LogFormat, Retention, Role, Store};
+pub use sources::Sources;
+
+use section::{Report, Section};
+use settings::RoleList;
+
+/// Everything a hub is told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Config {
+    /// What this process does: `roles = ["api", "worker", "keeper"]`, all of them by default.
+    pub roles: Vec<Role>,
+    /// RabbitMQ.
+    pub broker: Broker,
+    /// What may be declared there.
+    pub topology: Topology,
+    /// Where jobs and dead letters are kept.
+    pub store: Store,
+    /// The three listeners.
+    pub listen: Listen,
+    /// Whose tokens are believed.
+    pub auth: Auth,
+    /// What is refused at the door.
+    pub limits: Limits,
+    /// How long what is done is kept.
+    pub retention: Retention,
+    /// How a process leaves.
+    pub drain: Drain,
+    /// What is logged.
+    pub log: Log,
+    /// Weight of a tenant in the round robin over tenants; 1 for those not named.
+    pub tenants: BTreeMap<String, NonZeroU32>,
+    /// The kinds of jobs, one `[[kind]]` each.
+    #[serde(rename = "kind")]
+    pub kinds: Vec<KindConfig>,
+}
+
+/// A configuration, and what was let pass on the way to it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Unknown keys that `lenient` let pass; worth a line each in the log.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads all layers and checks the result.
+    ///
+    /// # Errors
+    /// With every problem found, in the order of the keys.
+    pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigError> {
+        let report = Report::new(sources.lenient);
+        let table = sources.merge(&report);
+        let config = Self::read(Section::root(table, &report), sources);
+        let (mut problems, warnings) = report.into_parts();
+        if problems.is_empty() {
+            problems = config.check();
+        }
+        if problems.is_empty() { Ok(Loaded { config, warnings }) } else { Err(ConfigError { problems }) }
+    }
+
+    fn read(mut root: Section<'_>, sources: &Sources<'_>) -> Self {
+        let auth = Auth::read(&mut root.section("auth"));
+        Self {
+            roles: root.get("roles", RoleList(Role::ALL.to_vec())).0,
+            broker: Broker::read(&mut root.section("broker")),
+            topology: Topology::read(&mut root.section("topology")),
+            store: Store::read(&mut root.section("store"), sources.data_dir),
+            listen: Listen::read(&mut root.section("listen"), !auth.keys.is_empty()),
+            limits: Limits::read(&mut root.section("limits")),
+            retention: Retention::read(&mut root.section("retention")),
+            drain: Drain::read(&mut root.section("drain")),
+            log: Log::read(&mut root.section("log")),
+            tenants: root.map("tenants"),
+            kinds: root.sections("kind").iter_mut().filter_map(KindConfig::read).collect(),
+            auth,
+        }
+    }
+
+    /// What does not fit together, though each key is fine by itself.
+    pub fn check(&self) -> Vec<Problem> {
+        check::check(self)
+    }
+
+    /// All of it as TOML, secrets and passwords as `***`.
+    pub fn dump(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

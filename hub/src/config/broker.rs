@@ -1,0 +1,174 @@
+//! RabbitMQ: where it is, and what may be declared there.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::{Serialize, Serializer};
+use toml::Value;
+
+use super::secret::without_password;
+use super::section::{FromValue, Section, words};
+use super::units::dump_duration;
+
+/// How RabbitMQ is reached.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Broker {
+    /// `url`: one, or a list of the nodes of one cluster, tried in turn. Default: a broker on this machine.
+    #[serde(rename = "url")]
+    pub urls: Vec<BrokerUrl>,
+    /// The virtual host; default: the one in the URL, or `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vhost: Option<String>,
+    /// Goes before every name Warren declares, for brokers shared with others; default: empty.
+    pub prefix: String,
+    /// A PEM file of the authorities that `amqps` certificates are checked against; default: those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file with our certificate, for brokers that ask for one; needs `client_key_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert_file: Option<PathBuf>,
+    /// A PEM file with the key of `client_cert_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key_file: Option<PathBuf>,
+    /// A connection that is silent for twice this long is given up; 1 s to 10 min, default 10 s.
+    #[serde(serialize_with = "dump_duration")]
+    pub heartbeat: Duration,
+    /// How long the broker lets a delivery go without an ack (its `consumer_timeout`); default 30 min.
+    #[serde(serialize_with = "dump_duration")]
+    pub consumer_timeout: Duration,
+}
+
+impl Broker {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            urls: section.get("url", OneOrMore(vec![BrokerUrl::local()])).0,
+            vhost: section.opt("vhost"),
+            prefix: section.get("prefix", String::new()),
+            ca_file: section.opt("ca_file"),
+            client_cert_file: section.opt("client_cert_file"),
+            client_key_file: section.opt("client_key_file"),
+            heartbeat: section.within("heartbeat", minute / 6, minute / 60..=minute * 10, "from 1s to 10m"),
+            consumer_timeout: section.within("consumer_timeout", minute * 30, minute..=minute * 60 * 24 * 30, "from 1m to 30d"),
+        }
+    }
+
+    /// The URLs to connect to, with the virtual host and the heartbeat in them. They hold the password.
+    pub fn connect_urls(&self) -> Vec<String> {
+        self.urls.iter().map(|url| url.complete(self.vhost.as_deref(), self.heartbeat)).collect()
+    }
+}
+
+/// `amqp://user:password@host:port/vhost`, or `amqps`; printed without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrokerUrl(Url);
+
+impl BrokerUrl {
+    /// # Errors
+    /// With what is wrong with `text`, without repeating it, since it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "amqp" | "amqps") && url.has_host());
+        let url = url.ok_or("must be a URL such as \"amqp://user:password@host:5672/vhost\" (or amqps)")?;
+        // The AMQP client would silently go to localhost instead.
+        if url.host_str().is_some_and(|host| host.starts_with('[')) {
+            return Err("holds an IPv6 address, which the AMQP client cannot use: write a host name".to_owned());
+        }
+        if url.path().trim_start_matches('/').contains('/') {
+            return Err("names a virtual host with a bare `/` in it: write it as %2f".to_owned());
+        }
+        Ok(Self(url))
+    }
+
+    fn local() -> Self {
+        // A literal that a test parses; `Url` has no constant constructor.
+        let parsed = Self::parse("amqp://guest:guest@127.0.0.1:5672/%2f");
+        parsed.unwrap_or_else(|_| unreachable!("the built-in URL is one"))
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme() == "amqps"
+    }
+
+    /// The whole text, password included.
+    pub fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+
+    fn complete(&self, vhost: Option<&str>, heartbeat: Duration) -> String {
+        let mut url = self.0.clone();
+        match vhost {
+            Some(vhost) => url.set_path(&format!("/{}", percent_encoded(vhost))),
+            // A bare trailing slash would mean the virtual host with the empty name.
+            None if matches!(url.path(), "" | "/") => url.set_path("/%2f"),
+            None => {}
+        }
+        if !url.query_pairs().any(|(name, _)| name == "heartbeat") {
+            url.query_pairs_mut().append_pair("heartbeat", &heartbeat.as_secs().to_string());
+        }
+        url.into()
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(self.expose()))
+    }
+}
+
+impl fmt::Debug for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for BrokerUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+struct OneOrMore(Vec<BrokerUrl>);
+
+impl FromValue for OneOrMore {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let one = |value: &Value| BrokerUrl::parse(value.as_str().unwrap_or_default());
+        match value {
+            Value::Array(list) if list.is_empty() => Err("must name at least one broker".to_owned()),
+            Value::Array(list) => list.iter().map(one).collect::<Result<_, _>>().map(Self),
+            _ => one(value).map(|url| Self(vec![url])),
+        }
+    }
+}
+
+/// What Warren may do to the broker's topology.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Topology {
+    /// Who declares exchanges and queues; default: Warren does.
+    pub manage: Manage,
+}
+
+impl Topology {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        Self { manage: section.get("manage", Manage::Declare) }
+    }
+}
+
+words! {
+    /// Who declares exchanges and queues.
+    Manage {
+        /// Warren declares what is missing at start.
+        Declare = "declare",
+        /// Warren checks that all is there, and refuses to start otherwise.
+        Check = "check",
+        /// Warren neither declares nor checks.
+        Off = "off",
+    }
+}

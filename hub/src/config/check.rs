@@ -1,0 +1,126 @@
+//! What must fit together.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::kinds::wait;
+use super::units::show_duration;
+use super::{Config, KindConfig, Problem};
+
+pub(super) fn check(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut say = |key: &str, text: String| problems.push(Problem { key: key.to_owned(), origin: None, text });
+    broker(config, &mut say);
+    listeners(config, &mut say);
+    auth(config, &mut say);
+    if config.limits.backlog_per_tenant > config.limits.backlog_total {
+        say("limits.backlog_per_tenant", "is over limits.backlog_total: lower it".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    for (index, kind) in config.kinds.iter().enumerate() {
+        let key = format!("kind[{index}]");
+        if !names.insert(&kind.name) {
+            say(&key, format!("is a second `{}`: each kind is configured once", kind.name));
+        }
+        self::kind(kind, config.broker.consumer_timeout, &mut |field, text| say(&format!("{key}.{field}"), text));
+    }
+    problems
+}
+
+fn broker(config: &Config, say: &mut impl FnMut(&str, String)) {
+    let broker = &config.broker;
+    if broker.client_cert_file.is_some() != broker.client_key_file.is_some() {
+        say("broker.client_cert_file", "and client_key_file belong together: give both or neither".to_owned());
+    }
+    let files =
+        [("ca_file", &broker.ca_file), ("client_cert_file", &broker.client_cert_file), ("client_key_file", &broker.client_key_file)];
+    for (name, path) in files.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
+        let key = format!("broker.{name}");
+        if let Err(error) = std::fs::File::open(path) {
+            say(&key, format!("cannot be read: {}: {error}", path.display()));
+        }
+        if !broker.urls.iter().any(super::BrokerUrl::is_tls) {
+            say(&key, "is of no use without TLS: write `amqps` in broker.url, or remove it".to_owned());
+        }
+    }
+    // A name must stay within 255 bytes: prefix, `jobs.`, the kind, `.dead`, and room for what comes later.
+    if broker.prefix.len() > 64 || !broker.prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+        say("broker.prefix", "must be at most 64 visible ASCII characters".to_owned());
+    }
+}
+
+fn listeners(config: &Config, say: &mut impl FnMut(&str, String)) {
+    let listen = &config.listen;
+    let all = [("listen.public", listen.public), ("listen.admin", listen.admin), ("listen.internal", listen.internal)];
+    for (index, (key, address)) in all.iter().enumerate() {
+        // Port 0 is a free one each time.
+        let same = all[..index].iter().find(|(_, other)| address.port() != 0 && clash(*address, *other));
+        if let Some((other, _)) = same {
+            say(key, format!("and {other} want the same port {}: give them different ones", address.port()));
+        }
+    }
+    for (key, address) in &all[..2] {
+        if config.auth.keys.is_empty() && !address.ip().is_loopback() {
+            say(key, "opens the hub to others while there is no token key: add one [[auth.keys]], or use 127.0.0.1".to_owned());
+        }
+    }
+}
+
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let anywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (anywhere || one.ip() == other.ip())
+}
+
+fn auth(config: &Config, say: &mut impl FnMut(&str, String)) {
+    let auth = &config.auth;
+    if !auth.keys.is_empty() && auth.issuer.as_ref().is_none_or(String::is_empty) {
+        say("auth.issuer", "must be given beside [[auth.keys]]: the `iss` of the tokens you issue".to_owned());
+    }
+    let mut ids = BTreeSet::new();
+    for (index, key) in auth.keys.iter().enumerate().filter(|(_, key)| !ids.insert(&key.id)) {
+        say(&format!("auth.keys[{index}].id"), format!("is a second `{}`: each key has its own id", key.id));
+    }
+}
+
+fn kind(kind: &KindConfig, consumer_timeout: Duration, say: &mut impl FnMut(&str, String)) {
+    if kind.prefetch < kind.concurrency {
+        say("prefetch", format!("is under concurrency ({}): some of it could never run", kind.concurrency));
+    }
+    if kind.timeout > kind.deadline {
+        say("timeout", format!("is over the deadline ({})", show_duration(kind.deadline)));
+    }
+    // The last delivery prefetched waits for all that run before it, and the broker's clock runs from the first moment.
+    let rounds = u32::from(kind.prefetch).div_ceil(u32::from(kind.concurrency.max(1)));
+    let longest = kind.timeout.saturating_mul(rounds);
+    if longest >= consumer_timeout / 2 {
+        say(
+            "prefetch",
+            format!(
+                "lets a delivery wait up to {} ({rounds} rounds of `timeout`), over half of broker.consumer_timeout ({}): \
+                 lower prefetch or timeout, or raise concurrency",
+                show_duration(longest),
+                show_duration(consumer_timeout)
+            ),
+        );
+    }
+    let retries = kind.retry.max_attempts.saturating_sub(1) as usize;
+    if retries > 0 && kind.retry.delays.is_empty() {
+        say("retry.delays", "is empty: give at least one delay, or write max_attempts = 1".to_owned());
+        return;
+    }
+    if kind.retry.delays.len() > retries {
+        say(
+            "retry.delays",
+            format!("has {} steps, {retries} can be used: raise max_attempts or drop some", kind.retry.delays.len()),
+        );
+    }
+    let steps = kind.retry.delays.iter().chain(kind.retry.delays.last().into_iter().cycle()).take(retries);
+    let total = steps.map(wait).fold(Duration::ZERO, Duration::saturating_add);
+    if total > kind.deadline {
+        say(
+            "retry.delays",
+            format!("waits {} in all, over the deadline ({})", show_duration(total), show_duration(kind.deadline)),
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! The kinds of jobs.
+
+use std::time::Duration;
+
+use broker_topology::{Kind, Rung};
+use messaging::retry::{Delay, RetryPolicy};
+use serde::{Serialize, Serializer};
+use toml::Value;
+
+use super::section::{FromValue, Section, words};
+use super::units::{dump_duration, show_duration};
+
+/// One `[[kind]]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KindConfig {
+    /// Its stable name, as in `orders.place`; required.
+    pub name: Kind,
+    /// Who does the work; default `rust`.
+    pub worker: Worker,
+    /// Jobs published and not yet ended; what waits beyond it waits in the store. Default 10,000.
+    pub window: u32,
+    /// How long one attempt may take; default 30 s.
+    #[serde(serialize_with = "dump_duration")]
+    pub timeout: Duration,
+    /// How long the whole job may take, retries included; default 24 h.
+    #[serde(serialize_with = "dump_duration")]
+    pub deadline: Duration,
+    /// Attempts that run at once in one process; 1 to 10,000, default 32.
+    pub concurrency: u16,
+    /// Deliveries one process holds, running and waiting; 1 to 65,535, default 256.
+    pub prefetch: u16,
+    /// Whether `Idempotency-Key` must be sent; default `optional`.
+    pub idempotency: Idempotency,
+    /// When a failed attempt is tried again.
+    #[serde(serialize_with = "dump_retry")]
+    pub retry: RetryPolicy,
+}
+
+words! {
+    /// Who does the work of a kind.
+    Worker {
+        /// A handler in this process or in a service.
+        Rust = "rust",
+        /// Any program that consumes `jobs.<kind>` and reports on `warren.results`.
+        Amqp = "amqp",
+    }
+}
+
+words! {
+    /// Whether a request must carry an `Idempotency-Key`.
+    Idempotency {
+        /// It may.
+        Optional = "optional",
+        /// It must.
+        Required = "required",
+    }
+}
+
+impl KindConfig {
+    /// A kind with every setting at its default.
+    pub fn new(name: Kind) -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            name,
+            worker: Worker::Rust,
+            window: 10_000,
+            timeout: second * 30,
+            deadline: second * 86_400,
+            concurrency: 32,
+            prefetch: 256,
+            idempotency: Idempotency::Optional,
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let name: Option<Kind> = section.opt("name");
+        // Without a name the other keys are still read, so that what is wrong with them is told too.
+        let default = Self::new(name.clone().or_else(|| Kind::parse("unnamed").ok())?);
+        let (moment, year) = (Duration::from_millis(1), Duration::from_secs(366 * 86_400));
+        let worker: Option<WorkerWord> = section.opt("worker");
+        let kind = Self {
+            worker: worker.map_or(default.worker, |word| word.0),
+            window: section.within("window", default.window, 1..=u32::MAX, "at least 1"),
+            timeout: section.within("timeout", default.timeout, moment..=year, "from 1ms to 366d"),
+            deadline: section.within("deadline", default.deadline, moment..=year, "from 1ms to 366d"),
+            concurrency: count(section, "concurrency", default.concurrency, 10_000),
+            prefetch: count(section, "prefetch", default.prefetch, u16::MAX),
+            idempotency: section.get("idempotency", default.idempotency),
+            retry: read_retry(&mut section.section("retry")),
+            name: default.name,
+        };
+        match name {
+            Some(_) => Some(kind),
+            None => {
+                section.problem("name", "must be given, such as \"orders.place\"");
+                None
+            }
+        }
+    }
+}
+
+fn count(section: &mut Section<'_>, key: &'static str, default: u16, most: u16) -> u16 {
+    let number = section.within(key, u32::from(default), 1..=u32::from(most), &format!("from 1 to {most}"));
+    u16::try_from(number).unwrap_or(default)
+}
+
+fn read_retry(section: &mut Section<'_>) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let delays: Option<Vec<Duration>> = section.opt("delays");
+    RetryPolicy {
+        delays: delays.map_or(default.delays, |delays| delays.into_iter().map(delay).collect()),
+        max_attempts: section.within("max_attempts", default.max_attempts, 1..=1000, "from 1 to 1000"),
+    }
+}
+
+/// The longest wait that is served by a rung of that very length; longer ones can be listed and moved in the store.
+const LONGEST_RUNG: Duration = Duration::from_secs(30);
+
+fn delay(wait: Duration) -> Delay {
+    match Rung::at_least(wait) {
+        Some(rung) if rung.delay() == wait && wait <= LONGEST_RUNG => Delay::Rung(rung),
+        _ => Delay::Store(wait),
+    }
+}
+
+/// How long a step waits, jitter aside.
+pub(super) fn wait(delay: &Delay) -> Duration {
+    match delay {
+        Delay::Rung(rung) => rung.delay(),
+        Delay::Store(wait) => *wait,
+    }
+}
+
+fn dump_retry<S: Serializer>(policy: &RetryPolicy, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Dump {
+        delays: Vec<String>,
+        max_attempts: u32,
+    }
+    let delays = policy.delays.iter().map(|delay| show_duration(wait(delay))).collect();
+    Dump { delays, max_attempts: policy.max_attempts }.serialize(serializer)
+}
+
+struct WorkerWord(Worker);
+
+impl FromValue for WorkerWord {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        if value.as_str() == Some("http") {
+            return Err("is `http`, which is not supported yet (not-supported-yet): write \"rust\" or \"amqp\"".to_owned());
+        }
+        Worker::from_value(value).map(Self)
+    }
+}

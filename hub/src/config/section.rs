@@ -1,0 +1,298 @@
+//! One table being read: every key asked for is a known one, what is left over at the end is not.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use broker_topology::Kind;
+use toml::{Table, Value};
+
+use super::problem::{Origin, Problem};
+use super::{Secret, units};
+
+/// What is gathered while reading: problems, warnings, and where each key was set.
+pub(super) struct Report {
+    lenient: bool,
+    found: RefCell<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Report {
+    pub(super) fn new(lenient: bool) -> Self {
+        Self { lenient, found: RefCell::default() }
+    }
+
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
+        let found = self.found.into_inner();
+        (found.problems, found.warnings)
+    }
+
+    pub(super) fn set_by(&self, key: &str, origin: &Origin) {
+        self.found.borrow_mut().origins.insert(key.to_owned(), origin.clone());
+    }
+
+    pub(super) fn problem(&self, key: &str, origin: Option<Origin>, text: impl Into<String>) {
+        self.found.borrow_mut().problems.push(Problem { key: key.to_owned(), origin, text: text.into() });
+    }
+
+    fn unknown(&self, key: &str, text: String) {
+        let problem = Problem { key: key.to_owned(), origin: self.origin(key), text };
+        let mut found = self.found.borrow_mut();
+        if self.lenient { found.warnings.push(problem) } else { found.problems.push(problem) }
+    }
+
+    /// Where `key`, or the table or array it is part of, was set last; or where something inside it was.
+    fn origin(&self, key: &str) -> Option<Origin> {
+        let found = self.found.borrow();
+        let ends = key.char_indices().filter(|(_, c)| matches!(c, '.' | '[')).map(|(at, _)| at);
+        let prefixes: Vec<&str> = ends.map(|at| &key[..at]).chain([key]).collect();
+        let above = prefixes.iter().rev().find_map(|prefix| found.origins.get(*prefix));
+        let inside = || found.origins.iter().find(|(set, _)| set.starts_with(&format!("{key}."))).map(|(_, origin)| origin);
+        above.or_else(inside).cloned()
+    }
+}
+
+/// A table and its place in the whole.
+pub(super) struct Section<'a> {
+    table: Table,
+    path: String,
+    known: BTreeSet<&'static str>,
+    report: &'a Report,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(table: Table, report: &'a Report) -> Self {
+        Self { table, path: String::new(), known: BTreeSet::new(), report }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.insert(key);
+        self.table.remove(key)
+    }
+
+    fn full(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Reports `text` about `key` of this section.
+    pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
+        let full = self.full(key);
+        let origin = self.report.origin(&full);
+        self.report.problem(&full, origin, text);
+    }
+
+    /// The value of `key` if it is set and fine; a value that is not is reported.
+    pub(super) fn opt<T: FromValue>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.take(key)?;
+        self.convert(key, &value)
+    }
+
+    /// The value of `key`, or `default`.
+    pub(super) fn get<T: FromValue>(&mut self, key: &'static str, default: T) -> T {
+        self.opt(key).unwrap_or(default)
+    }
+
+    /// The value of `key`, or `default`; one outside `range` is reported as `wants`.
+    pub(super) fn within<T: FromValue + PartialOrd + Copy>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        range: std::ops::RangeInclusive<T>,
+        wants: &str,
+    ) -> T {
+        let value = self.get(key, default);
+        if range.contains(&value) {
+            return value;
+        }
+        self.problem(key, format!("must be {wants}"));
+        default
+    }
+
+    fn convert<T: FromValue>(&self, key: &str, value: &Value) -> Option<T> {
+        let full = self.full(key);
+        let origin = self.report.origin(&full);
+        let mut result = T::from_value(value);
+        // A variable and a flag hold text: where text is not wanted, it is read as a TOML value.
+        if let (Err(_), Some(Origin::Variable(_) | Origin::Flag), Value::String(text)) = (&result, &origin, value)
+            && let Some(read) = toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"))
+        {
+            result = T::from_value(&read);
+        }
+        result.map_err(|text| self.report.problem(&full, origin, text)).ok()
+    }
+
+    /// The table under `key`; empty when there is none.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+        let table = match self.take(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(_) => {
+                self.problem(key, format!("must be a table: write `[{key}]`"));
+                Table::new()
+            }
+        };
+        Section { table, path: self.full(key), known: BTreeSet::new(), report: self.report }
+    }
+
+    /// The array of tables under `key`.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        let tables: Vec<Table> = self.opt(key).unwrap_or_default();
+        let path = self.full(key);
+        let at = |(index, table)| Section { table, path: format!("{path}[{index}]"), known: BTreeSet::new(), report: self.report };
+        tables.into_iter().enumerate().map(at).collect()
+    }
+
+    /// The table under `key` whose keys are people's own.
+    pub(super) fn map<T: FromValue>(&mut self, key: &'static str) -> BTreeMap<String, T> {
+        let mut section = self.section(key);
+        let table = std::mem::take(&mut section.table);
+        table.into_iter().filter_map(|(name, value)| Some((name.clone(), section.convert(&name, &value)?))).collect()
+    }
+}
+
+impl Drop for Section<'_> {
+    /// What nobody asked for is unknown.
+    fn drop(&mut self) {
+        for key in self.table.keys() {
+            let nearest = self.known.iter().map(|known| (strsim::jaro_winkler(key, known), *known)).max_by(|a, b| a.0.total_cmp(&b.0));
+            let hint = match nearest {
+                Some((likeness, known)) if likeness > 0.75 => format!("did you mean `{}`?", self.full(known)),
+                _ => format!("known here: {}", self.known.iter().copied().collect::<Vec<_>>().join(", ")),
+            };
+            self.report.unknown(&self.full(key), format!("is not a key Warren knows; {hint}"));
+        }
+    }
+}
+
+/// A type that a value can be read as.
+pub(super) trait FromValue: Sized {
+    /// # Errors
+    /// With what was wanted.
+    fn from_value(value: &Value) -> Result<Self, String>;
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str()
+}
+
+impl FromValue for String {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        text(value).map(str::to_owned).ok_or_else(|| "must be a text in quotes".to_owned())
+    }
+}
+
+impl FromValue for Secret {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        String::from_value(value).map(Self::new)
+    }
+}
+
+impl FromValue for PathBuf {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        text(value).filter(|path| !path.is_empty()).map(Self::from).ok_or_else(|| "must be the path of a file".to_owned())
+    }
+}
+
+impl FromValue for Table {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        value.as_table().cloned().ok_or_else(|| "must be a table".to_owned())
+    }
+}
+
+impl FromValue for Duration {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let wanted = |what: &str| format!("{what}: write a duration with its unit, such as \"30s\", \"5m\", \"1h 30m\" or \"7d\"");
+        match value {
+            Value::Integer(_) | Value::Float(_) => Err(wanted("has no unit")),
+            _ => text(value).and_then(units::duration).ok_or_else(|| wanted("is not a duration")),
+        }
+    }
+}
+
+/// A number of bytes, written as `"1MiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(super) struct Size(pub(super) u64);
+
+impl FromValue for Size {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let wanted = |what: &str| format!("{what}: write a size with its unit, such as \"512KiB\" or \"1MiB\"");
+        match value {
+            Value::Integer(_) | Value::Float(_) => Err(wanted("has no unit")),
+            _ => text(value).and_then(units::size).map(Self).ok_or_else(|| wanted("is not a size")),
+        }
+    }
+}
+
+impl FromValue for u32 {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let number = value.as_integer().and_then(|number| number.try_into().ok());
+        number.ok_or_else(|| format!("must be a whole number from 0 to {}", Self::MAX))
+    }
+}
+
+impl FromValue for NonZeroU32 {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        u32::from_value(value).ok().and_then(Self::new).ok_or_else(|| "must be a whole number from 1".to_owned())
+    }
+}
+
+impl FromValue for SocketAddr {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let address = text(value).and_then(|text| text.parse().ok());
+        address.ok_or_else(|| "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"".to_owned())
+    }
+}
+
+impl FromValue for Kind {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        Self::parse(&String::from_value(value)?).map_err(|error| format!("is wrong: {error}"))
+    }
+}
+
+impl<T: FromValue> FromValue for Vec<T> {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        value.as_array().ok_or_else(|| "must be a list in brackets".to_owned())?.iter().map(T::from_value).collect()
+    }
+}
+
+/// One value of a fixed set of words: an enum with its words, read and written as such.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant),+ }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its word in `warren.toml`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl $crate::config::section::FromValue for $name {
+            fn from_value(value: &toml::Value) -> Result<Self, String> {
+                let word = value.as_str().and_then(|text| Self::ALL.iter().find(|known| known.as_str() == text));
+                word.copied().ok_or_else(|| format!("must be one of {}", [$(concat!("\"", $word, "\"")),+].join(", ")))
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+pub(super) use words;

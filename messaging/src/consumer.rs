@@ -1,0 +1,114 @@
+//! Deliveries to handlers to outcomes to acks, and the drain.
+//!
+//! ```text
+//! broker -> receive -> start (ledger.begin, in batches) -> run (one task each) -> finish (ledger.finish, in batches) -> ack
+//! ```
+//!
+//! Guarantees: an ack goes out only after the ledger has made the end durable. A failure is never requeued; only work that the
+//! drain cut short is given back. A delivery of a run that is going on in this process is attached to it. A run that was started
+//! and never ended runs alone, so that a message that kills processes takes no neighbours with it.
+//!
+//! Limits: nothing here extends the broker's consumer timeout; the caller keeps
+//! `prefetch / concurrency x timeout` well under it.
+
+mod finish;
+mod receive;
+mod registry;
+mod start;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_topology::Names;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::Link;
+use crate::handler::AnyHandler;
+use crate::ledger::JobLedger;
+use crate::metrics::Metrics;
+use crate::publisher::Publisher;
+
+pub use receive::{Batch, BatchHandler, Delivered, consume_batches};
+
+/// The most deliveries that are begun or finished together.
+pub const BATCH: usize = 512;
+
+/// What to consume, and how much at a time.
+#[derive(Clone, Debug)]
+pub struct ConsumerSpec {
+    /// The queue.
+    pub queue: String,
+    /// Deliveries the broker hands out without an ack, 1 to 65535. A few times `concurrency` keeps batches full.
+    pub prefetch: u16,
+    /// Handlers that run at one time.
+    pub concurrency: usize,
+    /// How long one attempt may take; then it is dropped and counts as failed.
+    pub timeout: Duration,
+}
+
+/// What a consumer works with.
+#[derive(Clone)]
+pub struct Runtime {
+    /// The connection to consume on.
+    pub link: Link,
+    /// For what is given back or refused.
+    pub publisher: Publisher,
+    /// Names on this broker.
+    pub names: Names,
+    /// Where starts and ends go.
+    pub ledger: Arc<dyn JobLedger>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled to stop taking deliveries.
+    pub drain: CancellationToken,
+    /// How long running handlers may go on after that.
+    pub grace: Duration,
+}
+
+/// Consumes until drained: every delivery is then settled, or given back to the broker.
+pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyHandler>) {
+    let depth = usize::from(spec.prefetch).max(1);
+    let (arrivals, arriving) = mpsc::channel(depth);
+    let (endings, ending) = mpsc::channel(depth);
+    let registry = Arc::new(registry::Registry::default());
+    let cut = CancellationToken::new();
+    let work = start::Start {
+        queue: spec.queue.as_str().into(),
+        timeout: spec.timeout,
+        permits: Arc::new(Semaphore::new(spec.concurrency.max(1))),
+        concurrency: u32::try_from(spec.concurrency.max(1)).unwrap_or(u32::MAX),
+        runtime: runtime.clone(),
+        handler,
+        registry: registry.clone(),
+        running: TaskTracker::new(),
+        cut: cut.clone(),
+        endings,
+    };
+    let running = work.running.clone();
+    let finish = finish::Finish { ledger: runtime.ledger.clone(), registry: registry.clone(), metrics: runtime.metrics.clone(), cut: cut.clone() };
+    let drained = async {
+        runtime.drain.cancelled().await;
+        let _ = tokio::time::timeout(runtime.grace, running.wait()).await;
+        // What still runs is interrupted and keeps its attempt.
+        cut.cancel();
+    };
+    let deadline = async {
+        cut.cancelled().await;
+        tokio::time::sleep(finish::PATIENCE).await;
+    };
+    let pipeline = async {
+        // The channel stays open until the last ack is out, so receiving ends after finishing.
+        let finished = CancellationToken::new();
+        let finishing = async {
+            finish.run(ending).await;
+            finished.cancel();
+        };
+        tokio::join!(receive::receive(&spec, &runtime, &registry, arrivals, &finished), work.run(arriving), finishing, drained);
+    };
+    tokio::select! {
+        () = pipeline => {}
+        () = deadline => tracing::warn!(queue = spec.queue, "ends could not be recorded in time; the broker delivers these messages again"),
+    }
+}

@@ -1,0 +1,244 @@
+//! From arrival to a running handler: begin in batches, run one task each, alone where a run was started before.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_topology::Rung;
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::receive::Arrived;
+use super::registry::Registry;
+use super::{BATCH, Runtime};
+use crate::dead_letter;
+use crate::handler::{AnyHandler, Context, Failure, Outcome};
+use crate::ledger::{Arrival, End, Ending, Verdict};
+use crate::message::{Route, header};
+use crate::wire::Outbound;
+
+pub(super) struct Start {
+    pub(super) queue: Arc<str>,
+    pub(super) timeout: Duration,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) concurrency: u32,
+    pub(super) runtime: Runtime,
+    pub(super) handler: Arc<dyn AnyHandler>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) running: TaskTracker,
+    /// Cancelled when what still runs is to be cut short.
+    pub(super) cut: CancellationToken,
+    pub(super) endings: mpsc::Sender<Ending>,
+}
+
+impl Start {
+    pub(super) async fn run(self, mut arriving: mpsc::Receiver<Arrived>) {
+        let this = Arc::new(self);
+        let (alone, mut waiting_alone) = mpsc::unbounded_channel::<Arrived>();
+        let solitary = {
+            let this = this.clone();
+            async move {
+                while let Some(arrived) = waiting_alone.recv().await {
+                    this.clone().run_alone(arrived).await;
+                }
+            }
+        };
+        let together = async {
+            // Owned here, so that it closes with this stage and ends the solitary one.
+            let alone = alone;
+            while let Some(first) = arriving.recv().await {
+                let Some(permit) = this.permit().await else {
+                    this.registry.give_back(&first.message.id, first.run).await;
+                    continue;
+                };
+                let mut batch = vec![(first, permit)];
+                while batch.len() < BATCH
+                    && let Ok(permit) = this.permits.clone().try_acquire_owned()
+                    && let Ok(next) = arriving.try_recv()
+                {
+                    batch.push((next, permit));
+                }
+                this.clone().begin(batch, &alone).await;
+            }
+        };
+        tokio::join!(together, solitary);
+        this.running.close();
+        this.running.wait().await;
+    }
+
+    /// A slot to run in, or `None` once the process drains.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.runtime.drain.cancelled() => None,
+            permit = self.permits.clone().acquire_owned() => permit.ok(),
+        }
+    }
+
+    async fn begin(self: Arc<Self>, batch: Vec<(Arrived, OwnedSemaphorePermit)>, alone: &mpsc::UnboundedSender<Arrived>) {
+        let arrivals: Vec<Arrival> = batch.iter().map(|(arrived, _)| self.arrival(arrived, false)).collect();
+        let verdicts = self.ask(&arrivals).await;
+        for ((arrived, permit), verdict) in batch.into_iter().zip(verdicts) {
+            match verdict {
+                Some(Verdict::Alone) => {
+                    self.count("alone");
+                    drop(permit);
+                    let _ = alone.send(arrived);
+                }
+                verdict => self.clone().follow(arrived, verdict, permit).await,
+            }
+        }
+    }
+
+    /// Runs one delivery with no other beside it.
+    async fn run_alone(self: Arc<Self>, arrived: Arrived) {
+        let all = tokio::select! {
+            biased;
+            () = self.runtime.drain.cancelled() => None,
+            all = self.permits.clone().acquire_many_owned(self.concurrency) => all.ok(),
+        };
+        let Some(all) = all else {
+            self.registry.give_back(&arrived.message.id, arrived.run).await;
+            return;
+        };
+        let arrival = self.arrival(&arrived, true);
+        let verdict = self.ask(std::slice::from_ref(&arrival)).await.pop().flatten();
+        self.follow(arrived, verdict, all).await;
+    }
+
+    fn arrival(&self, arrived: &Arrived, alone: bool) -> Arrival {
+        Arrival { message: arrived.message.clone(), run: arrived.run, queue: self.queue.clone(), alone }
+    }
+
+    /// Asks the ledger until it answers; `None` for each once the process drains.
+    async fn ask(&self, arrivals: &[Arrival]) -> Vec<Option<Verdict>> {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            match self.runtime.ledger.begin(arrivals).await {
+                Ok(verdicts) => return verdicts.into_iter().map(Some).collect(),
+                Err(error) => tracing::warn!(queue = &*self.queue, error = %error, "cannot begin, trying again"),
+            }
+            tokio::select! {
+                () = self.runtime.drain.cancelled() => return vec![None; arrivals.len()],
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn follow(self: Arc<Self>, arrived: Arrived, verdict: Option<Verdict>, permit: OwnedSemaphorePermit) {
+        let (id, run) = (arrived.message.id.clone(), arrived.run);
+        match verdict {
+            Some(Verdict::Run { lease, deadline }) => {
+                self.count("run");
+                let this = self.clone();
+                self.running.spawn(async move {
+                    this.run_one(arrived, lease, deadline).await;
+                    drop(permit);
+                });
+            }
+            Some(Verdict::Stale) => {
+                self.count("stale");
+                self.registry.ack(&id, run).await;
+            }
+            Some(Verdict::Poisoned) => {
+                self.count("poisoned");
+                self.registry.ack(&id, run).await;
+            }
+            Some(Verdict::Busy) => {
+                self.count("busy");
+                let this = self.clone();
+                self.running.spawn(async move { this.elsewhere(arrived).await });
+            }
+            Some(Verdict::Refused(failure)) => {
+                self.count("refused");
+                let this = self.clone();
+                self.running.spawn(async move { this.refuse(arrived, failure).await });
+            }
+            // `Alone` to one that is alone would be a fault of the ledger: the broker delivers it again.
+            Some(Verdict::Alone) | None => self.registry.give_back(&id, run).await,
+        }
+    }
+
+    /// The handler, its time limit, its panics, and the drain.
+    async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
+        let Arrived { message, run, .. } = arrived;
+        let cx = Context {
+            id: message.id.clone(),
+            kind: message.kind.clone(),
+            queue: self.queue.to_string(),
+            attempt: run.attempt,
+            epoch: run.epoch,
+            tenant: message.tenant.clone(),
+            deadline,
+            traceparent: message.traceparent.clone(),
+            interrupted: self.runtime.drain.clone(),
+        };
+        let started_at = Timestamp::now();
+        let clock = std::time::Instant::now();
+        let handled = AssertUnwindSafe(self.handler.handle_any(&cx, Message::clone(&message))).catch_unwind();
+        let end = tokio::select! {
+            biased;
+            handled = tokio::time::timeout(self.timeout, handled) => End::Outcome(match handled {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(panic)) => Outcome::Retry(Failure::new("panic", panic_text(&*panic))),
+                Err(_) => Outcome::Retry(Failure::new("timeout", format!("no outcome within {:?}", self.timeout))),
+            }),
+            () = self.cut.cancelled() => End::Interrupted,
+        };
+        let name = match &end {
+            End::Outcome(outcome) => outcome.name(),
+            End::Interrupted => "interrupted",
+        };
+        self.runtime.metrics.attempts.with_label_values(&[message.kind.as_str(), name]).inc();
+        self.runtime.metrics.duration.with_label_values(&[message.kind.as_str()]).observe(clock.elapsed().as_secs_f64());
+        let ending = Ending { message, run, queue: self.queue.clone(), lease, end, started_at, ended_at: Timestamp::now() };
+        // Closed only when the consumer was abandoned; the broker delivers again.
+        let _ = self.endings.send(ending).await;
+    }
+
+    /// Another live process runs it: a copy waits in the first rung, this one is acked.
+    async fn elsewhere(&self, arrived: Arrived) {
+        let key = self.queue.to_string();
+        let route = Route::new(self.runtime.names.retry(Rung::S1), key);
+        let copy = Outbound::copy(route, arrived.message.id.clone(), &arrived.properties, arrived.message.body.clone(), &[]);
+        self.send_and_ack(arrived, copy).await;
+    }
+
+    async fn refuse(&self, arrived: Arrived, failure: Failure) {
+        let id = dead_letter::id_of(&arrived.message);
+        let more = [(header::QUEUE, &*self.queue), (header::REASON, failure.code.as_str()), (header::ERROR, failure.message.as_str())];
+        let route = Route::new(self.runtime.names.dead(), self.queue.to_string());
+        let copy = Outbound::copy(route, id, &arrived.properties, arrived.message.body.clone(), &more);
+        self.send_and_ack(arrived, copy).await;
+    }
+
+    /// Publish, wait for the confirm, then ack; what could not be published is given back.
+    async fn send_and_ack(&self, arrived: Arrived, copy: Outbound) {
+        match self.runtime.publisher.publish(copy).await {
+            Ok(()) => {
+                crate::crash_point!("K12");
+                self.registry.ack(&arrived.message.id, arrived.run).await;
+            }
+            Err(error) => {
+                tracing::warn!(queue = &*self.queue, error = %error, "cannot pass a delivery on, giving it back");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.registry.give_back(&arrived.message.id, arrived.run).await;
+            }
+        }
+    }
+
+    fn count(&self, verdict: &str) {
+        self.runtime.metrics.deliveries.with_label_values(&[&*self.queue, verdict]).inc();
+    }
+}
+
+use crate::message::Message;
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the handler panicked: {}", text.unwrap_or_else(|| "without a text".to_owned()))
+}

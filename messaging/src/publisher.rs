@@ -1,0 +1,286 @@
+//! Confirmed publishing: persistent, mandatory, pipelined, one task per channel.
+//!
+//! A publish succeeds only when the broker has confirmed it and has not returned it. Nack, return, lost channel and time-out are
+//! four different errors, since they call for different answers: after a lost channel or a time-out the broker may have the
+//! message, and whoever sends it again sends it under the same id.
+//!
+//! One task owns the channel, because lapin pairs confirms with publishes by order of calls. Commands wait in a bounded queue
+//! while the link is down or blocked, each no longer than its own deadline.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{Channel, Confirmation};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::Link;
+use crate::metrics::Metrics;
+use crate::wire::{Outbound, Unsendable};
+
+/// Why a publish did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// No queue took it: the binding or the queue is missing.
+    #[error("no queue took the message: {code} {text}")]
+    Returned {
+        /// AMQP reply code, 312 for no route.
+        code: u16,
+        /// The broker's words.
+        text: String,
+    },
+    /// A queue refused it (full, or its leader is away). Nothing has it.
+    #[error("the broker refused the message")]
+    Nacked,
+    /// The channel closed before the confirm: the broker may have it.
+    #[error("the channel closed before the confirm: {0}")]
+    Closed(String),
+    /// No confirm in time: the broker may have it.
+    #[error("no confirm within {0:?}")]
+    TimedOut(Duration),
+    /// It was never sent.
+    #[error(transparent)]
+    Unsendable(#[from] Unsendable),
+}
+
+/// Sends messages and says what became of them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    commands: mpsc::Sender<Command>,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Command {
+    outbound: Outbound,
+    expires: Instant,
+    reply: oneshot::Sender<Result<(), PublishError>>,
+}
+
+/// How a publisher works.
+#[derive(Clone, Copy, Debug)]
+pub struct PublisherOptions {
+    /// Publishes without a confirm at one time, 1024 by default.
+    pub window: usize,
+    /// How long one publish may take, from the call; also how long the channel may stay without any confirm. 15 s by default.
+    pub deadline: Duration,
+}
+
+impl Default for PublisherOptions {
+    fn default() -> Self {
+        Self { window: 1024, deadline: Duration::from_secs(15) }
+    }
+}
+
+impl Publisher {
+    /// Starts a publisher on `link`. It ends when `stop` is cancelled and nothing is in flight.
+    pub fn start(link: Link, options: PublisherOptions, tasks: &TaskTracker, stop: CancellationToken, metrics: Arc<Metrics>) -> Self {
+        let (commands, receiver) = mpsc::channel(options.window);
+        tasks.spawn(Task { link, options, stop, metrics, commands: receiver }.run());
+        Self { commands, deadline: options.deadline }
+    }
+
+    /// Publishes one message and waits for the confirm. Many calls at once share the window.
+    ///
+    /// # Errors
+    /// As [`PublishError`].
+    ///
+    /// # Cancel safety
+    /// A dropped call may still publish.
+    pub async fn publish(&self, outbound: Outbound) -> Result<(), PublishError> {
+        let expires = Instant::now() + self.deadline;
+        let (reply, answer) = oneshot::channel();
+        let sent = async {
+            let stopped = || PublishError::Closed("the publisher has stopped".into());
+            self.commands.send(Command { outbound, expires, reply }).await.map_err(|_| stopped())?;
+            answer.await.map_err(|_| PublishError::Closed("the channel was replaced".into()))?
+        };
+        match tokio::time::timeout_at(expires, sent).await {
+            Ok(result) => result,
+            Err(_) => Err(PublishError::TimedOut(self.deadline)),
+        }
+    }
+}
+
+struct Task {
+    link: Link,
+    options: PublisherOptions,
+    stop: CancellationToken,
+    metrics: Arc<Metrics>,
+    commands: mpsc::Receiver<Command>,
+}
+
+struct InFlight {
+    id: String,
+    reply: oneshot::Sender<Result<(), PublishError>>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let live = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                live = self.link.live() => match live { Ok(live) => live, Err(_) => return },
+            };
+            match open(&live.connection, self.options.deadline).await {
+                Ok(channel) => {
+                    if self.serve(&channel).await.is_none() {
+                        let _ = tokio::time::timeout(Duration::from_secs(2), channel.close(200, "done".into())).await;
+                        return;
+                    }
+                }
+                Err(error) => tracing::warn!(error = %error, "cannot open a channel to publish on"),
+            }
+            // A channel that dies at once (an exchange is missing) must not spin.
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            }
+        }
+    }
+
+    /// Publishes on one channel until it is of no more use, or (`None`) until the process stops.
+    async fn serve(&mut self, channel: &Channel) -> Option<()> {
+        let mut flight = FuturesUnordered::new();
+        let mut returned = Returned::default();
+        let mut last_confirm = Instant::now();
+        let mut look = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            let blocked = self.link.is_blocked();
+            tokio::select! {
+                biased;
+                Some(first) = flight.next(), if !flight.is_empty() => {
+                    let mut settled = vec![first];
+                    // lapin hangs a returned message on whichever confirm resolves next, so a return may sit on a neighbour that
+                    // resolved before. Whatever resolved before what we have seen is ready by now: look twice, then judge.
+                    for _ in 0..2 {
+                        while let Some(Some(next)) = flight.next().now_or_never() {
+                            settled.push(next);
+                        }
+                    }
+                    last_confirm = Instant::now();
+                    self.settle(settled, &mut returned);
+                    if !channel.status().connected() && flight.is_empty() {
+                        return Some(());
+                    }
+                }
+                command = self.commands.recv(), if !blocked && flight.len() < self.options.window => {
+                    let mut next = Some(command?);
+                    if flight.is_empty() {
+                        last_confirm = Instant::now();
+                    }
+                    while let Some(Command { outbound, expires, reply }) = next.take() {
+                        // Nobody waits any more: sending it now would only make a duplicate.
+                        if !reply.is_closed() && Instant::now() < expires {
+                            flight.push(publish(channel, outbound, reply));
+                        }
+                        if flight.len() < self.options.window {
+                            next = self.commands.try_recv().ok();
+                        }
+                    }
+                }
+                () = self.link.unblocked(), if blocked => last_confirm = Instant::now(),
+                () = self.stop.cancelled(), if flight.is_empty() => return None,
+                _ = look.tick() => {
+                    let silent = !flight.is_empty() && !blocked && last_confirm.elapsed() > self.options.deadline;
+                    if silent {
+                        tracing::warn!(in_flight = flight.len(), "no confirms, replacing the channel");
+                    }
+                    if silent || !channel.status().connected() {
+                        return Some(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle(&self, settled: Vec<(InFlight, Result<Confirmation, lapin::Error>)>, returned: &mut Returned) {
+        let mut judged = Vec::with_capacity(settled.len());
+        for (publish, result) in settled {
+            let (verdict, message) = match result {
+                Ok(Confirmation::Ack(message)) => (Ok(()), message),
+                Ok(Confirmation::Nack(message)) => (Err(PublishError::Nacked), message),
+                Ok(Confirmation::NotRequested) => (Err(PublishError::Closed("confirms are not on".into())), None),
+                Err(error) => (Err(PublishError::Closed(error.to_string())), None),
+            };
+            if let Some(message) = message {
+                returned.note(&message);
+            }
+            judged.push((publish, verdict));
+        }
+        for (publish, verdict) in judged {
+            let verdict = match (returned.take(&publish.id), verdict) {
+                (Some(error), Ok(())) => Err(error),
+                (_, verdict) => verdict,
+            };
+            let result = match &verdict {
+                Ok(()) => "ack",
+                Err(PublishError::Returned { .. }) => "return",
+                Err(PublishError::Nacked) => "nack",
+                Err(_) => "closed",
+            };
+            self.metrics.confirms.with_label_values(&[result]).inc();
+            let _ = publish.reply.send(verdict);
+        }
+    }
+}
+
+/// Returned messages by id, until their confirm comes.
+#[derive(Default)]
+struct Returned(HashMap<String, Vec<PublishError>>);
+
+impl Returned {
+    fn note(&mut self, message: &lapin::message::BasicReturnMessage) {
+        let error = PublishError::Returned { code: message.reply_code, text: message.reply_text.as_str().to_owned() };
+        let id = message.delivery.properties.message_id().as_ref().map_or("", |id| id.as_str());
+        self.0.entry(id.to_owned()).or_default().push(error);
+    }
+
+    fn take(&mut self, id: &str) -> Option<PublishError> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let errors = self.0.get_mut(id)?;
+        let error = errors.pop();
+        if errors.is_empty() {
+            self.0.remove(id);
+        }
+        error
+    }
+}
+
+async fn open(connection: &lapin::Connection, patience: Duration) -> Result<Channel, String> {
+    let opening = async {
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok::<_, lapin::Error>(channel)
+    };
+    match tokio::time::timeout(patience, opening).await {
+        Ok(opened) => opened.map_err(|e| e.to_string()),
+        Err(_) => Err(format!("no answer within {patience:?}")),
+    }
+}
+
+// The one place that publishes.
+#[allow(clippy::disallowed_methods)]
+async fn publish(
+    channel: &Channel, outbound: Outbound, reply: oneshot::Sender<Result<(), PublishError>>,
+) -> (InFlight, Result<Confirmation, lapin::Error>) {
+    let Outbound { route, id, properties, body } = outbound;
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    // Outbound has checked that both are short strings.
+    let sent = channel.basic_publish(route.exchange.into(), route.key.into(), options, &body, properties).await;
+    crate::crash_point!("K5");
+    let result = match sent {
+        Ok(confirm) => confirm.await,
+        Err(error) => Err(error),
+    };
+    (InFlight { id, reply }, result)
+}
