@@ -4,4 +4,17 @@
 //! neighbours ([`store`]); the 202 goes out; the [`relay`] publishes it; a consumer asks the [`ledger`] to begin and to finish
 //! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell.
 
+pub mod accept;
+pub mod clock;
+pub mod kinds;
+pub mod dead;
+mod decide;
+pub mod keeper;
+pub mod ledger;
+pub mod metrics;
+pub mod processes;
+pub mod relay;
+pub mod results;
+pub mod rules;
+pub mod sweeper;
 pub mod store;

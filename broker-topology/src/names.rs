@@ -18,7 +18,9 @@ pub enum KindError {
     #[error("a kind has 1 to {max} bytes, this one has {0}", max = Kind::MAX)]
     Length(usize),
     /// Outside the grammar.
-    #[error("`{0}` is not a kind: lower-case words of letters and digits joined by `.`, `_` or `-`, the first beginning with a letter")]
+    #[error(
+        "`{0}` is not a kind: lower-case words of letters and digits joined by `.`, `_` or `-`, the first beginning with a letter"
+    )]
     Grammar(String),
     /// Would collide with a queue Warren declares beside the work queue.
     #[error("`{0}` is not a kind: its last word must not be `dead` or `high`, Warren names queues so")]

@@ -1,1 +1,4 @@
 //! Placeholder, being written.
+
+pub mod config;
+pub mod dev;

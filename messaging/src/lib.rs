@@ -9,22 +9,38 @@
 //! | [`handler`] | what a team writes |
 //! | [`ledger`] | the port through which a job's start and end are recorded |
 //! | [`retry`] | the retry policy, pure data |
+//! | [`apply`] | a topology on a live broker |
 //! | [`dead_letter`] | why and where a message died |
+//! | [`results`] | what is reported on `warren.results` when a run has ended |
+//! | [`inbox`], [`outbox`] | an effect once, and a message if and only if its transaction committed, in a service's Postgres |
+//! | [`service_ledger`], [`event_ledger`] | the ledgers of a process without the hub's database, for jobs and for events |
+//! | [`process`], [`schema`] | the heartbeat, and the tables all this needs |
+//! | [`service`] | a service: all of it started, run and drained |
 //!
 //! It refuses to own: what a job's states are (`api-ack`), and any HTTP.
 //! Delivery is at least once; an effect happens once where it shares a transaction with its inbox entry.
 
+pub mod apply;
 pub mod connection;
 pub mod consumer;
 pub mod dead_letter;
+pub mod event_ledger;
 pub mod handler;
+pub mod inbox;
 pub mod ledger;
 pub mod message;
 pub mod metrics;
+pub mod outbox;
+pub mod process;
 pub mod publisher;
+pub mod results;
 pub mod retry;
+pub mod schema;
+pub mod service;
+pub mod service_ledger;
 pub mod wire;
 
 mod crash;
 
 pub use crash::crash_point_reached;
+pub use schema::migrate;

@@ -1,1 +1,6 @@
-//! Integration tests.
+//! Integration tests, all in one binary so that they share one broker and one PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+mod layers;

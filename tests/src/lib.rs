@@ -21,12 +21,7 @@
 
 // Everything here runs in tests only: a harness fails by panicking with a sentence, and it is told
 // by the environment where other versions of the servers are.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::disallowed_methods
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod base64;
 pub mod broker;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -56,9 +57,7 @@ impl Process {
             .stdout(append(&stdout))
             .stderr(append(&stderr))
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{name} did not start from {:?}: {error}", command.get_program())
-            });
+            .unwrap_or_else(|error| panic!("{name} did not start from {:?}: {error}", command.get_program()));
         reaper::watch(child.id());
         Self {
             name: name.to_owned(),
@@ -108,7 +107,8 @@ impl Process {
     /// When it has not ended within the deadline.
     pub async fn wait(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("{} (process {}) to end", self.name, self.pid());
-        wait::until(deadline, &what, async || self.poll()).await
+        let this = Mutex::new(self);
+        wait::until(deadline, &what, async || this.lock().unwrap().poll()).await
     }
 
     /// How the program ended, or `None` while it runs.
@@ -154,8 +154,6 @@ impl Process {
 
     fn note(&mut self, status: ExitStatus) {
         self.ended = Some(status);
-        // Children that outlived it go too, while the group's number is still ours.
-        let _ = killpg(self.number(), Signal::SIGKILL);
         reaper::forget(self.child.id());
     }
 

@@ -8,8 +8,8 @@
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
@@ -36,8 +36,8 @@ for folder in "$@"; do
 done
 "#;
 
-static PIPE: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
-    let mut shell = Command::new("sh")
+static SHELL: LazyLock<Mutex<Child>> = LazyLock::new(|| {
+    let shell = Command::new("sh")
         .args(["-c", SCRIPT])
         .current_dir("/")
         .process_group(0)
@@ -46,7 +46,7 @@ static PIPE: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
         .stderr(Stdio::null())
         .spawn()
         .expect("the harness needs `sh` to end its servers with the test process");
-    Mutex::new(shell.stdin.take().expect("stdin was piped"))
+    Mutex::new(shell)
 });
 
 /// Kill this process group when the test process is gone.
@@ -65,11 +65,12 @@ pub(crate) fn folder(path: &Path) {
 }
 
 fn tell(verb: &str, what: &str) {
-    let mut pipe = PIPE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut shell = SHELL.lock().unwrap_or_else(PoisonError::into_inner);
+    let pipe = shell.stdin.as_mut().expect("stdin was piped");
     writeln!(pipe, "{verb} {what}").expect("the harness's reaper is gone: was it killed by hand?");
 }
 
 /// Starts the shell before the first server, so that none is ever unwatched for longer than a fork.
 pub(crate) fn ready() {
-    LazyLock::force(&PIPE);
+    LazyLock::force(&SHELL);
 }

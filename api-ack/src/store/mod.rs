@@ -284,7 +284,7 @@ pub trait JobStore: Send + Sync + 'static {
     async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError>;
 
     /// The hot special case of [`JobStore::apply`]: rows the broker confirmed, as (id, version). Each becomes
-    /// `rules::published` of itself: no longer waiting, owner gone, `accepted` turned to `queued`.
+    /// `rules::published` of itself: no longer waiting, owner gone, `accepted` and `scheduled` turned to `queued`.
     /// A row that has moved on is left alone. Answers how many were changed.
     ///
     /// # Errors
@@ -315,14 +315,15 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
 
-    /// Lanes with a row that is due at `now`. The cost is per lane, not per row.
+    /// Lanes with a row that is due at `now`, whoever owns it. The cost is per lane, not per row.
     ///
     /// # Errors
     /// As [`StoreError`].
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError>;
 
-    /// Takes up to `limit` due rows of a lane that nobody owns or that `me` owns, oldest due first, and makes `me` their
-    /// owner (which bumps the version of those it did not own). Rows another transaction is taking are skipped.
+    /// Takes up to `limit` due rows of a lane that NOBODY owns, oldest due first, and makes `me` their owner (which bumps their
+    /// version). Rows another transaction is taking are skipped. Rows that `me` owns already are in its memory: they are not
+    /// taken again.
     ///
     /// # Errors
     /// As [`StoreError`].

@@ -71,25 +71,24 @@ impl Auth {
 
 impl AuthKey {
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let (id, algorithm) = (section.opt::<String>("id"), section.opt("algorithm"));
+        let id: Option<String> = section.required("id", "give the key a name, which a token's `kid` can repeat");
+        let algorithm: Option<Algorithm> = section.required("algorithm", "write HS256, RS256, ES256 or EdDSA");
         let secret: Option<Secret> = section.opt("secret");
         let secret_file: Option<PathBuf> = section.opt("secret_file");
         let public_key_file: Option<PathBuf> = section.opt("public_key_file");
-        if id.is_none() {
-            section.problem("id", "is missing: give the key a name");
-        }
-        let Some(algorithm) = algorithm else {
-            section.problem("algorithm", "is missing: write HS256, RS256, ES256 or EdDSA");
-            return None;
-        };
+        let algorithm = algorithm?;
         let found = match (algorithm, secret, secret_file, public_key_file) {
             (Algorithm::Hs256, Some(secret), None, None) => Ok(KeyMaterial::Secret(secret)),
             (Algorithm::Hs256, None, Some(path), None) => {
                 read(&path).map(|text| KeyMaterial::Secret(Secret::new(text.trim()))).map_err(|error| ("secret_file", error))
             }
-            (Algorithm::Hs256, ..) => Err(("secret", "must be given, or secret_file, and no other: HS256 needs one secret".to_owned())),
+            (Algorithm::Hs256, ..) => {
+                Err(("secret", "must be given, or secret_file, and no other: HS256 needs one secret".to_owned()))
+            }
             (_, None, None, Some(path)) => read(&path).map(KeyMaterial::PublicKey).map_err(|error| ("public_key_file", error)),
-            _ => Err(("public_key_file", format!("must be given and no secret: {} needs a public key in PEM", algorithm.as_str()))),
+            _ => {
+                Err(("public_key_file", format!("must be given and no secret: {} needs a public key in PEM", algorithm.as_str())))
+            }
         };
         match found {
             Ok(KeyMaterial::Secret(secret)) if secret.expose().len() < SHORTEST_SECRET => {

@@ -33,8 +33,11 @@ fn broker(config: &Config, say: &mut impl FnMut(&str, String)) {
     if broker.client_cert_file.is_some() != broker.client_key_file.is_some() {
         say("broker.client_cert_file", "and client_key_file belong together: give both or neither".to_owned());
     }
-    let files =
-        [("ca_file", &broker.ca_file), ("client_cert_file", &broker.client_cert_file), ("client_key_file", &broker.client_key_file)];
+    let files = [
+        ("ca_file", &broker.ca_file),
+        ("client_cert_file", &broker.client_cert_file),
+        ("client_key_file", &broker.client_key_file),
+    ];
     for (name, path) in files.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
         let key = format!("broker.{name}");
         if let Err(error) = std::fs::File::open(path) {
@@ -108,12 +111,6 @@ fn kind(kind: &KindConfig, consumer_timeout: Duration, say: &mut impl FnMut(&str
     if retries > 0 && kind.retry.delays.is_empty() {
         say("retry.delays", "is empty: give at least one delay, or write max_attempts = 1".to_owned());
         return;
-    }
-    if kind.retry.delays.len() > retries {
-        say(
-            "retry.delays",
-            format!("has {} steps, {retries} can be used: raise max_attempts or drop some", kind.retry.delays.len()),
-        );
     }
     let steps = kind.retry.delays.iter().chain(kind.retry.delays.last().into_iter().cycle()).take(retries);
     let total = steps.map(wait).fold(Duration::ZERO, Duration::saturating_add);

@@ -74,7 +74,7 @@ impl KindConfig {
     }
 
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let name: Option<Kind> = section.opt("name");
+        let name: Option<Kind> = section.required("name", "give the kind its stable name, such as \"orders.place\"");
         // Without a name the other keys are still read, so that what is wrong with them is told too.
         let default = Self::new(name.clone().or_else(|| Kind::parse("unnamed").ok())?);
         let (moment, year) = (Duration::from_millis(1), Duration::from_secs(366 * 86_400));
@@ -90,13 +90,7 @@ impl KindConfig {
             retry: read_retry(&mut section.section("retry")),
             name: default.name,
         };
-        match name {
-            Some(_) => Some(kind),
-            None => {
-                section.problem("name", "must be given, such as \"orders.place\"");
-                None
-            }
-        }
+        name.map(|_| kind)
     }
 }
 

@@ -96,6 +96,14 @@ impl<'a> Section<'a> {
         self.convert(key, &value)
     }
 
+    /// The value of `key`; its absence is reported with `hint`.
+    pub(super) fn required<T: FromValue>(&mut self, key: &'static str, hint: &str) -> Option<T> {
+        if !self.table.contains_key(key) {
+            self.problem(key, format!("is missing: {hint}"));
+        }
+        self.opt(key)
+    }
+
     /// The value of `key`, or `default`.
     pub(super) fn get<T: FromValue>(&mut self, key: &'static str, default: T) -> T {
         self.opt(key).unwrap_or(default)
@@ -123,7 +131,8 @@ impl<'a> Section<'a> {
         let mut result = T::from_value(value);
         // A variable and a flag hold text: where text is not wanted, it is read as a TOML value.
         if let (Err(_), Some(Origin::Variable(_) | Origin::Flag), Value::String(text)) = (&result, &origin, value)
-            && let Some(read) = toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"))
+            && let Some(read) =
+                toml::from_str::<Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"))
         {
             result = T::from_value(&read);
         }
@@ -147,7 +156,8 @@ impl<'a> Section<'a> {
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let tables: Vec<Table> = self.opt(key).unwrap_or_default();
         let path = self.full(key);
-        let at = |(index, table)| Section { table, path: format!("{path}[{index}]"), known: BTreeSet::new(), report: self.report };
+        let at =
+            |(index, table)| Section { table, path: format!("{path}[{index}]"), known: BTreeSet::new(), report: self.report };
         tables.into_iter().enumerate().map(at).collect()
     }
 
@@ -163,7 +173,8 @@ impl Drop for Section<'_> {
     /// What nobody asked for is unknown.
     fn drop(&mut self) {
         for key in self.table.keys() {
-            let nearest = self.known.iter().map(|known| (strsim::jaro_winkler(key, known), *known)).max_by(|a, b| a.0.total_cmp(&b.0));
+            let nearest =
+                self.known.iter().map(|known| (strsim::jaro_winkler(key, known), *known)).max_by(|a, b| a.0.total_cmp(&b.0));
             let hint = match nearest {
                 Some((likeness, known)) if likeness > 0.75 => format!("did you mean `{}`?", self.full(known)),
                 _ => format!("known here: {}", self.known.iter().copied().collect::<Vec<_>>().join(", ")),
@@ -180,13 +191,9 @@ pub(super) trait FromValue: Sized {
     fn from_value(value: &Value) -> Result<Self, String>;
 }
 
-fn text(value: &Value) -> Option<&str> {
-    value.as_str()
-}
-
 impl FromValue for String {
     fn from_value(value: &Value) -> Result<Self, String> {
-        text(value).map(str::to_owned).ok_or_else(|| "must be a text in quotes".to_owned())
+        value.as_str().map(str::to_owned).ok_or_else(|| "must be a text in quotes".to_owned())
     }
 }
 
@@ -198,7 +205,7 @@ impl FromValue for Secret {
 
 impl FromValue for PathBuf {
     fn from_value(value: &Value) -> Result<Self, String> {
-        text(value).filter(|path| !path.is_empty()).map(Self::from).ok_or_else(|| "must be the path of a file".to_owned())
+        value.as_str().filter(|path| !path.is_empty()).map(Self::from).ok_or_else(|| "must be the path of a file".to_owned())
     }
 }
 
@@ -210,10 +217,11 @@ impl FromValue for Table {
 
 impl FromValue for Duration {
     fn from_value(value: &Value) -> Result<Self, String> {
-        let wanted = |what: &str| format!("{what}: write a duration with its unit, such as \"30s\", \"5m\", \"1h 30m\" or \"7d\"");
+        let wanted =
+            |what: &str| format!("{what}: write a duration with its unit, such as \"30s\", \"5m\", \"1h 30m\" or \"7d\"");
         match value {
             Value::Integer(_) | Value::Float(_) => Err(wanted("has no unit")),
-            _ => text(value).and_then(units::duration).ok_or_else(|| wanted("is not a duration")),
+            _ => value.as_str().and_then(units::duration).ok_or_else(|| wanted("is not a duration")),
         }
     }
 }
@@ -227,7 +235,7 @@ impl FromValue for Size {
         let wanted = |what: &str| format!("{what}: write a size with its unit, such as \"512KiB\" or \"1MiB\"");
         match value {
             Value::Integer(_) | Value::Float(_) => Err(wanted("has no unit")),
-            _ => text(value).and_then(units::size).map(Self).ok_or_else(|| wanted("is not a size")),
+            _ => value.as_str().and_then(units::size).map(Self).ok_or_else(|| wanted("is not a size")),
         }
     }
 }
@@ -247,7 +255,7 @@ impl FromValue for NonZeroU32 {
 
 impl FromValue for SocketAddr {
     fn from_value(value: &Value) -> Result<Self, String> {
-        let address = text(value).and_then(|text| text.parse().ok());
+        let address = value.as_str().and_then(|text| text.parse().ok());
         address.ok_or_else(|| "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"".to_owned())
     }
 }

@@ -1,0 +1,307 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use broker_topology::Rung;
+use messaging::retry::{Delay, RetryPolicy};
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+struct Given {
+    folder: tempfile::TempDir,
+    files: Vec<PathBuf>,
+    variables: Vec<(String, String)>,
+    flags: Vec<(String, String)>,
+    lenient: bool,
+}
+
+fn given() -> Given {
+    Given { folder: tempfile::tempdir().unwrap(), files: vec![], variables: vec![], flags: vec![], lenient: false }
+}
+
+fn pair(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+impl Given {
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+    fn file(mut self, text: &str) -> Self {
+        let path = self.write(&format!("{}.toml", self.files.len()), text);
+        self.files.push(path);
+        self
+    }
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push(pair(name, value));
+        self
+    }
+    fn flag(mut self, key: &str, value: &str) -> Self {
+        self.flags.push(pair(key, value));
+        self
+    }
+    fn load(&self) -> Result<Loaded, ConfigError> {
+        let Self { files, variables, flags, lenient, .. } = self;
+        Config::load(&Sources { files, variables, flags, data_dir: Path::new("data"), lenient: *lenient })
+    }
+    fn config(&self) -> Config {
+        self.load().unwrap_or_else(|error| panic!("{error}")).config
+    }
+    fn error(&self) -> String {
+        self.load().expect_err("must be refused").to_string()
+    }
+}
+
+#[test]
+fn nothing_set_is_a_hub_for_this_machine() {
+    let config = given().config();
+    assert_eq!(config.roles, Role::ALL);
+    assert_eq!(config.broker.connect_urls(), ["amqp://guest:guest@127.0.0.1:5672/%2f?heartbeat=10"]);
+    assert_eq!(config.store.url.expose(), "sqlite://data/warren.db");
+    assert_eq!(config.listen.public.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.limits.body, config.retention.dead_letters), (1 << 20, Duration::from_secs(90 * 86_400)));
+}
+
+#[test]
+fn later_layers_win() {
+    let mut given = given().variable("AMQP_URL", "amqp://fallback").variable("DATABASE_URL", "postgres://fallback/db");
+    assert_eq!(given.config().broker.urls[0].expose(), "amqp://fallback");
+    given = given.file("broker.url = 'amqp://first'\nlog.level = 'warn'").file("[broker]\nurl = 'amqp://second'");
+    assert_eq!(given.config().broker.urls[0].expose(), "amqp://second");
+    given = given.variable("WARREN__BROKER__URL", "amqp://variable");
+    assert_eq!(given.config().broker.urls[0].expose(), "amqp://variable");
+    given = given.flag("broker.url", "amqp://flag");
+    let config = given.config();
+    assert_eq!(config.broker.urls[0].expose(), "amqp://flag");
+    assert_eq!((config.log.level.as_str(), config.store.url.expose()), ("warn", "postgres://fallback/db"));
+}
+
+#[test]
+fn tables_merge_and_arrays_replace() {
+    let given = given()
+        .file("[broker]\nprefix = 'a.'\nurl = ['amqp://x', 'amqp://y']\n[tenants]\nacme = 3")
+        .file("[broker]\nurl = ['amqp://z']\n[tenants]\nbig = 9");
+    let config = given.config();
+    assert_eq!((config.broker.prefix.as_str(), config.broker.urls.len()), ("a.", 1));
+    assert_eq!(
+        config.tenants.iter().map(|(name, weight)| (name.as_str(), weight.get())).collect::<Vec<_>>(),
+        [("acme", 3), ("big", 9)]
+    );
+}
+
+#[test]
+fn text_from_the_environment_becomes_what_the_key_wants() {
+    let given = given()
+        .variable("WARREN__BROKER__URL", "['amqp://a', 'amqp://b']")
+        .variable("WARREN__LIMITS__BACKLOG_TOTAL", "500000")
+        .variable("WARREN__BROKER__PREFIX", "17")
+        .variable("WARREN__TENANTS__ACME", "4")
+        .variable("WARREN__KIND", "[{ name = 'demo.echo', retry = { max_attempts = 2 } }]")
+        .flag("roles", "worker,api,worker");
+    let config = given.config();
+    assert_eq!((config.broker.urls.len(), config.limits.backlog_total, config.broker.prefix.as_str()), (2, 500_000, "17"));
+    assert_eq!((config.tenants["acme"].get(), config.kinds[0].retry.max_attempts), (4, 2));
+    assert_eq!(config.roles, [Role::Api, Role::Worker]);
+}
+
+#[test]
+fn a_variable_can_name_a_file_but_not_beside_the_value() {
+    let mut given = given();
+    let path = given.write("url", "amqp://user:pw@filed\n");
+    given = given.variable("WARREN__BROKER__URL__FILE", path.to_str().unwrap());
+    assert_eq!(given.config().broker.urls[0].expose(), "amqp://user:pw@filed");
+    given = given.variable("WARREN__BROKER__URL", "amqp://other");
+    assert!(given.error().contains("`broker.url` is set twice: remove this one or WARREN__BROKER__URL"), "{}", given.error());
+    let missing = self::given().variable("WARREN__STORE__URL__FILE", "/nowhere/url").error();
+    assert!(missing.contains("environment variable WARREN__STORE__URL__FILE: `store.url` cannot read /nowhere/url"), "{missing}");
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
+    let mut given = given()
+        .file("[broker]\nheartbaet = '10s'\n[[kind]]\nname = 'a'\ntimout = '1s'")
+        .variable("WARREN__BROKR__URL", "x")
+        .flag("zzz", "1");
+    let error = given.error();
+    for part in [
+        "0.toml: `broker.heartbaet` is not a key Warren knows; did you mean `broker.heartbeat`?",
+        "0.toml: `kind[0].timout` is not a key Warren knows; did you mean `kind[0].timeout`?",
+        "environment variable WARREN__BROKR__URL: `brokr` is not a key Warren knows; did you mean `broker`?",
+        "command line: `zzz` is not a key Warren knows; known here: auth, broker,",
+    ] {
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    }
+    given.lenient = true;
+    let loaded = given.load().unwrap();
+    assert_eq!(loaded.warnings.len(), 4);
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_remedy() {
+    let error = given()
+        .file(
+            "[broker]\nheartbeat = 10\nurl = 'http://x'\n[limits]\nbody = '9MiB'\n[retention]\njobs = 'soon'\n[listen]\npublic = '8080'\n\
+             [[kind]]\nname = 'Bad'\nworker = 'http'\nconcurrency = 0\n[topology]\nmanage = 'maybe'\n[log]\nlevel = 'a=b=c'",
+        )
+        .error();
+    for part in [
+        "`broker.heartbeat` has no unit: write a duration with its unit, such as \"30s\"",
+        "`broker.url` must be a URL such as \"amqp://",
+        "`limits.body` must be from 1B to 8MiB",
+        "`retention.jobs` is not a duration",
+        "`listen.public` must be an address and a port",
+        "`kind[0].name` is wrong: `Bad` is not a kind",
+        "`kind[0].worker` is `http`, which is not supported yet (not-supported-yet)",
+        "`kind[0].concurrency` must be from 1 to 10000",
+        "`topology.manage` must be one of \"declare\", \"check\", \"off\"",
+        "`log.level` must be",
+    ] {
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_toml_is_named() {
+    let mut broken = given().file("[broker\n");
+    assert!(broken.error().contains("0.toml: TOML parse error at line 1"), "{}", broken.error());
+    broken.files = vec![PathBuf::from("/nowhere/warren.toml")];
+    assert!(broken.error().contains("cannot read /nowhere/warren.toml"), "{}", broken.error());
+}
+
+#[test]
+fn urls_keep_their_passwords_to_themselves() {
+    let config = given()
+        .file("broker.url = 'amqp://u:s3cret@h/team%2fa'\nstore.url = 'postgres://u:s3cret@h/db?password=s3cret'")
+        .file(&format!("auth = {{ issuer = 'me', keys = [{{ id = 'k', algorithm = 'HS256', secret = '{SECRET}' }}] }}"))
+        .config();
+    let shown = format!("{}{config:?}", config.dump());
+    assert!(!shown.contains("s3cret") && !shown.contains(SECRET), "{shown}");
+    assert!(config.dump().contains("url = [\"amqp://u:***@h/team%2fa\"]"), "{}", config.dump());
+    assert!(config.dump().contains("secret = \"***\""), "{}", config.dump());
+    assert_eq!(config.broker.connect_urls(), ["amqp://u:s3cret@h/team%2fa?heartbeat=10"]);
+    let error = given().file("broker.url = 'amqp:/u:s3cret@h'").error();
+    assert!(!error.contains("s3cret"), "{error}");
+}
+
+#[test]
+fn the_virtual_host_is_never_empty_by_accident() {
+    let urls = |text: &str| given().file(text).config().broker.connect_urls();
+    assert_eq!(urls("broker.url = 'amqps://h/?heartbeat=3'"), ["amqps://h/%2f?heartbeat=3"]);
+    assert_eq!(urls("broker = { url = 'amqp://h/old', vhost = 'a/b c', heartbeat = '5s' }"), ["amqp://h/a%2fb%20c?heartbeat=5"]);
+    assert!(given().file("broker.url = 'amqp://h//'").error().contains("write it as %2f"));
+    assert!(given().file("broker.url = 'amqp://[::1]:5672'").error().contains("IPv6"));
+}
+
+#[test]
+fn retry_delays_use_the_rungs_they_match() {
+    let retry = |text: &str| given().file(&format!("[[kind]]\nname = 'a'\nretry = {{ {text} }}")).config().kinds[0].retry.clone();
+    assert_eq!(retry("delays = ['1s', '5s', '30s', '2m', '10m', '1h']"), RetryPolicy::default());
+    assert_eq!(
+        retry("delays = ['5s', '7s'], max_attempts = 3").delays,
+        [Delay::Rung(Rung::S5), Delay::Store(Duration::from_secs(7))]
+    );
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let refused = |text: &str, part: &str| {
+        let error = given().file(text).error();
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    };
+    refused("listen.admin = '127.0.0.1:8080'", "`listen.admin` and listen.public want the same port 8080");
+    refused("listen.public = '0.0.0.0:8080'", "`listen.public` opens the hub to others while there is no token key");
+    refused("[[kind]]\nname='a'\n[[kind]]\nname='a'", "`kind[1]` is a second `a`");
+    refused("[[kind]]\nname='a'\nprefetch=300\nconcurrency=1", "`kind[0].prefetch` lets a delivery wait up to 150m");
+    refused("[[kind]]\nname='a'\nprefetch=3", "`kind[0].prefetch` is under concurrency (32)");
+    refused("[[kind]]\nname='a'\ntimeout='2h'\ndeadline='1h'", "`kind[0].timeout` is over the deadline (1h)");
+    refused("[[kind]]\nname='a'\nretry.delays=[]", "`kind[0].retry.delays` is empty");
+    refused("[[kind]]\nname='a'\ndeadline='1h'", "`kind[0].retry.delays` waits 4356s in all, over the deadline (1h)");
+    refused("broker.ca_file = '/nowhere/ca.pem'", "`broker.ca_file` is of no use without TLS");
+    refused("broker = { url = 'amqps://h', ca_file = '/nowhere/ca.pem' }", "`broker.ca_file` cannot be read");
+    refused("broker.client_cert_file = '/x'", "`broker.client_cert_file` and client_key_file belong together");
+    refused("limits.backlog_total = 5", "`limits.backlog_per_tenant` is over limits.backlog_total");
+    refused("roles = 'api,devices'", "`roles` holds `devices`, a role that is not supported yet");
+}
+
+#[test]
+fn keys_are_checked_before_they_are_used() {
+    let keys = |keys: &str| given().file(&format!("auth = {{ issuer = 'me', keys = [{keys}] }}"));
+    let secret = format!("secret = '{SECRET}'");
+    let open = keys(&format!("{{ id = 'k', algorithm = 'HS256', {secret} }}")).config();
+    assert_eq!((open.listen.public.to_string(), open.auth.audience.as_str()), ("0.0.0.0:8080".to_owned(), "warren"));
+    for (text, part) in [
+        ("{ id = 'k', algorithm = 'HS256', secret = 'short' }".to_owned(), "`auth.keys[0].secret` has under 32 bytes"),
+        ("{ id = 'k', algorithm = 'none' }".to_owned(), "`auth.keys[0].algorithm` must be one of \"HS256\""),
+        ("{ algorithm = 'HS256', secret_file = '/nowhere/s' }".to_owned(), "`auth.keys[0].secret_file` cannot read /nowhere/s"),
+        (format!("{{ algorithm = 'HS256', {secret} }}"), "`auth.keys[0].id` is missing"),
+        (format!("{{ id = 'k', {secret} }}"), "`auth.keys[0].algorithm` is missing"),
+        (format!("{{ id = 'k', algorithm = 'EdDSA', {secret} }}"), "`auth.keys[0].public_key_file` must be given and no secret"),
+        (format!("{{ id = 'k', algorithm = 'HS256', {secret} }}, ").repeat(2), "`auth.keys[1].id` is a second `k`"),
+    ] {
+        let error = keys(&text).error();
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    }
+    let nameless = given().file(&format!("auth = {{ keys = [{{ id = 'k', algorithm = 'HS256', {secret} }}] }}")).error();
+    assert!(nameless.contains("`auth.issuer` must be given"), "{nameless}");
+}
+
+#[test]
+fn a_dump_can_be_read_again() {
+    let given = given().file("[[kind]]\nname = 'a'\ntimeout = '90s'\n[tenants]\nacme = 2\n[broker]\nvhost = 'v'");
+    let config = given.config();
+    // The only password of these defaults is the guest's.
+    let again = self::given().file(&config.dump().replace("***", "guest")).config();
+    assert_eq!(again, config);
+}
+
+/// The annotated file is read by people first: it must name every key, and give its default.
+#[test]
+fn the_annotated_file_shows_every_key_with_its_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/warren.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut given = given().file(&text);
+    let config = given.config();
+    let defaults = Config { kinds: vec![], tenants: BTreeMap::new(), ..self::given().config() };
+    let shown = Config { kinds: vec![], tenants: BTreeMap::new(), ..config.clone() };
+    let here = |config: Config| config.dump().replace("sqlite://data/warren.db", "sqlite://warren.db");
+    assert_eq!(here(shown), here(defaults));
+    assert_eq!(config.kinds, [KindConfig::new("orders.place".to_owned().try_into().unwrap())]);
+    // Every line that is commented out is a key too.
+    let uncommented: String = text.lines().map(|line| format!("{}\n", line.strip_prefix("#= ").unwrap_or(line))).collect();
+    given.files = vec![given.write("uncommented.toml", &uncommented)];
+    let root = uncommented.parse::<toml::Table>().unwrap();
+    let report = Report::new(false);
+    let read = Config::read(Section::root(root.clone(), &report), &Sources::default());
+    let unknown: Vec<_> = report.into_parts().0.into_iter().filter(|problem| problem.text.contains("not a key")).collect();
+    assert_eq!(unknown, []);
+    assert_eq!(read.kinds.len(), 1);
+    for key in keys(&read) {
+        assert!(uncommented.contains(&format!("{key} =")), "deploy/warren.toml does not show {key}");
+    }
+}
+
+/// Every key a dump holds, and those that are absent by default.
+fn keys(config: &Config) -> Vec<String> {
+    fn walk(table: &toml::Table, found: &mut Vec<String>) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) => walk(inner, found),
+                toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+                    items.iter().filter_map(toml::Value::as_table).for_each(|inner| walk(inner, found));
+                }
+                _ => found.push(key.clone()),
+            }
+        }
+    }
+    let mut found =
+        ["vhost", "ca_file", "client_cert_file", "client_key_file", "issuer", "id", "secret", "secret_file", "public_key_file"]
+            .map(str::to_owned)
+            .to_vec();
+    walk(&config.dump().parse().unwrap(), &mut found);
+    found
+}

@@ -34,7 +34,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 fn in_largest(amount: u128, units: &[(&str, u128)], zero: &str) -> String {
-    match units.iter().find(|(_, unit)| amount >= *unit && amount % unit == 0) {
+    match units.iter().find(|(_, unit)| amount >= *unit && amount.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", amount / unit),
         None => format!("0{zero}"),
     }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_duration_is_shown_as_it_is_read() {
-        for text in ["10s", "90s", "7d", "30m", "24h", "250ms", "0s"] {
+        for text in ["10s", "90s", "7d", "30m", "36h", "250ms", "0s"] {
             assert_eq!(show_duration(duration(text).unwrap()), text);
         }
         assert_eq!(duration("1h 30m"), Some(Duration::from_secs(5400)));

@@ -1,0 +1,40 @@
+# What people type and what CI calls. `make` alone explains itself.
+
+SHELL := /bin/bash
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The tests kill processes at named points; only test builds know those.
+TEST_FEATURES := --features warren-hub/crash-points
+KILLS ?= 300
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench load soak
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Install what is missing, build, start a development hub (ARGS="--amqp-port 5692" moves a port)
+	@scripts/install-build-tools
+	@scripts/install-rabbitmq
+	cargo build --release -p warren-hub
+	@exec $(TARGET)/release/warren dev $(ARGS)
+
+test: ## Install what the tests need, then run all of them
+	@scripts/install-test-tools
+	cargo build --workspace --bins $(TEST_FEATURES)
+	cargo test --workspace $(TEST_FEATURES)
+
+check: ## Format, lints and documentation, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+bench: ## Compare Warren with what a team would write without it
+	@scripts/install-test-tools
+	tests/bench/run
+
+load: ## Run k6 against a running hub
+	tests/k6/run
+
+soak: ## Kill the hub again and again under load (KILLS=300)
+	@scripts/install-test-tools
+	KILLS=$(KILLS) tests/soak/run

@@ -1,0 +1,97 @@
+//! How much may wait to be published: per tenant, and in all.
+//!
+//! The counts come from the store every second or so; in between, this process adds what it accepts itself. So a limit may be
+//! overshot by what all processes accept between two looks, never by more.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::AcceptError;
+
+/// Limits on what waits to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BacklogLimits {
+    /// In all; 1,000,000 by default.
+    pub total: u64,
+    /// Per tenant; 500,000 by default.
+    pub per_tenant: u64,
+}
+
+impl Default for BacklogLimits {
+    fn default() -> Self {
+        Self { total: 1_000_000, per_tenant: 500_000 }
+    }
+}
+
+/// What waits, as far as this process knows.
+#[derive(Debug)]
+pub struct Backlog {
+    limits: BacklogLimits,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    total: u64,
+    by_tenant: HashMap<String, u64>,
+}
+
+impl Backlog {
+    /// An empty backlog.
+    pub fn new(limits: BacklogLimits) -> Self {
+        Self { limits, waiting: Mutex::default() }
+    }
+
+    /// Counts one more for `tenant`, unless a limit is reached.
+    ///
+    /// # Errors
+    /// [`AcceptError::Backlog`] with a time to come back.
+    pub fn admit(&self, tenant: &str) -> Result<(), AcceptError> {
+        let mut waiting = self.lock();
+        let of_tenant = waiting.by_tenant.get(tenant).copied().unwrap_or(0);
+        if waiting.total >= self.limits.total || of_tenant >= self.limits.per_tenant {
+            return Err(AcceptError::Backlog { retry_after: Duration::from_secs(5) });
+        }
+        waiting.total += 1;
+        match waiting.by_tenant.get_mut(tenant) {
+            Some(count) => *count += 1,
+            None => {
+                waiting.by_tenant.insert(tenant.to_owned(), 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the store's counts over.
+    pub fn refresh(&self, counts: Vec<(String, u64)>) {
+        let mut waiting = self.lock();
+        waiting.total = counts.iter().map(|(_, count)| count).sum();
+        waiting.by_tenant = counts.into_iter().collect();
+    }
+
+    /// How many wait in all.
+    pub fn total(&self) -> u64 {
+        self.lock().total
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_tenant_does_not_shut_out_another() {
+        let backlog = Backlog::new(BacklogLimits { total: 3, per_tenant: 2 });
+        assert!(backlog.admit("a").is_ok() && backlog.admit("a").is_ok());
+        assert!(matches!(backlog.admit("a"), Err(AcceptError::Backlog { .. })));
+        assert!(backlog.admit("b").is_ok());
+        assert!(backlog.admit("c").is_err(), "the total is reached");
+        backlog.refresh(vec![("a".to_owned(), 0)]);
+        assert!(backlog.admit("a").is_ok());
+    }
+}

@@ -1,0 +1,190 @@
+//! The group commit: one task takes what is waiting and commits it together, so the cost of a request falls as load rises.
+//!
+//! Keys within a batch are deduplicated here: the second request of a key waits for the first and shares its answer. A row the
+//! database refuses is found by bisection and fails alone. Every caller learns the fate of its own row; an unknown outcome
+//! (the database went away) is reported as such.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::{AcceptError, Accepted};
+use crate::relay::{HandOver, Ticket};
+use crate::store::{Inserted, JobStore, NewJob, StoreError};
+
+/// How the writer works.
+#[derive(Clone, Copy, Debug)]
+pub struct WriterOptions {
+    /// Rows in one commit, 512 by default.
+    pub rows: usize,
+    /// Payload bytes in one commit, 4 MiB by default; one row may be larger.
+    pub bytes: usize,
+    /// Requests that wait for a commit, 4096 by default; beyond it callers are turned away.
+    pub queue: usize,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { rows: 512, bytes: 4 << 20, queue: 4096 }
+    }
+}
+
+type Reply = oneshot::Sender<Result<Accepted, AcceptError>>;
+
+/// Stores jobs with whoever else is waiting. Cheap to clone; ends when the last clone is gone.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<(NewJob, Reply)>,
+}
+
+impl Writer {
+    /// Starts the writer task.
+    pub fn start(store: Arc<dyn JobStore>, options: WriterOptions, hand_over: HandOver, tasks: &TaskTracker) -> Self {
+        let (queue, waiting) = mpsc::channel(options.queue);
+        tasks.spawn(Task { store, options, hand_over }.run(waiting));
+        Self { queue }
+    }
+
+    /// Stores one job and waits for the commit.
+    ///
+    /// # Errors
+    /// As [`AcceptError`].
+    pub async fn store(&self, new: NewJob) -> Result<Accepted, AcceptError> {
+        let (reply, answer) = oneshot::channel();
+        // Waiting for a place would hide the overload from the caller, who can come back.
+        self.queue.try_send((new, reply)).map_err(|_| AcceptError::Backlog { retry_after: Duration::from_secs(1) })?;
+        answer.await.map_err(|_| AcceptError::Unavailable("the process is shutting down".to_owned()))?
+    }
+}
+
+struct Task {
+    store: Arc<dyn JobStore>,
+    options: WriterOptions,
+    hand_over: HandOver,
+}
+
+/// A request and those that came in the same batch with the same key.
+struct Entry {
+    new: NewJob,
+    reply: Reply,
+    /// A place in the relay's memory; without one the row is stored without an owner.
+    ticket: Option<Ticket>,
+    sharing: Vec<(NewJob, Reply)>,
+}
+
+impl Task {
+    async fn run(self, mut waiting: mpsc::Receiver<(NewJob, Reply)>) {
+        let mut held = None;
+        loop {
+            let first = match held.take() {
+                Some(first) => first,
+                None => match waiting.recv().await {
+                    Some(first) => first,
+                    None => return,
+                },
+            };
+            let mut bytes = first.0.payload.body.len();
+            let mut batch = vec![first];
+            while batch.len() < self.options.rows {
+                let Ok(next) = waiting.try_recv() else { break };
+                bytes += next.0.payload.body.len();
+                if bytes > self.options.bytes {
+                    held = Some(next);
+                    break;
+                }
+                batch.push(next);
+            }
+            self.commit(self.share_keys(batch)).await;
+        }
+    }
+
+    /// Puts requests with one key behind the first of them, and reserves places in the relay's memory.
+    fn share_keys(&self, batch: Vec<(NewJob, Reply)>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(batch.len());
+        let mut by_key: HashMap<[u8; 32], usize> = HashMap::new();
+        for (mut new, reply) in batch {
+            let hash = new.key.map(|key| key.hash);
+            if let Some(first) = hash.and_then(|hash| by_key.get(&hash)) {
+                entries[*first].sharing.push((new, reply));
+                continue;
+            }
+            if let Some(hash) = hash {
+                by_key.insert(hash, entries.len());
+            }
+            let ticket = self.hand_over.reserve(&new.job, &new.payload);
+            new.job.status.owner = ticket.as_ref().map(|_| self.hand_over.me());
+            entries.push(Entry { new, reply, ticket, sharing: Vec::new() });
+        }
+        entries
+    }
+
+    /// Commits entries; a refused batch is halved until the bad row stands alone.
+    async fn commit(&self, entries: Vec<Entry>) {
+        let mut stack = vec![entries];
+        while let Some(mut entries) = stack.pop() {
+            messaging::crash_point!("K1");
+            let rows: Vec<NewJob> = entries.iter().map(|entry| entry.new.clone()).collect();
+            match self.store.insert(&rows).await {
+                Ok(inserted) => {
+                    messaging::crash_point!("K2");
+                    for (entry, inserted) in entries.into_iter().zip(inserted) {
+                        self.answer(entry, inserted);
+                    }
+                    messaging::crash_point!("K3");
+                }
+                Err(StoreError::Refused(_) | StoreError::Undecided(_)) if entries.len() > 1 => {
+                    let upper = entries.split_off(entries.len() / 2);
+                    stack.push(upper);
+                    stack.push(entries);
+                }
+                Err(error) => {
+                    let error = match error {
+                        StoreError::Refused(why) => AcceptError::Refused(why),
+                        StoreError::Undecided(_) => AcceptError::Undecided,
+                        StoreError::Unavailable(why) | StoreError::Unusable(why) => AcceptError::Unavailable(why),
+                    };
+                    for entry in entries {
+                        for (_, reply) in entry.sharing {
+                            let _ = reply.send(Err(error.clone()));
+                        }
+                        let _ = entry.reply.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&self, entry: Entry, inserted: Inserted) {
+        let Entry { new, reply, ticket, sharing } = entry;
+        let (first, result) = match inserted {
+            Inserted::New => {
+                let id = new.job.id;
+                let fingerprint = new.key.map(|key| key.fingerprint);
+                match ticket {
+                    Some(ticket) => self.hand_over.give(new.job, new.payload, ticket),
+                    None => self.hand_over.wake(),
+                }
+                (fingerprint.map(|f| (id, f)), Ok(Accepted { id, replayed: false }))
+            }
+            Inserted::Existing { id, fingerprint } => (Some((id, fingerprint)), replay(&new, id, fingerprint)),
+        };
+        let _ = reply.send(result);
+        for (new, reply) in sharing {
+            let _ = reply.send(match first {
+                Some((id, fingerprint)) => replay(&new, id, fingerprint),
+                None => Err(AcceptError::Undecided),
+            });
+        }
+    }
+}
+
+/// The first answer again, if it is the same request.
+fn replay(new: &NewJob, id: uuid::Uuid, fingerprint: [u8; 32]) -> Result<Accepted, AcceptError> {
+    match new.key {
+        Some(key) if key.fingerprint == fingerprint => Ok(Accepted { id, replayed: true }),
+        _ => Err(AcceptError::KeyReused),
+    }
+}

@@ -1,0 +1,229 @@
+//! Who asks: JSON Web Tokens, verified against configured keys.
+//!
+//! A key is good for one algorithm, and the token's `alg` must be that one: it chooses nothing. `kid` is only looked up among the
+//! configured ids; no file is opened and no address called for what a token says (`jku`, `x5u`, `jwk` are not read).
+//! Required: `iss`, `aud`, `exp`, `sub`, `tenant`, `scope`; `nbf` is honoured; clocks may differ by 30 s.
+//!
+//! A token that was verified is remembered by its SHA-256, so a busy client costs one signature check, not one per request. Its
+//! expiry is checked each time. A key taken out of the configuration counts until the restart that takes it out.
+
+mod cache;
+mod key;
+mod mint;
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use jsonwebtoken::errors::{Error, ErrorKind};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+pub use key::{Algorithm, KeyError, KeySpec, Material};
+pub use mint::{Grant, mint};
+
+use super::problem::{Code, Problem, shown};
+use cache::Cache;
+
+/// May submit jobs.
+pub const JOBS_SUBMIT: &str = "jobs:submit";
+/// May read the jobs it submitted.
+pub const JOBS_READ: &str = "jobs:read";
+/// May read all jobs of its tenant.
+pub const JOBS_READ_ALL: &str = "jobs:read:all";
+/// May use the admin API.
+pub const JOBS_ADMIN: &str = "jobs:admin";
+
+/// What `aud` must be, unless configured.
+pub const AUDIENCE: &str = "warren";
+
+/// How far clocks may differ, in seconds.
+const LEEWAY: i64 = 30;
+/// The longest token looked at, in bytes.
+const TOKEN_MAX: usize = 8 * 1024;
+/// The longest `kid`, in bytes.
+const KID_MAX: usize = 64;
+/// The longest tenant or subject, in bytes.
+const NAME_MAX: usize = 200;
+/// The end of the year 9999: a later `exp` is a mistake or an attack.
+const LAST_EXP: i64 = 253_402_300_799;
+
+/// Who asks, as the token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose jobs these are.
+    pub tenant: String,
+    /// Who it is within the tenant.
+    pub subject: String,
+    scopes: Vec<String>,
+}
+
+impl Caller {
+    /// Whether the token has this scope.
+    pub fn has(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| own == scope)
+    }
+
+    /// Goes on only with this scope.
+    ///
+    /// # Errors
+    /// A 403 that names it.
+    pub fn require(&self, scope: &'static str) -> Result<(), Problem> {
+        if self.has(scope) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::ScopeMissing, format!("this needs a token with the scope `{scope}`")))
+    }
+}
+
+/// Verifies tokens. Share it in an [`Arc`].
+#[derive(Debug)]
+pub struct Verifier {
+    keys: HashMap<String, key::Verifying>,
+    cache: Cache,
+}
+
+impl Verifier {
+    /// A verifier that believes `keys` when they speak for `issuer` to `audience`. Without a key it believes nobody.
+    ///
+    /// # Errors
+    /// When a key is unusable, too short, or there twice.
+    pub fn new(keys: &[KeySpec], issuer: &str, audience: &str) -> Result<Self, KeyError> {
+        let mut verifying = HashMap::with_capacity(keys.len());
+        for spec in keys {
+            if verifying.insert(spec.id.clone(), key::Verifying::new(spec, issuer, audience)?).is_some() {
+                return Err(KeyError::Twice(spec.id.clone()));
+            }
+        }
+        Ok(Self { keys: verifying, cache: Cache::new(10_000) })
+    }
+
+    /// Who sent a request with these headers.
+    ///
+    /// # Errors
+    /// A 401 that says what is wrong, never with the token in it.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
+            return Err(Problem::new(Code::TokenMissing, "send a token: `Authorization: Bearer <token>`"));
+        };
+        if values.next().is_some() {
+            return Err(invalid("the request has more than one Authorization header"));
+        }
+        let token = bearer(value.as_bytes()).ok_or_else(|| {
+            Problem::new(Code::TokenMissing, "the Authorization header must be `Bearer <token>`; other schemes are not taken")
+        })?;
+        self.verify(token)
+    }
+
+    /// Who a token speaks for.
+    ///
+    /// # Errors
+    /// A 401 that says what is wrong.
+    pub fn verify(&self, token: &[u8]) -> Result<Arc<Caller>, Problem> {
+        if token.len() > TOKEN_MAX {
+            return Err(invalid("the token is longer than 8 KiB"));
+        }
+        let now = jiff::Timestamp::now().as_second();
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        if let Some((caller, exp)) = self.cache.get(&digest) {
+            return if exp + LEEWAY < now { Err(invalid("the token has expired")) } else { Ok(caller) };
+        }
+        let (caller, exp) = self.check(token)?;
+        let caller = Arc::new(caller);
+        self.cache.put(digest, Arc::clone(&caller), exp);
+        Ok(caller)
+    }
+
+    fn check(&self, token: &[u8]) -> Result<(Caller, i64), Problem> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid("this is no JWT with an algorithm known here"))?;
+        if header.crit.is_some() {
+            return Err(invalid("the token has a `crit` header, which is not understood"));
+        }
+        let key = self.key(header.kid.as_deref())?;
+        let claims: Claims = jsonwebtoken::decode(token, &key.decoding, &key.validation).map_err(|e| refusal(&e))?.claims;
+        if !(0..=LAST_EXP).contains(&claims.exp) {
+            return Err(invalid("`exp` is out of range"));
+        }
+        if !well_formed(&claims.tenant) || !well_formed(&claims.sub) {
+            return Err(invalid("`tenant` and `sub` must have 1 to 200 bytes and no control characters"));
+        }
+        let scopes = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
+        Ok((Caller { tenant: claims.tenant, subject: claims.sub, scopes }, claims.exp))
+    }
+
+    fn key(&self, kid: Option<&str>) -> Result<&key::Verifying, Problem> {
+        let found = match kid {
+            Some(kid) if kid.len() > KID_MAX => None,
+            Some(kid) => self.keys.get(kid),
+            None if self.keys.len() == 1 => self.keys.values().next(),
+            None => return Err(invalid("the token has no `kid`, and there is not just one key")),
+        };
+        found.ok_or_else(|| invalid("the token's `kid` is no key here"))
+    }
+}
+
+/// What is read of a token beyond what the library checks. Strict: an `exp` that is text or has a fraction is refused.
+#[derive(Deserialize)]
+struct Claims {
+    exp: i64,
+    sub: String,
+    tenant: String,
+    scope: String,
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
+}
+
+fn well_formed(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(Code::TokenInvalid, detail)
+}
+
+fn refusal(error: &Error) -> Problem {
+    match error.kind() {
+        ErrorKind::ExpiredSignature => invalid("the token has expired"),
+        ErrorKind::ImmatureSignature => invalid("the token is not valid yet (`nbf`)"),
+        ErrorKind::InvalidAudience => invalid("the token is for somebody else (`aud`)"),
+        ErrorKind::InvalidIssuer => invalid("the token is from somebody else (`iss`)"),
+        ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token lacks `{claim}`, or it is malformed")),
+        ErrorKind::InvalidClaimFormat(claim) => invalid(format!("the token's `{claim}` is malformed")),
+        // The signature is good by then, so this tells nobody but the issuer's clients.
+        ErrorKind::Json(error) => invalid(format!("the claims are malformed: {}", shown(&error.to_string()))),
+        ErrorKind::InvalidAlgorithm => invalid("the token's `alg` is not the one this key is for"),
+        _ => invalid("the signature does not fit"),
+    }
+}
+
+/// Extracts the caller; a handler that takes it answers 401 to everybody else.
+#[derive(Clone, Debug)]
+pub struct Authenticated(pub Arc<Caller>);
+
+impl Deref for Authenticated {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Authenticated
+where
+    Arc<Verifier>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Arc::<Verifier>::from_ref(state).authenticate(&parts.headers).map(Self)
+    }
+}

@@ -1,0 +1,106 @@
+//! The catalogue of problems: one line per code. The documents, their pages and the metric labels come from here.
+//!
+//! A code is a promise: clients compare it, so it keeps its meaning and its status for good.
+
+use axum::http::StatusCode;
+
+macro_rules! catalogue {
+    ($($variant:ident $text:literal $status:ident $title:literal;)*) => {
+        /// What went wrong, as clients compare it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The code in kebab-case.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The status it comes with.
+            pub fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)* }
+            }
+
+            /// The same short sentence each time.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+
+            /// What it means and what to do, in Markdown.
+            pub fn page(self) -> &'static str {
+                match self {
+                    $(Self::$variant => include_str!(concat!("../../../docs/errors/", $text, ".md")),)*
+                }
+            }
+        }
+    };
+}
+
+catalogue! {
+    TokenMissing "token-missing" UNAUTHORIZED "The request carries no token";
+    TokenInvalid "token-invalid" UNAUTHORIZED "The token is not accepted";
+    ScopeMissing "scope-missing" FORBIDDEN "The token lacks a scope";
+    NotFound "not-found" NOT_FOUND "There is nothing at this address";
+    MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "The address does not take this method";
+    UnknownKind "unknown-kind" NOT_FOUND "There is no such kind of job";
+    JobNotFound "job-not-found" NOT_FOUND "There is no such job";
+    InvalidJobId "invalid-job-id" BAD_REQUEST "The job id is not a UUID";
+    Purged "purged" GONE "The job is older than what is kept";
+    NotSupportedYet "not-supported-yet" BAD_REQUEST "This is not supported yet";
+    UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON";
+    UnsupportedContentEncoding "unsupported-content-encoding" UNSUPPORTED_MEDIA_TYPE "The body must not be compressed";
+    InvalidIdempotencyKey "invalid-idempotency-key" BAD_REQUEST "The Idempotency-Key is malformed";
+    BodyTooLarge "body-too-large" PAYLOAD_TOO_LARGE "The body is too large";
+    BodyTooSlow "body-too-slow" REQUEST_TIMEOUT "The body did not arrive in time";
+    BodyIncomplete "body-incomplete" BAD_REQUEST "The body broke off";
+    EmptyBody "empty-body" BAD_REQUEST "The body is empty";
+    MalformedJson "malformed-json" BAD_REQUEST "The body is not well-formed JSON";
+    TooDeep "too-deep" BAD_REQUEST "The JSON is nested too deeply";
+    IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key was used for another request";
+    IdempotencyKeyUndecided "idempotency-key-undecided" CONFLICT "The first request with this Idempotency-Key is undecided";
+    BacklogFull "backlog-full" SERVICE_UNAVAILABLE "Too many jobs wait already";
+    StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The store does not answer";
+    Refused "refused" BAD_REQUEST "The store refuses this job";
+}
+
+impl Code {
+    /// The code of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_that_says_what_to_do() {
+        for code in Code::ALL {
+            let page = code.page();
+            let head = format!("# {}\n\n{}. Status {}.\n", code.as_str(), code.title(), code.status().as_u16());
+            assert!(page.starts_with(&head), "docs/errors/{}.md must begin with:\n{head}", code.as_str());
+            assert!(page.contains("\n## What to do\n"), "docs/errors/{}.md does not say what to do", code.as_str());
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn every_page_has_a_code() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors");
+        let pages: BTreeSet<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "README.md")
+            .collect();
+        let codes: BTreeSet<String> = Code::ALL.iter().map(|code| format!("{}.md", code.as_str())).collect();
+        assert_eq!(pages, codes);
+    }
+}

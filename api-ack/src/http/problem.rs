@@ -1,0 +1,178 @@
+//! What a refusal looks like: RFC 9457 problem documents.
+//!
+//! ```json
+//! {"type":"/problems/unknown-kind","title":"There is no such kind of job","status":404,
+//!  "detail":"there is no kind `demo.eco`","instance":"urn:uuid:0198...","code":"unknown-kind"}
+//! ```
+//!
+//! `instance` is also in the log line of the refusal. Nothing that the database or a library says goes out: it is logged.
+
+use std::borrow::Cow;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use uuid::Uuid;
+
+pub use super::code::Code;
+use crate::accept::AcceptError;
+use crate::store::StoreError;
+
+/// A refusal, to be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is.
+    pub code: Code,
+    /// What it is this time: names the thing and the remedy.
+    pub detail: Cow<'static, str>,
+    /// Which parts of the request are at fault.
+    pub errors: Vec<Fault>,
+    /// Seconds after which it makes sense to try again.
+    pub retry_after: Option<u64>,
+}
+
+/// One part of a request that is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Fault {
+    /// A JSON Pointer into the body, as a URI fragment (`#/items/0`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The header, if that is where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document<'a> {
+    /// Address of the page about this code.
+    #[schema(example = "/problems/unknown-kind")]
+    r#type: String,
+    /// The same for every problem of this code.
+    title: &'a str,
+    /// The HTTP status.
+    status: u16,
+    /// What it is this time.
+    detail: &'a str,
+    /// This very refusal; the log names it too.
+    #[schema(example = "urn:uuid:01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    instance: String,
+    /// Stable and kebab-case: what a program compares.
+    code: &'a str,
+    /// Which parts of the request are at fault, when that helps.
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    errors: &'a [Fault],
+}
+
+impl Problem {
+    /// A problem with a text for people.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// Points at a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, detail: impl Into<String>) -> Self {
+        self.errors.push(Fault { pointer: None, header: Some(name.to_owned()), detail: detail.into() });
+        self
+    }
+
+    /// Says when to come back.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    fn log(&self, instance: Uuid) {
+        let (code, status) = (self.code.as_str(), self.code.status().as_u16());
+        match self.code {
+            // Somebody may be knocking at the door; the rest is counted, and would only fill the log.
+            Code::TokenInvalid | Code::ScopeMissing => {
+                tracing::info!(request.id = %instance, problem.code = code, http.status = status, "refused: {}", self.detail);
+            }
+            _ => tracing::debug!(request.id = %instance, problem.code = code, http.status = status, "refused: {}", self.detail),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let instance = Uuid::now_v7();
+        self.log(instance);
+        let document = Document {
+            r#type: format!("/problems/{}", self.code.as_str()),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
+            detail: &self.detail,
+            instance: format!("urn:uuid:{instance}"),
+            code: self.code.as_str(),
+            errors: &self.errors,
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        match self.code {
+            Code::TokenMissing => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            Code::TokenInvalid => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\"")),
+            Code::ScopeMissing => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\"")),
+            _ => None,
+        };
+        (self.code.status(), headers, body).into_response()
+    }
+}
+
+impl From<AcceptError> for Problem {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::UnknownKind(kind) => unknown_kind(&kind),
+            AcceptError::KeyReused => Self::new(
+                Code::IdempotencyKeyReused,
+                "this Idempotency-Key was used for a request with another body: take a fresh key for a new job",
+            ),
+            AcceptError::Undecided => Self::new(
+                Code::IdempotencyKeyUndecided,
+                "the first request with this Idempotency-Key is not decided yet: send the same request again",
+            )
+            .retry_after(1),
+            AcceptError::Backlog { retry_after } => {
+                Self::new(Code::BacklogFull, "too many jobs wait to be published: send the same request again later")
+                    .retry_after(retry_after.as_secs().max(1))
+            }
+            AcceptError::Unavailable(why) => unavailable(&why),
+            AcceptError::Refused(why) => {
+                tracing::warn!("the store refused a job: {why}");
+                Self::new(Code::Refused, "the database refuses this very job; the hub's log says why")
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        unavailable(&error.to_string())
+    }
+}
+
+fn unavailable(why: &str) -> Problem {
+    tracing::debug!("the store does not answer: {why}");
+    let detail = "the store does not answer: send the same request again, with the same Idempotency-Key if it has one";
+    Problem::new(Code::StoreUnavailable, detail).retry_after(1)
+}
+
+pub(super) fn unknown_kind(kind: &str) -> Problem {
+    Problem::new(Code::UnknownKind, format!("there is no kind `{}`: GET /v1/kinds lists those there are", shown(kind)))
+}
+
+/// What a client wrote, fit to be shown: it may be endless, and a line break would forge a line in a log.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
+}

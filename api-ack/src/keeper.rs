@@ -1,0 +1,160 @@
+//! The keeper moves dead letters from the broker into the store, where they can be searched, moved back, or discarded.
+//!
+//! It consumes every `<queue>.dead` and `warren.lost`, stores in batches, and acks after the commit; while the store is down it
+//! takes nothing more, and what it does not take stays in RabbitMQ in plain sight. A letter met twice is one row. It changes a
+//! job only under [`rules::buried`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use broker_topology::Names;
+use bytes::Bytes;
+use messaging::consumer::{Batch, BatchHandler, Delivered};
+use messaging::dead_letter::{death_of, id_of};
+use messaging::message::{Message, Route, Run, header};
+use messaging::publisher::Publisher;
+use messaging::wire::Outbound;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::decide::{Decision, change, decide};
+use crate::metrics::Metrics;
+use crate::rules::{self, cut};
+use crate::store::{DeadFilter, DeadLetter, DeadState, JobStore, NewDeadLetter, StoreError, Stores};
+
+/// Stores what is found in one terminal queue.
+pub struct Keeper {
+    stores: Stores,
+    queue: String,
+    names: Names,
+}
+
+impl Keeper {
+    /// A keeper of `queue`, which is a `<queue>.dead` or `warren.lost`.
+    pub fn new(stores: Stores, queue: String, names: Names) -> Self {
+        Self { stores, queue, names }
+    }
+
+    fn letter(&self, delivered: &Delivered) -> NewDeadLetter {
+        let message = &delivered.message;
+        let death = death_of(delivered, &self.queue, &self.names.return_exchange());
+        NewDeadLetter {
+            queue: text(death.queue),
+            message_id: text(id_of(message)),
+            epoch: message.run.map_or(0, |run| run.epoch),
+            attempt: message.run.map_or(0, |run| run.attempt),
+            job_id: Uuid::parse_str(&message.id).ok(),
+            kind: text(message.kind.clone()),
+            tenant: text(message.tenant.clone()),
+            reason: text(death.reason),
+            error: text(death.error),
+            headers: delivered.properties.clone(),
+            content_type: text(message.content_type.clone()),
+            body: message.body.clone(),
+            died_at: clock::now(),
+        }
+    }
+
+    async fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut letters: Vec<NewDeadLetter> = batch.iter().map(|delivered| self.letter(delivered)).collect();
+        let ids: Vec<Uuid> = letters.iter().filter_map(|letter| letter.job_id).collect();
+        let known: std::collections::HashSet<Uuid> = self.stores.jobs.load(&ids).await?.into_iter().map(|job| job.id).collect();
+        for letter in &mut letters {
+            letter.job_id = letter.job_id.filter(|id| known.contains(id));
+        }
+        self.stores.dead.keep(&letters).await?;
+        let jobs: Vec<(Uuid, &NewDeadLetter)> = letters.iter().filter_map(|l| Some((l.job_id?, l))).collect();
+        bury(&*self.stores.jobs, &jobs).await
+    }
+}
+
+/// Ends jobs whose message was found dead, unless they have moved on.
+async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Result<(), StoreError> {
+    let now = clock::now();
+    decide(store, letters, Default::default(), |(id, _)| *id, |(_, letter), job| {
+        let run = Run { epoch: letter.epoch, attempt: letter.attempt };
+        let buried = job.and_then(|job| Some((job, rules::buried(&job.status, run, &letter.reason, &letter.error, now)?)));
+        match buried {
+            Some((job, to)) => Decision::Apply(change(job, to), ()),
+            None => Decision::Settled(()),
+        }
+    })
+    .await
+    .map(drop)
+}
+
+/// Foreign text as the store takes it: no NUL, not endless.
+fn text(text: String) -> String {
+    cut(text)
+}
+
+#[async_trait]
+impl BatchHandler for Keeper {
+    async fn handle(&self, batch: &Batch) -> Result<(), String> {
+        self.keep(batch).await.map_err(|e| e.to_string())
+    }
+}
+
+/// Publishes dead letters that are no jobs back to their queues, and keeps the metric of open ones.
+///
+/// A letter is `redriving` from the moment somebody asked until the broker has confirmed it; a crash in between publishes it
+/// again under the same message id.
+pub async fn redrive_others(stores: Stores, publisher: Publisher, names: Names, metrics: Arc<Metrics>, drain: CancellationToken) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = drain.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let filter = DeadFilter { state: Some(DeadState::Redriving), limit: 100, ..DeadFilter::default() };
+        let waiting = stores.dead.dead_letters(&filter).await.unwrap_or_default();
+        for letter in waiting {
+            if let Err(error) = redrive_one(&stores, &publisher, &names, &letter).await {
+                tracing::warn!(dead_letter = %letter.id, error, "cannot move a dead letter back, trying again");
+            }
+        }
+        if let Ok(counts) = stores.dead.dead_counts().await {
+            metrics.dead_letters.reset();
+            for (queue, count) in counts {
+                metrics.dead_letters.with_label_values(&[queue.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+async fn redrive_one(stores: &Stores, publisher: &Publisher, names: &Names, dead: &DeadLetter) -> Result<(), String> {
+    let letter = &dead.letter;
+    let message = Message {
+        id: letter.message_id.clone(),
+        kind: letter.kind.clone(),
+        source: letter.headers.pointer("/headers/cloudEvents_source").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
+        time: clock::timestamp(letter.died_at),
+        content_type: letter.content_type.clone(),
+        traceparent: letter.headers.pointer("/headers/traceparent").and_then(|v| v.as_str()).map(str::to_owned),
+        // A new epoch renews the budget of attempts and tells the inbox apart from nothing: the message id stays.
+        run: Some(Run { epoch: letter.epoch.max(1) + 1, attempt: letter.attempt.max(0) + 1 }),
+        tenant: letter.tenant.clone(),
+        headers: app_headers(&letter.headers),
+        body: Bytes::clone(&letter.body),
+    };
+    let route = Route::new(names.return_exchange(), letter.queue.clone());
+    let outbound = Outbound::new(route, &message).map_err(|e| e.to_string())?;
+    publisher.publish(outbound).await.map_err(|e| e.to_string())?;
+    let (from, to) = (DeadState::Redriving, DeadState::Redriven);
+    stores.dead.resolve(dead.id, from, to, None, &dead.actor, &dead.note, clock::now()).await.map_err(|e| e.to_string())?;
+    Ok(())
+}
+
+/// Text headers that are neither the broker's nor Warren's.
+fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
+    let headers = properties.get("headers").and_then(|v| v.as_object());
+    headers
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !name.starts_with("x-") && !name.starts_with("warren-") && !name.starts_with("cloudEvents"))
+        .filter(|(name, _)| name.as_str() != header::TRACEPARENT)
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! The kinds of job this hub accepts, and how each is treated.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_topology::Kind;
+use messaging::retry::RetryPolicy;
+
+/// How jobs of one kind are treated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KindSpec {
+    /// Its name.
+    pub kind: Kind,
+    /// For people.
+    pub description: String,
+    /// Jobs published and not ended, over all processes; what is accepted beyond it waits in the store.
+    pub window: u32,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How long after acceptance a job is given up.
+    pub deadline: Duration,
+    /// When a failed attempt is tried again.
+    pub retry: RetryPolicy,
+    /// Who does the work.
+    pub worker: Worker,
+    /// Handlers at one time, in one process.
+    pub concurrency: usize,
+    /// Deliveries without an ack, in one process.
+    pub prefetch: u16,
+}
+
+/// Who does the work of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Worker {
+    /// A handler in a hub process with the role `worker`.
+    Rust,
+    /// A service that consumes the work queue and reports on `warren.results`.
+    Amqp,
+}
+
+impl KindSpec {
+    /// A kind with the defaults: window 10,000, timeout 30 s, deadline 24 h, the default retry policy, 64 handlers.
+    pub fn new(kind: Kind, worker: Worker) -> Self {
+        Self {
+            kind,
+            description: String::new(),
+            window: 10_000,
+            timeout: Duration::from_secs(30),
+            deadline: Duration::from_secs(24 * 3600),
+            retry: RetryPolicy::default(),
+            worker,
+            concurrency: 64,
+            prefetch: 256,
+        }
+    }
+}
+
+/// All kinds by name. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Kinds(Arc<BTreeMap<String, Arc<KindSpec>>>);
+
+impl Kinds {
+    /// A table of `specs`; of two with one name the later wins.
+    pub fn new(specs: impl IntoIterator<Item = KindSpec>) -> Self {
+        Self(Arc::new(specs.into_iter().map(|spec| (spec.kind.as_str().to_owned(), Arc::new(spec))).collect()))
+    }
+
+    /// The kind of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<KindSpec>> {
+        self.0.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<KindSpec>> {
+        self.0.values()
+    }
+}

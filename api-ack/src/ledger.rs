@@ -1,0 +1,240 @@
+//! The hub's own [`JobLedger`]: starts and ends go straight to the jobs table, in batches.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use messaging::handler::{Failure, Outcome};
+use messaging::ledger::{Arrival, End, Ending, JobLedger, LedgerError, Recorded, Verdict};
+use messaging::message::Message;
+use messaging::retry::RetryPolicy;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::decide::{Decision, after, change, decide};
+use crate::kinds::Kinds;
+use crate::processes::Processes;
+use crate::relay::{HandOver, Ticket};
+use crate::rules::{self, Begin, Finish, Report};
+use crate::store::{Attempt, Change, Job, JobStore, Payload, State, StoreError};
+
+/// Starts and ends in the jobs table.
+pub struct StoreLedger {
+    store: Arc<dyn JobStore>,
+    processes: Arc<Processes>,
+    kinds: Kinds,
+    hand_over: HandOver,
+    /// Rows this process began, as it left them: their ends need no load.
+    begun: Mutex<HashMap<Uuid, Job>>,
+}
+
+/// A row after a change, and its place in the relay's memory if it now waits to be published.
+struct Changed {
+    job: Job,
+    ticket: Option<Ticket>,
+}
+
+impl StoreLedger {
+    /// A ledger over `store` that hands next attempts and dead letters over to the relay.
+    pub fn new(store: Arc<dyn JobStore>, processes: Arc<Processes>, kinds: Kinds, hand_over: HandOver) -> Self {
+        Self { store, processes, kinds, hand_over, begun: Mutex::default() }
+    }
+
+    /// A process that joined since the last beat is not yet known here: learn who lives before calling anybody dead.
+    async fn know_owners(&self, rows: &HashMap<Uuid, Job>) -> Result<(), StoreError> {
+        let me = self.processes.me();
+        let stranger = |job: &&Job| job.status.owner.is_some_and(|owner| owner != me && !self.processes.lives(owner));
+        if rows.values().filter(|job| job.status.state == State::Running).any(|job| stranger(&job)) {
+            self.processes.refresh().await?;
+        }
+        Ok(())
+    }
+
+    /// Stores `change` as this process's own if the relay has room for what then waits to be published. Without the payload at
+    /// hand it is stored without an owner, and the relay reads it back.
+    fn place(&self, job: &Job, mut change: Change, payload: Option<&Payload>) -> (Change, Changed) {
+        let due_now = change.to.due_at.is_some_and(|due| due <= change.to.updated_at);
+        let ticket = payload.filter(|_| due_now).and_then(|payload| self.hand_over.reserve(job, payload));
+        if ticket.is_some() {
+            change.to.owner = Some(self.hand_over.me());
+        }
+        let job = after(job, &change);
+        (change, Changed { job, ticket })
+    }
+
+    fn give(&self, changed: Changed, payload: Option<Payload>) {
+        match (changed.ticket, payload) {
+            (Some(ticket), Some(payload)) => self.hand_over.give(changed.job, payload, ticket),
+            _ if changed.job.status.due_at.is_some() => self.hand_over.wake(),
+            _ => {}
+        }
+    }
+
+    fn begun(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Job>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn policy(&self, kind: &str) -> RetryPolicy {
+        self.kinds.get(kind).map(|spec| spec.retry.clone()).unwrap_or_default()
+    }
+
+    async fn begin_known(&self, arrivals: &[(Uuid, &Arrival)]) -> Result<Vec<Verdict>, StoreError> {
+        let ids: Vec<Uuid> = arrivals.iter().map(|(id, _)| *id).collect();
+        let rows: HashMap<Uuid, Job> = self.store.load(&ids).await?.into_iter().map(|job| (job.id, job)).collect();
+        self.know_owners(&rows).await?;
+        let (me, now) = (self.processes.me(), clock::now());
+        let decided = decide(&*self.store, arrivals, rows, |(id, _)| *id, |(_, arrival), job| {
+            let Some(job) = job else {
+                let why = format!("there is no job {} in this hub's store", arrival.message.id);
+                return Decision::Settled((Verdict::Refused(Failure::new("unknown-job", why)), None));
+            };
+            match rules::begin(&job.status, arrival.run, arrival.alone, me, |owner| self.processes.lives(owner), now) {
+                Begin::Alone => Decision::Settled((Verdict::Alone, None)),
+                Begin::Busy => Decision::Settled((Verdict::Busy, None)),
+                Begin::Stale => Decision::Settled((Verdict::Stale, None)),
+                Begin::Run(to) => {
+                    let verdict = Verdict::Run { lease: to.lease, deadline: Some(clock::timestamp(to.deadline)) };
+                    let change = change(job, to);
+                    let changed = Changed { job: after(job, &change), ticket: None };
+                    Decision::Apply(change, (verdict, Some(changed)))
+                }
+                Begin::Poisoned(to) => {
+                    let (change, changed) = self.place(job, change(job, to), Some(&payload_of(&arrival.message)));
+                    Decision::Apply(change, (Verdict::Poisoned, Some(changed)))
+                }
+            }
+        })
+        .await?;
+        let mut verdicts = Vec::with_capacity(decided.len());
+        for ((verdict, changed), (id, arrival)) in decided.into_iter().zip(arrivals) {
+            match (&verdict, changed) {
+                (Verdict::Run { .. }, Some(changed)) => drop(self.begun().insert(*id, changed.job)),
+                (_, Some(changed)) => self.give(changed, Some(payload_of(&arrival.message))),
+                (_, None) => {}
+            }
+            verdicts.push(verdict);
+        }
+        Ok(verdicts)
+    }
+
+    async fn finish_all(&self, endings: &[Ending]) -> Result<Vec<Recorded>, StoreError> {
+        let ends: Vec<(Uuid, Ended<'_>)> = endings
+            .iter()
+            .filter_map(|ending| {
+                let report = Report {
+                    run: ending.run,
+                    lease: Some(ending.lease),
+                    end: &ending.end,
+                    started_at: ending.started_at.as_microsecond(),
+                    ended_at: ending.ended_at.as_microsecond(),
+                };
+                // Only what was begun is ended, and only ids were begun.
+                Some((Uuid::parse_str(&ending.message.id).ok()?, Ended { report, payload: Some(payload_of(&ending.message)) }))
+            })
+            .collect();
+        let known: HashMap<Uuid, Job> = {
+            let begun = self.begun();
+            ends.iter().filter_map(|(id, _)| Some((*id, begun.get(id)?.clone()))).collect()
+        };
+        let recorded = self.finish_reports(&ends, known).await?;
+        let mut begun = self.begun();
+        for (id, ended) in &ends {
+            // A newer start of the same job by this process is another lease: keep that one.
+            if begun.get(id).is_some_and(|job| Some(job.status.lease) == ended.report.lease) {
+                begun.remove(id);
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Ends attempts, wherever the report comes from; answers in order.
+    pub(crate) async fn finish_reports(
+        &self, ends: &[(Uuid, Ended<'_>)], known: HashMap<Uuid, Job>,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let now = clock::now();
+        let decided = decide(&*self.store, ends, known, |(id, _)| *id, |(_, ended), job| {
+            let Some(job) = job else { return Decision::Settled(Ok(None)) };
+            match rules::finish(&job.status, &ended.report, &self.policy(&job.kind), now, jitter(job.id)) {
+                Finish::Late(attempt) => Decision::Settled(Err((job.id, attempt))),
+                Finish::Applied(to, history) => {
+                    let result = result_of(ended.report.end);
+                    let (change, changed) = self.place(job, Change { history, result, ..change(job, *to) }, ended.payload.as_ref());
+                    Decision::Apply(change, Ok(Some(changed)))
+                }
+            }
+        })
+        .await?;
+        let late: Vec<(Uuid, Attempt)> = decided.iter().filter_map(|d| d.as_ref().err().cloned()).collect();
+        if !late.is_empty() {
+            self.store.record(&late).await?;
+        }
+        let answers = decided.into_iter().zip(ends).map(|(decided, (_, ended))| match decided {
+            Ok(Some(changed)) => {
+                self.give(changed, ended.payload.clone());
+                Recorded::Applied
+            }
+            Ok(None) | Err(_) => Recorded::Late,
+        });
+        Ok(answers.collect())
+    }
+}
+
+/// A report, with the bytes a next attempt would carry if they are at hand.
+pub(crate) struct Ended<'a> {
+    pub(crate) report: Report<'a>,
+    pub(crate) payload: Option<Payload>,
+}
+
+#[async_trait]
+impl JobLedger for StoreLedger {
+    async fn begin(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, LedgerError> {
+        let mut verdicts: Vec<Option<Verdict>> = vec![None; arrivals.len()];
+        let mut known = Vec::with_capacity(arrivals.len());
+        for (at, arrival) in arrivals.iter().enumerate() {
+            match Uuid::parse_str(&arrival.message.id) {
+                Ok(id) => known.push((at, (id, arrival))),
+                Err(_) => {
+                    let why = format!("`{}` is not the id of a job", arrival.message.id);
+                    verdicts[at] = Some(Verdict::Refused(Failure::new("undecodable", why)));
+                }
+            }
+        }
+        let (places, jobs): (Vec<usize>, Vec<(Uuid, &Arrival)>) = known.into_iter().unzip();
+        if !jobs.is_empty() {
+            let answers = self.begin_known(&jobs).await.map_err(unanswered)?;
+            places.into_iter().zip(answers).for_each(|(at, verdict)| verdicts[at] = Some(verdict));
+        }
+        Ok(verdicts.into_iter().flatten().collect())
+    }
+
+    async fn finish(&self, endings: &[Ending]) -> Result<Vec<Recorded>, LedgerError> {
+        self.finish_all(endings).await.map_err(unanswered)
+    }
+}
+
+fn unanswered(error: StoreError) -> LedgerError {
+    LedgerError(Box::new(error))
+}
+
+fn result_of(end: &End) -> Option<bytes::Bytes> {
+    match end {
+        End::Outcome(Outcome::Done(result)) => result.clone(),
+        _ => None,
+    }
+}
+
+/// What a next attempt or a dead letter carries: what this one carried.
+fn payload_of(message: &Message) -> Payload {
+    Payload {
+        subject: String::new(),
+        content_type: message.content_type.clone(),
+        body: message.body.clone(),
+        traceparent: message.traceparent.clone(),
+    }
+}
+
+/// Jitter that needs no generator: the random end of the id, turned by the clock.
+fn jitter(id: Uuid) -> f64 {
+    let mixed = (id.as_u128() as u64 ^ clock::now().unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 11) as f64 / (1_u64 << 53) as f64
+}

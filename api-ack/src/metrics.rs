@@ -1,0 +1,55 @@
+//! The metrics of the accept path, the relay, the sweeper and the keeper, with their names and help texts.
+
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::store::{Job, Outlet};
+
+/// The metrics of this crate, but for those of HTTP.
+#[derive(Debug)]
+pub struct Metrics {
+    published: IntCounterVec,
+    /// `warren_outbox_rows`.
+    pub outbox_rows: IntGauge,
+    /// `warren_outbox_oldest_age_seconds`.
+    pub outbox_age: IntGauge,
+    /// `warren_dead_letters{queue}`.
+    pub dead_letters: IntGaugeVec,
+    /// `warren_queue_messages{queue}`.
+    pub queue_messages: IntGaugeVec,
+    /// `warren_sweeper_jobs_total{action}`.
+    pub swept: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// When `registry` has one of the names already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            published: IntCounterVec::new(Opts::new("warren_jobs_published_total", "confirmed publishes of jobs, by where to"), &["kind", "to"])?,
+            outbox_rows: IntGauge::new("warren_outbox_rows", "rows that wait to be published")?,
+            outbox_age: IntGauge::new("warren_outbox_oldest_age_seconds", "age of the oldest row that is due and not published")?,
+            dead_letters: IntGaugeVec::new(Opts::new("warren_dead_letters", "open dead letters in the store"), &["queue"])?,
+            queue_messages: IntGaugeVec::new(Opts::new("warren_queue_messages", "messages ready in a queue"), &["queue"])?,
+            swept: IntCounterVec::new(Opts::new("warren_sweeper_jobs_total", "jobs the sweeper acted on"), &["action"])?,
+        };
+        registry.register(Box::new(metrics.published.clone()))?;
+        registry.register(Box::new(metrics.outbox_rows.clone()))?;
+        registry.register(Box::new(metrics.outbox_age.clone()))?;
+        registry.register(Box::new(metrics.dead_letters.clone()))?;
+        registry.register(Box::new(metrics.queue_messages.clone()))?;
+        registry.register(Box::new(metrics.swept.clone()))?;
+        Ok(metrics)
+    }
+
+    pub(crate) fn published(&self, job: &Job) {
+        let to = match job.status.outlet {
+            Some(Outlet::Rung(rung)) => rung.name(),
+            Some(Outlet::Return) => "return",
+            Some(Outlet::Dead) => "dead",
+            Some(Outlet::Jobs) | None => "jobs",
+        };
+        self.published.with_label_values(&[job.kind.as_str(), to]).inc();
+    }
+}

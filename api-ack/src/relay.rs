@@ -1,0 +1,343 @@
+//! What waits to be published goes to the broker: first attempts, next attempts, redrives and dead letters alike.
+//!
+//! ```text
+//! commit --hand-over--> Lanes (memory, bounded) --next_batch()--> publish --confirm--> mark (batched)
+//!                         ^  refill: what did not fit, what falls due, what lapsed processes left
+//!                         store
+//! ```
+//!
+//! The row is the truth; memory is only a short cut. What gets no [`Ticket`] is stored without an owner and claimed by whichever
+//! process has room. A crash anywhere loses nothing: unmarked rows are published again, under the same id, and the copy is stale
+//! or attached. Limits: a kind has at most its window published and not ended, shared out over the live processes; counts are
+//! refreshed when the room is used up, so the window may be overshot by one count per process.
+
+mod lanes;
+mod outgoing;
+mod room;
+mod window;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_topology::Names;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use messaging::connection::Link;
+use messaging::publisher::{PublishError, Publisher};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use lanes::Lanes;
+pub use room::{RoomLimits, Ticket};
+pub use window::Windows;
+
+use crate::clock;
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::processes::Processes;
+use crate::rules;
+use crate::store::{Change, Job, JobStore, Lane, Outlet, Payload, ProcessId};
+
+/// A row on its way out. The ticket goes when it is marked.
+#[derive(Debug)]
+pub struct Item {
+    /// The row.
+    pub job: Job,
+    /// What was accepted.
+    pub payload: Payload,
+    /// Its place in memory.
+    pub ticket: Ticket,
+}
+
+/// How the relay works.
+#[derive(Clone, Debug)]
+pub struct RelayOptions {
+    /// Publishes without a confirm at one time, 1024 by default.
+    pub in_flight: usize,
+    /// What is held in memory.
+    pub room: RoomLimits,
+    /// How often the store is asked for what is due, 500 ms by default.
+    pub poll: Duration,
+    /// Shares of tenants, 1 unless named here.
+    pub weights: BTreeMap<String, u32>,
+}
+
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self { in_flight: 1024, room: RoomLimits::default(), poll: Duration::from_millis(500), weights: BTreeMap::new() }
+    }
+}
+
+/// The way into the relay's memory. Cheap to clone; never blocks.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    me: ProcessId,
+    room: room::Room,
+    queue: mpsc::UnboundedSender<Item>,
+    wake: Arc<Notify>,
+}
+
+impl HandOver {
+    /// A place in memory for a row that is about to be stored, if there is one: with a ticket it is stored as this process's
+    /// own and then given; without one it is stored without an owner.
+    pub fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
+        self.room.reserve(job, payload)
+    }
+
+    /// The process that publishes what is given here.
+    pub fn me(&self) -> ProcessId {
+        self.me
+    }
+
+    /// Gives a row that is stored as this process's own.
+    pub fn give(&self, job: Job, payload: Payload, ticket: Ticket) {
+        // The relay is gone only on the way down; the row is freed when this process leaves or lapses.
+        let _ = self.queue.send(Item { job, payload, ticket });
+    }
+
+    /// Says that something is due in the store that nobody holds.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+/// The relay's end of a [`HandOver`].
+pub struct HandedOver {
+    queue: mpsc::UnboundedReceiver<Item>,
+    room: room::Room,
+    wake: Arc<Notify>,
+}
+
+/// The way rows are handed over, made before the relay so that the writer can be.
+pub fn hand_over(me: ProcessId, limits: RoomLimits) -> (HandOver, HandedOver) {
+    let (sender, queue) = mpsc::unbounded_channel();
+    let room = room::Room::new(limits);
+    let wake = Arc::new(Notify::new());
+    (HandOver { me, room: room.clone(), queue: sender, wake: wake.clone() }, HandedOver { queue, room, wake })
+}
+
+/// The relay, before it runs.
+pub struct Relay {
+    parts: RelayParts,
+    handed: HandedOver,
+}
+
+/// Everything a relay works with.
+pub struct RelayParts {
+    /// The jobs.
+    pub store: Arc<dyn JobStore>,
+    /// To publish with.
+    pub publisher: Publisher,
+    /// The connection under `publisher`, to know when it is of no use.
+    pub link: Link,
+    /// Names on this broker.
+    pub names: Names,
+    /// The kinds.
+    pub kinds: Kinds,
+    /// Who lives.
+    pub processes: Arc<Processes>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Options.
+    pub options: RelayOptions,
+}
+
+impl Relay {
+    /// A relay over `parts` that takes what `handed` brings.
+    pub fn new(parts: RelayParts, handed: HandedOver) -> Self {
+        Self { parts, handed }
+    }
+
+    /// Publishes until `stop`, then waits for what is in flight and marks it.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let (confirmed, marking) = mpsc::channel::<Item>(self.parts.options.in_flight * 4);
+        let marker = mark(self.parts.store.clone(), marking);
+        let publishing = async {
+            self.publish_all(stop, confirmed).await;
+        };
+        tokio::join!(publishing, marker);
+    }
+
+    async fn publish_all(&mut self, stop: CancellationToken, confirmed: mpsc::Sender<Item>) {
+        let in_flight = self.parts.options.in_flight;
+        let mut lanes = Lanes::new(self.parts.options.weights.clone());
+        let mut windows = Windows::new(self.parts.kinds.clone());
+        let mut flight = FuturesUnordered::new();
+        let mut refill_at = Instant::now();
+        let mut pause_until = Instant::now();
+        loop {
+            while let Ok(item) = self.handed.queue.try_recv() {
+                lanes.push(item);
+            }
+            if self.parts.processes.lapsed() {
+                // Others may have taken these rows; what nobody took is freed and claimed again.
+                lanes.clear();
+            }
+            let idle = stop.is_cancelled()
+                || self.parts.processes.lapsed()
+                || !self.parts.link.is_usable()
+                || Instant::now() < pause_until;
+            let room = in_flight.saturating_sub(flight.len());
+            if !idle && room > 0 {
+                windows.refresh(&lanes, &*self.parts.store, &self.parts.processes).await;
+                for item in lanes.next_batch(room, &mut windows) {
+                    flight.push(self.publish(item));
+                }
+            }
+            if stop.is_cancelled() && flight.is_empty() {
+                return;
+            }
+            if !idle && Instant::now() >= refill_at {
+                // A full read means that more waits: come back when some of it is gone, not at the next poll.
+                let more = self.refill(&mut lanes).await;
+                refill_at = Instant::now() + if more { Duration::from_millis(10) } else { self.parts.options.poll };
+                continue;
+            }
+            tokio::select! {
+                Some(first) = flight.next(), if !flight.is_empty() => {
+                    let mut outcomes = vec![first];
+                    while let Some(Some(next)) = flight.next().now_or_never() {
+                        outcomes.push(next);
+                    }
+                    for (item, result) in outcomes {
+                        if let Err(pause) = self.settle(&mut lanes, item, result, &confirmed).await {
+                            pause_until = Instant::now() + pause;
+                        }
+                    }
+                }
+                Some(item) = self.handed.queue.recv() => lanes.push(item),
+                () = self.handed.wake.notified() => refill_at = Instant::now(),
+                () = tokio::time::sleep_until(next_look(refill_at, idle)) => {}
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
+            }
+        }
+    }
+
+    /// Claims what waits in the store without an owner; `true` if there is more than there was room for.
+    async fn refill(&self, lanes: &mut Lanes) -> bool {
+        let RelayParts { store, kinds, processes, .. } = &self.parts;
+        let now = clock::now();
+        let waiting: Vec<Lane> = match store.lanes(now).await {
+            // A kind that was taken out of the configuration waits until it is back.
+            Ok(waiting) => waiting.into_iter().filter(|lane| kinds.get(&lane.kind).is_some()).collect(),
+            Err(error) => {
+                tracing::warn!(error = %error, "cannot read what waits to be published");
+                return false;
+            }
+        };
+        let mut more = false;
+        for lane in &waiting {
+            let limit = self.handed.room.share(lane, waiting.len());
+            if limit == 0 {
+                more = true;
+                continue;
+            }
+            match store.claim(processes.me(), lane, now, u32::try_from(limit).unwrap_or(u32::MAX)).await {
+                Ok(rows) => {
+                    more |= rows.len() == limit;
+                    for (job, payload) in rows {
+                        match self.handed.room.reserve(&job, &payload) {
+                            Some(ticket) => lanes.push(Item { job, payload, ticket }),
+                            // The bytes were too many after all.
+                            None => self.free(job).await,
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(error = %error, kind = lane.kind, "cannot claim what waits to be published"),
+            }
+        }
+        more
+    }
+
+    /// Gives a claimed row up, for anybody to claim.
+    async fn free(&self, job: Job) {
+        let now = clock::now();
+        let to = rules::publish_later(&job.status, job.status.due_at.unwrap_or(now), now);
+        let change = Change { id: job.id, from: job.version, to, history: None, result: None };
+        if let Err(error) = self.parts.store.apply(&[change]).await {
+            // It stays ours until this process leaves or lapses.
+            tracing::warn!(error = %error, job = %job.id, "cannot give a claimed row up");
+        }
+    }
+
+    fn publish(&self, item: Item) -> impl Future<Output = (Item, Result<(), PublishError>)> + use<> {
+        let publisher = self.parts.publisher.clone();
+        let outgoing = outgoing::outgoing(&item, &self.parts.names);
+        async move {
+            messaging::crash_point!("K4");
+            let result = match outgoing {
+                Ok(outbound) => publisher.publish(outbound).await,
+                Err(error) => Err(error.into()),
+            };
+            (item, result)
+        }
+    }
+
+    /// Follows up one publish; `Err` asks for a pause of all publishing.
+    async fn settle(
+        &self, lanes: &mut Lanes, item: Item, result: Result<(), PublishError>, confirmed: &mpsc::Sender<Item>,
+    ) -> Result<(), Duration> {
+        let job = &item.job;
+        match result {
+            Ok(()) => {
+                messaging::crash_point!("K6");
+                self.parts.metrics.published(job);
+                let _ = confirmed.send(item).await;
+                Ok(())
+            }
+            Err(error @ (PublishError::Returned { .. } | PublishError::Nacked)) => {
+                // Only this lane suffers: its queue is missing or full.
+                tracing::warn!(kind = job.kind, job = %job.id, error = %error, "cannot publish, trying this kind again later");
+                lanes.put_back(item, Some(Duration::from_secs(1)));
+                Ok(())
+            }
+            Err(PublishError::Unsendable(why)) => {
+                tracing::error!(kind = job.kind, job = %job.id, error = %why, "a job cannot be put on the wire and is given up");
+                let now = clock::now();
+                let run = job.status.run();
+                let to = rules::buried(&job.status, run, "unsendable", &why.to_string(), now)
+                    .unwrap_or_else(|| rules::published(&job.status, now));
+                let change = Change { id: job.id, from: job.version, to, history: None, result: None };
+                if self.parts.store.apply(&[change]).await.is_err() {
+                    lanes.put_back(item, Some(Duration::from_secs(5)));
+                }
+                Ok(())
+            }
+            Err(error @ (PublishError::Closed(_) | PublishError::TimedOut(_))) => {
+                tracing::debug!(job = %job.id, error = %error, "publishing again under the same id");
+                lanes.put_back(item, None);
+                Err(Duration::from_millis(200))
+            }
+        }
+    }
+}
+
+fn next_look(refill_at: Instant, idle: bool) -> Instant {
+    if idle { Instant::now() + Duration::from_millis(100) } else { refill_at }
+}
+
+/// Marks confirmed rows in batches, trying until the store has them; only then are their places in memory given up.
+async fn mark(store: Arc<dyn JobStore>, mut confirmed: mpsc::Receiver<Item>) {
+    let mut batch = Vec::with_capacity(512);
+    while confirmed.recv_many(&mut batch, 512).await > 0 {
+        let rows: Vec<_> = batch.iter().map(|item| (item.job.id, item.job.version)).collect();
+        let mut wait = Duration::from_millis(100);
+        while let Err(error) = store.mark_published(&rows, clock::now()).await {
+            tracing::warn!(error = %error, rows = rows.len(), "cannot mark what the broker confirmed, trying again");
+            // On the way down with the store away: the rows are published again by whoever takes over, as copies.
+            if confirmed.is_closed() && wait > Duration::from_secs(2) {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+        batch.clear();
+    }
+}
+
+/// The outlets whose messages become work, and so count into a window.
+fn is_work(outlet: Option<Outlet>) -> bool {
+    outlet.is_some_and(|outlet| outlet != Outlet::Dead)
+}

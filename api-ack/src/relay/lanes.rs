@@ -1,0 +1,179 @@
+//! Rows in memory, by kind and tenant, and the one function that chooses what goes next.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Item, Windows, is_work};
+use crate::store::Lane;
+
+/// Rows in memory. A lane is a kind and a tenant; tenants take turns within a kind by weight, kinds take turns evenly.
+pub struct Lanes {
+    weights: BTreeMap<String, u32>,
+    len: usize,
+    lanes: HashMap<Lane, Waiting>,
+    /// Lanes with something in them, next one first.
+    turns: VecDeque<Lane>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    not_before: Option<Instant>,
+}
+
+impl Lanes {
+    /// No rows.
+    pub fn new(weights: BTreeMap<String, u32>) -> Self {
+        Self { weights, len: 0, lanes: HashMap::new(), turns: VecDeque::new() }
+    }
+
+    /// How many rows are in memory.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a row at the end of its lane.
+    pub fn push(&mut self, item: Item) {
+        let lane = lane_of(&item);
+        self.enter(&lane).items.push_back(item);
+        self.len += 1;
+    }
+
+    /// Puts a row back at the head of its lane, which then waits for `pause`.
+    pub fn put_back(&mut self, item: Item, pause: Option<Duration>) {
+        let lane = lane_of(&item);
+        let waiting = self.enter(&lane);
+        waiting.items.push_front(item);
+        if let Some(pause) = pause {
+            waiting.not_before = Some(Instant::now() + pause);
+        }
+        self.len += 1;
+    }
+
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.turns.clear();
+        self.lanes.clear();
+    }
+
+    /// Kinds with rows in memory.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.turns.iter().map(|lane| lane.kind.as_str())
+    }
+
+    /// Chooses up to `limit` rows to publish: lanes take turns, each turn as many rows as the tenant's weight, none beyond a
+    /// kind's window, none from a lane that pauses.
+    pub fn next_batch(&mut self, limit: usize, windows: &mut Windows) -> Vec<Item> {
+        let mut batch = Vec::new();
+        let mut fruitless = 0;
+        while batch.len() < limit && fruitless < self.turns.len() {
+            let Some(lane) = self.turns.pop_front() else { break };
+            let weight = self.weights.get(&lane.tenant).copied().unwrap_or(1).max(1);
+            let before = batch.len();
+            let Some(waiting) = self.lanes.get_mut(&lane) else { continue };
+            let paused = waiting.not_before.is_some_and(|at| Instant::now() < at);
+            if !paused {
+                waiting.not_before = None;
+                for _ in 0..weight {
+                    let free = match waiting.items.front() {
+                        Some(item) if batch.len() < limit => !is_work(item.job.status.outlet) || windows.take(&lane.kind),
+                        _ => false,
+                    };
+                    match free.then(|| waiting.items.pop_front()).flatten() {
+                        Some(item) => batch.push(item),
+                        None => break,
+                    }
+                }
+            }
+            let taken = batch.len() - before;
+            self.len -= taken;
+            fruitless = if taken == 0 { fruitless + 1 } else { 0 };
+            if waiting.items.is_empty() {
+                self.lanes.remove(&lane);
+            } else {
+                self.turns.push_back(lane);
+            }
+        }
+        batch
+    }
+
+    fn enter(&mut self, lane: &Lane) -> &mut Waiting {
+        if !self.lanes.contains_key(lane) {
+            self.turns.push_back(lane.clone());
+        }
+        self.lanes.entry(lane.clone()).or_default()
+    }
+}
+
+fn lane_of(item: &Item) -> Lane {
+    Lane { kind: item.job.kind.clone(), tenant: item.job.tenant.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::kinds::Kinds;
+    use crate::relay::room::{Room, RoomLimits};
+    use crate::store::{Job, Payload, Status};
+
+    fn item(kind: &str, tenant: &str) -> Item {
+        let status = Status::accepted(clock::now(), i64::MAX);
+        let job = Job { id: uuid::Uuid::now_v7(), kind: kind.to_owned(), tenant: tenant.to_owned(), version: 1, status };
+        let payload = Payload { subject: String::new(), content_type: String::new(), body: Default::default(), traceparent: None };
+        let ticket = Room::new(RoomLimits::default()).reserve(&job, &payload).unwrap();
+        Item { job, payload, ticket }
+    }
+
+    fn tenants(batch: &[Item]) -> String {
+        batch.iter().map(|item| item.job.tenant.as_str()).collect()
+    }
+
+    #[test]
+    fn a_tenant_with_a_long_queue_does_not_make_others_wait() {
+        let mut lanes = Lanes::new(BTreeMap::new());
+        (0..500).for_each(|_| lanes.push(item("k", "a")));
+        (0..3).for_each(|_| lanes.push(item("k", "b")));
+        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        assert_eq!(tenants(&batch), "abababaa");
+    }
+
+    #[test]
+    fn weights_are_shares() {
+        let mut lanes = Lanes::new(BTreeMap::from([("a".to_owned(), 3)]));
+        (0..50).for_each(|_| {
+            lanes.push(item("k", "a"));
+            lanes.push(item("k", "b"));
+        });
+        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        assert_eq!(tenants(&batch), "aaabaaab");
+    }
+
+    #[test]
+    fn a_lane_that_pauses_lets_the_others_pass() {
+        let mut lanes = Lanes::new(BTreeMap::new());
+        lanes.put_back(item("k", "a"), Some(Duration::from_secs(60)));
+        lanes.push(item("k", "b"));
+        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        assert_eq!(tenants(&batch), "b");
+        assert_eq!(lanes.len(), 1);
+    }
+
+    #[test]
+    fn no_lane_can_fill_the_memory() {
+        let room = Room::new(RoomLimits { rows: 3, lane: 2, bytes: 1 << 20 });
+        let held: Vec<Option<crate::relay::Ticket>> =
+            ["a", "a", "a", "b", "c"].map(|tenant| room.reserve(&item("k", tenant).job, &item("k", tenant).payload)).into();
+        assert_eq!(held.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, true, false]);
+        drop(held);
+        assert!(room.reserve(&item("k", "c").job, &item("k", "c").payload).is_some(), "a dropped ticket gives its place up");
+    }
+}

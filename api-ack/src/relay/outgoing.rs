@@ -1,0 +1,51 @@
+//! A waiting row as the message it becomes, and where to.
+
+use broker_topology::{Kind, Names};
+use messaging::message::{Message, Route, header};
+use messaging::wire::{Outbound, Unsendable};
+
+use super::Item;
+use crate::clock;
+use crate::store::Outlet;
+
+/// CloudEvents `source` of everything the hub publishes.
+pub const SOURCE: &str = "/warren/hub";
+
+/// When the job is given up, RFC 3339, on every job message.
+pub const DEADLINE: &str = "warren-deadline";
+
+/// The message for a row that waits to be published.
+pub(super) fn outgoing(item: &Item, names: &Names) -> Result<Outbound, Unsendable> {
+    let Item { job, payload, .. } = item;
+    let status = &job.status;
+    let queue = match Kind::parse(&job.kind) {
+        Ok(kind) => names.work_queue(&kind),
+        // The kind was checked when the job was accepted; a row written by hand ends as returned.
+        Err(_) => names.on_broker(&job.kind),
+    };
+    let message = Message {
+        id: job.id.to_string(),
+        kind: job.kind.clone(),
+        source: SOURCE.to_owned(),
+        time: clock::timestamp(clock::made_at(job.id).unwrap_or(status.updated_at)),
+        content_type: payload.content_type.clone(),
+        traceparent: payload.traceparent.clone(),
+        run: Some(status.run()),
+        tenant: job.tenant.clone(),
+        headers: [(DEADLINE.to_owned(), clock::timestamp(status.deadline).to_string())].into(),
+        body: payload.body.clone(),
+    };
+    let jobs = names.jobs();
+    let origin = [(header::EXCHANGE, jobs.as_str()), (header::KEY, job.kind.as_str())];
+    match status.outlet.unwrap_or(Outlet::Jobs) {
+        Outlet::Jobs => Outbound::new(Route::new(jobs.clone(), job.kind.clone()), &message),
+        Outlet::Rung(rung) => Outbound::with_headers(Route::new(names.retry(rung), queue), &message, &origin),
+        Outlet::Return => Outbound::with_headers(Route::new(names.return_exchange(), queue), &message, &origin),
+        Outlet::Dead => {
+            let reason = status.reason.as_deref().unwrap_or("dead");
+            let error = status.error.as_deref().unwrap_or_default();
+            let more = [(header::QUEUE, queue.as_str()), (header::REASON, reason), (header::ERROR, error), origin[0], origin[1]];
+            Outbound::with_headers(Route::new(names.dead(), queue.clone()), &message, &more)
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! How much the relay may hold in memory: rows and bytes in all, rows per lane.
+//!
+//! A row is owned by a process exactly while that process holds a ticket for it; what gets no ticket is stored without an owner,
+//! for any process to claim. So memory is bounded, and no lane can fill it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::store::{Job, Lane, Payload};
+
+/// Limits on what is held in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomLimits {
+    /// Rows in all, 8192 by default.
+    pub rows: usize,
+    /// Rows of one lane, 2048 by default.
+    pub lane: usize,
+    /// Payload bytes in all, 128 MiB by default.
+    pub bytes: usize,
+}
+
+impl Default for RoomLimits {
+    fn default() -> Self {
+        Self { rows: 8192, lane: 2048, bytes: 128 << 20 }
+    }
+}
+
+/// The memory the relay may use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    limits: RoomLimits,
+    used: Arc<Mutex<Used>>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    rows: usize,
+    bytes: usize,
+    lanes: HashMap<Lane, usize>,
+}
+
+/// A place in memory for one row; given up on drop.
+#[derive(Debug)]
+pub struct Ticket {
+    lane: Lane,
+    bytes: usize,
+    used: Arc<Mutex<Used>>,
+}
+
+impl Room {
+    pub(super) fn new(limits: RoomLimits) -> Self {
+        Self { limits, used: Arc::default() }
+    }
+
+    /// A place for a row, if there is one.
+    pub(super) fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
+        let lane = Lane { kind: job.kind.clone(), tenant: job.tenant.clone() };
+        let bytes = payload.body.len();
+        let mut used = self.lock();
+        let in_lane = used.lanes.get(&lane).copied().unwrap_or(0);
+        // One row always fits, however large: the door has limited it.
+        let fits = used.rows < self.limits.rows
+            && in_lane < self.limits.lane
+            && (used.bytes + bytes <= self.limits.bytes || used.rows == 0);
+        if !fits {
+            return None;
+        }
+        used.rows += 1;
+        used.bytes += bytes;
+        *used.lanes.entry(lane.clone()).or_default() += 1;
+        Some(Ticket { lane, bytes, used: self.used.clone() })
+    }
+
+    /// How many more rows of `lane` could be held when `lanes` lanes share what is free.
+    pub(super) fn share(&self, lane: &Lane, lanes: usize) -> usize {
+        let used = self.lock();
+        if used.bytes >= self.limits.bytes {
+            return 0;
+        }
+        let free = self.limits.rows.saturating_sub(used.rows);
+        let in_lane = used.lanes.get(lane).copied().unwrap_or(0);
+        free.div_ceil(lanes.max(1)).min(self.limits.lane.saturating_sub(in_lane))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.rows = used.rows.saturating_sub(1);
+        used.bytes = used.bytes.saturating_sub(self.bytes);
+        if let Some(count) = used.lanes.get_mut(&self.lane) {
+            *count -= 1;
+            if *count == 0 {
+                used.lanes.remove(&self.lane);
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Outcomes that services and workers report on `warren.results`, applied to their jobs in batches.
+//!
+//! A report that does not name the run the job is at is recorded as late and changes nothing. One that cannot be read becomes a
+//! dead letter with a reason. Everything is acked after the commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use messaging::consumer::{Batch, BatchHandler, Delivered};
+use messaging::dead_letter::id_of;
+use messaging::ledger::End;
+use messaging::results::JobResult;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::ledger::{Ended, StoreLedger};
+use crate::rules::{Report, cut};
+use crate::store::{NewDeadLetter, StoreError, Stores};
+
+/// Applies what is reported.
+pub struct Results {
+    stores: Stores,
+    ledger: Arc<StoreLedger>,
+    queue: String,
+}
+
+impl Results {
+    /// Over `ledger`; what cannot be read goes to `stores` as a dead letter of `queue`.
+    pub fn new(stores: Stores, ledger: Arc<StoreLedger>, queue: String) -> Self {
+        Self { stores, ledger, queue }
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut ends: Vec<(Uuid, JobResult, End)> = Vec::with_capacity(batch.len());
+        let mut unreadable = Vec::new();
+        for delivered in batch {
+            match read(delivered) {
+                Ok((id, result)) => {
+                    let end = End::Outcome(result.outcome());
+                    ends.push((id, result, end));
+                }
+                Err(why) => unreadable.push(self.letter(delivered, why)),
+            }
+        }
+        if !unreadable.is_empty() {
+            self.stores.dead.keep(&unreadable).await?;
+        }
+        let reports: Vec<(Uuid, Ended<'_>)> = ends
+            .iter()
+            .map(|(id, result, end)| {
+                let (started_at, ended_at) = (result.started_at.as_microsecond(), result.ended_at.as_microsecond());
+                let report = Report { run: result.run(), lease: None, end, started_at, ended_at };
+                (*id, Ended { report, payload: None })
+            })
+            .collect();
+        if !reports.is_empty() {
+            self.ledger.finish_reports(&reports, Default::default()).await?;
+        }
+        Ok(())
+    }
+
+    fn letter(&self, delivered: &Delivered, why: String) -> NewDeadLetter {
+        let message = &delivered.message;
+        NewDeadLetter {
+            queue: self.queue.clone(),
+            message_id: cut(id_of(message)),
+            epoch: 0,
+            attempt: 0,
+            job_id: None,
+            kind: cut(message.kind.clone()),
+            tenant: cut(message.tenant.clone()),
+            reason: "undecodable".to_owned(),
+            error: cut(why),
+            headers: delivered.properties.clone(),
+            content_type: cut(message.content_type.clone()),
+            body: message.body.clone(),
+            died_at: clock::now(),
+        }
+    }
+}
+
+fn read(delivered: &Delivered) -> Result<(Uuid, JobResult), String> {
+    let result = JobResult::decode(&delivered.message.body).map_err(|e| e.to_string())?;
+    let id = Uuid::parse_str(&result.job).map_err(|_| format!("`{}` is not the id of a job", result.job))?;
+    Ok((id, result))
+}
+
+#[async_trait]
+impl BatchHandler for Results {
+    async fn handle(&self, batch: &Batch) -> Result<(), String> {
+        self.apply(batch).await.map_err(|e| e.to_string())
+    }
+}

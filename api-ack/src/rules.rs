@@ -1,0 +1,344 @@
+//! The rules of a job: what a start, an end, a confirm, a deadline, a redrive does to its row. Pure, and the only place that
+//! decides.
+//!
+//! ```text
+//!             accept                 confirm                 begin
+//!   (none) ----------> accepted ----------> queued -------------------> running
+//!                          |                   ^                        | | | |
+//!                          |      confirm      |        interrupted     | | | |
+//!                          |   .---------------+------------------------' | | |
+//!                          v   |                                          | | |
+//!   scheduled -------> (due, published)                retrying <---------' | |   failed, an attempt left; snoozed
+//!                                                          |   begin        | |
+//!                                                          '-----> running  | |
+//!                                                                           | '-> succeeded
+//!   any live state -- deadline passes --> expired                           '---> dead   rejected, exhausted, poison
+//!   dead -- redrive (epoch + 1) --> accepted
+//! ```
+//!
+//! One row has one truth: (epoch, attempt, lease). A message, a confirm or an end that does not name all it must is stale or
+//! late, and changes nothing. `due_at` is set exactly while something waits to be published for the row: the row is the outbox,
+//! for the first attempt, for the next one, and for the dead letter alike.
+
+use messaging::handler::{Failure, Outcome};
+use messaging::ledger::End;
+use messaging::message::Run;
+use messaging::retry::{Next, RetryPolicy};
+
+use crate::store::{Attempt, Micros, Outlet, ProcessId, State, Status};
+
+/// Starts without an end after which a job counts as poison.
+pub const MAX_STARTS: i32 = 3;
+
+/// The longest error text kept, in bytes.
+pub const MAX_ERROR: usize = 4096;
+
+impl State {
+    /// Whether the job is over.
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Dead | Self::Cancelled | Self::Expired)
+    }
+}
+
+impl Status {
+    /// A job just accepted: due now. Whoever stores it sets the owner if it holds a ticket for it.
+    pub fn accepted(now: Micros, deadline: Micros) -> Self {
+        Self {
+            state: State::Accepted,
+            epoch: 1,
+            attempt: 1,
+            spent: 0,
+            starts: 0,
+            interrupted: 0,
+            lease: 0,
+            owner: None,
+            due_at: Some(now),
+            outlet: Some(Outlet::Jobs),
+            deadline,
+            started_at: None,
+            ended_at: None,
+            updated_at: now,
+            reason: None,
+            error: None,
+        }
+    }
+
+    /// Which run it is at.
+    pub fn run(&self) -> Run {
+        Run { epoch: self.epoch, attempt: self.attempt }
+    }
+
+    fn quiet(&self, now: Micros) -> Self {
+        Self { owner: None, due_at: None, outlet: None, updated_at: now, ..self.clone() }
+    }
+
+    /// Waits to be published, for anybody: whoever stores it sets the owner if it holds a ticket for it.
+    fn waits_for(&self, outlet: Outlet, due_at: Micros, now: Micros) -> Self {
+        Self { owner: None, due_at: Some(due_at), outlet: Some(outlet), updated_at: now, ..self.clone() }
+    }
+
+    fn ended(&self, state: State, now: Micros) -> Self {
+        Self { state, starts: 0, ended_at: Some(now), ..self.quiet(now) }
+    }
+
+    /// Given up, with its dead letter still to be published.
+    fn dead(&self, reason: &str, error: String, now: Micros) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            error: Some(cut(error)),
+            ..self.ended(State::Dead, now).waits_for(Outlet::Dead, now, now)
+        }
+    }
+}
+
+/// The answer to a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begin {
+    /// It runs once this is stored; its lease is the status's.
+    Run(Status),
+    /// Started before without an end: only alone.
+    Alone,
+    /// Somebody else has it, or it is not yet due.
+    Busy,
+    /// Not the run the job is at.
+    Stale,
+    /// Started too often; dead once this is stored.
+    Poisoned(Status),
+}
+
+/// A delivery of `run` arrives at `me`.
+///
+/// The caller vouches that `me` does not run this very run at the moment.
+pub fn begin(
+    job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(ProcessId) -> bool, now: Micros,
+) -> Begin {
+    if job.state.is_end() || job.run() != run {
+        return Begin::Stale;
+    }
+    let elsewhere = job.owner.is_some_and(|owner| owner != me && lives(owner));
+    if job.state == State::Running && elsewhere {
+        return Begin::Busy;
+    }
+    // A copy from before a snooze, or a publish by a process whose clock is ahead: it comes back in a second.
+    let held = matches!(job.state, State::Scheduled | State::Retrying) && job.due_at.is_some_and(|due| due > now);
+    if held {
+        return Begin::Busy;
+    }
+    if job.starts >= MAX_STARTS {
+        let error = format!("started {} times without an end: it takes the process with it", job.starts);
+        return Begin::Poisoned(job.dead("poison", error, now));
+    }
+    if job.starts > 0 && !alone {
+        return Begin::Alone;
+    }
+    Begin::Run(Status {
+        state: State::Running,
+        owner: Some(me),
+        lease: job.lease + 1,
+        starts: job.starts + 1,
+        interrupted: job.interrupted + i32::from(job.starts > 0),
+        started_at: Some(now),
+        updated_at: now,
+        due_at: None,
+        outlet: None,
+        ..job.clone()
+    })
+}
+
+/// What an end does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finish {
+    /// The job becomes this; the attempt that is over goes into the history unless the row still shows it.
+    Applied(Box<Status>, Option<Attempt>),
+    /// The job had moved on: only this record is kept.
+    Late(Attempt),
+}
+
+/// An end as it is reported: by a consumer with its lease, or by a service through `warren.results` without one.
+#[derive(Clone, Debug)]
+pub struct Report<'a> {
+    /// Which run ended.
+    pub run: Run,
+    /// `None` when whoever reports never held one.
+    pub lease: Option<i64>,
+    /// How it ended.
+    pub end: &'a End,
+    /// When the handler was started.
+    pub started_at: Micros,
+    /// When it came back.
+    pub ended_at: Micros,
+}
+
+/// An attempt ends.
+///
+/// `random` in `0.0..1.0` is the jitter of a retry that waits in the store.
+pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micros, random: f64) -> Finish {
+    let current = match report.lease {
+        Some(lease) => job.state == State::Running && job.lease == lease,
+        // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to end.
+        None => !job.state.is_end() && !(job.state == State::Running && job.starts > 0),
+    };
+    if !current || job.run() != report.run {
+        return Finish::Late(attempt(job, report, "late"));
+    }
+    let job = &Status { started_at: Some(report.started_at), starts: 0, ..job.clone() };
+    let outcome = match report.end {
+        End::Outcome(outcome) => outcome,
+        End::Interrupted => {
+            let waiting = Status { state: State::Queued, interrupted: job.interrupted + 1, ..job.quiet(now) };
+            return Finish::Applied(Box::new(waiting), None);
+        }
+    };
+    let (next, keep) = match outcome {
+        Outcome::Done(_) => (Status { reason: None, error: None, ..job.ended(State::Succeeded, report.ended_at) }, false),
+        Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
+        Outcome::Snooze(wait) => {
+            let due = now.saturating_add(micros(*wait)).min(job.deadline);
+            (Status { state: State::Retrying, ..job.waits_for(Outlet::Jobs, due, now) }, true)
+        }
+        Outcome::Retry(failure) => retry(job, failure, None, policy, now, random),
+        Outcome::RetryAfter(wait, failure) => retry(job, failure, Some(*wait), policy, now, random),
+    };
+    Finish::Applied(Box::new(next), keep.then(|| attempt(job, report, outcome.name())))
+}
+
+fn retry(
+    job: &Status, failure: &Failure, hint: Option<std::time::Duration>, policy: &RetryPolicy, now: Micros, random: f64,
+) -> (Status, bool) {
+    let spent = u32::try_from(job.attempt - job.spent).unwrap_or(u32::MAX);
+    let waits = match policy.after(spent, hint, random) {
+        Next::GiveUp => return (job.dead("exhausted", failure.to_string(), now), false),
+        Next::Rung(rung) => job.waits_for(Outlet::Rung(rung), now, now),
+        Next::Store(wait) => job.waits_for(Outlet::Jobs, now.saturating_add(micros(wait)), now),
+    };
+    let next = Status {
+        state: State::Retrying,
+        attempt: job.attempt + 1,
+        reason: Some(failure.code.clone()),
+        error: Some(cut(failure.to_string())),
+        ..waits
+    };
+    (next, true)
+}
+
+/// What nobody looked at is worth telling apart from what a handler turned down.
+fn rejection(failure: &Failure) -> &'static str {
+    match failure.code.as_str() {
+        "undecodable" => "undecodable",
+        "poison" => "poison",
+        _ => "rejected",
+    }
+}
+
+fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {
+    let failure = match report.end {
+        End::Outcome(Outcome::Retry(f) | Outcome::RetryAfter(_, f) | Outcome::Reject(f)) => Some(f),
+        _ => None,
+    };
+    Attempt {
+        epoch: report.run.epoch,
+        attempt: report.run.attempt,
+        lease: report.lease.unwrap_or(job.lease),
+        started_at: Some(report.started_at),
+        ended_at: report.ended_at,
+        outcome: outcome.to_owned(),
+        reason: failure.map(|f| f.code.clone()),
+        error: failure.map(|f| cut(f.to_string())),
+    }
+}
+
+/// The broker has confirmed what waited to be published.
+pub fn published(job: &Status, now: Micros) -> Status {
+    let state = match job.state {
+        State::Accepted | State::Scheduled => State::Queued,
+        other => other,
+    };
+    Status { state, ..job.quiet(now) }
+}
+
+/// A publish did not work out; it is due again at `due_at`, for anybody.
+pub fn publish_later(job: &Status, due_at: Micros, now: Micros) -> Status {
+    Status { owner: None, due_at: Some(due_at), updated_at: now, ..job.clone() }
+}
+
+/// The deadline has passed. `None` if there is nothing to end.
+pub fn expire(job: &Status, now: Micros) -> Option<Status> {
+    let over = !job.state.is_end() && job.deadline <= now;
+    over.then(|| Status {
+        reason: Some("deadline".to_owned()),
+        error: Some(job.error.clone().unwrap_or_else(|| "the deadline passed before it was done".to_owned())),
+        ..job.ended(State::Expired, now)
+    })
+}
+
+/// A job in flight has been quiet while its queue is empty: its message is nowhere, so it is published again, as the same
+/// attempt. A copy that turns up after all is stale or attached. `None` if it is not lost.
+pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Option<Status> {
+    let lost = match job.state {
+        State::Queued | State::Retrying => job.due_at.is_none(),
+        State::Running => !job.owner.is_some_and(lives),
+        _ => false,
+    };
+    let state = if job.state == State::Running { State::Queued } else { job.state };
+    lost.then(|| Status { state, ..job.waits_for(Outlet::Jobs, now, now) })
+}
+
+/// Its message was found among the dead letters of the broker (delivered too often, refused, or its queue gone). `None` if the
+/// job is not at that run any more, or runs.
+pub fn buried(job: &Status, run: Run, reason: &str, error: &str, now: Micros) -> Option<Status> {
+    let hit = !job.state.is_end() && job.state != State::Running && job.run() == run;
+    hit.then(|| Status {
+        reason: Some(reason.to_owned()),
+        error: Some(cut(error.to_owned())),
+        ..job.ended(State::Dead, now)
+    })
+}
+
+/// A dead letter goes back to its queue: a new epoch, a new budget of attempts, a new deadline. `None` if the job is not dead.
+pub fn redrive(job: &Status, deadline: Micros, now: Micros) -> Option<Status> {
+    (job.state == State::Dead).then(|| Status {
+        state: State::Accepted,
+        epoch: job.epoch + 1,
+        attempt: job.attempt + 1,
+        spent: job.attempt,
+        starts: 0,
+        deadline,
+        ended_at: None,
+        started_at: None,
+        reason: None,
+        error: None,
+        ..job.waits_for(Outlet::Return, now, now)
+    })
+}
+
+/// The attempt a dead row still shows, for the history when a redrive takes its place.
+pub fn last_attempt(job: &Status) -> Attempt {
+    Attempt {
+        epoch: job.epoch,
+        attempt: job.attempt,
+        lease: job.lease,
+        started_at: job.started_at,
+        ended_at: job.ended_at.unwrap_or(job.updated_at),
+        outcome: job.reason.clone().unwrap_or_else(|| "dead".to_owned()),
+        reason: job.reason.clone(),
+        error: job.error.clone(),
+    }
+}
+
+fn micros(wait: std::time::Duration) -> Micros {
+    i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Cuts a text for people at a character boundary.
+pub fn cut(mut text: String) -> String {
+    if text.len() > MAX_ERROR {
+        let end = (0..=MAX_ERROR).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    // Postgres keeps no NUL in text.
+    text.retain(|c| c != '\0');
+    text
+}
+
+#[cfg(test)]
+mod tests;

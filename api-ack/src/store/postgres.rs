@@ -1,0 +1,284 @@
+//! The store on Postgres, for any number of hub processes.
+//!
+//! Every method is one statement, or one transaction where it cannot be. Batches travel as arrays (`UNNEST`), so the SQL text
+//! is constant, is planned once per connection, and costs one round trip whatever the size.
+//!
+//! Guarantees: what a method returned `Ok` for is fsynced (`synchronous_commit=on`). No call takes longer than [`PATIENCE`] plus
+//! [`ANSWER`]: a server that hangs is [`StoreError::Unavailable`], and its connection is thrown away.
+//! Limits: behind pgbouncer only in session mode, or with `ignore_startup_parameters = options` and the settings below made in
+//! the database.
+
+mod apply;
+mod claim;
+mod dead;
+mod error;
+mod insert;
+mod processes;
+mod purge;
+mod read;
+mod rows {
+    crate::store::row::decoders!(sqlx::postgres::PgRow);
+}
+
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrate;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool};
+use uuid::Uuid;
+
+use self::error::Fault;
+use super::migrations::{self, Step};
+use super::{
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord, JobStore,
+    Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
+};
+
+/// How long a call waits for a connection.
+pub const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// How long a call waits for the answer. The server gives up a little earlier by itself.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
+/// How often a statement that met a conflict with another transaction (40001, 40P01) is tried again.
+const CONFLICTS: u32 = 5;
+
+/// A connection that was idle for longer is asked whether it lives before it is used. Those in steady use are not: a broken one
+/// shows itself by an error, is thrown away, and the hot path saves a round trip.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// What every connection is told.
+///
+/// Plans: every statement here goes by an index, whatever the statistics of a young or bursting table suggest, and is planned
+/// once (planning costs more than running it).
+const SETTINGS: [(&str, &str); 11] = [
+    ("synchronous_commit", "on"),
+    ("statement_timeout", "4500"),
+    ("lock_timeout", "2000"),
+    ("idle_in_transaction_session_timeout", "10000"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("random_page_cost", "1.1"),
+    ("work_mem", "16MB"),
+];
+
+const STEPS: [Step; 1] = [(1, "store", include_str!("../../migrations/postgres/0001_store.sql"))];
+
+/// The store on Postgres.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pool: PgPool,
+    /// When this process last looked for waiting rows whose owner nobody knows.
+    swept: Mutex<Option<Instant>>,
+}
+
+impl PostgresStore {
+    /// Connects; with `migrate`, brings the schema up to date first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when the URL, the password or the schema is wrong; [`StoreError::Unavailable`] when nobody answers.
+    pub async fn connect(url: &str, max_connections: u32, migrate: bool) -> Result<Self, StoreError> {
+        if migrate {
+            self::migrate(url).await?;
+        }
+        let options = options(url)?;
+        check_schema(&options).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > FRESH {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options.options(SETTINGS));
+        let store = Self { pool, swept: Mutex::new(None) };
+        store.ping().await?;
+        Ok(store)
+    }
+}
+
+/// Brings the schema up to date. Safe while hubs run, and from several processes at once (advisory lock).
+///
+/// # Errors
+/// As [`PostgresStore::connect`].
+pub async fn migrate(url: &str) -> Result<(), StoreError> {
+    let mut connection = single(&options(url)?).await?;
+    let done = migrations::migrator(&STEPS).run(&mut connection).await;
+    done.map_err(|error| migrations::failed(error, error::store))?;
+    connection.close().await.map_err(error::store)
+}
+
+async fn check_schema(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let mut connection = single(options).await?;
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(error::store)?;
+    let applied = match there {
+        true => connection.list_applied_migrations("_sqlx_migrations").await,
+        false => Ok(Vec::new()),
+    };
+    migrations::check(&STEPS, &applied.map_err(|error| migrations::failed(error, error::store))?)?;
+    connection.close().await.map_err(error::store)
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| StoreError::Unusable(format!("the database URL is not one of Postgres: {error}")))?;
+    Ok(options.application_name("warren").disable_statement_logging())
+}
+
+async fn single(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    match tokio::time::timeout(ANSWER, options.connect()).await {
+        Ok(connection) => connection.map_err(error::store),
+        Err(_) => Err(error::silent()),
+    }
+}
+
+/// Does `$work` on a connection `$conn`, again after a conflict, and not for longer than [`ANSWER`].
+macro_rules! ask {
+    ($store:expr, $conn:ident => $work:expr) => {{
+        let mut left = CONFLICTS;
+        loop {
+            let mut lease = $store.pool.acquire().await.map_err(error::store)?;
+            let answer = {
+                let $conn: &mut PgConnection = &mut lease;
+                tokio::time::timeout(ANSWER, $work).await
+            };
+            match answer {
+                Ok(Ok(value)) => break Ok(value),
+                Ok(Err(fault)) if left > 0 && fault.is_conflict() => left -= 1,
+                Ok(Err(fault)) => break Err(StoreError::from(fault)),
+                Err(_) => {
+                    drop(lease.detach());
+                    break Err(error::silent());
+                }
+            }
+        }
+    }};
+}
+
+#[async_trait]
+impl JobStore for PostgresStore {
+    async fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Inserted>, StoreError> {
+        ask!(self, conn => insert::insert(conn, jobs))
+    }
+
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::load(conn, ids))
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
+        ask!(self, conn => apply::apply(conn, changes))
+    }
+
+    async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError> {
+        ask!(self, conn => apply::mark_published(conn, rows, now))
+    }
+
+    async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
+        ask!(self, conn => apply::record(conn, attempts))
+    }
+
+    async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {
+        ask!(self, conn => read::payloads(conn, ids))
+    }
+
+    async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError> {
+        ask!(self, conn => read::record_of(conn, id))
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::list(conn, filter))
+    }
+
+    async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {
+        ask!(self, conn => claim::lanes(conn, now))
+    }
+
+    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError> {
+        ask!(self, conn => claim::claim(conn, me, lane, now, limit, false))
+    }
+
+    async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {
+        ask!(self, conn => read::in_flight(conn, kind, limit))
+    }
+
+    async fn backlog(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        ask!(self, conn => read::backlog(conn))
+    }
+
+    async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::overdue(conn, now, limit))
+    }
+
+    async fn quiet(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::quiet(conn, kind, before, limit))
+    }
+
+    async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
+        ask!(self, conn => processes::beat(conn, me))
+    }
+
+    async fn release_lapsed(&self) -> Result<u64, StoreError> {
+        let orphans = processes::time_for_orphans(&self.swept);
+        ask!(self, conn => processes::release_lapsed(conn, orphans))
+    }
+
+    async fn leave(&self, me: ProcessId) -> Result<(), StoreError> {
+        ask!(self, conn => processes::leave(conn, me))
+    }
+
+    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError> {
+        ask!(self, conn => purge::purge(conn, ended_before, keys_before, limit))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        ask!(self, conn => async { conn.ping().await.map_err(Fault::Sql) })
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for PostgresStore {
+    async fn keep(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+        ask!(self, conn => dead::keep(conn, letters))
+    }
+
+    async fn dead_letters(&self, filter: &DeadFilter) -> Result<Vec<DeadLetter>, StoreError> {
+        ask!(self, conn => dead::list(conn, filter))
+    }
+
+    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
+        ask!(self, conn => dead::one(conn, id))
+    }
+
+    async fn resolve(
+        &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
+    ) -> Result<bool, StoreError> {
+        let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
+        ask!(self, conn => dead::resolve(conn, id, job, &entry))
+    }
+
+    async fn audit(&self, id: Uuid) -> Result<Vec<AuditEntry>, StoreError> {
+        ask!(self, conn => dead::audit(conn, id))
+    }
+
+    async fn dead_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        ask!(self, conn => dead::counts(conn))
+    }
+
+    async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
+        ask!(self, conn => dead::purge(conn, before, limit))
+    }
+}

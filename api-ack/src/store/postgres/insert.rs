@@ -1,0 +1,115 @@
+//! Accepting: one statement and one fsync for a batch.
+//!
+//! The statement takes the idempotency keys first, in the order of their hashes, so that two processes with the same keys
+//! wait for each other and never in a circle; then it stores the jobs that have no key or won theirs. Only when a key was lost
+//! a second statement, with its own snapshot, asks who has it.
+
+use std::collections::HashMap;
+
+use sqlx::postgres::{PgBindIterExt, PgConnection};
+use uuid::Uuid;
+
+use super::apply::{bind_status, status_columns};
+use super::error::Fault;
+use super::rows;
+use crate::store::{Inserted, Key, NewJob, StoreError};
+
+/// How often a key is tried that was taken and is gone when asked for: retention took it in between.
+const VANISHED: u32 = 3;
+
+macro_rules! store_jobs {
+    ($which:literal) => {
+        concat!(
+            "stored AS (INSERT INTO jobs (version, id, kind, tenant, ",
+            status_columns!(),
+            ") SELECT 1, n.id, n.kind, n.tenant, n.state, n.epoch, n.attempt, n.spent, n.starts, n.interrupted, n.lease, \
+             n.owner, n.due_at, n.outlet, n.deadline, n.started_at, n.ended_at, n.updated_at, n.reason, n.error \
+             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::int[], $6::int[], $7::int[], $8::int[], \
+             $9::int[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], \
+             $17::bigint[], $18::text[], $19::text[], $20::bool[]) AS n(id, kind, tenant, ",
+            status_columns!(),
+            ", keyed) ",
+            $which,
+            "), payloads AS (INSERT INTO job_payloads (id, subject, content_type, body, traceparent) \
+             SELECT n.id, n.subject, n.content_type, n.body, n.traceparent \
+             FROM UNNEST($1::uuid[], $21::text[], $22::text[], $23::bytea[], $24::text[], $20::bool[]) \
+             AS n(id, subject, content_type, body, traceparent, keyed) ",
+            $which,
+            ")"
+        )
+    };
+}
+
+const PLAIN: &str = concat!("WITH ", store_jobs!(""), " SELECT 0::bigint");
+
+const KEYED: &str = concat!(
+    "WITH won AS (INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
+     SELECT * FROM UNNEST($25::bytea[], $26::uuid[], $27::bytea[], $28::bigint[]) ON CONFLICT (hash) DO NOTHING RETURNING job_id), ",
+    store_jobs!("WHERE NOT n.keyed OR n.id IN (SELECT job_id FROM won)"),
+    " SELECT count(*) FROM won",
+);
+
+const HOLDERS: &str = "SELECT hash, job_id, fingerprint FROM idempotency_keys WHERE hash = ANY($1)";
+
+pub(super) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Inserted>, Fault> {
+    let mut inserted = vec![Inserted::New; jobs.len()];
+    let mut pending: Vec<usize> = (0..jobs.len()).collect();
+    for _ in 0..=VANISHED {
+        if pending.is_empty() {
+            return Ok(inserted);
+        }
+        let batch: Vec<&NewJob> = pending.iter().map(|&at| &jobs[at]).collect();
+        let mut keys: Vec<(&Key, &NewJob)> = batch.iter().filter_map(|job| Some((job.key.as_ref()?, *job))).collect();
+        keys.sort_unstable_by_key(|(key, _)| key.hash);
+        if store(conn, &batch, &keys).await? == keys.len() as u64 {
+            return Ok(inserted);
+        }
+        let holders = holders(conn, &keys).await?;
+        pending.retain(|&at| {
+            let Some(key) = &jobs[at].key else { return false };
+            match holders.get(&key.hash) {
+                None => return true,
+                Some((id, fingerprint)) if *id != jobs[at].job.id => {
+                    inserted[at] = Inserted::Existing { id: *id, fingerprint: *fingerprint };
+                }
+                Some(_) => {}
+            }
+            false
+        });
+    }
+    Err(Fault::Store(StoreError::Undecided("it is taken and given back by turns".into())))
+}
+
+/// Stores what can be stored; answers how many keys were won.
+async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob)]) -> Result<u64, Fault> {
+    let rows = || jobs.iter();
+    let query = sqlx::query(if keys.is_empty() { PLAIN } else { KEYED })
+        .bind(rows().map(|new| new.job.id).bind_iter())
+        .bind(rows().map(|new| new.job.kind.as_str()).bind_iter())
+        .bind(rows().map(|new| new.job.tenant.as_str()).bind_iter());
+    let mut query = bind_status(query, rows().map(|new| &new.job.status))
+        .bind(rows().map(|new| new.key.is_some()).bind_iter())
+        .bind(rows().map(|new| new.payload.subject.as_str()).bind_iter())
+        .bind(rows().map(|new| new.payload.content_type.as_str()).bind_iter())
+        .bind(rows().map(|new| &new.payload.body[..]).bind_iter())
+        .bind(rows().map(|new| new.payload.traceparent.as_deref()).bind_iter());
+    if !keys.is_empty() {
+        query = query
+            .bind(keys.iter().map(|(key, _)| &key.hash[..]).bind_iter())
+            .bind(keys.iter().map(|(_, new)| new.job.id).bind_iter())
+            .bind(keys.iter().map(|(key, _)| &key.fingerprint[..]).bind_iter())
+            .bind(keys.iter().map(|(_, new)| new.job.status.updated_at).bind_iter());
+    }
+    Ok(rows::count(&query.fetch_one(conn).await?, 0)?)
+}
+
+type Holders = HashMap<[u8; 32], (Uuid, [u8; 32])>;
+
+async fn holders(conn: &mut PgConnection, keys: &[(&Key, &NewJob)]) -> Result<Holders, Fault> {
+    let query = sqlx::query(HOLDERS).bind(keys.iter().map(|(key, _)| &key.hash[..]).bind_iter());
+    let mut holders = Holders::new();
+    for row in query.fetch_all(conn).await? {
+        holders.insert(rows::hash(&row, 0)?, (rows::get(&row, 1)?, rows::hash(&row, 2)?));
+    }
+    Ok(holders)
+}

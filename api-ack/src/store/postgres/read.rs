@@ -1,0 +1,142 @@
+//! Reads that change nothing.
+
+use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
+use uuid::Uuid;
+
+use super::error::Fault;
+use super::rows;
+use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError};
+
+const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
+
+const PAYLOADS: &str = concat!("SELECT ", payload_columns!("p"), ", p.id FROM job_payloads p WHERE id = ANY($1)");
+
+const RECORD_OF: &str = concat!(
+    "SELECT ",
+    job_columns!("j"),
+    ", ",
+    payload_columns!("p"),
+    ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error \
+     FROM jobs j JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
+     CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
+     array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
+     array_agg(a.reason) reason, array_agg(a.error) error \
+     FROM (SELECT * FROM job_attempts WHERE job_id = j.id ORDER BY epoch, attempt, lease) a) h \
+     WHERE j.id = $1",
+);
+
+const LIST: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR kind = $3) \
+     AND ($4::smallint IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
+);
+
+const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND ended_at IS NULL AND due_at IS NULL LIMIT $2) j";
+
+const BACKLOG: &str = "SELECT tenant, count(*) FROM jobs WHERE due_at IS NOT NULL GROUP BY tenant";
+
+// In flight: from kind to kind, each from its nearest deadline on. Waiting: the index alone is read, up to what is overdue.
+const OVERDUE: &str = concat!(
+    "WITH RECURSIVE kinds AS ( \
+     (SELECT kind FROM jobs WHERE ended_at IS NULL AND due_at IS NULL ORDER BY kind LIMIT 1) UNION ALL \
+     SELECT (SELECT j.kind FROM jobs j WHERE j.ended_at IS NULL AND j.due_at IS NULL AND j.kind > k.kind ORDER BY j.kind LIMIT 1) \
+     FROM kinds k WHERE k.kind IS NOT NULL) \
+     (SELECT f.* FROM kinds CROSS JOIN LATERAL (SELECT ",
+    job_columns!("j"),
+    " FROM jobs j WHERE j.kind = kinds.kind AND j.ended_at IS NULL AND j.due_at IS NULL AND j.deadline < $1 \
+     ORDER BY j.deadline LIMIT $2) f LIMIT $2) \
+     UNION ALL \
+     (SELECT ",
+    job_columns!("j"),
+    " FROM jobs j WHERE j.due_at IS NOT NULL AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
+     LIMIT $2",
+);
+
+const QUIET: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs WHERE kind = $1 AND ended_at IS NULL AND due_at IS NULL AND updated_at < $2 ORDER BY updated_at LIMIT $3",
+);
+
+pub(super) fn jobs(found: &[PgRow]) -> Result<Vec<Job>, Fault> {
+    Ok(found.iter().map(rows::job).collect::<Result<_, StoreError>>()?)
+}
+
+pub(super) async fn load(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Job>, Fault> {
+    jobs(&sqlx::query(LOAD).bind(ids).fetch_all(conn).await?)
+}
+
+pub(super) async fn payloads(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, Fault> {
+    let found = sqlx::query(PAYLOADS).bind(ids.iter().bind_iter()).fetch_all(conn).await?;
+    let pairs = found.iter().map(|row| Ok((rows::get(row, 4)?, rows::payload(row, 0)?)));
+    Ok(pairs.collect::<Result<_, StoreError>>()?)
+}
+
+pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Option<JobRecord>, Fault> {
+    let Some(row) = sqlx::query(RECORD_OF).bind(id).fetch_optional(conn).await? else { return Ok(None) };
+    Ok(Some(JobRecord {
+        job: rows::job(&row)?,
+        payload: rows::payload(&row, JOB_WIDTH)?,
+        result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
+        history: history(&row, JOB_WIDTH + 5)?,
+    }))
+}
+
+/// The attempts in the parallel arrays from column `at`; no attempt, no array.
+fn history(row: &PgRow, at: usize) -> Result<Vec<Attempt>, StoreError> {
+    let Some(epochs) = rows::get::<Option<Vec<i32>>>(row, at)? else { return Ok(Vec::new()) };
+    let attempts: Vec<i32> = rows::get(row, at + 1)?;
+    let leases: Vec<i64> = rows::get(row, at + 2)?;
+    let starts: Vec<Option<i64>> = rows::get(row, at + 3)?;
+    let ends: Vec<i64> = rows::get(row, at + 4)?;
+    let outcomes: Vec<String> = rows::get(row, at + 5)?;
+    let reasons: Vec<Option<String>> = rows::get(row, at + 6)?;
+    let errors: Vec<Option<String>> = rows::get(row, at + 7)?;
+    let columns = epochs.into_iter().zip(attempts).zip(leases).zip(starts).zip(ends).zip(outcomes).zip(reasons).zip(errors);
+    let attempt = |(((((((epoch, attempt), lease), started_at), ended_at), outcome), reason), error)| Attempt {
+        epoch,
+        attempt,
+        lease,
+        started_at,
+        ended_at,
+        outcome,
+        reason,
+        error,
+    };
+    Ok(columns.map(attempt).collect())
+}
+
+pub(super) async fn list(conn: &mut PgConnection, filter: &JobFilter) -> Result<Vec<Job>, Fault> {
+    let query = sqlx::query(LIST)
+        .bind(filter.before.unwrap_or(Uuid::max()))
+        .bind(filter.tenant.as_deref())
+        .bind(filter.kind.as_deref())
+        .bind(filter.state.map(|state| state.stored()))
+        .bind(i64::from(filter.limit));
+    jobs(&query.fetch_all(conn).await?)
+}
+
+pub(super) async fn in_flight(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<u32, Fault> {
+    let row = sqlx::query(IN_FLIGHT).bind(kind).bind(i64::from(limit)).fetch_one(conn).await?;
+    Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
+}
+
+/// Pairs of a name and a count.
+pub(super) fn counts(found: &[PgRow]) -> Result<Vec<(String, u64)>, Fault> {
+    let pairs = found.iter().map(|row| Ok((rows::get(row, 0)?, rows::count(row, 1)?)));
+    Ok(pairs.collect::<Result<_, StoreError>>()?)
+}
+
+pub(super) async fn backlog(conn: &mut PgConnection) -> Result<Vec<(String, u64)>, Fault> {
+    counts(&sqlx::query(BACKLOG).fetch_all(conn).await?)
+}
+
+pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) -> Result<Vec<Job>, Fault> {
+    jobs(&sqlx::query(OVERDUE).bind(now).bind(i64::from(limit)).fetch_all(conn).await?)
+}
+
+pub(super) async fn quiet(conn: &mut PgConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, Fault> {
+    jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(i64::from(limit)).fetch_all(conn).await?)
+}

@@ -1,0 +1,324 @@
+//! The store in one SQLite file, for one hub process.
+//!
+//! One connection writes, in `BEGIN IMMEDIATE` transactions that never wait for the network; four read what is committed. A
+//! batch travels as one JSON text (`json_each` is SQLite's `UNNEST`), bodies beside it as one blob, so that a transaction
+//! is three to five statements whatever its size.
+//!
+//! Guarantees: what a method returned `Ok` for is fsynced (WAL, `synchronous=FULL`). A second hub on the same file is refused
+//! ([`StoreError::Unusable`]) by a lock on `<file>.lock`, which goes with the process however it ends.
+//! Limits: one process, no network file system. Other programs may read the file; one that writes makes Warren wait, 5 s at most.
+
+mod apply;
+mod claim;
+mod dead;
+mod error;
+mod insert;
+mod json;
+mod processes;
+mod purge;
+mod read;
+mod rows {
+    crate::store::row::decoders!(sqlx::sqlite::SqliteRow);
+}
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::Migrate;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use uuid::Uuid;
+
+use super::migrations::{self, Step};
+use super::{
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord, JobStore,
+    Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
+};
+
+/// How long a call waits for the writer, and a statement for a lock that another program holds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connections that read.
+const READERS: u32 = 4;
+
+const STEPS: [Step; 1] = [(1, "store", include_str!("../../migrations/sqlite/0001_store.sql"))];
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: SqlitePool,
+    reader: SqlitePool,
+    /// Held for as long as the store is.
+    _lock: File,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it when `migrate` is set; with `migrate`, brings the schema up to date first.
+    ///
+    /// Processes of earlier runs are gone, since there is only one: what they owned is free at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when another process has the file, it cannot be opened, or its schema is old.
+    pub async fn open(path: &Path, migrate: bool) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let mut first = single(path, migrate).await?;
+        if migrate {
+            run_migrations(&mut first).await?;
+        }
+        check_schema(&mut first).await?;
+        processes::forget_all(&mut first).await.map_err(error::store)?;
+
+        let pool = |size| {
+            SqlitePoolOptions::new()
+                .max_connections(size)
+                .acquire_timeout(PATIENCE)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let writer = pool(1).connect_with(options(path)).await.map_err(error::store)?;
+        let reader = pool(READERS).connect_with(options(path).read_only(true)).await.map_err(error::store)?;
+        first.close().await.map_err(error::store)?;
+        Ok(Self { writer, reader, _lock: lock })
+    }
+
+    /// Closes the connections and folds the log into the file. A hub that is killed instead loses nothing: the next one reads
+    /// the log.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(error::store)
+    }
+}
+
+/// Brings the schema up to date. The hub must be stopped.
+///
+/// # Errors
+/// As [`SqliteStore::open`].
+pub async fn migrate(path: &Path) -> Result<(), StoreError> {
+    let _lock = lock(path)?;
+    let mut connection = single(path, true).await?;
+    run_migrations(&mut connection).await?;
+    connection.close().await.map_err(error::store)
+}
+
+/// Takes the file for this process.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let unusable = |why: &dyn std::fmt::Display, remedy: &str| {
+        StoreError::Unusable(format!("cannot use the database {}: {why}; {remedy}", path.display()))
+    };
+    let file = File::options().create(true).truncate(false).write(true).open(&beside);
+    let file = file.map_err(|error| {
+        unusable(&format_args!("{}: {error}", beside.display()), "make its folder, writable for this user, or choose another path")
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(unusable(
+            &"another Warren process has it",
+            "stop that one, choose another file, or use Postgres, which takes several processes",
+        )),
+        Err(TryLockError::Error(error)) => {
+            Err(unusable(&format_args!("{}: {error}", beside.display()), "use a local file system that knows locks"))
+        }
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE)
+        .synchronous(SqliteSynchronous::Full)
+        // 16 MiB of log between checkpoints: a commit that checkpoints waits for it.
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", "-16384")
+        .pragma("temp_store", "memory")
+        .disable_statement_logging()
+}
+
+/// The first connection: makes the file, and turns it to WAL while nobody else has it.
+async fn single(path: &Path, create: bool) -> Result<SqliteConnection, StoreError> {
+    let options = options(path).create_if_missing(create).journal_mode(SqliteJournalMode::Wal);
+    let unusable = |why: &dyn std::fmt::Display| {
+        StoreError::Unusable(format!("cannot use the database {}: {why}", path.display()))
+    };
+    if !create && !path.exists() {
+        return Err(unusable(&"there is no such file; `warren migrate` makes it"));
+    }
+    let mut connection = options.connect().await.map_err(|error| unusable(&error))?;
+    let mode: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.map_err(|error| unusable(&error))?;
+    match mode.as_str() {
+        "wal" => Ok(connection),
+        _ => Err(unusable(&"its file system cannot do WAL; choose a local one")),
+    }
+}
+
+async fn run_migrations(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let done = migrations::migrator(&STEPS).run(connection).await;
+    done.map_err(|error| migrations::failed(error, error::store))
+}
+
+async fn check_schema(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(error::store)?;
+    let applied = match tables {
+        0 => Ok(Vec::new()),
+        _ => connection.list_applied_migrations("_sqlx_migrations").await,
+    };
+    migrations::check(&STEPS, &applied.map_err(|error| migrations::failed(error, error::store))?)
+}
+
+/// Reads with a connection of its own.
+macro_rules! read {
+    ($store:expr, $conn:ident => $work:expr) => {{
+        let mut lease = $store.reader.acquire().await.map_err(error::store)?;
+        let $conn: &mut SqliteConnection = &mut lease;
+        $work.await
+    }};
+}
+
+/// Writes in a transaction, which an error rolls back.
+macro_rules! write {
+    ($store:expr, $conn:ident => $work:expr) => {{
+        let mut tx = $store.begin().await?;
+        let done = {
+            let $conn: &mut SqliteConnection = &mut tx;
+            $work.await?
+        };
+        tx.commit().await.map_err(error::store)?;
+        Ok(done)
+    }};
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Inserted>, StoreError> {
+        insert::refuse_what_postgres_refuses(jobs)?;
+        write!(self, conn => insert::insert(conn, jobs))
+    }
+
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::load(conn, ids))
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
+        write!(self, conn => apply::apply(conn, changes))
+    }
+
+    async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError> {
+        write!(self, conn => apply::mark_published(conn, rows, now))
+    }
+
+    async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
+        write!(self, conn => apply::record(conn, attempts.iter().map(|(id, attempt)| (*id, attempt))))
+    }
+
+    async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {
+        read!(self, conn => read::payloads(conn, ids))
+    }
+
+    async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError> {
+        read!(self, conn => read::record_of(conn, id))
+    }
+
+    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::list(conn, filter))
+    }
+
+    async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {
+        read!(self, conn => claim::lanes(conn, now))
+    }
+
+    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError> {
+        write!(self, conn => claim::claim(conn, me, lane, now, limit, false))
+    }
+
+    async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {
+        read!(self, conn => read::in_flight(conn, kind, limit))
+    }
+
+    async fn backlog(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        read!(self, conn => read::backlog(conn))
+    }
+
+    async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::overdue(conn, now, limit))
+    }
+
+    async fn quiet(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::quiet(conn, kind, before, limit))
+    }
+
+    async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
+        write!(self, conn => processes::beat(conn, me))
+    }
+
+    async fn release_lapsed(&self) -> Result<u64, StoreError> {
+        write!(self, conn => processes::release_lapsed(conn))
+    }
+
+    async fn leave(&self, me: ProcessId) -> Result<(), StoreError> {
+        write!(self, conn => processes::leave(conn, me))
+    }
+
+    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError> {
+        write!(self, conn => purge::purge(conn, ended_before, keys_before, limit))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        read!(self, conn => async { conn.ping().await.map_err(error::store) })
+    }
+}
+
+#[async_trait]
+impl DeadLetterStore for SqliteStore {
+    async fn keep(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+        write!(self, conn => dead::keep(conn, letters))
+    }
+
+    async fn dead_letters(&self, filter: &DeadFilter) -> Result<Vec<DeadLetter>, StoreError> {
+        read!(self, conn => dead::list(conn, filter))
+    }
+
+    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
+        read!(self, conn => dead::one(conn, id))
+    }
+
+    async fn resolve(
+        &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
+    ) -> Result<bool, StoreError> {
+        let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
+        let mut tx = self.begin().await?;
+        let moved = dead::resolve(&mut tx, id, job, &entry).await?;
+        if moved {
+            tx.commit().await.map_err(error::store)?;
+        } else {
+            tx.rollback().await.map_err(error::store)?;
+        }
+        Ok(moved)
+    }
+
+    async fn audit(&self, id: Uuid) -> Result<Vec<AuditEntry>, StoreError> {
+        read!(self, conn => dead::audit(conn, id))
+    }
+
+    async fn dead_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        read!(self, conn => dead::counts(conn))
+    }
+
+    async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
+        write!(self, conn => dead::purge(conn, before, limit))
+    }
+}

@@ -1,0 +1,70 @@
+//! Changes of jobs, each only if its row is still at the version the change was computed from.
+
+use std::collections::HashSet;
+
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::json::{self, Bodies, Hex, status_values};
+use super::{error, rows};
+use crate::store::{Attempt, Change, Micros, StoreError};
+
+const APPLY: &str = concat!(
+    "UPDATE jobs SET version = version + 1, state = c.state, epoch = c.epoch, attempt = c.attempt, spent = c.spent, \
+     starts = c.starts, interrupted = c.interrupted, lease = c.lease, owner = c.owner, due_at = c.due_at, \
+     outlet = c.outlet, deadline = c.deadline, started_at = c.started_at, ended_at = c.ended_at, \
+     updated_at = c.updated_at, reason = c.reason, error = c.error \
+     FROM (SELECT unhex(value->>1) AS id, value->>2 AS at_version, ",
+    status_values!(),
+    " FROM json_each(?1)) AS c WHERE jobs.id = c.id AND jobs.version = c.at_version RETURNING id",
+);
+
+const RESULTS: &str = "INSERT INTO job_results (job_id, body) \
+     SELECT unhex(value->>0), substr(?2, value->>'$[1][0]', value->>'$[1][1]') FROM json_each(?1) WHERE true \
+     ON CONFLICT (job_id) DO UPDATE SET body = excluded.body";
+
+const MARK: &str = "UPDATE jobs SET version = version + 1, state = CASE WHEN state IN (0, 1) THEN 2 ELSE state END, owner = NULL, \
+     due_at = NULL, outlet = NULL, updated_at = ?2 \
+     FROM (SELECT unhex(value->>0) AS id, value->>1 AS at_version FROM json_each(?1)) AS c \
+     WHERE jobs.id = c.id AND jobs.version = c.at_version AND jobs.due_at IS NOT NULL";
+
+// An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
+const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \
+     SELECT unhex(value->>0), value->>'$[1][0]', value->>'$[1][1]', value->>'$[1][2]', value->>'$[1][3]', value->>'$[1][4]', \
+     value->>'$[1][5]', value->>'$[1][6]', value->>'$[1][7]' FROM json_each(?1) \
+     WHERE EXISTS (SELECT 1 FROM jobs WHERE id = unhex(value->>0)) ON CONFLICT DO NOTHING";
+
+pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
+    let batch = json::rows(changes.iter().map(|change| (json::status(&change.to), Hex(change.id.as_bytes()), change.from)))?;
+    let found = sqlx::query(APPLY).bind(batch).fetch_all(&mut *conn).await.map_err(error::store)?;
+    let applied: HashSet<Uuid> = found.iter().map(|row| rows::get(row, 0)).collect::<Result<_, _>>()?;
+    let done = || changes.iter().filter(|change| applied.contains(&change.id));
+
+    if done().any(|change| change.history.is_some()) {
+        record(conn, done().filter_map(|change| Some((change.id, change.history.as_ref()?)))).await?;
+    }
+    if done().any(|change| change.result.is_some()) {
+        let mut bodies = Bodies::new();
+        let results = done().filter_map(|change| Some((Hex(change.id.as_bytes()), bodies.push(change.result.as_ref()?))));
+        let batch = json::rows(results)?;
+        sqlx::query(RESULTS).bind(batch).bind(bodies.joined()).execute(conn).await.map_err(error::store)?;
+    }
+    Ok(changes.iter().map(|change| applied.contains(&change.id)).collect())
+}
+
+pub(super) async fn mark_published(
+    conn: &mut SqliteConnection, rows: &[(Uuid, i64)], now: Micros,
+) -> Result<u64, StoreError> {
+    let batch = json::rows(rows.iter().map(|(id, version)| (Hex(id.as_bytes()), version)))?;
+    let done = sqlx::query(MARK).bind(batch).bind(now).execute(conn).await.map_err(error::store)?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn record<'a>(
+    conn: &mut SqliteConnection, attempts: impl Iterator<Item = (Uuid, &'a Attempt)>,
+) -> Result<(), StoreError> {
+    let attempts: Vec<_> = attempts.collect();
+    let batch = json::rows(attempts.iter().map(|(id, attempt)| (Hex(id.as_bytes()), json::attempt(attempt))))?;
+    sqlx::query(RECORD).bind(batch).execute(conn).await.map_err(error::store)?;
+    Ok(())
+}

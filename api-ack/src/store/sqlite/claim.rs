@@ -1,0 +1,58 @@
+//! What waits, lane by lane, and taking some of it.
+
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::{error, read, rows};
+use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
+use crate::store::{Job, Lane, Micros, Payload, ProcessId, StoreError};
+
+// A loose index scan: from each lane's first row straight to the next lane.
+const LANES: &str = "WITH RECURSIVE lane(id) AS ( \
+     SELECT (SELECT id FROM jobs INDEXED BY jobs_waiting WHERE due_at IS NOT NULL ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
+     SELECT (SELECT next.id FROM jobs AS next INDEXED BY jobs_waiting \
+     WHERE next.due_at IS NOT NULL AND (next.kind, next.tenant) > (first.kind, first.tenant) \
+     ORDER BY next.kind, next.tenant, next.due_at LIMIT 1) FROM lane CROSS JOIN jobs AS first ON first.id = lane.id) \
+     SELECT jobs.kind, jobs.tenant FROM lane CROSS JOIN jobs ON jobs.id = lane.id WHERE jobs.due_at <= ?1";
+
+const DUE: &str = concat!(
+    "SELECT ",
+    job_columns!("j"),
+    ", ",
+    payload_columns!("p"),
+    " FROM jobs AS j INDEXED BY jobs_waiting CROSS JOIN job_payloads AS p ON p.id = j.id \
+     WHERE j.kind = ?2 AND j.tenant = ?3 AND j.due_at IS NOT NULL AND j.due_at <= ?4 AND (j.owner IS NULL OR (?6 AND j.owner = ?1)) \
+     ORDER BY j.due_at, j.id LIMIT ?5",
+);
+
+const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_at = ?2 \
+     WHERE id IN (SELECT unhex(value) FROM json_each(?3))";
+
+pub(super) async fn lanes(conn: &mut SqliteConnection, now: Micros) -> Result<Vec<Lane>, StoreError> {
+    let found = sqlx::query(LANES).bind(now).fetch_all(conn).await.map_err(error::store)?;
+    found.iter().map(|row| Ok(Lane { kind: rows::get(row, 0)?, tenant: rows::get(row, 1)? })).collect()
+}
+
+pub(super) async fn claim(
+    conn: &mut SqliteConnection, me: ProcessId, lane: &Lane, now: Micros, limit: u32, mine: bool,
+) -> Result<Vec<(Job, Payload)>, StoreError> {
+    let query = sqlx::query(DUE).bind(me.0).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(limit).bind(mine);
+    let found = query.fetch_all(&mut *conn).await.map_err(error::store)?;
+    let mut taken: Vec<Uuid> = Vec::new();
+    let mut claimed = Vec::with_capacity(found.len());
+    for row in &found {
+        let mut job = rows::job(row)?;
+        if job.status.owner.is_none() {
+            taken.push(job.id);
+            job.version += 1;
+            job.status.owner = Some(me);
+            job.status.updated_at = now;
+        }
+        claimed.push((job, rows::payload(row, JOB_WIDTH)?));
+    }
+    if !taken.is_empty() {
+        let query = sqlx::query(TAKE).bind(me.0).bind(now).bind(read::ids(&taken)?);
+        query.execute(conn).await.map_err(error::store)?;
+    }
+    Ok(claimed)
+}

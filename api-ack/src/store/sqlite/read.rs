@@ -1,0 +1,151 @@
+//! Reads that change nothing.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, SqliteConnection};
+use uuid::Uuid;
+
+use super::json::{self, Hex};
+use super::{error, rows};
+use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError};
+
+const LOAD: &str =
+    concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
+
+const PAYLOADS: &str = concat!(
+    "SELECT ",
+    payload_columns!("p"),
+    ", p.id FROM job_payloads AS p WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+);
+
+const RECORD_OF: &str = concat!(
+    "SELECT ",
+    job_columns!("j"),
+    ", ",
+    payload_columns!("p"),
+    ", r.body FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
+);
+
+const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error FROM job_attempts \
+     WHERE job_id = ?1 ORDER BY epoch, attempt, lease";
+
+const LIST: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs WHERE id < ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR state = ?4) \
+     ORDER BY id DESC LIMIT ?5",
+);
+
+const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_in_flight \
+     WHERE kind = ?1 AND ended_at IS NULL AND due_at IS NULL LIMIT ?2)";
+
+const BACKLOG: &str = "SELECT tenant, count(*) FROM jobs INDEXED BY jobs_waiting WHERE due_at IS NOT NULL GROUP BY tenant";
+
+// In flight: from kind to kind, each from its nearest deadline on.
+const OVERDUE_IN_FLIGHT: &str = concat!(
+    "WITH RECURSIVE kinds(kind) AS ( \
+     SELECT min(kind) FROM jobs INDEXED BY jobs_in_flight WHERE ended_at IS NULL AND due_at IS NULL UNION ALL \
+     SELECT (SELECT min(j.kind) FROM jobs AS j INDEXED BY jobs_in_flight \
+     WHERE j.ended_at IS NULL AND j.due_at IS NULL AND j.kind > kinds.kind) FROM kinds WHERE kinds.kind IS NOT NULL) \
+     SELECT ",
+    job_columns!("j"),
+    " FROM kinds CROSS JOIN jobs AS j INDEXED BY jobs_in_flight \
+     WHERE j.kind = kinds.kind AND j.ended_at IS NULL AND j.due_at IS NULL AND j.deadline < ?1 LIMIT ?2",
+);
+
+// Waiting: the index alone is read, up to what is overdue.
+const OVERDUE_WAITING: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs INDEXED BY jobs_waiting WHERE due_at IS NOT NULL AND deadline < ?1 AND ended_at IS NULL LIMIT ?2",
+);
+
+const QUIET: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs INDEXED BY jobs_in_flight WHERE kind = ?1 AND ended_at IS NULL AND due_at IS NULL AND updated_at < ?2 \
+     ORDER BY updated_at LIMIT ?3",
+);
+
+fn jobs(found: &[SqliteRow]) -> Result<Vec<Job>, StoreError> {
+    found.iter().map(rows::job).collect()
+}
+
+pub(super) fn ids(ids: &[Uuid]) -> Result<String, StoreError> {
+    json::rows(ids.iter().map(|id| Hex(id.as_bytes())))
+}
+
+pub(super) async fn load(conn: &mut SqliteConnection, wanted: &[Uuid]) -> Result<Vec<Job>, StoreError> {
+    jobs(&sqlx::query(LOAD).bind(ids(wanted)?).fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn payloads(conn: &mut SqliteConnection, wanted: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {
+    let found = sqlx::query(PAYLOADS).bind(ids(wanted)?).fetch_all(conn).await.map_err(error::store)?;
+    found.iter().map(|row| Ok((rows::get(row, 4)?, rows::payload(row, 0)?))).collect()
+}
+
+pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<JobRecord>, StoreError> {
+    // One transaction, so that row and history are of one moment.
+    let mut tx = conn.begin().await.map_err(error::store)?;
+    let found = sqlx::query(RECORD_OF).bind(id).fetch_optional(&mut *tx).await.map_err(error::store)?;
+    let history = sqlx::query(HISTORY).bind(id).fetch_all(&mut *tx).await.map_err(error::store)?;
+    tx.commit().await.map_err(error::store)?;
+    let Some(row) = found else { return Ok(None) };
+    Ok(Some(JobRecord {
+        job: rows::job(&row)?,
+        payload: rows::payload(&row, JOB_WIDTH)?,
+        result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
+        history: history.iter().map(attempt).collect::<Result<_, _>>()?,
+    }))
+}
+
+fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
+    Ok(Attempt {
+        epoch: rows::get(row, 0)?,
+        attempt: rows::get(row, 1)?,
+        lease: rows::get(row, 2)?,
+        started_at: rows::get(row, 3)?,
+        ended_at: rows::get(row, 4)?,
+        outcome: rows::get(row, 5)?,
+        reason: rows::get(row, 6)?,
+        error: rows::get(row, 7)?,
+    })
+}
+
+pub(super) async fn list(conn: &mut SqliteConnection, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
+    let query = sqlx::query(LIST)
+        .bind(filter.before.unwrap_or(Uuid::max()))
+        .bind(filter.tenant.as_deref())
+        .bind(filter.kind.as_deref())
+        .bind(filter.state.map(|state| state.stored()))
+        .bind(filter.limit);
+    jobs(&query.fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn in_flight(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<u32, StoreError> {
+    let row = sqlx::query(IN_FLIGHT).bind(kind).bind(limit).fetch_one(conn).await.map_err(error::store)?;
+    Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
+}
+
+/// Pairs of a name and a count.
+pub(super) fn counts(found: &[SqliteRow]) -> Result<Vec<(String, u64)>, StoreError> {
+    found.iter().map(|row| Ok((rows::get(row, 0)?, rows::count(row, 1)?))).collect()
+}
+
+pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<Vec<(String, u64)>, StoreError> {
+    counts(&sqlx::query(BACKLOG).fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+    let in_flight = sqlx::query(OVERDUE_IN_FLIGHT).bind(now).bind(limit).fetch_all(&mut *conn);
+    let mut found = in_flight.await.map_err(error::store)?;
+    let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(limit));
+    found.extend(sqlx::query(OVERDUE_WAITING).bind(now).bind(left).fetch_all(conn).await.map_err(error::store)?);
+    jobs(&found)
+}
+
+pub(super) async fn quiet(
+    conn: &mut SqliteConnection, kind: &str, before: Micros, limit: u32,
+) -> Result<Vec<Job>, StoreError> {
+    jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(limit).fetch_all(conn).await.map_err(error::store)?)
+}

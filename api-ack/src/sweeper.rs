@@ -1,0 +1,200 @@
+//! The sweeper is always on: it ends jobs whose deadline has passed, publishes again what is nowhere, counts what waits, and
+//! purges what is old.
+//!
+//! Every process counts for its own door; the rest is done by the one that leads ([`Processes::leads`]). Two that lead for a
+//! moment do the same thing twice, and the second time changes nothing. It goes easy: after a slow pass it rests in proportion.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_topology::Names;
+use messaging::apply::{QueueLook, look};
+use messaging::connection::Link;
+use messaging::retry::Delay;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::accept::Backlog;
+use crate::clock;
+use crate::decide::{Decision, change, decide};
+use crate::kinds::{KindSpec, Kinds};
+use crate::metrics::Metrics;
+use crate::processes::Processes;
+use crate::relay::HandOver;
+use crate::rules;
+use crate::store::{Job, Micros, Stores, StoreError};
+
+/// How long ended things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Ended jobs, 7 days by default.
+    pub jobs: Duration,
+    /// Idempotency keys, 7 days by default.
+    pub keys: Duration,
+    /// Dead letters, 90 days by default.
+    pub dead_letters: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 3600);
+        Self { jobs: 7 * day, keys: 7 * day, dead_letters: 90 * day }
+    }
+}
+
+/// How often, and how long things may be quiet.
+#[derive(Clone, Copy, Debug)]
+pub struct SweeperOptions {
+    /// Between passes, 1 s by default.
+    pub every: Duration,
+    /// How long a job in flight may be quiet, beyond what its kind explains, while its queue is empty; 30 s by default.
+    pub quiet: Duration,
+    /// What is purged.
+    pub retention: Retention,
+}
+
+impl Default for SweeperOptions {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(1), quiet: Duration::from_secs(30), retention: Retention::default() }
+    }
+}
+
+/// The sweeper.
+pub struct Sweeper {
+    /// The stores.
+    pub stores: Stores,
+    /// Who lives.
+    pub processes: Arc<Processes>,
+    /// The kinds.
+    pub kinds: Kinds,
+    /// Names on this broker.
+    pub names: Names,
+    /// A connection to look at queues with.
+    pub link: Link,
+    /// The door's counts.
+    pub backlog: Arc<Backlog>,
+    /// Woken when something is due again.
+    pub hand_over: HandOver,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Options.
+    pub options: SweeperOptions,
+}
+
+/// Rows handled in one go.
+const BATCH: u32 = 500;
+
+impl Sweeper {
+    /// Sweeps until `drain`.
+    pub async fn run(self, drain: CancellationToken) {
+        let mut lost_at = Instant::now();
+        let mut purge_at = Instant::now() + Duration::from_secs(60);
+        loop {
+            let started = Instant::now();
+            if let Err(error) = self.pass(&mut lost_at, &mut purge_at).await {
+                tracing::warn!(error = %error, "a sweep was cut short");
+            }
+            // A store that needs a second for a pass is left alone for ten.
+            let rest = self.options.every.max(started.elapsed() * 10);
+            tokio::select! {
+                () = drain.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+
+    async fn pass(&self, lost_at: &mut Instant, purge_at: &mut Instant) -> Result<(), StoreError> {
+        let waiting = self.stores.jobs.backlog().await?;
+        self.metrics.outbox_rows.set(waiting.iter().map(|(_, count)| i64::try_from(*count).unwrap_or(i64::MAX)).sum());
+        self.backlog.refresh(waiting);
+        if !self.processes.leads() {
+            return Ok(());
+        }
+        self.expire().await?;
+        if Instant::now() >= *lost_at {
+            *lost_at = Instant::now() + Duration::from_secs(5);
+            self.find_lost().await?;
+        }
+        if Instant::now() >= *purge_at {
+            let more = self.purge().await?;
+            *purge_at = Instant::now() + if more { Duration::from_secs(1) } else { Duration::from_secs(60) };
+        }
+        Ok(())
+    }
+
+    /// Ends what is past its deadline.
+    async fn expire(&self) -> Result<(), StoreError> {
+        let now = clock::now();
+        let overdue = self.stores.jobs.overdue(now, BATCH).await?;
+        let expired = self.change_all(&overdue, |job| rules::expire(&job.status, now)).await?;
+        self.metrics.swept.with_label_values(&["expired"]).inc_by(expired);
+        Ok(())
+    }
+
+    /// Publishes again what is in flight by the row, and nowhere by the broker.
+    async fn find_lost(&self) -> Result<(), StoreError> {
+        let kinds: Vec<&Arc<KindSpec>> = self.kinds.iter().collect();
+        let queues: Vec<String> = kinds.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
+        let looks = match look(&self.link, &queues).await {
+            Ok(looks) => looks,
+            // Nothing can be said about a broker that is away.
+            Err(_) => return Ok(()),
+        };
+        for ((spec, queue), seen) in kinds.into_iter().zip(&queues).zip(looks) {
+            let ready = seen.map_or(0, |QueueLook { ready, .. }| ready);
+            self.metrics.queue_messages.with_label_values(&[queue.as_str()]).set(i64::from(ready));
+            // While messages wait in the queue, a quiet job is most likely one of them.
+            if ready > 0 || seen.is_none() {
+                continue;
+            }
+            let now = clock::now();
+            let before = now.saturating_sub(micros(self.patience(spec)));
+            let quiet = self.stores.jobs.quiet(spec.kind.as_str(), before, BATCH).await?;
+            let again = self.change_all(&quiet, |job| rules::republish(&job.status, |p| self.processes.lives(p), now)).await?;
+            if again > 0 {
+                tracing::warn!(kind = %spec.kind, jobs = again, "jobs were in flight and nowhere, publishing them again");
+                self.metrics.swept.with_label_values(&["republished"]).inc_by(again);
+                self.hand_over.wake();
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a job of a kind may be quiet with nothing wrong: waiting in its longest rung, or prefetched behind others.
+    fn patience(&self, spec: &KindSpec) -> Duration {
+        let rung = spec.retry.delays.iter().filter_map(|delay| match delay {
+            Delay::Rung(rung) => Some(rung.delay()),
+            Delay::Store(_) => None,
+        });
+        let rounds = usize::from(spec.prefetch).div_ceil(spec.concurrency.max(1)).max(1);
+        let held = spec.timeout.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        self.options.quiet + held.max(rung.max().unwrap_or_default())
+    }
+
+    async fn purge(&self) -> Result<bool, StoreError> {
+        let now = clock::now();
+        let Retention { jobs, keys, dead_letters } = self.options.retention;
+        let purged = self.stores.jobs.purge(now - micros(jobs), now - micros(keys), BATCH).await?;
+        let dead = self.stores.dead.purge_dead(now - micros(dead_letters), BATCH).await?;
+        self.metrics.swept.with_label_values(&["purged"]).inc_by(purged + dead);
+        Ok(purged.max(dead) >= u64::from(BATCH))
+    }
+
+    async fn change_all(&self, jobs: &[Job], rule: impl Fn(&Job) -> Option<crate::store::Status>) -> Result<u64, StoreError> {
+        let known = jobs.iter().map(|job| (job.id, job.clone())).collect();
+        let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
+        let changed = decide(&*self.stores.jobs, &ids, known, |id| *id, |_, job| {
+            match job.and_then(|job| Some((job, rule(job)?))) {
+                Some((job, to)) => Decision::Apply(change(job, to), 1),
+                None => Decision::Settled(0),
+            }
+        })
+        .await?;
+        Ok(changed.into_iter().sum())
+    }
+}
+
+fn micros(span: Duration) -> Micros {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4)
+}

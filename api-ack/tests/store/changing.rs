@@ -1,0 +1,145 @@
+//! Apply, mark and record: only on the version they were computed from.
+
+use api_ack::store::{Outlet, State};
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::ground::{Ground, ME, SECOND, T0, accepted, attempt, begin, change, end, publish};
+
+contract!(
+    a_change_of_a_row_that_moved_on_is_void,
+    history_and_result_come_with_their_change_or_not_at_all,
+    published_rows_are_marked,
+    a_late_mark_changes_nothing,
+    late_attempts_are_recorded_once,
+    an_error_text_never_stops_an_outcome,
+    concurrent_changes_of_the_same_rows_apply_once,
+);
+
+async fn a_change_of_a_row_that_moved_on_is_void(ground: &Ground) {
+    let batch = [accepted("mail", "acme"), accepted("mail", "acme"), accepted("mail", "acme")];
+    ground.store(&batch).await;
+    ground.change(change(&batch[1].job, publish)).await;
+
+    let mut changes = batch.each_ref().map(|new| change(&new.job, |status| begin(status, T0 + 5))).to_vec();
+    let mut unknown = changes[0].clone();
+    unknown.id = Uuid::now_v7();
+    changes.push(unknown);
+    assert_eq!(ground.jobs.apply(&changes).await.unwrap(), [true, false, true, false]);
+
+    for at in [0, 2] {
+        let job = ground.job(batch[at].job.id).await;
+        assert_eq!((job.version, &job.status), (2, &changes[at].to));
+    }
+    assert_eq!(ground.job(batch[1].job.id).await.status.state, State::Queued);
+    assert!(ground.jobs.apply(&[]).await.unwrap().is_empty());
+}
+
+async fn history_and_result_come_with_their_change_or_not_at_all(ground: &Ground) {
+    let batch = [accepted("mail", "acme"), accepted("mail", "acme"), accepted("mail", "acme")];
+    ground.store(&batch).await;
+    ground.change(change(&batch[1].job, publish)).await;
+
+    let changes = batch.each_ref().map(|new| {
+        let mut done = change(&new.job, |status| end(status, State::Succeeded, T0 + 9));
+        done.history = Some(attempt(1));
+        done.result = Some(Bytes::from_static(b"\0\x01 done"));
+        done
+    });
+    let mut retried = change(&batch[2].job, |status| (status.state, status.attempt) = (State::Retrying, 2));
+    retried.history = Some(attempt(1));
+    let changes = [changes[0].clone(), changes[1].clone(), retried];
+    assert_eq!(ground.jobs.apply(&changes).await.unwrap(), [true, false, true]);
+
+    let record = ground.jobs.record_of(batch[0].job.id).await.unwrap().unwrap();
+    assert_eq!(record.history, [attempt(1)]);
+    assert_eq!(record.result.as_deref(), Some(&b"\0\x01 done"[..]));
+    let moved = ground.jobs.record_of(batch[1].job.id).await.unwrap().unwrap();
+    assert!(moved.history.is_empty() && moved.result.is_none());
+    let retried = ground.jobs.record_of(batch[2].job.id).await.unwrap().unwrap();
+    assert_eq!((retried.history.len(), retried.result), (1, None));
+
+    // An empty result is a result; a redriven job's result replaces the one before.
+    let mut again = change(&record.job, |status| status.epoch = 2);
+    again.result = Some(Bytes::new());
+    ground.change(again).await;
+    let record = ground.jobs.record_of(batch[0].job.id).await.unwrap().unwrap();
+    assert_eq!(record.result.as_deref(), Some(&b""[..]));
+}
+
+async fn published_rows_are_marked(ground: &Ground) {
+    let batch = [accepted("mail", "a"), accepted("mail", "b"), accepted("mail", "c"), accepted("mail", "d")];
+    ground.store(&batch).await;
+    ground.change(change(&batch[1].job, |status| status.state = State::Scheduled)).await;
+    ground.change(change(&batch[2].job, |status| status.state = State::Retrying)).await;
+    ground
+        .change(change(&batch[3].job, |status| {
+            (status.state, status.ended_at, status.outlet) = (State::Dead, Some(T0), Some(Outlet::Dead));
+        }))
+        .await;
+    let rows = [(batch[0].job.id, 1), (batch[1].job.id, 2), (batch[2].job.id, 2), (batch[3].job.id, 2), (Uuid::now_v7(), 1)];
+    assert_eq!(ground.jobs.mark_published(&rows, T0 + 7).await.unwrap(), 4);
+    for (at, state) in [State::Queued, State::Queued, State::Retrying, State::Dead].into_iter().enumerate() {
+        let job = ground.job(rows[at].0).await;
+        assert_eq!((job.version, job.status.state, job.status.updated_at), (rows[at].1 + 1, state, T0 + 7));
+        assert_eq!((job.status.due_at, job.status.outlet, job.status.owner), (None, None, None));
+    }
+    assert_eq!(ground.jobs.mark_published(&[], T0).await.unwrap(), 0);
+}
+
+async fn a_late_mark_changes_nothing(ground: &Ground) {
+    let new = accepted("mail", "acme");
+    ground.store(std::slice::from_ref(&new)).await;
+    // The worker was faster than the confirm.
+    ground.change(change(&new.job, |status| { publish(status); begin(status, T0 + 3) })).await;
+    let before = ground.job(new.job.id).await;
+    assert_eq!(ground.jobs.mark_published(&[(new.job.id, 1)], T0 + 9).await.unwrap(), 0);
+    // Nor does one that names the version but finds nothing waiting.
+    assert_eq!(ground.jobs.mark_published(&[(new.job.id, 2)], T0 + 9).await.unwrap(), 0);
+    assert_eq!(ground.job(new.job.id).await, before);
+    assert_eq!(before.status.owner, Some(ME));
+}
+
+async fn late_attempts_are_recorded_once(ground: &Ground) {
+    let new = accepted("mail", "acme");
+    ground.store(std::slice::from_ref(&new)).await;
+    let mut second = attempt(2);
+    (second.started_at, second.reason, second.error) = (None, None, None);
+    let id = new.job.id;
+    ground.jobs.record(&[(id, second.clone()), (id, attempt(1)), (Uuid::now_v7(), attempt(1))]).await.unwrap();
+    let mut other_text = attempt(1);
+    other_text.outcome = "late".into();
+    ground.jobs.record(&[(id, other_text)]).await.unwrap();
+    let record = ground.jobs.record_of(id).await.unwrap().unwrap();
+    assert_eq!(record.history, [attempt(1), second], "oldest first, the first to be recorded stays");
+    assert_eq!(record.job, new.job);
+}
+
+async fn an_error_text_never_stops_an_outcome(ground: &Ground) {
+    let new = accepted("mail", "acme");
+    ground.store(std::slice::from_ref(&new)).await;
+    let mut failed = change(&new.job, |status| status.error = Some("a\0b".into()));
+    failed.history = Some(attempt(1));
+    failed.history.as_mut().unwrap().error = Some("c\0d".into());
+    ground.change(failed).await;
+    let record = ground.jobs.record_of(new.job.id).await.unwrap().unwrap();
+    assert_eq!(record.job.status.error.as_deref(), Some("a\u{fffd}b"));
+    assert_eq!(record.history[0].error.as_deref(), Some("c\u{fffd}d"));
+}
+
+async fn concurrent_changes_of_the_same_rows_apply_once(ground: &Ground) {
+    let batch: Vec<_> = (0..200).map(|_| accepted("mail", "acme")).collect();
+    ground.store(&batch).await;
+    let forwards: Vec<_> = batch.iter().map(|new| change(&new.job, |status| begin(status, T0 + SECOND))).collect();
+    let backwards: Vec<_> = forwards.iter().rev().cloned().collect();
+    let marks: Vec<_> = batch.iter().rev().map(|new| (new.job.id, 1)).collect();
+    let (one, two, marked) = tokio::join!(
+        ground.jobs.apply(&forwards),
+        ground.jobs_of_another.apply(&backwards),
+        ground.jobs.mark_published(&marks, T0),
+    );
+    let applied = one.unwrap().into_iter().chain(two.unwrap()).filter(|applied| *applied).count();
+    assert_eq!(applied as u64 + marked.unwrap(), 200);
+    let ids: Vec<_> = batch.iter().map(|new| new.job.id).collect();
+    assert!(ground.jobs.load(&ids).await.unwrap().iter().all(|job| job.version == 2));
+}

@@ -1,0 +1,198 @@
+//! What every test stands on: a fresh database, seen by two hub processes, and the jobs to put into it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use api_ack::store::{
+    Attempt, Change, DeadLetterStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, Payload, PostgresStore, ProcessId,
+    SqliteStore, State, Status,
+};
+use bytes::Bytes;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::server::Server;
+
+/// Two processes of the hub.
+pub const ME: ProcessId = ProcessId(11);
+pub const OTHER: ProcessId = ProcessId(22);
+
+/// A moment in the past; ids made for it sort by it.
+pub const T0: Micros = 1_760_000_000_000_000;
+pub const SECOND: Micros = 1_000_000;
+
+/// A fresh database.
+pub struct Ground {
+    pub jobs: Arc<dyn JobStore>,
+    /// The same database as another hub process sees it. SQLite takes only one: there it is the same store.
+    pub jobs_of_another: Arc<dyn JobStore>,
+    pub dead: Arc<dyn DeadLetterStore>,
+    /// Postgres: its URL. SQLite: its file.
+    pub place: Place,
+}
+
+pub enum Place {
+    Postgres(String),
+    Sqlite(PathBuf, #[allow(dead_code, reason = "removes the folder at the end")] TempDir),
+}
+
+impl Ground {
+    pub async fn postgres() -> Self {
+        let url = empty_postgres().await;
+        let store = Arc::new(PostgresStore::connect(&url, 8, true).await.unwrap());
+        let another = Arc::new(PostgresStore::connect(&url, 8, false).await.unwrap());
+        Self { jobs: store.clone(), jobs_of_another: another, dead: store, place: Place::Postgres(url) }
+    }
+
+    pub async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("warren.db");
+        let store = Arc::new(SqliteStore::open(&file, true).await.unwrap());
+        Self { jobs: store.clone(), jobs_of_another: store.clone(), dead: store, place: Place::Sqlite(file, folder) }
+    }
+
+    /// Does what the store has no method for, past the store.
+    pub async fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.place {
+            Place::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
+            Place::Sqlite(file, _) => {
+                let mut connection = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
+        }
+    }
+
+    /// Stores jobs that must all be new.
+    pub async fn store(&self, jobs: &[NewJob]) {
+        let inserted = self.jobs.insert(jobs).await.unwrap();
+        assert!(inserted.iter().all(|became| *became == api_ack::store::Inserted::New), "{inserted:?}");
+    }
+
+    /// The row, which must be there.
+    pub async fn job(&self, id: Uuid) -> Job {
+        self.jobs.load(&[id]).await.unwrap().pop().expect("the job is stored")
+    }
+
+    /// Applies a change that must find its row unmoved.
+    pub async fn change(&self, change: Change) {
+        assert_eq!(self.jobs.apply(&[change]).await.unwrap(), [true]);
+    }
+}
+
+/// A database without tables on the one server of this test run.
+pub async fn empty_postgres() -> String {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let server = SERVER.get_or_init(|| Server::start(&[]));
+    let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut connection = PgConnection::connect(&server.url("postgres")).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    server.url(&name)
+}
+
+/// A job accepted at `at` and due at once.
+pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
+    let seconds = u64::try_from(at / SECOND).unwrap();
+    let nanos = u32::try_from(at % SECOND).unwrap() * 1000;
+    NewJob {
+        job: Job {
+            id: Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)),
+            kind: kind.into(),
+            tenant: tenant.into(),
+            version: 1,
+            status: Status {
+                state: State::Accepted,
+                epoch: 1,
+                attempt: 1,
+                spent: 0,
+                starts: 0,
+                interrupted: 0,
+                lease: 0,
+                owner: None,
+                due_at: Some(at),
+                outlet: Some(Outlet::Jobs),
+                deadline: at + 3600 * SECOND,
+                started_at: None,
+                ended_at: None,
+                updated_at: at,
+                reason: None,
+                error: None,
+            },
+        },
+        payload: Payload {
+            subject: "anna".into(),
+            content_type: "application/json".into(),
+            body: Bytes::from_static(b"{\"n\":1}"),
+            traceparent: None,
+        },
+        key: None,
+    }
+}
+
+/// As [`accepted_at`], now-ish.
+pub fn accepted(kind: &str, tenant: &str) -> NewJob {
+    accepted_at(T0, kind, tenant)
+}
+
+/// A key that differs from others by `n`.
+pub fn key(n: u32) -> Key {
+    let mut hash = [7; 32];
+    // Spread, so that the order of the hashes is not the order of the numbers.
+    hash[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+    hash[4..8].copy_from_slice(&n.to_be_bytes());
+    Key { hash, fingerprint: [9; 32] }
+}
+
+pub fn lane(kind: &str, tenant: &str) -> Lane {
+    Lane { kind: kind.into(), tenant: tenant.into() }
+}
+
+/// A change of `job` as it is, made by `edit`.
+pub fn change(job: &Job, edit: impl FnOnce(&mut Status)) -> Change {
+    let mut to = job.status.clone();
+    edit(&mut to);
+    Change { id: job.id, from: job.version, to, history: None, result: None }
+}
+
+/// What `begin` does to a row: the broker has it, now a worker does.
+pub fn begin(status: &mut Status, at: Micros) {
+    status.state = State::Running;
+    status.starts += 1;
+    status.lease += 1;
+    status.owner = Some(ME);
+    status.started_at = Some(at);
+    status.updated_at = at;
+}
+
+/// What the relay does to a row.
+pub fn publish(status: &mut Status) {
+    status.state = State::Queued;
+    (status.owner, status.due_at, status.outlet) = (None, None, None);
+}
+
+/// What the end of a job does to a row.
+pub fn end(status: &mut Status, state: State, at: Micros) {
+    publish(status);
+    status.state = state;
+    status.ended_at = Some(at);
+    status.updated_at = at;
+}
+
+pub fn attempt(number: i32) -> Attempt {
+    Attempt {
+        epoch: 1,
+        attempt: number,
+        lease: i64::from(number),
+        started_at: Some(T0 + 1),
+        ended_at: T0 + 2,
+        outcome: "failed".into(),
+        reason: Some("timeout".into()),
+        error: Some("no answer in 30 s".into()),
+    }
+}

@@ -1,0 +1,160 @@
+//! What waits and what is in flight: lanes, claims, counts, and what the sweeper looks for.
+
+use std::collections::HashSet;
+
+use api_ack::store::{NewJob, ProcessId, State};
+use uuid::Uuid;
+
+use crate::ground::{Ground, ME, OTHER, SECOND, T0, accepted, begin, change, end, lane, publish};
+
+contract!(
+    two_processes_never_claim_the_same_row,
+    a_claim_takes_the_oldest_due_rows_nobody_owns,
+    lanes_are_those_with_a_due_row,
+    rows_in_flight_are_counted_up_to_a_limit,
+    the_backlog_is_counted_by_tenant,
+    overdue_rows_are_found_wherever_they_are,
+    quiet_rows_are_found_oldest_first,
+);
+
+async fn two_processes_never_claim_the_same_row(ground: &Ground) {
+    let batch: Vec<_> = (0..1000).map(|_| accepted("mail", "acme")).collect();
+    ground.store(&batch).await;
+    let take = |me: ProcessId| async move {
+        let store = if me == ME { &ground.jobs } else { &ground.jobs_of_another };
+        let mut taken = Vec::new();
+        loop {
+            let rows = store.claim(me, &lane("mail", "acme"), T0, 20, false).await.unwrap();
+            if rows.is_empty() && ground.jobs.backlog().await.unwrap() == [("acme".to_owned(), 1000)] {
+                // Nothing free: done, unless the others still hold locks on rows they will not keep (they keep all).
+                return taken;
+            }
+            assert!(rows.iter().all(|(job, _)| job.status.owner == Some(me) && job.version == 2));
+            taken.extend(rows.into_iter().map(|(job, _)| job.id));
+        }
+    };
+    let takes = [ME, OTHER, ME, OTHER, ME, OTHER, ME, OTHER].map(take);
+    let all: Vec<Uuid> = futures::future::join_all(takes).await.into_iter().flatten().collect();
+    let distinct: HashSet<Uuid> = all.iter().copied().collect();
+    assert_eq!((all.len(), distinct.len()), (1000, 1000));
+}
+
+async fn a_claim_takes_the_oldest_due_rows_nobody_owns(ground: &Ground) {
+    let due_at = |at| {
+        let mut new = accepted("mail", "acme");
+        new.job.status.due_at = Some(at);
+        new
+    };
+    let owned = |owner| {
+        let mut new = due_at(T0 - 9);
+        new.job.status.owner = Some(owner);
+        new
+    };
+    let batch = [due_at(T0), due_at(T0 - 1), due_at(T0 + 1), due_at(T0 - 2), owned(ME), owned(OTHER), accepted("mail", "else")];
+    ground.store(&batch).await;
+    let ids = |rows: Vec<(api_ack::store::Job, api_ack::store::Payload)>| -> Vec<usize> {
+        rows.iter().map(|(job, _)| batch.iter().position(|new| new.job.id == job.id).unwrap()).collect()
+    };
+    let here = lane("mail", "acme");
+    let claimed = ground.jobs.claim(ME, &here, T0, 2, false).await.unwrap();
+    assert_eq!(claimed[0].1, batch[3].payload);
+    let stored = ground.job(batch[3].job.id).await;
+    assert_eq!(claimed[0].0, stored, "what is answered is what is stored");
+    assert_eq!((stored.version, stored.status.owner, stored.status.updated_at), (2, Some(ME), T0));
+    assert_eq!(ids(claimed), [3, 1]);
+    // Now they are owned. What `me` owned before is answered only when asked for, and not bumped.
+    assert_eq!(ids(ground.jobs.claim(ME, &here, T0, 9, false).await.unwrap()), [0]);
+    let mine = ground.jobs.claim(ME, &here, T0, 9, true).await.unwrap();
+    assert_eq!(mine[0].0.version, 1);
+    assert_eq!(ids(mine), [4, 3, 1, 0]);
+    assert!(ground.jobs.claim(OTHER, &here, T0, 9, false).await.unwrap().is_empty());
+    assert_eq!(ids(ground.jobs.claim(OTHER, &here, T0 + 1, 9, false).await.unwrap()), [2]);
+}
+
+async fn lanes_are_those_with_a_due_row(ground: &Ground) {
+    assert!(ground.jobs.lanes(T0, ME, true).await.unwrap().is_empty());
+    let mut later = accepted("mail", "later");
+    later.job.status.due_at = Some(T0 + 1);
+    let mut batch: Vec<NewJob> = vec![later];
+    for (kind, tenant) in [("a", "x"), ("a", "y"), ("b", ""), ("mail", "acme"), ("zeta", "z")] {
+        batch.extend((0..30).map(|_| accepted(kind, tenant)));
+    }
+    let published = accepted("mail", "done");
+    batch.push(published.clone());
+    ground.store(&batch).await;
+    ground.jobs.mark_published(&[(published.job.id, 1)], T0).await.unwrap();
+
+    let mut lanes = ground.jobs.lanes(T0, ME, true).await.unwrap();
+    lanes.sort_unstable();
+    assert_eq!(lanes, [lane("a", "x"), lane("a", "y"), lane("b", ""), lane("mail", "acme"), lane("zeta", "z")]);
+    assert!(ground.jobs.lanes(T0 + 1, ME, false).await.unwrap().contains(&lane("mail", "later")));
+    assert!(ground.jobs.lanes(T0 - 1, ME, true).await.unwrap().is_empty());
+}
+
+async fn rows_in_flight_are_counted_up_to_a_limit(ground: &Ground) {
+    let batch: Vec<_> = (0..10).map(|_| accepted("mail", "acme")).collect();
+    ground.store(&batch).await;
+    assert_eq!(ground.jobs.in_flight("mail", 100).await.unwrap(), 0);
+    let rows: Vec<_> = batch.iter().map(|new| (new.job.id, 1)).collect();
+    ground.jobs.mark_published(&rows, T0).await.unwrap();
+    let running = ground.job(batch[0].job.id).await;
+    ground.change(change(&running, |status| begin(status, T0))).await;
+    let ended = ground.job(batch[1].job.id).await;
+    ground.change(change(&ended, |status| end(status, State::Succeeded, T0))).await;
+    assert_eq!(ground.jobs.in_flight("mail", 100).await.unwrap(), 9);
+    assert_eq!(ground.jobs.in_flight("mail", 4).await.unwrap(), 4);
+    assert_eq!(ground.jobs.in_flight("other", 100).await.unwrap(), 0);
+}
+
+async fn the_backlog_is_counted_by_tenant(ground: &Ground) {
+    let batch = [accepted("a", "x"), accepted("b", "x"), accepted("b", "y"), accepted("b", "z")];
+    ground.store(&batch).await;
+    ground.jobs.mark_published(&[(batch[3].job.id, 1)], T0).await.unwrap();
+    let mut backlog = ground.jobs.backlog().await.unwrap();
+    backlog.sort_unstable();
+    assert_eq!(backlog, [("x".to_owned(), 2), ("y".to_owned(), 1)]);
+}
+
+async fn overdue_rows_are_found_wherever_they_are(ground: &Ground) {
+    let with_deadline = |kind: &str, deadline| {
+        let mut new = accepted(kind, "acme");
+        new.job.status.deadline = deadline;
+        new
+    };
+    let late = T0 - 1;
+    let batch = [
+        with_deadline("a", late),
+        with_deadline("b", late),
+        with_deadline("c", late),
+        with_deadline("d", late),
+        with_deadline("d", T0),
+        with_deadline("e", late),
+    ];
+    ground.store(&batch).await;
+    // 0 waits, 1 is queued, 2 runs, 3 has ended, 5 has ended and waits for its way to the dead letters.
+    let edits: [(usize, fn(&mut api_ack::store::Status)); 4] = [
+        (1, publish),
+        (2, |status| { publish(status); begin(status, T0) }),
+        (3, |status| end(status, State::Cancelled, T0)),
+        (5, |status| status.ended_at = Some(T0)),
+    ];
+    for (at, edit) in edits {
+        ground.change(change(&batch[at].job, edit)).await;
+    }
+    let found: HashSet<Uuid> = ground.jobs.overdue(T0, 100).await.unwrap().into_iter().map(|job| job.id).collect();
+    assert_eq!(found, [0, 1, 2].map(|at| batch[at].job.id).into());
+    assert_eq!(ground.jobs.overdue(T0, 2).await.unwrap().len(), 2);
+    assert!(ground.jobs.overdue(late, 100).await.unwrap().is_empty());
+}
+
+async fn quiet_rows_are_found_oldest_first(ground: &Ground) {
+    let batch: Vec<_> = (0..4).map(|_| accepted("mail", "acme")).collect();
+    ground.store(&batch).await;
+    for (at, updated) in [(0, 3), (1, 1), (2, 9)] {
+        ground.jobs.mark_published(&[(batch[at].job.id, 1)], T0 + updated * SECOND).await.unwrap();
+    }
+    let found = ground.jobs.quiet("mail", T0 + 9 * SECOND, 10).await.unwrap();
+    assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [batch[1].job.id, batch[0].job.id]);
+    assert_eq!(ground.jobs.quiet("mail", T0 + 60 * SECOND, 1).await.unwrap()[0].id, batch[1].job.id);
+    assert!(ground.jobs.quiet("other", T0 + 60 * SECOND, 10).await.unwrap().is_empty());
+}

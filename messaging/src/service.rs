@@ -1,0 +1,302 @@
+//! A service: handlers for jobs and events beside one Postgres database, and everything that runs them.
+//!
+//! It starts links, publishers, ledgers, the outbox relay, the heartbeat and one consumer per queue, and on a drain ends them in
+//! order: stop taking, finish within the grace period, give the rest back, empty hands, leave.
+//!
+//! It refuses to own: the service's tables and migrations, its configuration, and signals.
+
+mod error;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_topology::{Kind, Names, Topology};
+use prometheus::Registry;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::apply::{Mode, apply};
+use crate::connection::{BrokerOptions, Link};
+use crate::consumer::{ConsumerSpec, Runtime, consume};
+use crate::event_ledger::EventLedger;
+use crate::handler::{AnyHandler, Decode, Handler, any};
+use crate::inbox::{self, Inbox};
+use crate::ledger::JobLedger;
+use crate::metrics::Metrics;
+use crate::outbox::{Outbox, Relay, RelayMetrics};
+use crate::process::Process;
+use crate::publisher::{Publisher, PublisherOptions};
+use crate::retry::RetryPolicy;
+use crate::schema::migrate;
+use crate::service_ledger::{self, ServiceLedger};
+
+pub use error::ServiceError;
+
+/// RabbitMQ takes a delivery back after this long, by default.
+const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// How often old inbox entries and starts are deleted.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+
+/// How much of one queue is worked on at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkSpec {
+    /// Deliveries taken without an ack. 64 by default.
+    pub prefetch: u16,
+    /// Handlers that run at one time. 16 by default.
+    pub concurrency: usize,
+    /// How long one attempt may take. 30 s by default.
+    pub timeout: Duration,
+}
+
+impl Default for WorkSpec {
+    fn default() -> Self {
+        Self { prefetch: 64, concurrency: 16, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// A service that is being put together, and then [run](Service::run).
+pub struct Service {
+    name: String,
+    broker: BrokerOptions,
+    pool: PgPool,
+    names: Names,
+    manage: Option<Mode>,
+    grace: Duration,
+    keep: Duration,
+    policy: RetryPolicy,
+    registry: Registry,
+    outbox: Outbox,
+    topology: Topology,
+    work: Vec<Work>,
+}
+
+struct Work {
+    spec: ConsumerSpec,
+    handler: Arc<dyn AnyHandler>,
+    events: bool,
+}
+
+impl Service {
+    /// A service without handlers. `pool` needs a connection for each handler that runs, and five more.
+    pub fn new(name: impl Into<String>, broker: BrokerOptions, pool: PgPool, names: Names) -> Self {
+        Self {
+            name: name.into(),
+            broker,
+            pool,
+            names,
+            manage: Some(Mode::Declare),
+            grace: Duration::from_secs(20),
+            keep: inbox::RETENTION,
+            policy: RetryPolicy::default(),
+            registry: Registry::new(),
+            outbox: Outbox::default(),
+            topology: Topology::default(),
+            work: Vec::new(),
+        }
+    }
+
+    /// How long handlers may go on after a drain began; 20 s unless told.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// What to do about the topology: declare what is missing (the default), only check, or nothing.
+    #[must_use]
+    pub fn manage(mut self, manage: Option<Mode>) -> Self {
+        self.manage = manage;
+        self
+    }
+
+    /// How long inbox entries are kept; 7 days unless told. Not less than dead letters are redriven.
+    #[must_use]
+    pub fn keep_inbox(mut self, keep: Duration) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// When failed events are tried again. For jobs the hub says.
+    #[must_use]
+    pub fn retry_events(mut self, policy: RetryPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Where the metrics are registered.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// The outbox that is relayed while the service runs.
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
+    /// Handles jobs of `kind`.
+    #[must_use]
+    pub fn job<M: Decode>(mut self, kind: &Kind, handler: impl Handler<M>, spec: WorkSpec) -> Self {
+        let queue = self.names.work_queue(kind);
+        self.topology = self.topology.and(broker_topology::work_queue(&self.names, kind, &self.name));
+        self.add(queue, handler, spec, false)
+    }
+
+    /// Handles events whose names match one of `patterns`, from a queue of its own called `<service>.<purpose>`.
+    #[must_use]
+    pub fn subscribe<M: Decode>(mut self, queue: &str, patterns: &[&str], handler: impl Handler<M>, spec: WorkSpec) -> Self {
+        self.topology = self.topology.and(broker_topology::subscriber(&self.names, queue, patterns, &self.name));
+        let queue = self.names.on_broker(queue);
+        self.add(queue, handler, spec, true)
+    }
+
+    fn add<M: Decode>(mut self, queue: String, handler: impl Handler<M>, spec: WorkSpec, events: bool) -> Self {
+        let WorkSpec { prefetch, concurrency, timeout } = spec;
+        let spec = ConsumerSpec { queue, prefetch, concurrency, timeout };
+        self.work.push(Work { spec, handler: Arc::new(any(handler)), events });
+        self
+    }
+
+    /// The queues of this service with their bindings.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// # Errors
+    /// What in the settings could not work, before anything is started.
+    pub fn check(&self) -> Result<(), ServiceError> {
+        self.broker.check()?;
+        for Work { spec, .. } in &self.work {
+            let rounds = usize::from(spec.prefetch).div_ceil(spec.concurrency.max(1));
+            let longest = spec.timeout.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+            if spec.concurrency == 0 || spec.prefetch == 0 || longest > CONSUMER_TIMEOUT / 2 {
+                return Err(ServiceError::Spec { queue: spec.queue.clone(), longest });
+            }
+        }
+        match self.declared().validate().into_iter().next() {
+            Some(violation) => Err(ServiceError::Topology(violation)),
+            None => Ok(()),
+        }
+    }
+
+    /// With the core, so that a service may be started before the hub ever was.
+    fn declared(&self) -> Topology {
+        broker_topology::core(&self.names).and(self.topology.clone())
+    }
+
+    /// Runs until `drain`, and gives back when everything is settled or given back.
+    ///
+    /// # Errors
+    /// When it could not start. Later faults are logged and outlived.
+    pub async fn run(self, drain: CancellationToken) -> Result<(), ServiceError> {
+        self.check()?;
+        migrate(&self.pool).await?;
+        let metrics = Arc::new(Metrics::new(&self.registry)?);
+        let relay_metrics = RelayMetrics::new(&self.registry)?;
+        let process = Process::enter(self.pool.clone(), &self.name).await?;
+
+        // Links and publishers end last, the relay and the heartbeat before them, the consumers first.
+        let (wires, wires_stop) = (TaskTracker::new(), CancellationToken::new());
+        let (aides, aides_stop) = (TaskTracker::new(), CancellationToken::new());
+        let consumers = TaskTracker::new();
+
+        let broker = Arc::new(self.broker.clone());
+        let link = |purpose| Link::start(broker.clone(), purpose, &wires, wires_stop.clone(), metrics.clone());
+        let (publishing, consuming) = (link("publish"), link("consume"));
+        let publisher =
+            || Publisher::start(publishing.clone(), PublisherOptions::default(), &wires, wires_stop.clone(), metrics.clone());
+        let results = publisher();
+
+        aides.spawn(process.clone().run(aides_stop.clone()));
+        aides.spawn(tidy(self.pool.clone(), self.keep, aides_stop.clone()));
+        if self.declare(&publishing, &drain).await {
+            // A publisher of its own: a message that closes its channel does not disturb the results.
+            let relay = Relay {
+                pool: self.pool.clone(),
+                outbox: self.outbox.clone(),
+                link: publishing.clone(),
+                publisher: publisher(),
+                metrics: relay_metrics,
+            };
+            aides.spawn(relay.run(aides_stop.clone()));
+            let jobs: Arc<dyn JobLedger> = Arc::new(ServiceLedger::new(
+                self.pool.clone(), results.clone(), self.names.clone(), process, &self.name,
+            ));
+            let events: Arc<dyn JobLedger> =
+                Arc::new(EventLedger::new(self.pool.clone(), results.clone(), self.names.clone(), self.policy));
+            for Work { spec, handler, events: of_events } in self.work {
+                let runtime = Runtime {
+                    link: consuming.clone(),
+                    publisher: results.clone(),
+                    names: self.names.clone(),
+                    ledger: if of_events { events.clone() } else { jobs.clone() },
+                    metrics: metrics.clone(),
+                    drain: drain.clone(),
+                    grace: self.grace,
+                };
+                consumers.spawn(consume(spec, runtime, handler));
+            }
+            tracing::info!(service = self.name, queues = consumers.len(), "running");
+            drain.cancelled().await;
+            tracing::info!(service = self.name, "draining");
+        }
+        for (tasks, stop) in [(&consumers, &drain), (&aides, &aides_stop), (&wires, &wires_stop)] {
+            stop.cancel();
+            tasks.close();
+            tasks.wait().await;
+        }
+        tracing::info!(service = self.name, "drained");
+        Ok(())
+    }
+
+    /// Puts the topology on the broker, trying for as long as it takes; `false` when the drain came first.
+    async fn declare(&self, link: &Link, drain: &CancellationToken) -> bool {
+        let Some(mode) = self.manage else { return true };
+        let topology = self.declared();
+        let mut wait = Duration::from_millis(200);
+        loop {
+            let applied = tokio::select! {
+                biased;
+                () = drain.cancelled() => return false,
+                applied = apply(link, &topology, mode) => applied,
+            };
+            match applied {
+                Ok(_) => return true,
+                Err(error) => tracing::warn!(error = %error, "the topology is not on the broker, trying again"),
+            }
+            tokio::select! {
+                () = drain.cancelled() => return false,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(Duration::from_secs(10));
+        }
+    }
+}
+
+/// Deletes what is older than `keep`, now and then.
+async fn tidy(pool: PgPool, keep: Duration, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(PURGE_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let purged = async {
+            let entries = Inbox::purge(&pool, keep).await.map_err(|e| e.to_string())?;
+            let starts = service_ledger::purge(&pool, keep).await.map_err(|e| e.to_string())?;
+            Ok::<_, String>((entries, starts))
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            purged = purged => match purged {
+                Ok((entries, starts)) => tracing::debug!(entries, starts, "old inbox entries and starts are deleted"),
+                Err(error) => tracing::warn!(error, "cannot delete old inbox entries, trying again in an hour"),
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What each command does.
+
+use std::io::Write as _;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use broker_topology::Names;
+use inventory::stock;
+use messaging::connection::BrokerOptions;
+use messaging::service::{Service, ServiceError, WorkSpec};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command, Database, Output, Run, Stock};
+
+/// Connections beside one per handler: begin, finish, relay, heartbeat, purge, and one to spare.
+const SPARE_CONNECTIONS: u32 = 6;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("--database-url is not a Postgres URL: {0}")]
+    DatabaseUrl(sqlx::Error),
+    #[error("read --amqp-ca `{path}`: {why}", path = path.display())]
+    Ca { path: std::path::PathBuf, why: std::io::Error },
+    #[error("sku `{0}`: give 1 to 200 bytes without control characters")]
+    Sku(String),
+    #[error("cannot use the database: {0}; check --database-url, and that Postgres is up")]
+    Database(#[from] sqlx::Error),
+    #[error("cannot bring the tables up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Failed {
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::DatabaseUrl(_) | Self::Ca { .. } | Self::Sku(_) => true,
+            Self::Service(error) => error.is_configuration(),
+            Self::Database(_) | Self::Migrate(_) | Self::Io(_) => false,
+        }
+    }
+}
+
+pub async fn run(cli: Cli) -> Result<(), Failed> {
+    match cli.command {
+        // One service so far; each further one joins here with a database of its own.
+        Command::Inventory(options) | Command::All(options) => serve(options).await,
+        Command::Migrate(database) => migrated(&database, 2).await.map(drop),
+        Command::Stock(Stock::Set { sku, available, output, database }) => {
+            if sku.is_empty() || sku.len() > 200 || sku.chars().any(char::is_control) {
+                return Err(Failed::Sku(sku));
+            }
+            let pool = migrated(&database, 2).await?;
+            stock::set(&pool, &sku, i64::from(available)).await?;
+            let all = stock::list(&pool).await?;
+            print(&output, all.into_iter().filter(|stock| stock.sku == sku).collect())
+        }
+        Command::Stock(Stock::List { output, database }) => {
+            let pool = migrated(&database, 2).await?;
+            print(&output, stock::list(&pool).await?)
+        }
+    }
+}
+
+async fn serve(options: Run) -> Result<(), Failed> {
+    let drain = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut broker = BrokerOptions::new("", format!("shop {}", inventory::NAME));
+    broker.urls = options.amqp_url;
+    if let Some(path) = options.amqp_ca {
+        broker.ca = Some(std::fs::read_to_string(&path).map_err(|why| Failed::Ca { path, why })?);
+    }
+    // The last of the checks that need no server.
+    broker.check().map_err(ServiceError::from)?;
+    let spec = WorkSpec { prefetch: options.prefetch, concurrency: usize::from(options.concurrency), timeout: options.timeout };
+    let pool = migrated(&options.database, u32::from(options.concurrency) + SPARE_CONNECTIONS).await?;
+    let service = Service::new(inventory::NAME, broker, pool.clone(), Names::new(&options.prefix)).grace(options.grace);
+    let running = inventory::register(service, &pool, spec).run(drain.clone());
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        drain.cancel();
+    };
+    let mut running = std::pin::pin!(running);
+    tokio::select! {
+        ended = &mut running => ended?,
+        () = told => running.await?,
+    }
+    pool.close().await;
+    Ok(())
+}
+
+/// A pool on a database that has the tables of this version.
+async fn migrated(database: &Database, connections: u32) -> Result<PgPool, Failed> {
+    let options = PgConnectOptions::from_str(&database.database_url).map_err(Failed::DatabaseUrl)?;
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_with(options.application_name("shop"))
+        .await?;
+    messaging::migrate(&pool).await?;
+    inventory::migrate(&pool).await?;
+    Ok(pool)
+}
+
+fn print(output: &Output, all: Vec<stock::Stock>) -> Result<(), Failed> {
+    let mut out = std::io::stdout().lock();
+    if output.json {
+        serde_json::to_writer(&mut out, &all).map_err(std::io::Error::from)?;
+        return Ok(writeln!(out)?);
+    }
+    writeln!(out, "{:<32} {:>12} {:>12}", "SKU", "AVAILABLE", "RESERVED")?;
+    for stock in all {
+        writeln!(out, "{:<32} {:>12} {:>12}", stock.sku, stock.available, stock.reserved)?;
+    }
+    Ok(())
+}

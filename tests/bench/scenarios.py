@@ -1,0 +1,173 @@
+"""What is measured, and how: each function runs one side once and answers its figures.
+
+accept    wrk, 64 connections, 1 KiB of JSON, closed loop. 2 s to warm up, then the measured part.
+          Warren answers when the row is committed and publishes beside that, so two rates are
+          kept: `answered_per_second` is what wrk counted; `per_second`, by which sides are compared,
+          divides the same 202s by the time until the broker had confirmed the last of them. For
+          the peers, who answer after the confirm, both are the same.
+latency   k6, an open loop: a constant rate of requests, whatever the answers take. Workers on.
+drain     the side's own API takes the jobs, workers off; when all are in the queue the API is
+          stopped and the worker starts alone. The clock runs from the worker's exec until no row
+          is left that has not succeeded, looked at every 0.1 s.
+start     the topology and schema are there from a first start; the clock runs from exec until
+          `/ready` says 200, looked at every 2 ms. Resident memory after 10 s without a request.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import time
+import typing
+
+import machine
+from machine import Failure, await_true
+
+CONNECTIONS = 64
+WARM_UP = 2
+RATE = 1000
+PUBLISHED_WITHIN = 120
+
+
+@dataclasses.dataclass
+class Options:
+    """What the command line says of the runs."""
+
+    seconds: int
+    jobs: int
+
+
+def wrk(api, log, seconds=None, count=None, key="k"):
+    """One run of wrk; anything but 2xx and every broken connection is a failure."""
+    env = {
+        **os.environ,
+        "BENCH_TOKEN": api.token,
+        "BENCH_KEY": f"{key}-{time.time_ns():x}" if api.with_key else "",
+        "BENCH_COUNT": str(count or ""),
+    }
+    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds or 3600}s", "--timeout", "10s", "--latency",
+            "-s", str(machine.BENCH / "accept.lua"), api.url]
+    done = subprocess.run(argv, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    out = done.stdout
+    log.with_name(f"{log.name}.wrk.txt").write_text(out)
+    api.process.check()
+    if done.returncode or "Non-2xx" in out or "Socket errors" in out:
+        raise Failure(f"not every request was answered with 202:\n{out}")
+    return out
+
+
+def percentile(out, n):
+    """A line of wrk's latency distribution, in milliseconds."""
+    number, unit = re.search(rf"^\s+{n}%\s+([\d.]+)(us|ms|s|m)$", out, re.MULTILINE).groups()
+    return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
+
+
+def accept(side, field, options, workers=False):
+    with side.api(field, workers) as api:
+        wrk(api, field.logs.with_name(f"{field.logs.name}.warm-up"), WARM_UP, key="w")
+        await_true(lambda: side.unpublished(field) == 0, PUBLISHED_WITHIN, "publishing of the warm-up")
+        begun = time.monotonic()
+        out = wrk(api, field.logs, options.seconds)
+        at_end = side.unpublished(field)
+        await_true(lambda: side.unpublished(field) == 0, PUBLISHED_WITHIN, "publishing of what was accepted")
+        elapsed = time.monotonic() - begun
+        answered = int(re.search(r"(\d+) requests in", out)[1])
+        rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])
+        figures = {
+            "per_second": answered / elapsed if at_end else rate,
+            "answered_per_second": rate,
+            "unpublished_at_end": at_end,
+            "p50_ms": percentile(out, 50),
+            "p99_ms": percentile(out, 99),
+        }
+        if workers:
+            figures["succeeded_at_end"] = side.succeeded(field)
+        return figures
+
+
+def accept_with_workers(side, field, options):
+    return accept(side, field, options, workers=True)
+
+
+def latency(side, field, options):
+    with side.api(field, workers=True) as api:
+        base, route = re.fullmatch(r"(https?://[^/]+)(/.*)", api.url).groups()
+        env = {
+            "BASE_URL": base, "ROUTE": route, "TOKEN": api.token, "RATE": str(RATE), "CLIMB": "6s",
+            "DURATION": f"{options.seconds}s", "P99_MS": "60000", "SUMMARY": f"{field.logs}.k6",
+        }
+        argv = [machine.k6(), "run", "--quiet", str(machine.ROOT / "tests/k6/accept.js")]
+        done = subprocess.run(argv, env={**os.environ, **env}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise Failure(f"k6 was not content:\n{done.stdout[-2000:]}")
+    metrics = json.loads(field.logs.with_name(f"{field.logs.name}.k6.json").read_text())["metrics"]
+    values = metrics["http_req_duration{scenario:constant}"]["values"]
+    return {"p99_ms": values["p(99)"], "p50_ms": values["med"], "max_ms": values["max"]}
+
+
+def drain(side, field, options):
+    # Celery's rate is steady and an order of magnitude lower: a fifth of the jobs tells it.
+    count = options.jobs // 5 if side.name == "celery" else options.jobs
+    with side.api(field) as api:
+        wrk(api, field.logs, count=count)
+        await_true(lambda: side.unpublished(field) == 0, PUBLISHED_WITHIN, "publishing of the prefill")
+    jobs = int(field.sql.value("select count(*) from jobs"))
+    # The prefill leaves dirty pages and dead rows; no side should drain beside their cleaning.
+    field.sql.value("vacuum analyze")
+    field.sql.value("checkpoint")
+    begun = time.monotonic()
+    worker = side.worker(field)
+    try:
+        await_true(lambda: worker.check() or not side.unfinished(field), 600, "success of every job", every=0.1)
+        elapsed = time.monotonic() - begun
+    finally:
+        worker.stop()
+    return {"per_second": jobs / elapsed, "jobs": jobs, "seconds": elapsed}
+
+
+def start(side, field, options):
+    with side.api(field, workers=True):
+        pass
+    begun = time.monotonic()
+    process, public, _ = side.start(field, "api,worker,keeper")
+    try:
+        side.await_ready(process, public, every=0.002)
+        elapsed = time.monotonic() - begun
+        time.sleep(10)
+        return {"ready_ms": elapsed * 1000, "resident_mib": process.resident_mib()}
+    finally:
+        process.stop()
+
+
+@dataclasses.dataclass
+class Scenario:
+    """One comparison: the first side against each of the others."""
+
+    title: str
+    measure: typing.Callable
+    sides: list
+    metric: str
+    higher_is_better: bool = True
+    # What the project asks of itself: times better than a side; or `under`, a ceiling in absolute figures.
+    wanted: dict = dataclasses.field(default_factory=dict)
+    under: dict = dataclasses.field(default_factory=dict)
+
+
+SCENARIOS = {
+    "accept-postgres": Scenario("202 per second, PostgreSQL, token and key, workers off", accept,
+                                ["warren", "axum", "celery"], "per_second", wanted={"axum": 3.0, "celery": 13.0}),
+    "accept-costs": Scenario("202 per second, PostgreSQL, what token and key cost", accept,
+                             ["warren", "warren-nokey", "warren-notoken", "warren-bare"], "per_second"),
+    "accept-sqlite": Scenario("202 per second, SQLite against the peer on PostgreSQL, workers off", accept,
+                              ["warren-sqlite", "axum"], "per_second", wanted={"axum": 2.0}),
+    "accept-workers": Scenario("202 per second, PostgreSQL, no-op workers on", accept_with_workers,
+                               ["warren", "axum", "celery"], "per_second", wanted={"axum": 2.0}),
+    "latency": Scenario(f"p99 at {RATE} requests/s constant, workers on", latency,
+                        ["warren", "axum"], "p99_ms", higher_is_better=False, wanted={"axum": 1.0}),
+    "drain": Scenario("jobs per second, own prefilled jobs, no-op handler, alone", drain,
+                      ["warren", "axum", "celery"], "per_second", wanted={"axum": 2.5}),
+    "start": Scenario("from exec to ready, and memory when idle", start,
+                      ["warren"], "ready_ms", higher_is_better=False, under={"ready_ms": 1000, "resident_mib": 40}),
+}

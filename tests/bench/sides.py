@@ -1,0 +1,200 @@
+"""The sides of the benchmark: Warren, and the peers it is measured against.
+
+Every side can start its API, start its worker, and say in SQL what it has left to do. All that the
+benchmark knows of Warren's own interface (configuration, roles, tokens, tables) is in `Warren`.
+"""
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import sqlite3
+import time
+
+import machine
+from machine import Failure, Process, await_true, free_port, http_status
+
+
+class Api:
+    """A started API: where to post, and what every request carries."""
+
+    def __init__(self, process, url, token="", with_key=False):
+        self.process, self.url, self.token, self.with_key = process, url, token, with_key
+
+
+class Warren:
+    """`warren serve` with one kind, `demo.noop`, whose handler does nothing."""
+
+    KIND = "demo.noop"
+    SECRET = "a-secret-of-the-benchmark-which-guards-nothing"
+    ISSUER = "bench"
+    # A row waits to be published while it has a due time; 5 is the state `succeeded`.
+    UNPUBLISHED = "select count(*) from jobs where due_at is not null"
+    SUCCEEDED = "select count(*) from jobs where state = 5"
+    UNFINISHED = "select 1 from jobs where state <> 5 limit 1"
+
+    def __init__(self, name, store="postgres", token=True, key=True):
+        self.name, self.store, self.with_token, self.with_key = name, store, token, key
+        self.binary = None
+
+    def config(self, field, ports):
+        public, admin, internal = ports
+        store = field.database_url if self.store == "postgres" else f"sqlite://{field.folder}/warren.db"
+        auth = f"""
+[auth]
+issuer = "{self.ISSUER}"
+[[auth.keys]]
+id = "bench"
+algorithm = "HS256"
+secret = "{self.SECRET}"
+"""
+        # The window and the backlog limits are out of the way: a drain prefills more than either.
+        return f"""
+[broker]
+url = "{field.amqp_url}"
+[store]
+url = "{store}"
+[listen]
+public = "127.0.0.1:{public}"
+admin = "127.0.0.1:{admin}"
+internal = "127.0.0.1:{internal}"
+[log]
+level = "warn"
+[limits]
+backlog_total = 10000000
+backlog_per_tenant = 10000000
+{auth if self.with_token else ""}
+[[kind]]
+name = "{self.KIND}"
+worker = "rust"
+window = 10000000
+"""
+
+    def token(self):
+        """An hour's token, made here so that a run needs nothing but the configuration above."""
+        def part(data):
+            return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+        claims = {"iss": self.ISSUER, "aud": "warren", "exp": int(time.time()) + 3600, "sub": "bench",
+                  "tenant": "bench", "scope": "jobs:submit jobs:read"}
+        header = {"alg": "HS256", "typ": "JWT", "kid": "bench"}
+        signed = part(json.dumps(header).encode()) + b"." + part(json.dumps(claims).encode())
+        mac = hmac.new(self.SECRET.encode(), signed, hashlib.sha256).digest()
+        return (signed + b"." + part(mac)).decode()
+
+    def start(self, field, roles):
+        """Starts the hub; answers its process and URLs, without waiting."""
+        ports = [free_port() for _ in range(3)]
+        path = field.folder / f"warren-{roles.replace(',', '-')}.toml"
+        path.write_text(self.config(field, ports))
+        argv = [self.binary, "serve", "--config", path, "--role", roles]
+        process = Process(argv, f"{field.logs}.warren.log", cwd=field.folder)
+        return process, *(f"http://127.0.0.1:{port}" for port in (ports[0], ports[2]))
+
+    def await_ready(self, process, url, every=0.05):
+        await_true(lambda: process.check() or http_status(f"{url}/ready") == 200, 30, f"200 from {url}/ready", every)
+
+    @contextlib.contextmanager
+    def api(self, field, workers=False):
+        process, public, _ = self.start(field, "api,worker,keeper" if workers else "api")
+        try:
+            self.await_ready(process, public)
+            yield Api(process, f"{public}/v1/kinds/{self.KIND}/jobs", self.token() if self.with_token else "", self.with_key)
+        finally:
+            process.stop()
+
+    def worker(self, field):
+        return self.start(field, "worker")[0]
+
+    def value(self, field, query):
+        if self.store == "postgres":
+            return int(field.sql.value(query) or 0)
+        with contextlib.closing(sqlite3.connect(f"file:{field.folder}/warren.db?mode=ro", uri=True, timeout=10)) as db:
+            return (db.execute(query).fetchone() or [0])[0]
+
+    def unpublished(self, field):
+        return self.value(field, self.UNPUBLISHED)
+
+    def succeeded(self, field):
+        return self.value(field, self.SUCCEEDED)
+
+    def unfinished(self, field):
+        return self.value(field, self.UNFINISHED)
+
+
+class Peer:
+    """A service a team would write without Warren: `POST /jobs`, one table, one queue."""
+
+    def __init__(self, name, build, api, worker, cwd=None):
+        self.name, self.build, self.cwd = name, build, cwd
+        self.api_argv, self.worker_argv = api, worker
+
+    def process(self, argv, field, role, port=0):
+        env = {"AMQP_URL": field.amqp_url, "DATABASE_URL": field.database_url, "PORT": str(port)}
+        return Process([str(a).format(port=port) for a in argv], f"{field.logs}.{role}.log", env, self.cwd)
+
+    @contextlib.contextmanager
+    def api(self, field, workers=False):
+        field.sql.value((machine.BENCH / "peers/schema.sql").read_text().rstrip().rstrip(";"))
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/jobs"
+        process = self.process(self.api_argv, field, "api", port)
+        worker = None
+        try:
+            post = {"method": "POST", "data": b"{}", "headers": {"content-type": "application/json"}}
+            await_true(lambda: process.check() or http_status(url, **post) == 202, 30, f"202 from {url}")
+            worker = self.worker(field) if workers else None
+            yield Api(process, url)
+        finally:
+            if worker:
+                worker.stop()
+            process.stop()
+
+    def worker(self, field):
+        return self.process(self.worker_argv, field, "worker")
+
+    def unpublished(self, field):
+        """Nothing: a peer answers after the confirm."""
+        return 0
+
+    def succeeded(self, field):
+        return int(field.sql.value("select count(*) from jobs where state = 'succeeded'"))
+
+    def unfinished(self, field):
+        return int(field.sql.value("select 1 from jobs where state <> 'succeeded' limit 1") or 0)
+
+
+AXUM = machine.TARGET / "release" / "peer-axum"
+
+SIDES = {
+    side.name: side
+    for side in (
+        Warren("warren"),
+        Warren("warren-sqlite", store="sqlite"),
+        Warren("warren-nokey", key=False),
+        Warren("warren-notoken", token=False),
+        Warren("warren-bare", token=False, key=False),
+        Peer("axum", machine.build_axum, [AXUM], [AXUM, "worker"]),
+        Peer("celery", machine.build_celery,
+             [machine.VENV / "bin/uvicorn", "app:api", "--port", "{port}", "--workers", "2", "--no-access-log"],
+             [machine.VENV / "bin/celery", "-A", "app.tasks", "worker", "-Q", "peer.celery", "-c", "2", "-l", "WARNING"],
+             machine.BENCH / "peers/celery"),
+        Peer("node", machine.build_node, ["node", "server.mjs"], ["node", "worker.mjs"], machine.NODE),
+    )
+}
+
+
+def build(names, warren):
+    """Builds what the named sides need, each once; `warren` is a binary to use as it is."""
+    for name in names:
+        side = SIDES[name]
+        if isinstance(side, Peer):
+            side.build()
+        elif side.binary is None:
+            binary = warren or machine.build_warren()
+            if not binary.exists():
+                raise Failure(f"there is no binary at {binary}")
+            for other in SIDES.values():
+                if isinstance(other, Warren):
+                    other.binary = binary

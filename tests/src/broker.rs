@@ -1,0 +1,170 @@
+//! A private RabbitMQ node: the real server, in a folder of its own, on ports of its own.
+//!
+//! [`Broker::shared`] is one node for all tests of a binary (a start takes about five seconds), with
+//! one virtual host and user per test. [`Broker::dedicated`] is for tests that kill, stop or alarm
+//! the node; those primitives refuse to work on the shared one.
+//!
+//! The node has its own `epmd`, cookie and data, so neither a system broker nor another test sees
+//! it. It ends with the test process, whatever way that ends.
+//!
+//! `WARREN_TEST_RABBITMQ_HOME` names the folder that holds `sbin/rabbitmq-server`, to run the same
+//! tests on another version. A missing server fails the test.
+
+mod faults;
+mod management;
+mod node;
+mod vhost;
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+pub use management::Management;
+use node::Node;
+pub use vhost::{Message, Vhost};
+
+use crate::process::Process;
+use crate::runtime;
+
+/// The administrator of every private node.
+const ADMIN: &str = "warren";
+/// Its password; the node listens on the loopback only.
+const PASSWORD: &str = "warren-test-admin";
+
+static SHARED: OnceCell<Result<Broker, String>> = OnceCell::const_new();
+
+/// How a dedicated node differs from the shared one.
+#[derive(Clone, Debug, Default)]
+pub struct BrokerOptions {
+    /// After this time RabbitMQ takes an unacknowledged delivery back. `None`: 30 minutes, its own
+    /// default. It looks once a minute, so a minute is the least that makes sense.
+    pub consumer_timeout: Option<Duration>,
+    /// Plugins beside `rabbitmq_management`, such as `rabbitmq_mqtt`.
+    pub plugins: Vec<String>,
+    /// More lines for `rabbitmq.conf`.
+    pub config: String,
+}
+
+/// A running private node.
+pub struct Broker {
+    shared: bool,
+    server: Mutex<Process>,
+    _epmd: Process,
+    node: Node,
+    management: Management,
+    vhosts: AtomicU64,
+}
+
+impl Broker {
+    /// The node that all tests of this binary share, started by whoever asks first.
+    ///
+    /// # Panics
+    /// When RabbitMQ is missing or does not start.
+    pub async fn shared() -> &'static Self {
+        let start = || runtime::run(Self::launch(BrokerOptions::default(), true));
+        // A node that did not start is not tried again by every test that follows.
+        match SHARED.get_or_init(start).await {
+            Ok(broker) => broker,
+            Err(sentence) => panic!("{sentence}"),
+        }
+    }
+
+    /// A node for this test alone, gone when it is dropped.
+    ///
+    /// # Panics
+    /// When RabbitMQ is missing or does not start.
+    pub async fn dedicated() -> Self {
+        Self::dedicated_with(BrokerOptions::default()).await
+    }
+
+    /// A node for this test alone, with other settings.
+    ///
+    /// # Panics
+    /// When RabbitMQ is missing or does not start.
+    pub async fn dedicated_with(options: BrokerOptions) -> Self {
+        match runtime::run(Self::launch(options, false)).await {
+            Ok(broker) => broker,
+            Err(sentence) => panic!("{sentence}"),
+        }
+    }
+
+    async fn launch(options: BrokerOptions, shared: bool) -> Result<Self, String> {
+        let node = Node::prepare(&options)?;
+        let epmd = node.start_epmd().await?;
+        let server = Mutex::new(node.start_server());
+        let management = Management::new(node.management_port, ADMIN, PASSWORD);
+        node.ready(&server, &management).await?;
+        Ok(Self {
+            shared,
+            server,
+            _epmd: epmd,
+            node,
+            management,
+            vhosts: AtomicU64::new(0),
+        })
+    }
+
+    /// A fresh virtual host with a user of its own, removed when it is dropped.
+    ///
+    /// Its name holds a slash (`t/7`), so that a URL or path built without encoding is found out.
+    pub async fn vhost(&self) -> Vhost {
+        let number = self.vhosts.fetch_add(1, Ordering::Relaxed) + 1;
+        Vhost::create(self.management.clone(), self.node.amqp_port, number).await
+    }
+
+    /// Where it speaks AMQP: the place to put a [`Proxy`](crate::proxy::Proxy) in front of.
+    pub fn amqp_addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.node.amqp_port))
+    }
+
+    /// An administrator's AMQP URL for the virtual host `/`.
+    pub fn admin_url(&self) -> String {
+        format!("amqp://{ADMIN}:{PASSWORD}@{}/%2F", self.amqp_addr())
+    }
+
+    /// The management API, as administrator.
+    pub fn management(&self) -> &Management {
+        &self.management
+    }
+
+    /// The version the node reports, such as `3.10.8`.
+    pub async fn version(&self) -> String {
+        let overview = self.management.get("/api/overview").await;
+        let version = overview["rabbitmq_version"].as_str();
+        version.expect("RabbitMQ tells its version").to_owned()
+    }
+
+    /// The process number of the node.
+    pub fn pid(&self) -> u32 {
+        self.server.lock().unwrap().pid()
+    }
+
+    /// Runs `rabbitmqctl` on this node and returns what it printed.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(self.node.script("rabbitmqctl"));
+        self.node.environment(&mut command);
+        command.arg("-q").args(arguments);
+        let said = arguments.join(" ");
+        let run = tokio::task::spawn_blocking(move || command.output());
+        let output = run.await.unwrap().expect("rabbitmqctl could not be run");
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {said} failed: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What the node wrote to its log so far.
+    pub fn log(&self) -> String {
+        self.node.log()
+    }
+}
