@@ -14,7 +14,7 @@ async fn main() -> Result<(), StoreError> {
         return Err(StoreError::Unusable(format!("{} is there already: a released format is never rewritten", file.display())));
     }
     let store = SqliteStore::open(&file, true).await?;
-    golden::fill(&store).await?;
+    golden::fill(&store, &store).await?;
     store.close().await;
     drop(store);
     std::fs::remove_file(file.with_extension("sqlite.lock")).map_err(|error| StoreError::Unavailable(error.to_string()))

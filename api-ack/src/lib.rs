@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod clock;
+pub mod http;
 pub mod kinds;
 pub mod dead;
 mod decide;

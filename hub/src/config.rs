@@ -24,6 +24,7 @@ mod section;
 mod settings;
 mod sources;
 mod units;
+mod value;
 
 pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
 pub use broker::{Broker, BrokerUrl, Manage, Topology};

@@ -1,4 +1,20 @@
-//! Placeholder, being written.
+//! The hub: roles, configuration, command line, admin API. A library, so that a team's own binary can be a hub with handlers.
+//!
+//! ```no_run
+//! # async fn example(config: warren_hub::config::Config) -> Result<(), warren_hub::hub::HubError> {
+//! let hub = warren_hub::hub::Hub::new(config).handler("demo.echo", warren_hub::demo::Echo);
+//! let running = hub.start().await?;
+//! running.drain().await;
+//! # Ok(()) }
+//! ```
 
+pub mod admin;
+pub mod auth;
+pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod dev;
+pub mod health;
+pub mod hub;
+mod listeners;
+pub mod telemetry;

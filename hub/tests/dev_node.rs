@@ -77,10 +77,6 @@ async fn a_node_starts_comes_back_after_a_kill_and_leaves_nothing_behind() {
     let overview = http.get(format!("{api}/overview")).basic_auth("guest", Some("guest"));
     let overview: serde_json::Value = overview.send().await.unwrap().json().await.unwrap();
     assert_eq!(overview["node"], "warren@localhost");
-    let queue = format!("{api}/queues/%2f/kept");
-    let declared =
-        http.put(&queue).basic_auth("guest", Some("guest")).json(&serde_json::json!({ "durable": true })).send().await.unwrap();
-    assert!(declared.status().is_success());
     assert!(left_of(folder.path()).contains(&"epmd".to_owned()));
 
     let second = Node::start(options(folder.path(), 22010)).await.expect_err("the folder is locked");
@@ -97,6 +93,11 @@ async fn a_node_starts_comes_back_after_a_kill_and_leaves_nothing_behind() {
         tokio::time::timeout(PATIENCE, state.wait_for(again)).await.expect("it comes back").unwrap();
         assert!(answers(22000));
     }
+
+    let queue = format!("{api}/queues/%2f/kept");
+    let declared =
+        http.put(&queue).basic_auth("guest", Some("guest")).json(&serde_json::json!({ "durable": true })).send().await.unwrap();
+    assert!(declared.status().is_success());
 
     node.stop().await;
     assert!(!answers(22000));

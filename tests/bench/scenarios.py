@@ -59,7 +59,10 @@ def wrk(api, log, seconds=None, count=None, key="k"):
 
 def percentile(out, n):
     """A line of wrk's latency distribution, in milliseconds."""
-    number, unit = re.search(rf"^\s+{n}%\s+([\d.]+)(us|ms|s|m)$", out, re.MULTILINE).groups()
+    line = re.search(rf"^\s+{n}%\s+([\d.]+)(us|ms|s|m)\s*$", out, re.MULTILINE)
+    if not line:
+        raise Failure(f"wrk printed no {n}th percentile:\n{out}")
+    number, unit = line.groups()
     return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 

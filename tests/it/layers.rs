@@ -50,10 +50,7 @@ fn members() -> Vec<Member> {
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let member = |package: &Value| Member {
         name: package["name"].as_str().unwrap().to_owned(),
-        folder: Path::new(package["manifest_path"].as_str().unwrap())
-            .parent()
-            .unwrap()
-            .to_owned(),
+        folder: Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned(),
         // Of every sort, dev and build included.
         dependencies: package["dependencies"]
             .as_array()
@@ -78,11 +75,7 @@ fn each_crate_depends_only_on_layers_below_its_own() {
                 below.name
             );
             // The shop is what a team writes, the hub what it runs: neither contains the other.
-            assert!(
-                !(member.name == "warren-hub" && below.is_service()),
-                "the hub must not contain the service {}",
-                below.name
-            );
+            assert!(!(member.name == "warren-hub" && below.is_service()), "the hub must not contain the service {}", below.name);
             assert!(
                 !(member.name == "shop" && matches!(below.name.as_str(), "api-ack" | "mobile-delivery")),
                 "the shop must not contain {}, which is the hub's",
@@ -112,10 +105,7 @@ fn files_are_named_for_what_they_own_and_stay_short() {
         }
         let mut words = shown.iter().filter_map(|part| part.to_str());
         if let Some(bucket) = words.find(|part| BUCKETS.contains(&part.trim_end_matches(".rs"))) {
-            faults.push(format!(
-                "{}: `{bucket}` says nothing, name it by what it owns",
-                shown.display()
-            ));
+            faults.push(format!("{}: `{bucket}` says nothing, name it by what it owns", shown.display()));
         }
         let lines = std::fs::read_to_string(&file).unwrap().lines().count();
         if lines > LONGEST {

@@ -98,14 +98,7 @@ impl Broker {
         let server = Mutex::new(node.start_server());
         let management = Management::new(node.management_port, ADMIN, PASSWORD);
         node.ready(&server, &management).await?;
-        Ok(Self {
-            shared,
-            server,
-            _epmd: epmd,
-            node,
-            management,
-            vhosts: AtomicU64::new(0),
-        })
+        Ok(Self { shared, server, _epmd: epmd, node, management, vhosts: AtomicU64::new(0) })
     }
 
     /// A fresh virtual host with a user of its own, removed when it is dropped.

@@ -77,21 +77,12 @@ impl HubProcess {
     /// When the binary is missing, or the hub does not come up.
     pub async fn start(options: &HubOptions) -> Self {
         let folder = process::folder("hub");
-        let ports = Ports {
-            public: free_port(),
-            admin: free_port(),
-            internal: free_port(),
-        };
+        let ports = Ports { public: free_port(), admin: free_port(), internal: free_port() };
         let toml = settings::warren_toml(options, ports, folder.path());
         std::fs::write(folder.path().join("warren.toml"), toml).expect("the hub's folder can be written");
         let process = launch(&options.env, folder.path());
         let options = options.clone();
-        let mut hub = Self {
-            process,
-            options,
-            ports,
-            folder,
-        };
+        let mut hub = Self { process, options, ports, folder };
         hub.ready(hub.options.until).await;
         hub
     }
@@ -109,10 +100,7 @@ impl HubProcess {
     /// # Panics
     /// When it still runs, or does not come up.
     pub async fn start_again_with(&mut self, env: &[(String, String)]) {
-        assert!(
-            self.process.poll().is_some(),
-            "start_again is for a hub that was killed or has ended"
-        );
+        assert!(self.process.poll().is_some(), "start_again is for a hub that was killed or has ended");
         self.process = launch(env, self.folder.path());
         self.ready(self.options.until).await;
     }
@@ -203,10 +191,7 @@ impl HubProcess {
     /// When it does not within the deadline, or ends in another way.
     pub async fn crashed(&mut self, deadline: Duration) {
         let status = self.process.wait(deadline).await;
-        assert!(
-            self.process.was_killed(),
-            "the hub was to die of its crash point, but ended with {status}"
-        );
+        assert!(self.process.was_killed(), "the hub was to die of its crash point, but ended with {status}");
     }
 
     /// The process: its number, output and signals.

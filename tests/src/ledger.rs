@@ -112,10 +112,7 @@ impl Ledger {
         for key in &observed.effects {
             *effects.entry(key).or_default() += 1;
         }
-        let mut verdict = Verdict {
-            sent: lines.len(),
-            ..Verdict::default()
-        };
+        let mut verdict = Verdict { sent: lines.len(), ..Verdict::default() };
         for (key, line) in &lines {
             let times = effects.remove(key.as_str()).unwrap_or_default();
             verdict.judge(key, line, times, &observed.states);
@@ -204,10 +201,7 @@ mod tests {
     async fn verdict(ledger: &Ledger, effects: &[&str], states: &[(&str, &str)]) -> Verdict {
         let observed = Observed {
             effects: effects.iter().map(ToString::to_string).collect(),
-            states: states
-                .iter()
-                .map(|(job, state)| (job.to_string(), state.to_string()))
-                .collect(),
+            states: states.iter().map(|(job, state)| (job.to_string(), state.to_string())).collect(),
         };
         ledger.verdict(async || observed).await
     }

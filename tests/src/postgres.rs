@@ -60,17 +60,10 @@ impl Postgres {
     }
 
     async fn launch(shared: bool) -> Result<Self, String> {
-        let cluster = tokio::task::spawn_blocking(Cluster::prepare)
-            .await
-            .map_err(|error| error.to_string())??;
+        let cluster = tokio::task::spawn_blocking(Cluster::prepare).await.map_err(|error| error.to_string())??;
         let server = Mutex::new(cluster.start());
         cluster.ready(&server).await?;
-        Ok(Self {
-            shared,
-            server,
-            cluster,
-            databases: AtomicU64::new(0),
-        })
+        Ok(Self { shared, server, cluster, databases: AtomicU64::new(0) })
     }
 
     /// The URL of a fresh, empty database.
@@ -110,10 +103,7 @@ impl Postgres {
     pub async fn kill_immediate(&self) {
         self.only_dedicated("kill_immediate");
         self.server.lock().unwrap().signal(Signal::SIGQUIT);
-        wait::until_true(SOON, "PostgreSQL to leave after SIGQUIT", async || {
-            self.server.lock().unwrap().poll().is_some()
-        })
-        .await;
+        wait::until_true(SOON, "PostgreSQL to leave after SIGQUIT", async || self.server.lock().unwrap().poll().is_some()).await;
     }
 
     /// Starts a killed server again, on its port, and waits until it serves.
@@ -157,19 +147,14 @@ impl Postgres {
     }
 
     fn only_dedicated(&self, what: &str) {
-        assert!(
-            !self.shared,
-            "{what} would hit the tests that share this server: use Postgres::dedicated()"
-        );
+        assert!(!self.shared, "{what} would hit the tests that share this server: use Postgres::dedicated()");
     }
 }
 
 /// The children of a process, from `/proc`.
 fn children(parent: u32) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").expect("stopping PostgreSQL's sessions needs /proc");
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 

@@ -59,14 +59,7 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("{name} did not start from {:?}: {error}", command.get_program()));
         reaper::watch(child.id());
-        Self {
-            name: name.to_owned(),
-            child,
-            stdout,
-            stderr,
-            ended: None,
-            _folder: None,
-        }
+        Self { name: name.to_owned(), child, stdout, stderr, ended: None, _folder: None }
     }
 
     /// The process number, which is also the number of its group.
@@ -123,8 +116,7 @@ impl Process {
 
     /// Whether the program died of SIGKILL: a crash point, or [`Process::kill9`].
     pub fn was_killed(&mut self) -> bool {
-        self.poll()
-            .is_some_and(|status| status.signal() == Some(Signal::SIGKILL as i32))
+        self.poll().is_some_and(|status| status.signal() == Some(Signal::SIGKILL as i32))
     }
 
     /// All it has written to standard output so far.
@@ -183,9 +175,7 @@ pub(crate) fn folder(name: &str) -> TempDir {
 
 /// The root folder of the workspace.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the tests are a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
 }
 
 /// A binary of the workspace (`warren`, `shop`), from the folder this test was built into.
@@ -204,11 +194,7 @@ pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.parent().and_then(Path::parent);
     let path = folder.expect("a test lies in target/<profile>/deps").join(name);
-    assert!(
-        path.is_file(),
-        "{} is missing: run `cargo build --workspace --bins` first",
-        path.display()
-    );
+    assert!(path.is_file(), "{} is missing: run `cargo build --workspace --bins` first", path.display());
     path
 }
 

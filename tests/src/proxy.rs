@@ -57,10 +57,7 @@ pub enum Mode {
 
 impl Mode {
     /// Nothing passes, either way.
-    pub const BLACKHOLE: Self = Self::Blackhole {
-        client_to_server: true,
-        server_to_client: true,
-    };
+    pub const BLACKHOLE: Self = Self::Blackhole { client_to_server: true, server_to_client: true };
 
     fn cuts_at_once(self) -> bool {
         matches!(self, Self::Reset | Self::Refuse)
@@ -121,22 +118,9 @@ impl Proxy {
         let (orders, heard) = watch::channel(Orders::default());
         let (obey, mut obeyed) = watch::channel(u64::MAX);
         let counts = Arc::new(Counts::default());
-        runtime::start(accept(Accept {
-            addr,
-            upstream,
-            seed,
-            orders: heard,
-            obey,
-            counts: Arc::clone(&counts),
-        }));
+        runtime::start(accept(Accept { addr, upstream, seed, orders: heard, obey, counts: Arc::clone(&counts) }));
         obeyed.changed().await.expect("the proxy could not listen");
-        Self {
-            upstream,
-            addr,
-            orders,
-            obeyed,
-            counts,
-        }
+        Self { upstream, addr, orders, obeyed, counts }
     }
 
     /// Where clients connect; the same for the proxy's whole life.
@@ -260,11 +244,7 @@ impl Connection {
         let mut orders = self.orders.clone();
         let cuts = orders.borrow().cuts;
         let connect = TcpStream::connect(self.upstream);
-        let reached = if orders.borrow().mode.cuts_at_once() {
-            None
-        } else {
-            connect.await.ok()
-        };
+        let reached = if orders.borrow().mode.cuts_at_once() { None } else { connect.await.ok() };
         let Some(mut server) = reached else {
             let _ = client.set_zero_linger();
             return;

@@ -142,15 +142,12 @@ fn answer(kind: &str, accepted: Accepted) -> Response {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_handwritten_answer_is_what_the_schema_says() {
+    #[tokio::test]
+    async fn the_handwritten_answer_is_what_the_schema_says() {
         let id = uuid::Uuid::now_v7();
         let view = AcceptedView { id: id.to_string(), kind: "demo.echo".to_owned(), state: "accepted", links: Links::of(id) };
-        let written = futures::executor::block_on(axum::body::to_bytes(
-            answer("demo.echo", Accepted { id, replayed: false }).into_body(),
-            usize::MAX,
-        ))
-        .unwrap();
+        let answer = answer("demo.echo", Accepted { id, replayed: false }).into_body();
+        let written = axum::body::to_bytes(answer, usize::MAX).await.unwrap();
         assert_eq!(written, serde_json::to_vec(&view).unwrap());
     }
 }

@@ -1,1 +1,314 @@
-//! Being written.
+//! Properties of the rules, over random lives of one job, and the cases worth a name.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use messaging::handler::{Failure, Outcome};
+use messaging::retry::{Delay, RetryPolicy};
+use proptest::prelude::*;
+
+use super::*;
+
+const A: ProcessId = ProcessId(1);
+const B: ProcessId = ProcessId(2);
+const SECOND: Micros = 1_000_000;
+const DEADLINE: Micros = 1_000 * SECOND;
+
+/// What may happen to a job, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    Confirm,
+    /// A delivery, maybe of an older run, at one of two processes.
+    Deliver { back: i32, alone: bool, at_b: bool },
+    /// An end, maybe with an older lease.
+    End { older_lease: i64, how: u8 },
+    /// A report without a lease.
+    Report { back: i32, how: u8 },
+    /// The process that runs it dies, and others come to know.
+    Die,
+    Republish,
+    Expire { late: bool },
+    Buried { back: i32 },
+    Redrive,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => Just(Step::Confirm),
+        6 => (0..2_i32, any::<bool>(), any::<bool>()).prop_map(|(back, alone, at_b)| Step::Deliver { back, alone, at_b }),
+        6 => (0..2_i64, 0..6_u8).prop_map(|(older_lease, how)| Step::End { older_lease, how }),
+        2 => (0..2_i32, 0..6_u8).prop_map(|(back, how)| Step::Report { back, how }),
+        2 => Just(Step::Die),
+        1 => Just(Step::Republish),
+        1 => any::<bool>().prop_map(|late| Step::Expire { late }),
+        1 => (0..2_i32).prop_map(|back| Step::Buried { back }),
+        2 => Just(Step::Redrive),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+fn end(how: u8) -> End {
+    let failure = || Failure::new("boom", "it went wrong");
+    match how {
+        0 => End::Outcome(Outcome::done()),
+        1 => End::Outcome(Outcome::Retry(failure())),
+        2 => End::Outcome(Outcome::RetryAfter(Duration::from_secs(90), failure())),
+        3 => End::Outcome(Outcome::Reject(failure())),
+        4 => End::Outcome(Outcome::Snooze(Duration::from_secs(10))),
+        _ => End::Interrupted,
+    }
+}
+
+fn policy() -> RetryPolicy {
+    RetryPolicy { max_attempts: 3, ..RetryPolicy::default() }
+}
+
+/// One job and the world around it.
+struct Life {
+    job: Status,
+    alive: BTreeSet<ProcessId>,
+    now: Micros,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self { job: Status::accepted(0, DEADLINE), alive: BTreeSet::from([A, B]), now: 1 }
+    }
+
+    fn run(&self, back: i32) -> Run {
+        Run { epoch: self.job.epoch, attempt: (self.job.attempt - back).max(1) }
+    }
+
+    fn begin(&mut self, run: Run, alone: bool, me: ProcessId) -> Begin {
+        let begin = begin(&self.job, run, alone, me, |p| self.alive.contains(&p), self.now);
+        if let Begin::Run(to) | Begin::Poisoned(to) = &begin {
+            self.job = to.clone();
+        }
+        begin
+    }
+
+    fn finish(&mut self, run: Run, lease: Option<i64>, end: &End) -> Finish {
+        let report = Report { run, lease, end, started_at: self.now, ended_at: self.now };
+        let finish = finish(&self.job, &report, &policy(), self.now, 0.5);
+        if let Finish::Applied(to, _) = &finish {
+            self.job = (**to).clone();
+        }
+        finish
+    }
+
+    fn take(&mut self, step: &Step) {
+        self.now += SECOND;
+        match step {
+            Step::Confirm if self.job.due_at.is_some() => self.job = published(&self.job, self.now),
+            Step::Confirm => {}
+            Step::Deliver { back, alone, at_b } => {
+                let me = if *at_b { B } else { A };
+                self.alive.insert(me);
+                self.begin(self.run(*back), *alone, me);
+            }
+            Step::End { older_lease, how } => {
+                self.finish(self.run(0), Some(self.job.lease - older_lease), &end(*how));
+            }
+            Step::Report { back, how } => {
+                self.finish(self.run(*back), None, &end(*how));
+            }
+            Step::Die => {
+                if let Some(owner) = self.job.owner {
+                    self.alive.remove(&owner);
+                }
+            }
+            Step::Republish => {
+                let lost = republish(&self.job, |p| self.alive.contains(&p), self.now);
+                self.job = lost.unwrap_or_else(|| self.job.clone());
+            }
+            Step::Expire { late } => {
+                let now = if *late { DEADLINE + self.now } else { self.now };
+                self.job = expire(&self.job, now).unwrap_or_else(|| self.job.clone());
+            }
+            Step::Buried { back } => {
+                let found = buried(&self.job, self.run(*back), "delivery-limit", "too often", self.now);
+                self.job = found.unwrap_or_else(|| self.job.clone());
+            }
+            Step::Redrive => {
+                self.job = redrive(&self.job, DEADLINE, self.now).unwrap_or_else(|| self.job.clone());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn one_row_has_one_truth(steps in steps()) {
+        let mut life = Life::new();
+        for step in steps {
+            let before = life.job.clone();
+            life.take(&step);
+            let job = &life.job;
+            prop_assert_eq!(job.due_at.is_some(), job.outlet.is_some(), "waiting names its outlet: {:?}", job);
+            prop_assert_eq!(job.ended_at.is_some(), job.state.is_end(), "ended exactly in an end state: {:?}", job);
+            prop_assert!((job.epoch, job.attempt) >= (before.epoch, before.attempt), "runs never go back");
+            prop_assert!(job.attempt >= before.attempt, "an attempt never goes back, not even over a redrive");
+            prop_assert!(job.lease >= before.lease, "leases never go back");
+            prop_assert!((0..=MAX_STARTS).contains(&job.starts), "starts stay within their bound: {:?}", job);
+            prop_assert!(job.attempt - job.spent <= 3, "the budget is kept: {:?}", job);
+            prop_assert!(job.attempt > job.spent);
+            if before.state.is_end() && job.state != before.state {
+                prop_assert!(matches!(step, Step::Redrive) && before.state == State::Dead, "only a redrive leaves an end: {:?}", before);
+            }
+            if job.state == State::Running {
+                prop_assert!(job.owner.is_some() && job.starts > 0 && job.due_at.is_none(), "running has an owner: {:?}", job);
+            }
+            if job.outlet == Some(Outlet::Dead) {
+                prop_assert_eq!(job.state, State::Dead);
+            }
+        }
+    }
+
+    /// Whatever has happened, a fair world brings the job to an end.
+    #[test]
+    fn every_job_ends(steps in steps()) {
+        let mut life = Life::new();
+        for step in &steps {
+            life.take(step);
+        }
+        for _ in 0..40 {
+            life.now += 20 * 60 * SECOND;
+            life.job.deadline = i64::MAX;
+            if life.job.due_at.is_some() {
+                life.job = published(&life.job, life.now);
+            }
+            if life.job.state.is_end() {
+                return Ok(());
+            }
+            life.alive = BTreeSet::from([B]);
+            let run = life.run(0);
+            if life.begin(run, true, B) == Begin::Busy {
+                life.alive.clear();
+                continue;
+            }
+            if life.job.state == State::Running {
+                let (run, lease) = (life.run(0), life.job.lease);
+                life.finish(run, Some(lease), &end(0));
+            }
+        }
+        prop_assert!(false, "still {:?}", life.job);
+    }
+
+    #[test]
+    fn a_late_end_changes_nothing(steps in steps(), how in 0..6_u8, behind in 1..4_i64) {
+        let mut life = Life::new();
+        for step in &steps {
+            life.take(step);
+        }
+        let before = life.job.clone();
+        let late = life.finish(life.run(0), Some(before.lease - behind), &end(how));
+        prop_assert!(matches!(late, Finish::Late(_)));
+        prop_assert_eq!(life.job, before);
+    }
+}
+
+fn running() -> Life {
+    let mut life = Life::new();
+    life.job = published(&life.job, 1);
+    assert!(matches!(life.begin(Run::default(), false, A), Begin::Run(_)));
+    life
+}
+
+#[test]
+fn a_copy_that_arrives_while_another_process_runs_it_is_given_back() {
+    let mut life = running();
+    assert_eq!(life.begin(Run::default(), false, B), Begin::Busy);
+    life.alive.remove(&A);
+    assert_eq!(life.begin(Run::default(), false, B), Begin::Alone, "its process died: only alone");
+    assert!(matches!(life.begin(Run::default(), true, B), Begin::Run(_)));
+    assert_eq!((life.job.starts, life.job.interrupted, life.job.attempt), (2, 1, 1));
+}
+
+#[test]
+fn three_starts_without_an_end_are_poison() {
+    let mut life = running();
+    for _ in 0..2 {
+        life.alive.clear();
+        assert!(matches!(life.begin(Run::default(), true, B), Begin::Run(_)));
+    }
+    life.alive.clear();
+    assert!(matches!(life.begin(Run::default(), true, A), Begin::Poisoned(_)));
+    assert_eq!((life.job.state, life.job.reason.as_deref(), life.job.outlet), (State::Dead, Some("poison"), Some(Outlet::Dead)));
+}
+
+#[test]
+fn an_interruption_keeps_the_attempt_and_is_no_start() {
+    let mut life = running();
+    life.finish(Run::default(), Some(1), &End::Interrupted);
+    assert_eq!((life.job.state, life.job.attempt, life.job.starts, life.job.interrupted), (State::Queued, 1, 0, 1));
+    assert!(matches!(life.begin(Run::default(), false, B), Begin::Run(_)), "and need not run alone");
+}
+
+#[test]
+fn a_retry_goes_through_its_rung_and_is_due_at_once() {
+    let mut life = running();
+    life.finish(Run::default(), Some(1), &end(1));
+    assert_eq!(life.job.outlet, Some(Outlet::Rung(broker_topology::Rung::S1)));
+    assert_eq!((life.job.attempt, life.job.due_at), (2, Some(life.now)));
+}
+
+#[test]
+fn a_long_hint_waits_in_the_store() {
+    let mut life = running();
+    life.finish(Run::default(), Some(1), &end(2));
+    assert_eq!((life.job.outlet, life.job.due_at), (Some(Outlet::Jobs), Some(life.now + 90 * SECOND)));
+}
+
+#[test]
+fn a_snooze_spends_no_attempt_and_its_old_copy_waits() {
+    let mut life = running();
+    life.finish(Run::default(), Some(1), &end(4));
+    assert_eq!((life.job.attempt, life.job.state), (1, State::Retrying));
+    assert_eq!(life.begin(Run::default(), false, B), Begin::Busy, "not before it is due");
+    life.now += 11 * SECOND;
+    assert!(matches!(life.begin(Run::default(), false, B), Begin::Run(_)));
+}
+
+#[test]
+fn a_redrive_renews_the_budget_and_makes_old_copies_stale() {
+    let mut life = running();
+    life.finish(Run::default(), Some(1), &end(3));
+    let old = Run { epoch: 1, attempt: 1 };
+    life.job = redrive(&life.job, DEADLINE, life.now).unwrap();
+    assert_eq!((life.job.epoch, life.job.attempt, life.job.spent, life.job.outlet), (2, 2, 1, Some(Outlet::Return)));
+    assert_eq!(life.begin(old, false, A), Begin::Stale);
+    assert!(redrive(&life.job, DEADLINE, life.now).is_none(), "twice changes nothing");
+}
+
+#[test]
+fn a_report_without_a_lease_cannot_end_what_the_hub_runs() {
+    let mut life = running();
+    assert!(matches!(life.finish(Run::default(), None, &end(0)), Finish::Late(_)));
+    let mut waiting = Life::new();
+    waiting.job = published(&waiting.job, 1);
+    assert!(matches!(waiting.finish(Run::default(), None, &end(0)), Finish::Applied(..)));
+}
+
+#[test]
+fn a_confirm_never_touches_an_end() {
+    let mut life = running();
+    life.finish(Run::default(), Some(1), &end(3));
+    let dead = published(&life.job, life.now);
+    assert_eq!((dead.state, dead.due_at), (State::Dead, None));
+}
+
+#[test]
+fn texts_are_cut_at_a_character_and_hold_no_nul() {
+    assert_eq!(cut("a\0b".to_owned()), "ab");
+    let long = cut("ä".repeat(MAX_ERROR));
+    assert!(long.len() <= MAX_ERROR && long.ends_with('ä'));
+}
+
+#[test]
+fn the_policy_ends() {
+    let policy = RetryPolicy { delays: vec![Delay::Store(Duration::from_secs(1))], max_attempts: 2 };
+    assert!(matches!(policy.after(1, None, 0.0), Next::Store(_)));
+    assert_eq!(policy.after(2, None, 0.0), Next::GiveUp);
+}

@@ -508,6 +508,7 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`StoreError`].
+    #[allow(clippy::too_many_arguments, reason = "one move, said in full; a struct would only be taken apart again")]
     async fn resolve(
         &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
     ) -> Result<bool, StoreError>;

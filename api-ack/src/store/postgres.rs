@@ -208,7 +208,7 @@ impl JobStore for PostgresStore {
     }
 
     async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError> {
-        ask!(self, conn => claim::claim(conn, me, lane, now, limit, false))
+        ask!(self, conn => claim::claim(conn, me, lane, now, limit))
     }
 
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {

@@ -242,7 +242,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError> {
-        write!(self, conn => claim::claim(conn, me, lane, now, limit, false))
+        write!(self, conn => claim::claim(conn, me, lane, now, limit))
     }
 
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {

@@ -90,13 +90,13 @@ pub fn letter() -> NewDeadLetter {
 }
 
 /// Writes all of it.
-pub async fn fill<S: JobStore + DeadLetterStore>(store: &S) -> Result<(), api_ack::store::StoreError> {
+pub async fn fill(store: &dyn JobStore, dead: &dyn DeadLetterStore) -> Result<(), api_ack::store::StoreError> {
     store.insert(&jobs()).await?;
     store.apply(&[change()]).await?;
-    store.keep(&[letter()]).await?;
+    dead.keep(&[letter()]).await?;
     let filter = api_ack::store::DeadFilter { limit: 1, ..Default::default() };
-    for found in store.dead_letters(&filter).await? {
-        store.resolve(found.id, DeadState::Open, DeadState::Discarded, None, "olga", "a test", AT + 9).await?;
+    for found in dead.dead_letters(&filter).await? {
+        dead.resolve(found.id, DeadState::Open, DeadState::Discarded, None, "olga", "a test", AT + 9).await?;
     }
     Ok(())
 }

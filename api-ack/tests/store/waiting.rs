@@ -23,15 +23,15 @@ async fn two_processes_never_claim_the_same_row(ground: &Ground) {
     let take = |me: ProcessId| async move {
         let store = if me == ME { &ground.jobs } else { &ground.jobs_of_another };
         let mut taken = Vec::new();
-        loop {
-            let rows = store.claim(me, &lane("mail", "acme"), T0, 20, false).await.unwrap();
-            if rows.is_empty() && ground.jobs.backlog().await.unwrap() == [("acme".to_owned(), 1000)] {
-                // Nothing free: done, unless the others still hold locks on rows they will not keep (they keep all).
-                return taken;
-            }
+        // A short answer may mean that others were taking rows at that moment: done is when nobody took any for a while.
+        let mut empty = 0;
+        while empty < 3 {
+            let rows = store.claim(me, &lane("mail", "acme"), T0, 20).await.unwrap();
+            empty = if rows.is_empty() { empty + 1 } else { 0 };
             assert!(rows.iter().all(|(job, _)| job.status.owner == Some(me) && job.version == 2));
             taken.extend(rows.into_iter().map(|(job, _)| job.id));
         }
+        taken
     };
     let takes = [ME, OTHER, ME, OTHER, ME, OTHER, ME, OTHER].map(take);
     let all: Vec<Uuid> = futures::future::join_all(takes).await.into_iter().flatten().collect();
@@ -56,23 +56,20 @@ async fn a_claim_takes_the_oldest_due_rows_nobody_owns(ground: &Ground) {
         rows.iter().map(|(job, _)| batch.iter().position(|new| new.job.id == job.id).unwrap()).collect()
     };
     let here = lane("mail", "acme");
-    let claimed = ground.jobs.claim(ME, &here, T0, 2, false).await.unwrap();
+    let claimed = ground.jobs.claim(ME, &here, T0, 2).await.unwrap();
     assert_eq!(claimed[0].1, batch[3].payload);
     let stored = ground.job(batch[3].job.id).await;
     assert_eq!(claimed[0].0, stored, "what is answered is what is stored");
     assert_eq!((stored.version, stored.status.owner, stored.status.updated_at), (2, Some(ME), T0));
     assert_eq!(ids(claimed), [3, 1]);
-    // Now they are owned. What `me` owned before is answered only when asked for, and not bumped.
-    assert_eq!(ids(ground.jobs.claim(ME, &here, T0, 9, false).await.unwrap()), [0]);
-    let mine = ground.jobs.claim(ME, &here, T0, 9, true).await.unwrap();
-    assert_eq!(mine[0].0.version, 1);
-    assert_eq!(ids(mine), [4, 3, 1, 0]);
-    assert!(ground.jobs.claim(OTHER, &here, T0, 9, false).await.unwrap().is_empty());
-    assert_eq!(ids(ground.jobs.claim(OTHER, &here, T0 + 1, 9, false).await.unwrap()), [2]);
+    // Now they are owned; what `me` owns is in its memory, and not taken again.
+    assert_eq!(ids(ground.jobs.claim(ME, &here, T0, 9).await.unwrap()), [0]);
+    assert!(ground.jobs.claim(OTHER, &here, T0, 9).await.unwrap().is_empty());
+    assert_eq!(ids(ground.jobs.claim(OTHER, &here, T0 + 1, 9).await.unwrap()), [2]);
 }
 
 async fn lanes_are_those_with_a_due_row(ground: &Ground) {
-    assert!(ground.jobs.lanes(T0, ME, true).await.unwrap().is_empty());
+    assert!(ground.jobs.lanes(T0).await.unwrap().is_empty());
     let mut later = accepted("mail", "later");
     later.job.status.due_at = Some(T0 + 1);
     let mut batch: Vec<NewJob> = vec![later];
@@ -84,11 +81,11 @@ async fn lanes_are_those_with_a_due_row(ground: &Ground) {
     ground.store(&batch).await;
     ground.jobs.mark_published(&[(published.job.id, 1)], T0).await.unwrap();
 
-    let mut lanes = ground.jobs.lanes(T0, ME, true).await.unwrap();
+    let mut lanes = ground.jobs.lanes(T0).await.unwrap();
     lanes.sort_unstable();
     assert_eq!(lanes, [lane("a", "x"), lane("a", "y"), lane("b", ""), lane("mail", "acme"), lane("zeta", "z")]);
-    assert!(ground.jobs.lanes(T0 + 1, ME, false).await.unwrap().contains(&lane("mail", "later")));
-    assert!(ground.jobs.lanes(T0 - 1, ME, true).await.unwrap().is_empty());
+    assert!(ground.jobs.lanes(T0 + 1).await.unwrap().contains(&lane("mail", "later")));
+    assert!(ground.jobs.lanes(T0 - 1).await.unwrap().is_empty());
 }
 
 async fn rows_in_flight_are_counted_up_to_a_limit(ground: &Ground) {
@@ -132,7 +129,8 @@ async fn overdue_rows_are_found_wherever_they_are(ground: &Ground) {
     ];
     ground.store(&batch).await;
     // 0 waits, 1 is queued, 2 runs, 3 has ended, 5 has ended and waits for its way to the dead letters.
-    let edits: [(usize, fn(&mut api_ack::store::Status)); 4] = [
+    type Edit = fn(&mut api_ack::store::Status);
+    let edits: [(usize, Edit); 4] = [
         (1, publish),
         (2, |status| { publish(status); begin(status, T0) }),
         (3, |status| end(status, State::Cancelled, T0)),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Secret;
-use super::section::{Section, words};
+use super::section::Section;
 use super::sources::read;
+use super::value::words;
 
 /// Whose tokens are believed.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -9,8 +9,9 @@ use serde::{Serialize, Serializer};
 use toml::Value;
 
 use super::secret::without_password;
-use super::section::{FromValue, Section, words};
+use super::section::Section;
 use super::units::dump_duration;
+use super::value::{FromValue, words};
 
 /// How RabbitMQ is reached.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -7,8 +7,9 @@ use messaging::retry::{Delay, RetryPolicy};
 use serde::{Serialize, Serializer};
 use toml::Value;
 
-use super::section::{FromValue, Section, words};
+use super::section::Section;
 use super::units::{dump_duration, show_duration};
+use super::value::{FromValue, words};
 
 /// One `[[kind]]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::Secret;
 use super::secret::without_password;
-use super::section::{FromValue, Section, Size, words};
+use super::section::Section;
 use super::units::{dump_duration, dump_size};
+use super::value::{FromValue, Size, words};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -25,6 +25,8 @@ const LEFT_OVER: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_secs(60);
 /// The longest pause between two starts, jitter aside.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Who runs, for the next hub.
+const RECORD: &str = "node.pid";
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Owns the two processes. Dropped, it tells both to end.
@@ -144,6 +146,7 @@ impl Supervisor {
         let command = &mut rabbitmq::epmd(&self.install, self.folder.layout(), self.ports)?;
         let epmd = self.epmd.insert(spawn(command)?);
         self.record.epmd = Some(epmd.identity().clone());
+        self.record.write(&self.folder.layout().of_node(RECORD))?;
         // The broker asks it at once, and must not start one of its own.
         while !probe::listens(self.ports.epmd).await {
             if let Ok(how) = timeout(GLANCE, epmd.ended()).await {
@@ -152,7 +155,7 @@ impl Supervisor {
             }
         }
         epmd.is_ready();
-        self.record.write(&self.record_path())
+        Ok(())
     }
 
     async fn answer(&mut self) -> Result<(), DevError> {
@@ -180,7 +183,7 @@ impl Supervisor {
     }
 
     fn record_path(&self) -> PathBuf {
-        self.folder.layout().of_node("node.pid")
+        self.folder.layout().of_node(RECORD)
     }
 
     /// Looks at what a hub before us left running; keeps what can be used, ends what cannot.

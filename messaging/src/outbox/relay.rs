@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use prometheus::{IntCounter, Registry};
 use sqlx::PgPool;
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 
 use super::row::{self, Claimed};
@@ -119,7 +120,8 @@ impl Relay {
         crate::crash_point!("K4");
         let full = rows.len() == usize::try_from(limit).unwrap_or(usize::MAX);
         let single = rows.len() == 1;
-        let ends = join_all(rows.into_iter().map(|row| self.publish(row))).await;
+        // Without this tokio would put off all but the first hundred or so, and take those up from the end.
+        let ends = unconstrained(join_all(rows.into_iter().map(|row| self.publish(row)))).await;
         crate::crash_point!("K6");
         let mut sorted = Sorted::default();
         for (id, failures, end) in ends {

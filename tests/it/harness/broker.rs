@@ -27,10 +27,7 @@ async fn a_virtual_host_carries_bytes_exactly_and_counts_exactly() {
     for _ in 0..3 {
         assert!(vhost.publish("door", "key", properties.clone(), &body).await);
     }
-    assert!(
-        !vhost.publish("door", "other key", json!({}), b"").await,
-        "no queue is bound to it"
-    );
+    assert!(!vhost.publish("door", "other key", json!({}), b"").await, "no queue is bound to it");
     assert!(vhost.publish("", "work", json!({}), b"by name").await);
     assert_eq!(vhost.queue_depth("work").await, Some(4));
 
@@ -63,11 +60,7 @@ async fn virtual_hosts_are_apart_and_their_users_can_be_locked_out() {
 
     let connection = connect(&one.url()).await.unwrap();
     assert!(connection.status().connected());
-    let trespass = format!(
-        "{}{}",
-        one.url().trim_end_matches(char::is_numeric),
-        other.name().trim_start_matches("t/")
-    );
+    let trespass = format!("{}{}", one.url().trim_end_matches(char::is_numeric), other.name().trim_start_matches("t/"));
     assert_ne!(trespass, one.url());
     assert!(connect(&trespass).await.is_err(), "a user enters only its own virtual host");
     one.change_password("another").await;
@@ -80,29 +73,21 @@ async fn a_node_can_be_killed_stopped_and_alarmed() {
     let vhost = broker.vhost().await;
     vhost.declare_queue("kept", json!({"x-queue-type": "quorum"})).await;
     assert!(vhost.publish("", "kept", json!({"delivery_mode": 2}), b"survivor").await);
+    broker.sync_declarations().await;
 
     let connection = connect(&vhost.url()).await.unwrap();
     let first = broker.pid();
     broker.kill9();
-    until_true(SOON, "the client to notice the death", async || {
-        !connection.status().connected()
-    })
-    .await;
+    until_true(SOON, "the client to notice the death", async || !connection.status().connected()).await;
     assert!(connect(&vhost.url()).await.is_err(), "nothing listens while the node is dead");
     broker.start_again().await;
     assert_ne!(broker.pid(), first);
-    until_true(SOON, "the quorum queue to have a leader", async || {
-        vhost.queue_depth("kept").await == Some(1)
-    })
-    .await;
+    until_true(SOON, "the quorum queue to have a leader", async || vhost.queue_depth("kept").await == Some(1)).await;
     assert_eq!(vhost.get_messages("kept", 1).await[0].body, b"survivor");
 
     let connection = connect(&vhost.url()).await.unwrap();
     broker.close_all_connections(vhost.name()).await;
-    until_true(SOON, "the closed connection to end", async || {
-        !connection.status().connected()
-    })
-    .await;
+    until_true(SOON, "the closed connection to end", async || !connection.status().connected()).await;
 
     broker.stop_signal();
     let silent = tokio::time::timeout(Duration::from_secs(2), connect(&vhost.url())).await;
@@ -115,10 +100,7 @@ async fn a_node_can_be_killed_stopped_and_alarmed() {
     // The first publish is what makes the broker block the connection.
     let path = ("".into(), "kept".into());
     #[allow(clippy::disallowed_methods)]
-    channel
-        .basic_publish(path.0, path.1, Default::default(), b"", Default::default())
-        .await
-        .unwrap();
+    channel.basic_publish(path.0, path.1, Default::default(), b"", Default::default()).await.unwrap();
     until_true(SOON, "the publisher to be blocked", async || connection.status().blocked()).await;
     broker.clear_memory_alarm().await;
     until_true(SOON, "the publisher to go on", async || !connection.status().blocked()).await;

@@ -24,23 +24,14 @@ async fn a_server_can_be_killed_and_stopped() {
     let postgres = Postgres::dedicated().await;
     let url = postgres.database().await;
     let mut session = connect(&url).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
-        .execute(&mut session)
-        .await
-        .unwrap();
+    sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)").execute(&mut session).await.unwrap();
 
     postgres.kill_immediate().await;
-    assert!(
-        sqlx::raw_sql("SELECT 1").execute(&mut session).await.is_err(),
-        "the session died with the server"
-    );
+    assert!(sqlx::raw_sql("SELECT 1").execute(&mut session).await.is_err(), "the session died with the server");
     assert!(connect(&url).await.is_err(), "nothing listens while the server is dead");
     postgres.start_again().await;
     let mut session = connect(&url).await.unwrap();
-    let kept: i32 = sqlx::query_scalar("SELECT n FROM kept")
-        .fetch_one(&mut session)
-        .await
-        .unwrap();
+    let kept: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut session).await.unwrap();
     assert_eq!(kept, 7);
 
     postgres.stop_signal();

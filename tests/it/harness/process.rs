@@ -15,15 +15,9 @@ fn alive(pid: i32) -> bool {
 #[tokio::test]
 async fn a_program_is_heard_and_ended() {
     let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        "echo out; echo err >&2; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done",
-    ]);
+    command.args(["-c", "echo out; echo err >&2; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done"]);
     let mut process = Process::start("speaker", command);
-    until_true(Duration::from_secs(10), "both lines", async || {
-        process.stdout() == "out\n" && process.stderr() == "err\n"
-    })
-    .await;
+    until_true(Duration::from_secs(10), "both lines", async || process.stdout() == "out\n" && process.stderr() == "err\n").await;
     let status = process.terminate(Duration::from_secs(10)).await;
     assert_eq!(status.code(), Some(3));
     assert!(process.tail().contains("bye"));
@@ -40,19 +34,10 @@ async fn servers_end_with_a_test_process_that_is_killed() {
         (pids.len() == 2).then_some(pids)
     })
     .await;
-    let folders: Vec<_> = servers
-        .iter()
-        .map(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap())
-        .collect();
+    let folders: Vec<_> = servers.iter().map(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap()).collect();
     assert!(servers.iter().all(|pid| alive(*pid)));
     kill(Pid::from_raw(holder.pid() as i32), nix::sys::signal::Signal::SIGKILL).unwrap();
     holder.wait(Duration::from_secs(10)).await;
-    until_true(Duration::from_secs(20), "both servers to be gone", async || {
-        !servers.iter().any(|pid| alive(*pid))
-    })
-    .await;
-    until_true(Duration::from_secs(20), "their folders to be gone", async || {
-        !folders.iter().any(|folder| folder.exists())
-    })
-    .await;
+    until_true(Duration::from_secs(20), "both servers to be gone", async || !servers.iter().any(|pid| alive(*pid))).await;
+    until_true(Duration::from_secs(20), "their folders to be gone", async || !folders.iter().any(|folder| folder.exists())).await;
 }

@@ -60,10 +60,7 @@ async fn passing_keeps_order_counts_and_half_closes() {
     };
     tokio::try_join!(send, from.read_to_end(&mut back)).unwrap();
     assert_eq!(back, bytes);
-    let counted = Forwarded {
-        client_to_server: 300_000,
-        server_to_client: 300_000,
-    };
+    let counted = Forwarded { client_to_server: 300_000, server_to_client: 300_000 };
     assert_eq!(proxy.forwarded(), counted);
     assert_eq!(proxy.accepted(), 1);
     until_true(SOON, "the connection to be closed", async || proxy.open() == 0).await;
@@ -99,12 +96,7 @@ async fn a_blackhole_holds_bytes_back_and_lets_them_go() {
     assert!(round(&mut client, b"during", SILENCE).await.is_none());
     let before = proxy.forwarded();
     assert_eq!(before.client_to_server, 6);
-    proxy
-        .set(Mode::Blackhole {
-            client_to_server: false,
-            server_to_client: true,
-        })
-        .await;
+    proxy.set(Mode::Blackhole { client_to_server: false, server_to_client: true }).await;
     until_true(SOON, "the request to pass", async || proxy.forwarded().client_to_server == 12).await;
     assert_eq!(proxy.forwarded().server_to_client, 6, "the answer is swallowed");
     proxy.set(Mode::Pass).await;
@@ -152,12 +144,7 @@ async fn a_cut_comes_after_exactly_so_many_bytes() {
     let proxy = Proxy::to(server).await;
     let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
     assert!(round(&mut client, &[0; 100], SOON).await.unwrap().is_ok());
-    proxy
-        .set(Mode::CutAfter {
-            client_to_server: None,
-            server_to_client: Some(1000),
-        })
-        .await;
+    proxy.set(Mode::CutAfter { client_to_server: None, server_to_client: Some(1000) }).await;
     client.write_all(&[1; 5000]).await.unwrap();
     let mut got = Vec::new();
     let error = client.read_to_end(&mut got).await.unwrap_err();
@@ -176,10 +163,7 @@ async fn a_real_client_of_a_real_broker_feels_it() {
     let connection = connect().await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     proxy.set(Mode::Refuse).await;
-    until_true(SOON, "the client to notice the cut", async || {
-        !connection.status().connected()
-    })
-    .await;
+    until_true(SOON, "the client to notice the cut", async || !connection.status().connected()).await;
     assert!(channel.basic_qos(1, Default::default()).await.is_err());
     assert!(connect().await.is_err());
     proxy.set(Mode::Pass).await;

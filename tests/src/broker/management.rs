@@ -47,10 +47,8 @@ impl Management {
     /// When no answer came.
     pub async fn try_call(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Value), String> {
         let method = Method::from_bytes(method.as_bytes()).expect("a method of HTTP");
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.base))
-            .basic_auth(&self.user, Some(&self.password));
+        let mut request =
+            self.client.request(method, format!("{}{path}", self.base)).basic_auth(&self.user, Some(&self.password));
         if let Some(body) = body {
             request = request.json(&body);
         }

@@ -44,8 +44,7 @@ impl Node {
             epmd_port: free_port(),
             folder,
         };
-        node.write_files(options)
-            .map_err(|error| format!("could not write the files of a private RabbitMQ: {error}"))?;
+        node.write_files(options).map_err(|error| format!("could not write the files of a private RabbitMQ: {error}"))?;
         Ok(node)
     }
 
@@ -82,9 +81,7 @@ impl Node {
     /// Starts the node's own port mapper, in the foreground, and waits until it listens.
     pub(super) async fn start_epmd(&self) -> Result<Process, String> {
         let mut command = Command::new("epmd");
-        command
-            .args(["-address", "127.0.0.1", "-port"])
-            .arg(self.epmd_port.to_string());
+        command.args(["-address", "127.0.0.1", "-port"]).arg(self.epmd_port.to_string());
         let epmd = Process::start_in("epmd", command, self.folder.path());
         let port = self.epmd_port;
         let listens = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
@@ -179,10 +176,7 @@ fn home() -> Result<PathBuf, String> {
         return if has_server(&home) {
             Ok(home)
         } else {
-            Err(format!(
-                "WARREN_TEST_RABBITMQ_HOME is {}, which holds no sbin/rabbitmq-server",
-                home.display()
-            ))
+            Err(format!("WARREN_TEST_RABBITMQ_HOME is {}, which holds no sbin/rabbitmq-server", home.display()))
         };
     }
     // Debian and RPM packages hold one folder per version; Homebrew links to the current one.

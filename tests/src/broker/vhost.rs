@@ -81,13 +81,7 @@ impl Vhost {
 
     /// The AMQP URL, with the name of the virtual host percent-encoded.
     pub fn url(&self) -> String {
-        format!(
-            "amqp://{}:{}@127.0.0.1:{}/{}",
-            self.user,
-            self.password,
-            self.amqp_port,
-            self.segment()
-        )
+        format!("amqp://{}:{}@127.0.0.1:{}/{}", self.user, self.password, self.amqp_port, self.segment())
     }
 
     /// Messages ready in a queue (not those handed out and unacknowledged), exact at this moment;
@@ -116,10 +110,7 @@ impl Vhost {
             _ => self.connect().await,
         };
         let (connection, answer) = runtime::run(async move {
-            let options = QueueDeclareOptions {
-                passive: true,
-                ..QueueDeclareOptions::default()
-            };
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             let answer = async {
                 let channel = connection.create_channel().await?;
                 let found = channel.queue_declare(name, options, FieldTable::default()).await?;
@@ -209,11 +200,7 @@ impl Vhost {
     /// Removes the binding with this key; it must have no arguments.
     pub async fn unbind(&self, exchange: &str, queue: &str, key: &str) {
         // An empty key is spelt "~" by the API.
-        let key = if key.is_empty() {
-            "~".to_owned()
-        } else {
-            percent::encode(key)
-        };
+        let key = if key.is_empty() { "~".to_owned() } else { percent::encode(key) };
         self.delete(&format!("{}/{key}", self.bindings(exchange, queue))).await;
     }
 
@@ -249,9 +236,7 @@ impl Vhost {
             "payload_encoding": "base64",
         });
         let answer = self.management.call("POST", &path, Some(message)).await;
-        answer["routed"]
-            .as_bool()
-            .expect("RabbitMQ tells whether it routed a message")
+        answer["routed"].as_bool().expect("RabbitMQ tells whether it routed a message")
     }
 
     /// Everything declared here: queues, exchanges, bindings, policies.

@@ -57,14 +57,8 @@ impl HubClient {
     /// # Panics
     /// When there can be no HTTP client.
     pub fn new(base: String, token: Option<String>) -> Self {
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(30))
-            .redirect(reqwest::redirect::Policy::none());
-        Self {
-            base,
-            token,
-            http: http.build().expect("an HTTP client can be built"),
-        }
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).redirect(reqwest::redirect::Policy::none());
+        Self { base, token, http: http.build().expect("an HTTP client can be built") }
     }
 
     /// A request with the token on it, to be filled and sent with [`HubClient::send`].
@@ -87,12 +81,7 @@ impl HubClient {
         let headers = response.headers().clone();
         let bytes = response.bytes().await.map_err(text)?.to_vec();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Answer {
-            status,
-            headers,
-            bytes,
-            body,
-        })
+        Ok(Answer { status, headers, bytes, body })
     }
 
     /// `GET` of a path.
@@ -152,10 +141,7 @@ impl HubClient {
         });
         match found.await {
             Some(job) => job,
-            None => panic!(
-                "waited {deadline:?} for job {id} to be {state}, in vain; last seen: {}",
-                last.into_inner().unwrap()
-            ),
+            None => panic!("waited {deadline:?} for job {id} to be {state}, in vain; last seen: {}", last.into_inner().unwrap()),
         }
     }
 }

@@ -27,9 +27,6 @@ pub fn token(tenant: &str, subject: &str, scopes: &str) -> String {
         "tenant": tenant,
         "scope": scopes,
     });
-    let header = Header {
-        kid: Some("tests".to_owned()),
-        ..Header::default()
-    };
+    let header = Header { kid: Some("tests".to_owned()), ..Header::default() };
     encode(&header, &claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("claims can be signed")
 }

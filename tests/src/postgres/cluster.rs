@@ -36,12 +36,7 @@ impl Cluster {
             chown(folder.path(), Some(user), Some(group))
                 .map_err(|error| format!("could not give {:?} to postgres: {error}", folder.path()))?;
         }
-        let cluster = Self {
-            bin,
-            folder,
-            owner,
-            port: free_port(),
-        };
+        let cluster = Self { bin, folder, owner, port: free_port() };
         let output = cluster
             .command("initdb")
             // The empty cluster need not be safe yet; the running server syncs.
@@ -134,12 +129,9 @@ fn owner() -> Result<Option<(u32, u32)>, String> {
 fn bin() -> Result<PathBuf, String> {
     let has_server = |bin: &PathBuf| bin.join("initdb").is_file() && bin.join("postgres").is_file();
     if let Some(bin) = std::env::var_os("WARREN_TEST_POSTGRES_BIN").map(PathBuf::from) {
-        return Some(bin.clone()).filter(has_server).ok_or_else(|| {
-            format!(
-                "WARREN_TEST_POSTGRES_BIN is {}, which holds no initdb and postgres",
-                bin.display()
-            )
-        });
+        return Some(bin.clone())
+            .filter(has_server)
+            .ok_or_else(|| format!("WARREN_TEST_POSTGRES_BIN is {}, which holds no initdb and postgres", bin.display()));
     }
     // Debian keeps one folder per version and links only the clients into the path.
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();

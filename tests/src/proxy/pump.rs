@@ -35,16 +35,7 @@ pub(super) struct Pump {
 
 impl Pump {
     pub(super) fn new(direction: Direction, orders: watch::Receiver<Orders>, seed: u64) -> Self {
-        Self {
-            direction,
-            orders,
-            random: seed,
-            change: None,
-            mode: Mode::Pass,
-            budget: None,
-            waiting: VecDeque::new(),
-            held: 0,
-        }
+        Self { direction, orders, random: seed, change: None, mode: Mode::Pass, budget: None, waiting: VecDeque::new(), held: 0 }
     }
 
     /// Forwards until the sender closes; an error means that the connection is to be reset.
@@ -86,10 +77,7 @@ impl Pump {
         self.change = Some(orders.change);
         self.mode = orders.mode;
         self.budget = match orders.mode {
-            Mode::CutAfter {
-                client_to_server,
-                server_to_client,
-            } => match self.direction {
+            Mode::CutAfter { client_to_server, server_to_client } => match self.direction {
                 Direction::ClientToServer => client_to_server,
                 Direction::ServerToClient => server_to_client,
             },
@@ -99,10 +87,7 @@ impl Pump {
 
     fn flows(&self) -> bool {
         match self.mode {
-            Mode::Blackhole {
-                client_to_server,
-                server_to_client,
-            } => !match self.direction {
+            Mode::Blackhole { client_to_server, server_to_client } => !match self.direction {
                 Direction::ClientToServer => client_to_server,
                 Direction::ServerToClient => server_to_client,
             },

@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::Fault;
 use super::rows;
-use crate::store::row::{JOB_WIDTH, payload_columns};
+use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
 use crate::store::{Job, Lane, Micros, Payload, ProcessId, StoreError};
 
 // A loose index scan: from each lane's first row straight to the next lane.
@@ -15,17 +15,17 @@ const LANES: &str = "WITH RECURSIVE lane AS ( \
      ORDER BY j.kind, j.tenant, j.due_at LIMIT 1) next) \
      SELECT kind, tenant FROM lane WHERE due_at <= $1";
 
-// Rows that are `me`'s already are not written again. The update is of no indexed column.
+// The update is of no indexed column.
 const CLAIM: &str = concat!(
-    "WITH picked AS (SELECT * FROM jobs WHERE kind = $2 AND tenant = $3 AND due_at IS NOT NULL AND due_at <= $4 \
-     AND (owner IS NULL OR ($6 AND owner = $1)) ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
+    "WITH picked AS (SELECT id FROM jobs WHERE kind = $2 AND tenant = $3 AND due_at IS NOT NULL AND due_at <= $4 \
+     AND owner IS NULL ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
      taken AS (UPDATE jobs AS j SET owner = $1, version = j.version + 1, updated_at = $4 \
-     FROM picked WHERE j.id = picked.id AND picked.owner IS NULL) \
-     SELECT k.id, k.kind, k.tenant, CASE WHEN k.owner IS NULL THEN k.version + 1 ELSE k.version END, k.state, k.epoch, k.attempt, \
-     k.spent, k.starts, k.interrupted, k.lease, $1::bigint, k.due_at, k.outlet, k.deadline, k.started_at, k.ended_at, \
-     CASE WHEN k.owner IS NULL THEN $4 ELSE k.updated_at END, k.reason, k.error, ",
+     FROM picked WHERE j.id = picked.id RETURNING j.*) \
+     SELECT ",
+    job_columns!("taken"),
+    ", ",
     payload_columns!("p"),
-    " FROM picked k JOIN job_payloads p ON p.id = k.id ORDER BY k.due_at, k.id",
+    " FROM taken JOIN job_payloads p ON p.id = taken.id ORDER BY taken.due_at, taken.id",
 );
 
 pub(super) async fn lanes(conn: &mut PgConnection, now: Micros) -> Result<Vec<Lane>, Fault> {
@@ -35,9 +35,9 @@ pub(super) async fn lanes(conn: &mut PgConnection, now: Micros) -> Result<Vec<La
 }
 
 pub(super) async fn claim(
-    conn: &mut PgConnection, me: ProcessId, lane: &Lane, now: Micros, limit: u32, mine: bool,
+    conn: &mut PgConnection, me: ProcessId, lane: &Lane, now: Micros, limit: u32,
 ) -> Result<Vec<(Job, Payload)>, Fault> {
-    let query = sqlx::query(CLAIM).bind(me.0).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(i64::from(limit)).bind(mine);
+    let query = sqlx::query(CLAIM).bind(me.0).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(i64::from(limit));
     let found = query.fetch_all(conn).await?;
     let pairs = found.iter().map(|row| Ok((rows::job(row)?, rows::payload(row, JOB_WIDTH)?)));
     Ok(pairs.collect::<Result<_, StoreError>>()?)

@@ -21,8 +21,8 @@ const DUE: &str = concat!(
     ", ",
     payload_columns!("p"),
     " FROM jobs AS j INDEXED BY jobs_waiting CROSS JOIN job_payloads AS p ON p.id = j.id \
-     WHERE j.kind = ?2 AND j.tenant = ?3 AND j.due_at IS NOT NULL AND j.due_at <= ?4 AND (j.owner IS NULL OR (?6 AND j.owner = ?1)) \
-     ORDER BY j.due_at, j.id LIMIT ?5",
+     WHERE j.kind = ?1 AND j.tenant = ?2 AND j.due_at IS NOT NULL AND j.due_at <= ?3 AND j.owner IS NULL \
+     ORDER BY j.due_at, j.id LIMIT ?4",
 );
 
 const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_at = ?2 \
@@ -34,24 +34,20 @@ pub(super) async fn lanes(conn: &mut SqliteConnection, now: Micros) -> Result<Ve
 }
 
 pub(super) async fn claim(
-    conn: &mut SqliteConnection, me: ProcessId, lane: &Lane, now: Micros, limit: u32, mine: bool,
+    conn: &mut SqliteConnection, me: ProcessId, lane: &Lane, now: Micros, limit: u32,
 ) -> Result<Vec<(Job, Payload)>, StoreError> {
-    let query = sqlx::query(DUE).bind(me.0).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(limit).bind(mine);
+    let query = sqlx::query(DUE).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(limit);
     let found = query.fetch_all(&mut *conn).await.map_err(error::store)?;
-    let mut taken: Vec<Uuid> = Vec::new();
-    let mut claimed = Vec::with_capacity(found.len());
-    for row in &found {
-        let mut job = rows::job(row)?;
-        if job.status.owner.is_none() {
-            taken.push(job.id);
-            job.version += 1;
-            job.status.owner = Some(me);
-            job.status.updated_at = now;
-        }
-        claimed.push((job, rows::payload(row, JOB_WIDTH)?));
+    let mut claimed: Vec<(Job, Payload)> =
+        found.iter().map(|row| Ok((rows::job(row)?, rows::payload(row, JOB_WIDTH)?))).collect::<Result<_, StoreError>>()?;
+    for (job, _) in &mut claimed {
+        job.version += 1;
+        job.status.owner = Some(me);
+        job.status.updated_at = now;
     }
-    if !taken.is_empty() {
-        let query = sqlx::query(TAKE).bind(me.0).bind(now).bind(read::ids(&taken)?);
+    let ids: Vec<Uuid> = claimed.iter().map(|(job, _)| job.id).collect();
+    if !ids.is_empty() {
+        let query = sqlx::query(TAKE).bind(me.0).bind(now).bind(read::ids(&ids)?);
         query.execute(conn).await.map_err(error::store)?;
     }
     Ok(claimed)

@@ -1,0 +1,144 @@
+//! The HTTP side: who asks, what they may, what is refused, what is answered.
+//!
+//! | request | answers |
+//! |---|---|
+//! | `POST /v1/kinds/{kind}/jobs` | 202 once the job is on disk |
+//! | `GET /v1/jobs/{id}` | the job |
+//! | `GET /v1/kinds`, `GET /v1/kinds/{kind}` | what can be submitted |
+//! | `GET /problems/{code}` | what a refusal means and what to do |
+//!
+//! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
+//! (batches, lists, events, cancelling, `Warren-*` headers, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
+//!
+//! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router; the limits on
+//! bodies are here.
+
+pub mod auth;
+mod body;
+mod code;
+mod headers;
+mod listing;
+mod metrics;
+mod pages;
+pub mod problem;
+mod read;
+mod submit;
+pub mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::{get, post, put};
+use prometheus::Registry;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::accept::Acceptor;
+use crate::store::JobStore;
+use auth::Verifier;
+use metrics::Metrics;
+
+/// Limits of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiOptions {
+    /// How long ended jobs are kept: an older id that is not there is `purged`. 7 days by default.
+    pub retention: Duration,
+    /// The largest body, in bytes; 1 MiB by default.
+    pub body_limit: usize,
+    /// How long a body may take to arrive; 30 s by default.
+    pub body_deadline: Duration,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self { retention: Duration::from_secs(7 * 24 * 3600), body_limit: 1 << 20, body_deadline: Duration::from_secs(30) }
+    }
+}
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    acceptor: Acceptor,
+    store: Arc<dyn JobStore>,
+    verifier: Arc<Verifier>,
+    options: ApiOptions,
+    metrics: Metrics,
+}
+
+impl Api {
+    /// An API in front of `acceptor` and `store`; its metrics are registered with `registry`.
+    ///
+    /// # Errors
+    /// When `registry` has one of the metrics already.
+    pub fn new(
+        acceptor: Acceptor, store: Arc<dyn JobStore>, verifier: Arc<Verifier>, options: ApiOptions, registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new(registry, acceptor.kinds())?;
+        Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, metrics })))
+    }
+
+    fn acceptor(&self) -> &Acceptor {
+        &self.0.acceptor
+    }
+
+    fn store(&self) -> &dyn JobStore {
+        &*self.0.store
+    }
+
+    fn verifier(&self) -> &Verifier {
+        &self.0.verifier
+    }
+
+    fn options(&self) -> &ApiOptions {
+        &self.0.options
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}
+
+impl FromRef<Api> for Arc<Verifier> {
+    fn from_ref(api: &Api) -> Self {
+        Arc::clone(&api.0.verifier)
+    }
+}
+
+/// The routes, and what describes them. The router has its own fallbacks: of two that are merged, only one may.
+pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
+    let (router, mut openapi) = OpenApiRouter::new()
+        .routes(routes!(submit::submit))
+        .routes(routes!(read::job))
+        .routes(routes!(listing::kinds))
+        .routes(routes!(listing::kind))
+        .routes(routes!(pages::problem))
+        .split_for_parts();
+    describe(&mut openapi);
+
+    let later = pages::not_supported_yet;
+    let router = router
+        .route("/v1/jobs", post(later).get(later))
+        .route("/v1/jobs/{id}/events", get(later))
+        .route("/v1/jobs/{id}/cancel", post(later))
+        .route("/v1/jobs/{id}/result", put(later))
+        .route("/v1/jobs/{id}/progress", post(later))
+        .fallback(pages::not_found)
+        .method_not_allowed_fallback(pages::method_not_allowed)
+        .with_state(api);
+    (router, openapi)
+}
+
+fn describe(openapi: &mut utoipa::openapi::OpenApi) {
+    openapi.info.title = "Warren".to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
+    openapi.info.description = Some("Critical endpoints that answer at once; the work runs behind a queue.".to_owned());
+    openapi.info.license = None;
+    openapi.info.contact = None;
+    let token = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
+    openapi.components.get_or_insert_default().add_security_scheme("token", token);
+}

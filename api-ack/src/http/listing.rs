@@ -1,0 +1,113 @@
+//! `GET /v1/kinds` and `GET /v1/kinds/{kind}`: what can be submitted here.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use serde::Serialize;
+
+use super::auth::Authenticated;
+use super::problem::{Document, Problem, unknown_kind};
+use super::{Api, headers};
+use crate::kinds::{KindSpec, Worker};
+
+/// A kind of job.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Kind)]
+pub(super) struct KindView {
+    /// Its name.
+    #[schema(example = "demo.echo")]
+    kind: String,
+    /// For people.
+    description: String,
+    /// Who does the work: `rust` or `amqp`.
+    #[schema(value_type = String, example = "rust")]
+    worker: Worker,
+    /// How long one attempt may take, in seconds.
+    timeout_seconds: f64,
+    /// How long after acceptance a job is given up, in seconds.
+    deadline_seconds: f64,
+    /// Attempts in all before a job is dead.
+    max_attempts: u32,
+    /// Addresses.
+    links: KindLinks,
+}
+
+/// Addresses that belong to a kind.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct KindLinks {
+    /// The kind.
+    #[serde(rename = "self")]
+    this: String,
+    /// Where jobs of it are submitted.
+    jobs: String,
+}
+
+/// The kinds of job.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Kinds)]
+pub(super) struct KindsView {
+    /// By name.
+    kinds: Vec<KindView>,
+}
+
+impl KindView {
+    fn of(spec: &KindSpec) -> Self {
+        let kind = spec.kind.as_str();
+        Self {
+            kind: kind.to_owned(),
+            description: spec.description.clone(),
+            worker: spec.worker,
+            timeout_seconds: spec.timeout.as_secs_f64(),
+            deadline_seconds: spec.deadline.as_secs_f64(),
+            max_attempts: spec.retry.max_attempts,
+            links: KindLinks { this: format!("/v1/kinds/{kind}"), jobs: format!("/v1/kinds/{kind}/jobs") },
+        }
+    }
+}
+
+/// List the kinds of job
+///
+/// Any valid token will do.
+#[utoipa::path(
+    get,
+    path = "/v1/kinds",
+    tag = "kinds",
+    security(("token" = [])),
+    responses(
+        (status = 200, description = "all kinds", body = KindsView),
+        (status = 400, description = "not-supported-yet", body = Document, content_type = "application/problem+json"),
+        (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+    ),
+)]
+pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: HeaderMap) -> Result<Json<KindsView>, Problem> {
+    headers::refuse_unsupported(&request)?;
+    Ok(Json(KindsView { kinds: api.acceptor().kinds().iter().map(|spec| KindView::of(spec)).collect() }))
+}
+
+/// Read a kind of job
+///
+/// Any valid token will do.
+#[utoipa::path(
+    get,
+    path = "/v1/kinds/{kind}",
+    tag = "kinds",
+    security(("token" = [])),
+    params(("kind" = String, Path, description = "the kind of job")),
+    responses(
+        (status = 200, description = "the kind", body = KindView),
+        (status = 400, description = "not-supported-yet", body = Document, content_type = "application/problem+json"),
+        (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 404, description = "unknown-kind", body = Document, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn kind(
+    State(api): State<Api>, _: Authenticated, name: Result<Path<String>, PathRejection>, request: HeaderMap,
+) -> Result<Json<KindView>, Problem> {
+    let Ok(Path(name)) = name else { return Err(unknown_kind("")) };
+    let spec = api.acceptor().kinds().get(&name).ok_or_else(|| unknown_kind(&name))?;
+    headers::refuse_unsupported(&request)?;
+    Ok(Json(KindView::of(spec)))
+}

@@ -1,0 +1,68 @@
+//! `GET /v1/jobs/{id}`. A job that is not yours and a job that never was are the same answer.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::IntoResponse;
+use uuid::Uuid;
+
+use super::auth::{Authenticated, Caller, JOBS_READ, JOBS_READ_ALL};
+use super::problem::{Code, Document, Problem};
+use super::view::JobView;
+use super::{Api, headers};
+use crate::clock;
+use crate::store::JobRecord;
+
+/// Read a job
+///
+/// Its state, its attempts, its result or its error. `jobs:read` reads what the same subject submitted, `jobs:read:all` all
+/// jobs of the tenant.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}",
+    tag = "jobs",
+    security(("token" = ["jobs:read"]), ("token" = ["jobs:read:all"])),
+    params(("id" = String, Path, description = "the job's id, a UUID")),
+    responses(
+        (status = 200, description = "the job", body = JobView),
+        (status = 400, description = "invalid-job-id, not-supported-yet", body = Document, content_type = "application/problem+json"),
+        (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "job-not-found: unknown, or not yours", body = Document, content_type = "application/problem+json"),
+        (status = 410, description = "purged: older than what is kept", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
+    ),
+)]
+pub(super) async fn job(
+    State(api): State<Api>, caller: Authenticated, id: Result<Path<String>, PathRejection>, request: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    if !caller.has(JOBS_READ_ALL) {
+        caller.require(JOBS_READ)?;
+    }
+    headers::refuse_unsupported(&request)?;
+    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
+    let id = id.ok_or_else(|| Problem::new(Code::InvalidJobId, "a job's id is the UUID that its acceptance answered"))?;
+    match api.store().record_of(id).await? {
+        Some(record) if may_read(&caller, &record) => Ok(([(CACHE_CONTROL, "no-store")], Json(JobView::of(record)))),
+        // Alike for what is not there and what is not yours, or the answer would tell which ids exist.
+        _ => Err(gone(&api, id)),
+    }
+}
+
+fn may_read(caller: &Caller, record: &JobRecord) -> bool {
+    caller.tenant == record.job.tenant && (caller.has(JOBS_READ_ALL) || caller.subject == record.payload.subject)
+}
+
+fn gone(api: &Api, id: Uuid) -> Problem {
+    let retention = i64::try_from(api.options().retention.as_micros()).unwrap_or(i64::MAX);
+    match clock::made_at(id) {
+        Some(made) if made < clock::now().saturating_sub(retention) => {
+            Problem::new(Code::Purged, "a job this old is no longer kept, if there was one")
+        }
+        _ => Problem::new(Code::JobNotFound, "there is no job with this id, or it is not yours to read"),
+    }
+}

@@ -1,0 +1,243 @@
+//! A job as a client sees it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::store::{Attempt, JobRecord, Micros, State, Status};
+
+/// Addresses that belong to a job.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Links {
+    /// The job.
+    #[serde(rename = "self")]
+    #[schema(example = "/v1/jobs/01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    this: String,
+}
+
+impl Links {
+    pub(super) fn of(id: Uuid) -> Self {
+        Self { this: format!("/v1/jobs/{id}") }
+    }
+}
+
+/// A job with all that is known about it, but for its payload.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Job)]
+pub struct JobView {
+    /// UUIDv7.
+    id: String,
+    /// Its kind.
+    kind: String,
+    /// Whose it is.
+    tenant: String,
+    /// `scheduled`, `accepted`, `queued`, `running`, `retrying`, `succeeded`, `dead`, `cancelled` or `expired`.
+    #[schema(value_type = String, example = "succeeded")]
+    state: State,
+    /// From 1; grows with every redrive.
+    epoch: i32,
+    /// The attempt that runs, ran last, or comes next; from 1.
+    attempt: i32,
+    /// All attempts that were started, oldest first.
+    attempts: Vec<AttemptView>,
+    /// What the handler returned, if it is JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    result: Option<Box<RawValue>>,
+    /// What the handler returned, if it is not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_base64: Option<String>,
+    /// The latest error, for people.
+    error: Option<String>,
+    /// Why it is dead, expired or retrying: a stable code.
+    #[schema(example = "exhausted")]
+    reason: Option<String>,
+    /// When it was stored.
+    #[schema(value_type = String, format = DateTime)]
+    accepted_at: Timestamp,
+    /// When it is given up.
+    #[schema(value_type = String, format = DateTime)]
+    deadline: Timestamp,
+    /// When the latest attempt was started.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+    /// How often an attempt was cut short and started again, which costs no attempt.
+    interrupted: i32,
+    /// Addresses.
+    links: Links,
+}
+
+/// One attempt.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Attempt)]
+pub struct AttemptView {
+    /// Which epoch.
+    epoch: i32,
+    /// Which attempt.
+    attempt: i32,
+    /// When it was started.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    started_at: Option<Timestamp>,
+    /// When it ended; none while it runs.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+    /// `succeeded`, `failed`, `rejected`, `snoozed`, `interrupted`, `late`, ...; none while it runs.
+    #[schema(example = "failed")]
+    outcome: Option<String>,
+    /// Stable code of the failure.
+    reason: Option<String>,
+    /// The error, for people.
+    error: Option<String>,
+}
+
+impl JobView {
+    /// The view of a record.
+    pub fn of(record: JobRecord) -> Self {
+        let JobRecord { job, history, result, .. } = record;
+        let latest = latest(&job.status, &history);
+        let status = job.status;
+        let (result, result_base64) = split(result.as_deref());
+        Self {
+            links: Links::of(job.id),
+            accepted_at: clock::timestamp(clock::made_at(job.id).unwrap_or_default()),
+            id: job.id.to_string(),
+            kind: job.kind,
+            tenant: job.tenant,
+            state: status.state,
+            epoch: status.epoch,
+            attempt: status.attempt,
+            attempts: history.into_iter().map(AttemptView::past).chain(latest).collect(),
+            result,
+            result_base64,
+            error: status.error,
+            reason: status.reason,
+            deadline: clock::timestamp(status.deadline),
+            started_at: when(status.started_at),
+            ended_at: when(status.ended_at),
+            interrupted: status.interrupted,
+        }
+    }
+}
+
+impl AttemptView {
+    fn past(attempt: Attempt) -> Self {
+        Self {
+            epoch: attempt.epoch,
+            attempt: attempt.attempt,
+            started_at: when(attempt.started_at),
+            ended_at: when(Some(attempt.ended_at)),
+            outcome: Some(attempt.outcome),
+            reason: attempt.reason,
+            error: attempt.error,
+        }
+    }
+}
+
+/// The attempt that only the row knows: the one that runs, or the one that ended the job.
+fn latest(status: &Status, history: &[Attempt]) -> Option<AttemptView> {
+    let runs = status.state == State::Running;
+    // A retry that never started still carries the start of the attempt before it, which the history has.
+    let in_history = history.iter().any(|past| past.started_at == status.started_at && past.outcome != "late");
+    if !(runs || status.state.is_end()) || status.started_at.is_none() || in_history {
+        return None;
+    }
+    Some(AttemptView {
+        epoch: status.epoch,
+        attempt: status.attempt,
+        started_at: when(status.started_at),
+        ended_at: when(status.ended_at),
+        outcome: outcome(status).map(str::to_owned),
+        reason: if runs { None } else { status.reason.clone() },
+        error: if runs { None } else { status.error.clone() },
+    })
+}
+
+/// The same words as in the history.
+fn outcome(status: &Status) -> Option<&'static str> {
+    Some(match (status.state, status.reason.as_deref()) {
+        (State::Succeeded, _) => "succeeded",
+        (State::Cancelled, _) => "cancelled",
+        (State::Expired, _) => "expired",
+        (State::Dead, Some("rejected" | "undecodable")) => "rejected",
+        (State::Dead, Some("exhausted")) => "failed",
+        (State::Dead, Some("poison")) => "interrupted",
+        (State::Dead, _) => "dead",
+        _ => return None,
+    })
+}
+
+fn when(at: Option<Micros>) -> Option<Timestamp> {
+    at.map(clock::timestamp)
+}
+
+/// A result as JSON if it is, or else as base64.
+fn split(result: Option<&[u8]>) -> (Option<Box<RawValue>>, Option<String>) {
+    match result {
+        None => (None, None),
+        Some(bytes) => match serde_json::from_slice(bytes) {
+            Ok(json) => (Some(json), None),
+            Err(_) => (None, Some(base64(bytes))),
+        },
+    }
+}
+
+/// RFC 4648 section 4, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let sextet = (bits >> (18 - 6 * place)) & 63;
+            text.push(if place <= three.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        let pairs =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")];
+        for (bytes, text) in pairs {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
+    }
+
+    #[test]
+    fn a_result_that_is_no_json_is_shown_all_the_same() {
+        assert_eq!(split(Some(b"{\"a\": 1}")).0.unwrap().get(), "{\"a\": 1}");
+        assert_eq!(split(Some(b"\xff")).1.as_deref(), Some("/w=="));
+        assert!(split(None).0.is_none() && split(None).1.is_none());
+    }
+
+    #[test]
+    fn the_latest_attempt_comes_from_the_row_once() {
+        let accepted = Status::accepted(10, 1000);
+        assert!(latest(&accepted, &[]).is_none(), "not started");
+        let running = Status { state: State::Running, started_at: Some(20), ..accepted };
+        assert_eq!(latest(&running, &[]).and_then(|a| a.outcome), None);
+        assert!(latest(&running, &[]).is_some());
+
+        let failed = Attempt {
+            epoch: 1, attempt: 1, lease: 1, started_at: Some(20), ended_at: 30, outcome: "failed".to_owned(), reason: None, error: None,
+        };
+        let retrying = Status { state: State::Retrying, attempt: 2, ..running.clone() };
+        assert!(latest(&retrying, std::slice::from_ref(&failed)).is_none(), "the second has not started");
+        let buried = Status { state: State::Dead, ended_at: Some(40), reason: Some("origin-gone".to_owned()), ..retrying.clone() };
+        assert!(latest(&buried, std::slice::from_ref(&failed)).is_none(), "it never will");
+        let exhausted =
+            Status { state: State::Dead, started_at: Some(50), ended_at: Some(60), reason: Some("exhausted".to_owned()), ..retrying };
+        assert_eq!(latest(&exhausted, &[failed]).and_then(|a| a.outcome).as_deref(), Some("failed"));
+    }
+}

@@ -1,0 +1,36 @@
+//! The configured keys, as what verifies tokens with them.
+
+use api_ack::http::auth::{self, KeySpec, Material};
+
+pub use api_ack::http::auth::Verifier;
+
+use crate::config::{Algorithm, Auth, KeyMaterial};
+
+/// `iss` when none is configured.
+pub const DEFAULT_ISSUER: &str = "warren";
+
+/// A verifier for what is configured.
+///
+/// # Errors
+/// Names the key that is of no use.
+pub fn verifier(config: &Auth) -> Result<Verifier, String> {
+    let keys: Vec<KeySpec> = config
+        .keys
+        .iter()
+        .map(|key| KeySpec {
+            id: key.id.clone(),
+            algorithm: match key.algorithm {
+                Algorithm::Hs256 => auth::Algorithm::Hs256,
+                Algorithm::Rs256 => auth::Algorithm::Rs256,
+                Algorithm::Es256 => auth::Algorithm::Es256,
+                Algorithm::EdDsa => auth::Algorithm::EdDsa,
+            },
+            material: match &key.material {
+                KeyMaterial::Secret(secret) => Material::Secret(secret.expose().as_bytes().to_vec()),
+                KeyMaterial::PublicKey(pem) => Material::Pem(pem.clone()),
+            },
+        })
+        .collect();
+    let issuer = config.issuer.as_deref().unwrap_or(DEFAULT_ISSUER);
+    Verifier::new(&keys, issuer, &config.audience).map_err(|e| e.to_string())
+}

@@ -1,0 +1,104 @@
+//! `/live`, `/ready` and `/health`: what this process can do, and why not.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use api_ack::store::Stores;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use messaging::connection::{Link, LinkState};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+use crate::config::Role;
+
+/// What health is read from.
+pub struct Health {
+    roles: Vec<Role>,
+    stores: Stores,
+    links: Vec<(&'static str, Link)>,
+    topology: watch::Receiver<bool>,
+}
+
+/// A store that takes longer does not count as there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Health {
+    /// Health of a process with these roles.
+    pub fn new(roles: Vec<Role>, stores: Stores, links: Vec<(&'static str, Link)>, topology: watch::Receiver<bool>) -> Self {
+        Self { roles, stores, links, topology }
+    }
+
+    /// The routes, for every listener.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/live", get(async || "ok\n"))
+            .route("/ready", get(ready))
+            .route("/health", get(health))
+            .with_state(self)
+    }
+
+    async fn store_error(&self) -> Option<String> {
+        match tokio::time::timeout(PATIENCE, self.stores.jobs.ping()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {PATIENCE:?}")),
+        }
+    }
+
+    fn link_error(link: &Link) -> Option<String> {
+        match link.state() {
+            LinkState::Up(live) => live.blocked.map(|reason| format!("blocked by the broker: {reason}")),
+            LinkState::Starting => Some("connecting".to_owned()),
+            LinkState::Down(error) => Some(error.to_string()),
+            LinkState::Lost(why) => Some(format!("lost: {why}")),
+            LinkState::Stopped => Some("the process is shutting down".to_owned()),
+        }
+    }
+
+    fn topology_error(&self) -> Option<String> {
+        (!*self.topology.borrow()).then(|| "not declared yet: see the log".to_owned())
+    }
+
+    /// Everything, by name: `None` is good.
+    async fn parts(&self) -> Vec<(&'static str, Option<String>)> {
+        let mut parts = vec![("store", self.store_error().await)];
+        parts.extend(self.links.iter().map(|(purpose, link)| (*purpose, Self::link_error(link))));
+        parts.push(("topology", self.topology_error()));
+        parts
+    }
+}
+
+/// 200 when this process can do its roles; an api process can with the broker away (`degraded`), a worker cannot.
+async fn ready(State(health): State<Arc<Health>>) -> Response {
+    let bad: Vec<(&str, String)> = health.parts().await.into_iter().filter_map(|(name, why)| Some((name, why?))).collect();
+    let store_away = bad.iter().any(|(name, _)| *name == "store");
+    let api_only = health.roles.iter().all(|role| *role == Role::Api) || health.roles.contains(&Role::Api);
+    let mut text = String::new();
+    for (name, why) in &bad {
+        let _ = writeln!(text, "{name}: {why}");
+    }
+    if bad.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned()).into_response()
+    } else if !store_away && api_only {
+        (StatusCode::OK, format!("degraded\n{text}")).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{text}")).into_response()
+    }
+}
+
+/// Each dependency with its reason.
+async fn health(State(health): State<Arc<Health>>) -> Json<Value> {
+    let parts = health.parts().await;
+    let good = parts.iter().all(|(_, why)| why.is_none());
+    let dependencies: serde_json::Map<String, Value> = parts
+        .into_iter()
+        .map(|(name, why)| (name.to_owned(), why.map_or(json!({"ok": true}), |why| json!({"ok": false, "reason": why}))))
+        .collect();
+    let roles: Vec<&str> = health.roles.iter().map(|role| role.as_str()).collect();
+    Json(json!({"ok": good, "roles": roles, "version": env!("CARGO_PKG_VERSION"), "dependencies": dependencies}))
+}

@@ -1,0 +1,340 @@
+//! A hub: the roles of one process, wired from its configuration, started in order and drained in order.
+//!
+//! ```text
+//! api     public listener -> acceptor -> writer -> store
+//! worker  consumers of rust kinds, reports on warren.results
+//! keeper  dead letters into the store
+//! all     relay, sweeper, heartbeat, admin and internal listeners
+//! ```
+//!
+//! It starts with the broker away: the store is needed, the broker is waited for.
+//! On drain: no new requests and deliveries, running work ends or is given back, the relay marks what is confirmed, links close.
+
+mod broker;
+mod roles;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::dead::DeadLetters;
+use api_ack::kinds::{KindSpec, Kinds, Worker};
+use api_ack::ledger::StoreLedger;
+use api_ack::processes::Processes;
+use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
+use api_ack::store::{self, Stores};
+use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
+use broker_topology::{Kind, Names, Topology};
+use messaging::connection::{BrokerOptions, Link};
+use messaging::handler::{self, AnyHandler, Decode, Handler};
+use messaging::publisher::{Publisher, PublisherOptions};
+use prometheus::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, Config, Role};
+use crate::health::Health;
+use crate::listeners::{self, Bound};
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// The store cannot be opened.
+    #[error("store {url}: {source}")]
+    Store {
+        /// Without its password.
+        url: String,
+        /// Why.
+        source: store::StoreError,
+    },
+    /// A listener cannot be bound.
+    #[error("cannot listen on {address} ({what}): {source}; free the port, or set listen.{what}")]
+    Listen {
+        /// Which listener.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The broker options cannot work.
+    #[error("{0}")]
+    Broker(String),
+    /// The topology of the configured kinds is no good.
+    #[error("topology: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Topology(Vec<broker_topology::Violation>),
+    /// A key in the configuration cannot verify anything.
+    #[error("auth: {0}")]
+    Auth(String),
+    /// A handler for a kind that is not configured, or two for one.
+    #[error("{0}")]
+    Handler(String),
+    /// Metrics of this process are registered already.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A hub, before it runs.
+pub struct Hub {
+    config: Config,
+    handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
+    problems: Vec<String>,
+}
+
+/// The topology of `kinds` on a broker with this prefix: what the hub declares.
+///
+/// # Errors
+/// All violations together.
+pub fn topology<'a>(prefix: &str, kinds: impl IntoIterator<Item = &'a Kind>) -> Result<Topology, Vec<broker_topology::Violation>> {
+    let names = Names::new(prefix);
+    let work = kinds.into_iter().map(|kind| broker_topology::work_queue(&names, kind, broker_topology::HUB));
+    let merged = Topology::merge(std::iter::once(broker_topology::core(&names)).chain(work))?;
+    let violations = merged.validate();
+    if violations.is_empty() { Ok(merged) } else { Err(violations) }
+}
+
+impl Hub {
+    /// A hub that does what `config` says, with the handlers it is given.
+    pub fn new(config: Config) -> Self {
+        Self { config, handlers: BTreeMap::new(), problems: Vec::new() }
+    }
+
+    /// Adds the handler of a kind whose worker is `rust`.
+    pub fn handler<M: Decode, H: Handler<M>>(mut self, kind: &str, handler: H) -> Self {
+        if self.handlers.insert(kind.to_owned(), Arc::new(handler::any(handler))).is_some() {
+            self.problems.push(format!("two handlers for the kind `{kind}`"));
+        }
+        if !self.config.kinds.iter().any(|k| k.name.as_str() == kind) {
+            self.problems.push(format!("a handler for the kind `{kind}`, which is not configured: add a [[kind]] with this name"));
+        }
+        self
+    }
+
+    /// Starts every role. Returns once the listeners are bound and the store is open; the broker may still be away.
+    ///
+    /// # Errors
+    /// As [`HubError`]; then nothing runs.
+    pub async fn start(self) -> Result<Running, HubError> {
+        if let Some(problem) = self.problems.into_iter().next() {
+            return Err(HubError::Handler(problem));
+        }
+        let config = self.config;
+        let broker = broker::options(&config.broker).map_err(HubError::Broker)?;
+        let names = Names::new(&config.broker.prefix);
+        let topology = topology(&config.broker.prefix, config.kinds.iter().map(|kind| &kind.name)).map_err(HubError::Topology)?;
+        let verifier = crate::auth::verifier(&config.auth).map_err(HubError::Auth)?;
+        let bound = listeners::bind(&config.listen).await?;
+        let opened = store::open(config.store.url.expose(), true).await;
+        let stores = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let joined = Processes::join(stores.jobs.clone()).await;
+        let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let registry = Registry::new();
+        let metrics = Metrics {
+            messaging: Arc::new(messaging::metrics::Metrics::new(&registry)?),
+            jobs: Arc::new(api_ack::metrics::Metrics::new(&registry)?),
+        };
+        let wiring = Wiring {
+            kinds: Kinds::new(config.kinds.iter().map(kind_spec)),
+            names,
+            topology,
+            stores,
+            processes,
+            registry,
+            metrics,
+            handlers: self.handlers,
+            config,
+        };
+        wiring.start(broker, verifier, bound)
+    }
+}
+
+pub(crate) struct Metrics {
+    pub(crate) messaging: Arc<messaging::metrics::Metrics>,
+    pub(crate) jobs: Arc<api_ack::metrics::Metrics>,
+}
+
+/// Everything the roles are made from.
+pub(crate) struct Wiring {
+    pub(crate) config: Config,
+    pub(crate) kinds: Kinds,
+    pub(crate) names: Names,
+    pub(crate) topology: Topology,
+    pub(crate) stores: Stores,
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
+    pub(crate) handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
+}
+
+/// Stages of the way down, each cancelled when the one before is through.
+#[derive(Clone, Default)]
+struct Stages {
+    /// Stop taking requests and deliveries.
+    drain: CancellationToken,
+    /// Stop publishing what waits.
+    relay: CancellationToken,
+    /// Stop publishing anything, close links.
+    links: CancellationToken,
+}
+
+impl Wiring {
+    fn start(self, broker: BrokerOptions, verifier: crate::auth::Verifier, bound: Bound) -> Result<Running, HubError> {
+        let (stages, intake, outlet, links) = (Stages::default(), TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+        let broker = Arc::new(broker);
+        let link = |purpose| Link::start(broker.clone(), purpose, &links, stages.links.clone(), self.metrics.messaging.clone());
+        let (publishing, consuming, looking) = (link("publish"), link("consume"), link("topology"));
+        let publisher = |options| {
+            Publisher::start(publishing.clone(), options, &links, stages.links.clone(), self.metrics.messaging.clone())
+        };
+        let options = RelayOptions {
+            weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
+            ..RelayOptions::default()
+        };
+        let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room);
+        let limits = &self.config.limits;
+        let backlog = Arc::new(Backlog::new(BacklogLimits {
+            total: limits.backlog_total.into(),
+            per_tenant: limits.backlog_per_tenant.into(),
+        }));
+        let relay = RelayParts {
+            store: self.stores.jobs.clone(),
+            publisher: publisher(PublisherOptions::default()),
+            link: publishing.clone(),
+            names: self.names.clone(),
+            kinds: self.kinds.clone(),
+            processes: self.processes.clone(),
+            metrics: self.metrics.jobs.clone(),
+            options,
+        };
+        outlet.spawn(Relay::new(relay, handed).run(stages.relay.clone()));
+        outlet.spawn(self.processes.clone().run(stages.relay.clone()));
+        let sweeper = Sweeper {
+            stores: self.stores.clone(),
+            processes: self.processes.clone(),
+            kinds: self.kinds.clone(),
+            names: self.names.clone(),
+            link: looking.clone(),
+            backlog: backlog.clone(),
+            hand_over: hand_over.clone(),
+            metrics: self.metrics.jobs.clone(),
+            options: SweeperOptions { retention: retention(&self.config.retention), ..SweeperOptions::default() },
+        };
+        intake.spawn(sweeper.run(stages.drain.clone()));
+        let (declared, topology_ready) = tokio::sync::watch::channel(false);
+        intake.spawn(broker::declare(self.topology.clone(), self.config.topology.manage, looking, declared, stages.drain.clone()));
+        let health = Arc::new(Health::new(
+            self.config.roles.clone(),
+            self.stores.clone(),
+            vec![("publish", publishing.clone()), ("consume", consuming.clone())],
+            topology_ready.clone(),
+        ));
+        let ledger = Arc::new(StoreLedger::new(
+            self.stores.jobs.clone(),
+            self.processes.clone(),
+            self.kinds.clone(),
+            hand_over.clone(),
+        ));
+        // Passing deliveries on must not wait behind the relay's window.
+        let runtime = messaging::consumer::Runtime {
+            link: consuming,
+            publisher: publisher(PublisherOptions { window: 256, ..PublisherOptions::default() }),
+            names: self.names.clone(),
+            ledger: ledger.clone(),
+            metrics: self.metrics.messaging.clone(),
+            drain: stages.drain.clone(),
+            grace: self.config.drain.grace,
+        };
+        if self.config.roles.contains(&Role::Worker) {
+            roles::worker(&self, &runtime, ledger, topology_ready.clone(), &intake);
+        }
+        if self.config.roles.contains(&Role::Keeper) {
+            roles::keeper(&self, &runtime, topology_ready, &intake);
+        }
+        let dead = DeadLetters::new(
+            self.stores.clone(),
+            self.kinds.clone(),
+            self.config.retention.keys,
+            Some(Arc::new(hand_over.clone())),
+        );
+        let addresses = bound.addresses();
+        let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, hand_over));
+        listeners::serve(bound, &self, acceptor, verifier, dead, health, &intake, &stages.drain)?;
+        for tracker in [&intake, &outlet, &links] {
+            tracker.close();
+        }
+        let grace = self.config.drain.grace;
+        Ok(Running { addresses, stages, intake, outlet, links, processes: self.processes, grace })
+    }
+
+    fn acceptor(&self, backlog: Arc<Backlog>, hand_over: HandOver) -> Acceptor {
+        // The writer ends by itself when the last request is gone; nothing waits for it but requests.
+        let writers = TaskTracker::new();
+        let writer = Writer::start(self.stores.jobs.clone(), WriterOptions::default(), hand_over, &writers);
+        Acceptor::new(self.kinds.clone(), backlog, writer)
+    }
+}
+
+/// Where a hub listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Jobs.
+    pub public: SocketAddr,
+    /// Admin API.
+    pub admin: SocketAddr,
+    /// Metrics.
+    pub internal: SocketAddr,
+}
+
+/// A hub that runs.
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Addresses,
+    stages: Stages,
+    intake: TaskTracker,
+    outlet: TaskTracker,
+    links: TaskTracker,
+    processes: Arc<Processes>,
+    grace: Duration,
+}
+
+impl Running {
+    /// Stops taking work, lets what runs end within the grace period, gives the rest back, and leaves.
+    pub async fn drain(self) {
+        let slack = Duration::from_secs(8);
+        self.stages.drain.cancel();
+        if tokio::time::timeout(self.grace + slack, self.intake.wait()).await.is_err() {
+            tracing::warn!("some work did not end in time; the broker delivers it again");
+        }
+        self.stages.relay.cancel();
+        if tokio::time::timeout(slack, self.outlet.wait()).await.is_err() {
+            tracing::warn!("some publishes were not confirmed in time; another process publishes them again");
+        }
+        self.processes.leave().await;
+        self.stages.links.cancel();
+        let _ = tokio::time::timeout(slack, self.links.wait()).await;
+    }
+}
+
+fn kind_spec(kind: &config::KindConfig) -> KindSpec {
+    KindSpec {
+        window: kind.window,
+        timeout: kind.timeout,
+        deadline: kind.deadline,
+        retry: kind.retry.clone(),
+        concurrency: kind.concurrency.into(),
+        prefetch: kind.prefetch,
+        ..KindSpec::new(
+            kind.name.clone(),
+            match kind.worker {
+                config::Worker::Rust => Worker::Rust,
+                config::Worker::Amqp => Worker::Amqp,
+            },
+        )
+    }
+}
+
+fn retention(config: &config::Retention) -> Retention {
+    Retention { jobs: config.jobs, keys: config.keys, dead_letters: config.dead_letters }
+}
