@@ -1,7 +1,7 @@
 //! How fast the store is: `cargo run --release -p api-ack --example store_rate`.
 //!
 //! For each database: batches of 256 jobs of 1 KiB, stored with a key each, marked as published, then loaded and changed
-//! twice (`begin`, `finish`), as the hub does. The second figure of a pair is with two callers at once.
+//! twice (`begin`, `finish`), as the hub does, by one caller and by two at once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -17,7 +17,10 @@ use uuid::Uuid;
 
 const BATCH: usize = 256;
 const BATCHES: usize = 200;
-const NOW: i64 = 1_760_000_000_000_000;
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
 
 fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
     let body = Bytes::from(vec![b'x'; 1024]);
@@ -32,12 +35,12 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
             interrupted: 0,
             lease: 0,
             owner: Some(ProcessId(1)),
-            due_at: Some(NOW),
+            due_at: Some(now()),
             outlet: Some(Outlet::Jobs),
-            deadline: NOW + 3_600_000_000,
+            deadline: now() + 3_600_000_000,
             started_at: None,
             ended_at: None,
-            updated_at: NOW,
+            updated_at: now(),
             reason: None,
             error: None,
         };
@@ -61,7 +64,7 @@ fn scattered(id: Uuid) -> [u8; 16] {
     (mixed ^ (mixed >> 67)).to_be_bytes()
 }
 
-/// Does `work` for every batch, on two tasks when `pair`, and prints jobs per second.
+/// Does `work` for every batch, shared by the callers, and prints jobs per second.
 async fn measure<F: Future<Output = ()>>(what: &str, batches: &[Vec<NewJob>], callers: usize, work: impl Fn(Vec<NewJob>) -> F) {
     let started = Instant::now();
     let work = &work;
@@ -89,11 +92,11 @@ async fn change(store: &dyn JobStore, batch: &[NewJob], edit: impl Fn(&mut Statu
 
 fn begin(status: &mut Status) {
     (status.state, status.starts, status.lease) = (State::Running, 1, 1);
-    (status.owner, status.started_at) = (Some(ProcessId(1)), Some(NOW + 1));
+    (status.owner, status.started_at) = (Some(ProcessId(1)), Some(now()));
 }
 
 fn finish(status: &mut Status) {
-    (status.state, status.starts, status.owner, status.ended_at) = (State::Succeeded, 0, None, Some(NOW + 2));
+    (status.state, status.starts, status.owner, status.ended_at) = (State::Succeeded, 0, None, Some(now()));
 }
 
 async fn probe(store: &dyn JobStore) {
@@ -108,7 +111,7 @@ async fn probe(store: &dyn JobStore) {
             .await;
             measure("mark_published", &all, callers, |batch| async move {
                 let rows: Vec<_> = batch.iter().map(|new| (new.job.id, 1)).collect();
-                assert_eq!(store.mark_published(&rows, NOW).await.unwrap(), BATCH as u64);
+                assert_eq!(store.mark_published(&rows, now()).await.unwrap(), BATCH as u64);
             })
             .await;
             measure("begin (load + apply)", &all, callers, |batch| async move { change(store, &batch, begin).await }).await;

@@ -76,7 +76,11 @@ impl Api {
     /// # Errors
     /// When `registry` has one of the metrics already.
     pub fn new(
-        acceptor: Acceptor, store: Arc<dyn JobStore>, verifier: Arc<Verifier>, options: ApiOptions, registry: &Registry,
+        acceptor: Acceptor,
+        store: Arc<dyn JobStore>,
+        verifier: Arc<Verifier>,
+        options: ApiOptions,
+        registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry, acceptor.kinds())?;
         Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, metrics })))

@@ -92,7 +92,11 @@ impl EventLedger {
             }
             Follow::Dead(failure) => {
                 message.run = Some(ending.run);
-                more.extend([(header::QUEUE, queue.clone()), (header::REASON, cut(&failure.code)), (header::ERROR, cut(&failure.message))]);
+                more.extend([
+                    (header::QUEUE, queue.clone()),
+                    (header::REASON, cut(&failure.code)),
+                    (header::ERROR, cut(&failure.message)),
+                ]);
                 self.names.dead()
             }
         };

@@ -61,7 +61,11 @@ impl Outbox {
     /// # Errors
     /// As [`OutboxError`]. After [`OutboxError::Database`] the transaction is of no more use.
     pub async fn publish_tx(
-        &self, tx: &mut PgConnection, route: Route, message: &Message, unrouted: Unrouted,
+        &self,
+        tx: &mut PgConnection,
+        route: Route,
+        message: &Message,
+        unrouted: Unrouted,
     ) -> Result<(), OutboxError> {
         if message.body.len() > MAX_BODY {
             return Err(OutboxError::TooLarge(message.body.len()));

@@ -140,7 +140,9 @@ impl JobResult {
         let failure = || self.failure.clone().unwrap_or_else(|| Failure::new("unknown", "the worker gave no reason"));
         let wait = self.retry_after_ms.map(Duration::from_millis);
         match (self.outcome, wait) {
-            (Reported::Succeeded, _) => Outcome::Done(self.result.as_ref().map(|raw| Bytes::copy_from_slice(raw.get().as_bytes()))),
+            (Reported::Succeeded, _) => {
+                Outcome::Done(self.result.as_ref().map(|raw| Bytes::copy_from_slice(raw.get().as_bytes())))
+            }
             (Reported::Failed, Some(wait)) => Outcome::RetryAfter(wait, failure()),
             (Reported::Failed, None) => Outcome::Retry(failure()),
             (Reported::Rejected | Reported::Dead, _) => Outcome::Reject(failure()),

@@ -6,8 +6,7 @@
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgPool, SqlSafeStr};
 
-const STEPS: &[(i64, &str, &str)] =
-    &[(1, "inbox outbox starts", include_str!("../migrations/0001_inbox_outbox_starts.sql"))];
+const STEPS: &[(i64, &str, &str)] = &[(1, "inbox outbox starts", include_str!("../migrations/0001_inbox_outbox_starts.sql"))];
 
 /// Brings the tables up to date. Safe to run from several processes at once.
 ///
@@ -19,9 +18,9 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 
 /// A migrator for `steps` (number, name, SQL) that keeps its record in `table`, so that several can share a database.
 pub fn migrator(table: &'static str, steps: &[(i64, &'static str, &'static str)]) -> Migrator {
-    let steps = steps.iter().map(|&(version, name, sql)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
+    let steps = steps
+        .iter()
+        .map(|&(version, name, sql)| Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false));
     let mut migrator = Migrator::with_migrations(steps.collect());
     migrator.set_ignore_missing(true);
     // Not a change of name, which is what the method warns of: each table has had its name from the first step on.

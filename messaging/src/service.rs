@@ -222,9 +222,8 @@ impl Service {
                 metrics: relay_metrics,
             };
             aides.spawn(relay.run(aides_stop.clone()));
-            let jobs: Arc<dyn JobLedger> = Arc::new(ServiceLedger::new(
-                self.pool.clone(), results.clone(), self.names.clone(), process, &self.name,
-            ));
+            let jobs: Arc<dyn JobLedger> =
+                Arc::new(ServiceLedger::new(self.pool.clone(), results.clone(), self.names.clone(), process, &self.name));
             let events: Arc<dyn JobLedger> =
                 Arc::new(EventLedger::new(self.pool.clone(), results.clone(), self.names.clone(), self.policy));
             for Work { spec, handler, events: of_events } in self.work {

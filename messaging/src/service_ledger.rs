@@ -9,7 +9,7 @@
 //! finish  outcomes are reported, all confirmed; then the starts are cleared; then the consumer acks
 //! ```
 //!
-//! With a handler that makes its effect and its [`inbox`](crate::inbox) entry one transaction, a crash at any line is delivered
+//! With a handler that makes its effect and its [`inbox`] entry one transaction, a crash at any line is delivered
 //! again and either runs (nothing was committed) or only reports.
 //!
 //! Limits: what such a process cannot know (a cancel, a newer epoch) is settled by the hub when the outcome reaches it. A process
@@ -68,7 +68,7 @@ impl ServiceLedger {
     async fn claim(&self, queue: &str, arrivals: &[&Arrival], alone: bool) -> Result<Vec<Verdict>, LedgerError> {
         let runs: Vec<(&str, Run)> = arrivals.iter().map(|arrival| (arrival.message.id.as_str(), arrival.run)).collect();
         let claims = starts::claim(&self.pool, self.process.id(), queue, &runs, alone).await.map_err(error)?;
-        let (mut reports, mut over) = (Vec::new(), Vec::new());
+        let (mut reports, mut settled) = (Vec::new(), Vec::new());
         let mut verdicts = Vec::with_capacity(runs.len());
         for ((id, run), claim) in runs.iter().zip(claims) {
             verdicts.push(match claim {
@@ -76,22 +76,25 @@ impl ServiceLedger {
                 Claim::Elsewhere => Verdict::Busy,
                 Claim::Unended { starts } if starts >= MAX_STARTS => {
                     reports.push(JobResult::dead(id, *run, &poison(starts), &self.service));
-                    over.push((*id, *run));
+                    // The row stays: a redelivery after the report is not to start afresh. A redrive has an epoch of its own.
                     Verdict::Poisoned
                 }
                 // It asked alone, and somebody else was faster.
                 Claim::Unended { .. } if alone => Verdict::Busy,
                 Claim::Unended { .. } => Verdict::Alone,
-                Claim::Settled { outcome } => {
-                    let outcome = inbox::decode(id, &outcome).map_err(error)?;
-                    reports.push(JobResult::from_outcome(id, *run, &outcome, &self.service));
-                    over.push((*id, *run));
-                    Verdict::Stale
-                }
+                Claim::Settled { outcome } => match inbox::decode(id, &outcome) {
+                    Ok(outcome) => {
+                        reports.push(JobResult::from_outcome(id, *run, &outcome, &self.service));
+                        settled.push((*id, *run));
+                        Verdict::Stale
+                    }
+                    // Written by something else. One such row must not hold up the queue.
+                    Err(why) => Verdict::Refused(Failure::new("inbox-unreadable", why.to_string())),
+                },
             });
         }
         self.report(reports).await?;
-        starts::forget(&self.pool, queue, &over).await.map_err(error)?;
+        starts::forget(&self.pool, queue, &settled).await.map_err(error)?;
         Ok(verdicts)
     }
 }

@@ -1,15 +1,15 @@
 -- The request wrk sends: POST with 1 KiB of JSON. Settings come by environment:
---   BENCH_TOKEN  bearer token, none is sent when empty
+--   BENCH_TOKENS file with one bearer token per line, sent in turn; none is sent when empty
 --   BENCH_KEY    prefix of a fresh Idempotency-Key per request, none is sent when empty
 --   BENCH_COUNT  end after exactly so many answers, and say so; wrk's duration is only a ceiling
 --
--- The request is built once; a fresh key is put between its two halves, so that making keys costs
+-- Requests are built once, one per token; a fresh key is put between the two halves of each, so that making keys costs
 -- the generator next to nothing. Every side is loaded with this one script.
 
-local token = os.getenv("BENCH_TOKEN") or ""
+local tokens = os.getenv("BENCH_TOKENS") or ""
 local prefix = os.getenv("BENCH_KEY") or ""
 local count = tonumber(os.getenv("BENCH_COUNT") or "")
-local KEY = "KEYKEYKEYKEY"
+local KEY, TOKEN = "KEYKEYKEYKEY", "TOKENTOKENTOKEN"
 
 local threads = 0
 function setup(thread)
@@ -17,30 +17,39 @@ function setup(thread)
   thread:set("number", threads)
 end
 
-local head, tail = "", ""
+local heads, tails = {}, {}
 local sent, started, answered, refused = 0, 0, 0, 0
+
+-- Cuts a request where the key goes; without a key there is only a head.
+local function add(request)
+  local at = string.find(request, KEY, 1, true)
+  if at then
+    table.insert(heads, string.sub(request, 1, at - 1) .. prefix .. "-" .. number .. "-")
+    table.insert(tails, string.sub(request, at + #KEY))
+  else
+    table.insert(heads, request)
+  end
+end
 
 function init(args)
   local opening, closing = '{"order":"A-1001","amount":42,"note":"', '"}'
   wrk.method = "POST"
   wrk.body = opening .. string.rep("x", 1024 - #opening - #closing) .. closing
   wrk.headers["Content-Type"] = "application/json"
-  if token ~= "" then wrk.headers["Authorization"] = "Bearer " .. token end
+  if tokens ~= "" then wrk.headers["Authorization"] = "Bearer " .. TOKEN end
   if prefix ~= "" then wrk.headers["Idempotency-Key"] = KEY end
   local whole = wrk.format()
-  local at = string.find(whole, KEY, 1, true)
-  if at then
-    head = string.sub(whole, 1, at - 1) .. prefix .. "-" .. number .. "-"
-    tail = string.sub(whole, at + #KEY)
-  else
-    head = whole
+  if tokens == "" then return add(whole) end
+  for token in io.lines(tokens) do
+    add((string.gsub(whole, TOKEN, token)))
   end
 end
 
 function request()
-  if tail == "" then return head end
   sent = sent + 1
-  return head .. sent .. tail
+  local n = (sent - 1) % #heads + 1
+  if #tails == 0 then return heads[n] end
+  return heads[n] .. sent .. tails[n]
 end
 
 if count then

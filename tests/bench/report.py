@@ -75,7 +75,7 @@ def text(summary, about, runs, failures):
             if not rest.get("unpublished_at_end", True):
                 del rest["unpublished_at_end"], rest["answered_per_second"]
             rest = ", ".join(f"{k} {show(k, v)}" for k, v in rest.items())
-            lines.append(f"  {side:<15}{show(metric, figures[metric]):>12}   {verdict(part, subject, side):<34} {rest}".rstrip())
+            lines.append(f"  {side:<18}{show(metric, figures[metric]):>12}   {verdict(part, subject, side):<34} {rest}".rstrip())
     if failures:
         lines += ["", "NOT MEASURED:", *(f"  {failure}" for failure in failures)]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ accept    wrk, 64 connections, 1 KiB of JSON, closed loop. 2 s to warm up, then 
           divides the same 202s by the time until the broker had confirmed the last of them. For
           the peers, who answer after the confirm, both are the same.
 latency   k6, an open loop: a constant rate of requests, whatever the answers take. Workers on.
+          `never_sent` counts requests the generator had no time for: with many, read no p99.
 drain     the side's own API takes the jobs, workers off; when all are in the queue the API is
           stopped and the worker starts alone. The clock runs from the worker's exec until no row
           is left that has not succeeded, looked at every 0.1 s.
@@ -40,15 +41,19 @@ class Options:
 
 def wrk(api, log, seconds=None, count=None, key="k"):
     """One run of wrk; anything but 2xx and every broken connection is a failure."""
+    tokens = log.with_name(f"{log.name}.tokens")
+    if api.tokens:
+        tokens.write_text("\n".join(api.tokens) + "\n")
     env = {
         **os.environ,
-        "BENCH_TOKEN": api.token,
+        "BENCH_TOKENS": str(tokens) if api.tokens else "",
         "BENCH_KEY": f"{key}-{time.time_ns():x}" if api.with_key else "",
         "BENCH_COUNT": str(count or ""),
     }
     argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds or 3600}s", "--timeout", "10s", "--latency",
             "-s", str(machine.BENCH / "accept.lua"), api.url]
     done = subprocess.run(argv, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    tokens.unlink(missing_ok=True)
     out = done.stdout
     log.with_name(f"{log.name}.wrk.txt").write_text(out)
     api.process.check()
@@ -97,17 +102,22 @@ def latency(side, field, options):
     with side.api(field, workers=True) as api:
         base, route = re.fullmatch(r"(https?://[^/]+)(/.*)", api.url).groups()
         env = {
-            "BASE_URL": base, "ROUTE": route, "TOKEN": api.token, "RATE": str(RATE), "CLIMB": "6s",
+            "BASE_URL": base, "ROUTE": route, "TOKEN": "".join(api.tokens[:1]), "RATE": str(RATE), "CLIMB": "6s",
             "DURATION": f"{options.seconds}s", "P99_MS": "60000", "SUMMARY": f"{field.logs}.k6",
         }
         argv = [machine.k6(), "run", "--quiet", str(machine.ROOT / "tests/k6/accept.js")]
         done = subprocess.run(argv, env={**os.environ, **env}, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode:
-            raise Failure(f"k6 was not content:\n{done.stdout[-2000:]}")
+        # 99: a threshold did not hold. Requests that k6 could not send in time are kept as a figure:
+        # to throw slow runs away would flatter whoever is slow.
+        if done.returncode not in (0, 99):
+            raise Failure(f"k6 did not run:\n{done.stdout[-2000:]}")
     metrics = json.loads(field.logs.with_name(f"{field.logs.name}.k6.json").read_text())["metrics"]
+    if metrics["checks"]["values"]["rate"] < 1:
+        raise Failure(f"not every request was answered with 202:\n{done.stdout[-2000:]}")
     values = metrics["http_req_duration{scenario:constant}"]["values"]
-    return {"p99_ms": values["p(99)"], "p50_ms": values["med"], "max_ms": values["max"]}
+    never_sent = metrics.get("dropped_iterations", {"values": {"count": 0}})["values"]["count"]
+    return {"p99_ms": values["p(99)"], "p50_ms": values["med"], "max_ms": values["max"], "never_sent": never_sent}
 
 
 def drain(side, field, options):
@@ -117,6 +127,8 @@ def drain(side, field, options):
         wrk(api, field.logs, count=count)
         await_true(lambda: side.unpublished(field) == 0, PUBLISHED_WITHIN, "publishing of the prefill")
     jobs = int(field.sql.value("select count(*) from jobs"))
+    if jobs < count:
+        raise Failure(f"{count} requests were answered 202, but there are {jobs} rows")
     # The prefill leaves dirty pages and dead rows; no side should drain beside their cleaning.
     field.sql.value("vacuum analyze")
     field.sql.value("checkpoint")
@@ -161,8 +173,8 @@ class Scenario:
 SCENARIOS = {
     "accept-postgres": Scenario("202 per second, PostgreSQL, token and key, workers off", accept,
                                 ["warren", "axum", "celery"], "per_second", wanted={"axum": 3.0, "celery": 13.0}),
-    "accept-costs": Scenario("202 per second, PostgreSQL, what token and key cost", accept,
-                             ["warren", "warren-nokey", "warren-notoken", "warren-bare"], "per_second"),
+    "accept-costs": Scenario("202 per second, PostgreSQL, without key, and with more tokens than the hub remembers", accept,
+                             ["warren", "warren-nokey", "warren-manytokens"], "per_second"),
     "accept-sqlite": Scenario("202 per second, SQLite against the peer on PostgreSQL, workers off", accept,
                               ["warren-sqlite", "axum"], "per_second", wanted={"axum": 2.0}),
     "accept-workers": Scenario("202 per second, PostgreSQL, no-op workers on", accept_with_workers,

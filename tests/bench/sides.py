@@ -19,8 +19,8 @@ from machine import Failure, Process, await_true, free_port, http_status
 class Api:
     """A started API: where to post, and what every request carries."""
 
-    def __init__(self, process, url, token="", with_key=False):
-        self.process, self.url, self.token, self.with_key = process, url, token, with_key
+    def __init__(self, process, url, tokens=(), with_key=False):
+        self.process, self.url, self.tokens, self.with_key = process, url, tokens, with_key
 
 
 class Warren:
@@ -34,21 +34,13 @@ class Warren:
     SUCCEEDED = "select count(*) from jobs where state = 5"
     UNFINISHED = "select 1 from jobs where state <> 5 limit 1"
 
-    def __init__(self, name, store="postgres", token=True, key=True):
-        self.name, self.store, self.with_token, self.with_key = name, store, token, key
+    def __init__(self, name, store="postgres", tokens=1, key=True):
+        self.name, self.store, self.tokens, self.with_key = name, store, tokens, key
         self.binary = None
 
     def config(self, field, ports):
         public, admin, internal = ports
         store = field.database_url if self.store == "postgres" else f"sqlite://{field.folder}/warren.db"
-        auth = f"""
-[auth]
-issuer = "{self.ISSUER}"
-[[auth.keys]]
-id = "bench"
-algorithm = "HS256"
-secret = "{self.SECRET}"
-"""
         # The window and the backlog limits are out of the way: a drain prefills more than either.
         return f"""
 [broker]
@@ -64,20 +56,25 @@ level = "warn"
 [limits]
 backlog_total = 10000000
 backlog_per_tenant = 10000000
-{auth if self.with_token else ""}
+[auth]
+issuer = "{self.ISSUER}"
+[[auth.keys]]
+id = "bench"
+algorithm = "HS256"
+secret = "{self.SECRET}"
 [[kind]]
 name = "{self.KIND}"
 worker = "rust"
 window = 10000000
 """
 
-    def token(self):
+    def token(self, number):
         """An hour's token, made here so that a run needs nothing but the configuration above."""
         def part(data):
             return base64.urlsafe_b64encode(data).rstrip(b"=")
 
         claims = {"iss": self.ISSUER, "aud": "warren", "exp": int(time.time()) + 3600, "sub": "bench",
-                  "tenant": "bench", "scope": "jobs:submit jobs:read"}
+                  "tenant": "bench", "scope": "jobs:submit jobs:read", "jti": str(number)}
         header = {"alg": "HS256", "typ": "JWT", "kid": "bench"}
         signed = part(json.dumps(header).encode()) + b"." + part(json.dumps(claims).encode())
         mac = hmac.new(self.SECRET.encode(), signed, hashlib.sha256).digest()
@@ -100,7 +97,7 @@ window = 10000000
         process, public, _ = self.start(field, "api,worker,keeper" if workers else "api")
         try:
             self.await_ready(process, public)
-            yield Api(process, f"{public}/v1/kinds/{self.KIND}/jobs", self.token() if self.with_token else "", self.with_key)
+            yield Api(process, f"{public}/v1/kinds/{self.KIND}/jobs", [self.token(n) for n in range(self.tokens)], self.with_key)
         finally:
             process.stop()
 
@@ -173,8 +170,8 @@ SIDES = {
         Warren("warren"),
         Warren("warren-sqlite", store="sqlite"),
         Warren("warren-nokey", key=False),
-        Warren("warren-notoken", token=False),
-        Warren("warren-bare", token=False, key=False),
+        # More tokens, in turn, than the hub remembers: each request costs a signature check.
+        Warren("warren-manytokens", tokens=20_000),
         Peer("axum", machine.build_axum, [AXUM], [AXUM, "worker"]),
         Peer("celery", machine.build_celery,
              [machine.VENV / "bin/uvicorn", "app:api", "--port", "{port}", "--workers", "2", "--no-access-log"],

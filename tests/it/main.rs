@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod crash;
+mod flow;
 mod harness;
 mod layers;
 mod service;
+mod world;

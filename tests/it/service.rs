@@ -33,8 +33,12 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::on(Postgres::shared().await).await
+    }
+
+    async fn on(postgres: &Postgres) -> Self {
         let vhost = Broker::shared().await.vhost().await;
-        let database = Postgres::shared().await.database().await;
+        let database = postgres.database().await;
         let pool = PgPool::connect(&database).await.unwrap();
         messaging::migrate(&pool).await.unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

@@ -12,6 +12,7 @@
 
 mod faults;
 mod management;
+mod message;
 mod node;
 mod vhost;
 
@@ -24,8 +25,9 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 pub use management::Management;
+pub use message::Message;
 use node::Node;
-pub use vhost::{Message, Vhost};
+pub use vhost::Vhost;
 
 use crate::process::Process;
 use crate::runtime;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::ports::free_port;
 use crate::{runtime, wait};
-use pump::Direction;
+use pump::{Direction, Obedience, Pump};
 
 /// What the proxy does with bytes and connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -98,6 +98,7 @@ struct Counts {
     server_to_client: AtomicU64,
     accepted: AtomicU64,
     open: AtomicU64,
+    obedience: Arc<Obedience>,
 }
 
 impl Proxy {
@@ -138,8 +139,10 @@ impl Proxy {
         url.replacen(&upstream, &addr, 1)
     }
 
-    /// Changes the mode, for open connections and new ones. When it returns, the listener has
-    /// obeyed; open connections obey within moments.
+    /// Changes the mode, for open connections and new ones; both obey when it returns.
+    ///
+    /// # Panics
+    /// When they do not, which would be a fault of the proxy.
     pub async fn set(&self, mode: Mode) {
         let mut change = 0;
         self.orders.send_modify(|orders| {
@@ -150,6 +153,9 @@ impl Proxy {
         let mut obeyed = self.obeyed.clone();
         let done = obeyed.wait_for(|done| *done != u64::MAX && *done >= change).await;
         done.expect("the proxy's listener is gone");
+        // A reset or refused connection is dropped with its pumps.
+        let what = "the proxy's connections to obey";
+        wait::until_true(Duration::from_secs(10), what, async || self.counts.obedience.reached(change)).await;
     }
 
     /// Resets every open connection once; the mode stays.
@@ -253,12 +259,12 @@ impl Connection {
         let clean = {
             let (from_client, to_client) = client.split();
             let (from_server, to_server) = server.split();
-            let up = pump::Pump::new(Direction::ClientToServer, self.orders.clone(), self.seed);
-            let down = pump::Pump::new(Direction::ServerToClient, self.orders.clone(), self.seed + 1);
+            let up = Pump::new(Direction::ClientToServer, self.seed, &self.counts.obedience);
+            let down = Pump::new(Direction::ServerToClient, self.seed + 1, &self.counts.obedience);
             let both = async {
                 tokio::try_join!(
-                    up.run(from_client, to_server, &self.counts.client_to_server),
-                    down.run(from_server, to_client, &self.counts.server_to_client),
+                    up.run(self.orders.clone(), from_client, to_server, &self.counts.client_to_server),
+                    down.run(self.orders.clone(), from_server, to_client, &self.counts.server_to_client),
                 )
             };
             let cut = orders.wait_for(|orders| orders.cuts != cuts || orders.mode.cuts_at_once());

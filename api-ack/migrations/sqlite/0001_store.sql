@@ -53,13 +53,14 @@ CREATE TABLE job_attempts (
     PRIMARY KEY (job_id, epoch, attempt, lease)
 ) STRICT, WITHOUT ROWID;
 
+-- In the order of acceptance, which retention walks; only the index of the hashes is written at random.
 CREATE TABLE idempotency_keys (
-    hash BLOB PRIMARY KEY NOT NULL,
+    number INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
     job_id BLOB NOT NULL,
     fingerprint BLOB NOT NULL,
     created_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+) STRICT;
 
 CREATE TABLE processes (
     id INTEGER PRIMARY KEY NOT NULL,

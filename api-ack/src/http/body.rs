@@ -145,8 +145,20 @@ mod tests {
     #[test]
     fn what_is_no_json_does_not() {
         let bad: [&[u8]; 14] = [
-            b"{", b"{\"a\":}", b"{} {}", b"[1,]", b"'a'", b"NaN", b"\xef\xbb\xbf{}", b"\"\xff\"", b"{\"\xc0\xaf\":1}", b"\"\\ud800\"",
-            b"\"a\nb\"", b"1e999", b" ", b"\0",
+            b"{",
+            b"{\"a\":}",
+            b"{} {}",
+            b"[1,]",
+            b"'a'",
+            b"NaN",
+            b"\xef\xbb\xbf{}",
+            b"\"\xff\"",
+            b"{\"\xc0\xaf\":1}",
+            b"\"\\ud800\"",
+            b"\"a\nb\"",
+            b"1e999",
+            b" ",
+            b"\0",
         ];
         for body in bad {
             assert_eq!(code(body), Some(Code::MalformedJson), "{}", body.escape_ascii());

@@ -66,6 +66,11 @@ catalogue! {
     BacklogFull "backlog-full" SERVICE_UNAVAILABLE "Too many jobs wait already";
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The store does not answer";
     Refused "refused" BAD_REQUEST "The store refuses this job";
+    InvalidParameter "invalid-parameter" BAD_REQUEST "A parameter is wrong";
+    DeadLetterNotFound "dead-letter-not-found" NOT_FOUND "There is no such dead letter";
+    DeadLetterNotOpen "dead-letter-not-open" CONFLICT "The dead letter was dealt with before";
+    JobMovedOn "job-moved-on" CONFLICT "The job has moved on since it died";
+    TooOldToRedrive "too-old-to-redrive" CONFLICT "The dead letter is older than what consumers remember";
 }
 
 impl Code {

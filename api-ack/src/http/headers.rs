@@ -36,7 +36,10 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     match (values.next(), values.next()) {
         (None, _) => Ok(()),
         (Some(value), None) if value.is_empty() || value == JSON || is_json(value) => Ok(()),
-        _ => Err(Problem::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`").header("content-type", "not JSON")),
+        _ => {
+            Err(Problem::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`")
+                .header("content-type", "not JSON"))
+        }
     }
 }
 
@@ -102,10 +105,14 @@ mod tests {
 
     #[test]
     fn json_is_json_in_any_dress() {
-        for value in ["application/json", "", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+        for value in
+            ["application/json", "", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""]
+        {
             assert!(check_media_type(&headers(&[("content-type", value)])).is_ok(), "{value}");
         }
-        for value in ["text/plain", "application/jsonl", "application/json; charset=latin1", "application/cloudevents+json", "json"] {
+        for value in
+            ["text/plain", "application/jsonl", "application/json; charset=latin1", "application/cloudevents+json", "json"]
+        {
             assert!(check_media_type(&headers(&[("content-type", value)])).is_err(), "{value}");
         }
         let mut twice = headers(&[("content-type", "application/json")]);

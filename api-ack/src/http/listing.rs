@@ -104,7 +104,10 @@ pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: Hea
     ),
 )]
 pub(super) async fn kind(
-    State(api): State<Api>, _: Authenticated, name: Result<Path<String>, PathRejection>, request: HeaderMap,
+    State(api): State<Api>,
+    _: Authenticated,
+    name: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
 ) -> Result<Json<KindView>, Problem> {
     let Ok(Path(name)) = name else { return Err(unknown_kind("")) };
     let spec = api.acceptor().kinds().get(&name).ok_or_else(|| unknown_kind(&name))?;

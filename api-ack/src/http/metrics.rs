@@ -20,19 +20,28 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new(registry: &Registry, kinds: &Kinds) -> Result<Self, prometheus::Error> {
-        let accepted = IntCounterVec::new(Opts::new("warren_jobs_accepted_total", "jobs stored and answered with 202"), &["kind"])?;
-        let replayed = IntCounter::new("warren_accept_replayed_total", "submissions answered with an earlier job by their Idempotency-Key")?;
+        let accepted =
+            IntCounterVec::new(Opts::new("warren_jobs_accepted_total", "jobs stored and answered with 202"), &["kind"])?;
+        let replayed =
+            IntCounter::new("warren_accept_replayed_total", "submissions answered with an earlier job by their Idempotency-Key")?;
         let duration = Histogram::with_opts(
-            HistogramOpts::new("warren_accept_duration_seconds", "from the request's head to its answer, for submissions that were taken")
-                .buckets(BUCKETS.to_vec()),
+            HistogramOpts::new(
+                "warren_accept_duration_seconds",
+                "from the request's head to its answer, for submissions that were taken",
+            )
+            .buckets(BUCKETS.to_vec()),
         )?;
-        let refused = IntCounterVec::new(Opts::new("warren_accept_refused_total", "submissions refused, by problem code"), &["code"])?;
+        let refused =
+            IntCounterVec::new(Opts::new("warren_accept_refused_total", "submissions refused, by problem code"), &["code"])?;
         registry.register(Box::new(accepted.clone()))?;
         registry.register(Box::new(replayed.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         Ok(Self {
-            accepted: kinds.iter().map(|k| (k.kind.as_str().to_owned(), accepted.with_label_values(&[k.kind.as_str()]))).collect(),
+            accepted: kinds
+                .iter()
+                .map(|k| (k.kind.as_str().to_owned(), accepted.with_label_values(&[k.kind.as_str()])))
+                .collect(),
             replayed,
             duration,
             refused: Code::ALL.iter().map(|code| refused.with_label_values(&[code.as_str()])).collect(),

@@ -123,7 +123,9 @@ impl IntoResponse for Problem {
         match self.code {
             Code::TokenMissing => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             Code::TokenInvalid => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\"")),
-            Code::ScopeMissing => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\"")),
+            Code::ScopeMissing => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""))
+            }
             _ => None,
         };
         (self.code.status(), headers, body).into_response()
@@ -175,4 +177,30 @@ pub(super) fn unknown_kind(kind: &str) -> Problem {
 /// What a client wrote, fit to be shown: it may be endless, and a line break would forge a line in a log.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_code_and_says_when_to_come_back() {
+        let secret = || "password=canary".to_owned();
+        let all = [
+            (AcceptError::UnknownKind("a\nb".to_owned()), Code::UnknownKind, None),
+            (AcceptError::KeyReused, Code::IdempotencyKeyReused, None),
+            (AcceptError::Undecided, Code::IdempotencyKeyUndecided, Some(1)),
+            (AcceptError::Backlog { retry_after: Duration::from_secs(5) }, Code::BacklogFull, Some(5)),
+            (AcceptError::Backlog { retry_after: Duration::ZERO }, Code::BacklogFull, Some(1)),
+            (AcceptError::Unavailable(secret()), Code::StoreUnavailable, Some(1)),
+            (AcceptError::Refused(secret()), Code::Refused, None),
+        ];
+        for (error, code, retry_after) in all {
+            let problem = Problem::from(error);
+            assert_eq!((problem.code, problem.retry_after), (code, retry_after));
+            assert!(!problem.detail.contains("canary") && !problem.detail.contains('\n'), "{}", problem.detail);
+        }
+    }
 }

@@ -38,7 +38,10 @@ use crate::store::JobRecord;
     ),
 )]
 pub(super) async fn job(
-    State(api): State<Api>, caller: Authenticated, id: Result<Path<String>, PathRejection>, request: HeaderMap,
+    State(api): State<Api>,
+    caller: Authenticated,
+    id: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     if !caller.has(JOBS_READ_ALL) {
         caller.require(JOBS_READ)?;

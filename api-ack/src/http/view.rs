@@ -206,8 +206,15 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_the_rfc() {
-        let pairs =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")];
+        let pairs = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ];
         for (bytes, text) in pairs {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
@@ -230,14 +237,27 @@ mod tests {
         assert!(latest(&running, &[]).is_some());
 
         let failed = Attempt {
-            epoch: 1, attempt: 1, lease: 1, started_at: Some(20), ended_at: 30, outcome: "failed".to_owned(), reason: None, error: None,
+            epoch: 1,
+            attempt: 1,
+            lease: 1,
+            started_at: Some(20),
+            ended_at: 30,
+            outcome: "failed".to_owned(),
+            reason: None,
+            error: None,
         };
         let retrying = Status { state: State::Retrying, attempt: 2, ..running.clone() };
         assert!(latest(&retrying, std::slice::from_ref(&failed)).is_none(), "the second has not started");
-        let buried = Status { state: State::Dead, ended_at: Some(40), reason: Some("origin-gone".to_owned()), ..retrying.clone() };
+        let buried =
+            Status { state: State::Dead, ended_at: Some(40), reason: Some("origin-gone".to_owned()), ..retrying.clone() };
         assert!(latest(&buried, std::slice::from_ref(&failed)).is_none(), "it never will");
-        let exhausted =
-            Status { state: State::Dead, started_at: Some(50), ended_at: Some(60), reason: Some("exhausted".to_owned()), ..retrying };
+        let exhausted = Status {
+            state: State::Dead,
+            started_at: Some(50),
+            ended_at: Some(60),
+            reason: Some("exhausted".to_owned()),
+            ..retrying
+        };
         assert_eq!(latest(&exhausted, &[failed]).and_then(|a| a.outcome).as_deref(), Some("failed"));
     }
 }

@@ -33,8 +33,8 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord, JobStore,
-    Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
+    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
 };
 
 /// How long a call waits for a connection.
@@ -264,7 +264,14 @@ impl DeadLetterStore for PostgresStore {
     }
 
     async fn resolve(
-        &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
+        &self,
+        id: Uuid,
+        from: DeadState,
+        to: DeadState,
+        job: Option<&Change>,
+        actor: &str,
+        note: &str,
+        now: Micros,
     ) -> Result<bool, StoreError> {
         let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
         ask!(self, conn => dead::resolve(conn, id, job, &entry))

@@ -9,10 +9,46 @@ use super::StoreError;
 macro_rules! job_columns {
     ($table:literal) => {
         concat!(
-            $table, ".id, ", $table, ".kind, ", $table, ".tenant, ", $table, ".version, ", $table, ".state, ",
-            $table, ".epoch, ", $table, ".attempt, ", $table, ".spent, ", $table, ".starts, ", $table, ".interrupted, ",
-            $table, ".lease, ", $table, ".owner, ", $table, ".due_at, ", $table, ".outlet, ", $table, ".deadline, ",
-            $table, ".started_at, ", $table, ".ended_at, ", $table, ".updated_at, ", $table, ".reason, ", $table, ".error"
+            $table,
+            ".id, ",
+            $table,
+            ".kind, ",
+            $table,
+            ".tenant, ",
+            $table,
+            ".version, ",
+            $table,
+            ".state, ",
+            $table,
+            ".epoch, ",
+            $table,
+            ".attempt, ",
+            $table,
+            ".spent, ",
+            $table,
+            ".starts, ",
+            $table,
+            ".interrupted, ",
+            $table,
+            ".lease, ",
+            $table,
+            ".owner, ",
+            $table,
+            ".due_at, ",
+            $table,
+            ".outlet, ",
+            $table,
+            ".deadline, ",
+            $table,
+            ".started_at, ",
+            $table,
+            ".ended_at, ",
+            $table,
+            ".updated_at, ",
+            $table,
+            ".reason, ",
+            $table,
+            ".error"
         )
     };
 }
@@ -86,9 +122,7 @@ macro_rules! decoders {
                     lease: get(row, 10)?,
                     owner: get::<Option<i64>>(row, 11)?.map(ProcessId),
                     due_at: get(row, 12)?,
-                    outlet: outlet
-                        .map(|word| Outlet::from_stored(word).ok_or_else(|| foreign("outlet", &word)))
-                        .transpose()?,
+                    outlet: outlet.map(|word| Outlet::from_stored(word).ok_or_else(|| foreign("outlet", &word))).transpose()?,
                     deadline: get(row, 14)?,
                     started_at: get(row, 15)?,
                     ended_at: get(row, 16)?,

@@ -33,8 +33,8 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord, JobStore,
-    Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
+    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -117,7 +117,10 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     };
     let file = File::options().create(true).truncate(false).write(true).open(&beside);
     let file = file.map_err(|error| {
-        unusable(&format_args!("{}: {error}", beside.display()), "make its folder, writable for this user, or choose another path")
+        unusable(
+            &format_args!("{}: {error}", beside.display()),
+            "make its folder, writable for this user, or choose another path",
+        )
     })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -137,8 +140,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(PATIENCE)
         .synchronous(SqliteSynchronous::Full)
-        // 16 MiB of log between checkpoints: a commit that checkpoints waits for it.
-        .pragma("wal_autocheckpoint", "4000")
+        // 32 MiB of log between checkpoints: a commit that checkpoints waits for it, and pages written twice go once.
+        .pragma("wal_autocheckpoint", "8000")
         .pragma("journal_size_limit", "67108864")
         .pragma("cache_size", "-16384")
         .pragma("temp_store", "memory")
@@ -148,9 +151,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// The first connection: makes the file, and turns it to WAL while nobody else has it.
 async fn single(path: &Path, create: bool) -> Result<SqliteConnection, StoreError> {
     let options = options(path).create_if_missing(create).journal_mode(SqliteJournalMode::Wal);
-    let unusable = |why: &dyn std::fmt::Display| {
-        StoreError::Unusable(format!("cannot use the database {}: {why}", path.display()))
-    };
+    let unusable =
+        |why: &dyn std::fmt::Display| StoreError::Unusable(format!("cannot use the database {}: {why}", path.display()));
     if !create && !path.exists() {
         return Err(unusable(&"there is no such file; `warren migrate` makes it"));
     }
@@ -297,7 +299,14 @@ impl DeadLetterStore for SqliteStore {
     }
 
     async fn resolve(
-        &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
+        &self,
+        id: Uuid,
+        from: DeadState,
+        to: DeadState,
+        job: Option<&Change>,
+        actor: &str,
+        note: &str,
+        now: Micros,
     ) -> Result<bool, StoreError> {
         let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
         let mut tx = self.begin().await?;

@@ -63,12 +63,15 @@ async fn a_taken_key_answers_with_the_job_that_has_it(ground: &Ground) {
     let keyless = accepted("mail", "acme");
     let batch = [same, fresh, keyless];
     let inserted = ground.jobs.insert(&batch).await.unwrap();
-    assert_eq!(inserted, [
-        // The fingerprint of the first request, for the caller to compare.
-        Inserted::Existing { id: first.job.id, fingerprint: [9; 32] },
-        Inserted::New,
-        Inserted::New,
-    ]);
+    assert_eq!(
+        inserted,
+        [
+            // The fingerprint of the first request, for the caller to compare.
+            Inserted::Existing { id: first.job.id, fingerprint: [9; 32] },
+            Inserted::New,
+            Inserted::New,
+        ]
+    );
     let ids = batch.each_ref().map(|new| new.job.id);
     let mut loaded: Vec<Uuid> = ground.jobs.load(&ids).await.unwrap().into_iter().map(|job| job.id).collect();
     loaded.sort_unstable();

@@ -91,7 +91,12 @@ async fn a_late_mark_changes_nothing(ground: &Ground) {
     let new = accepted("mail", "acme");
     ground.store(std::slice::from_ref(&new)).await;
     // The worker was faster than the confirm.
-    ground.change(change(&new.job, |status| { publish(status); begin(status, T0 + 3) })).await;
+    ground
+        .change(change(&new.job, |status| {
+            publish(status);
+            begin(status, T0 + 3)
+        }))
+        .await;
     let before = ground.job(new.job.id).await;
     assert_eq!(ground.jobs.mark_published(&[(new.job.id, 1)], T0 + 9).await.unwrap(), 0);
     // Nor does one that names the version but finds nothing waiting.

@@ -123,7 +123,10 @@ async fn a_letter_is_moved_with_its_job_and_a_record(ground: &Ground) {
     assert!(resolve(DeadState::Redriven).await.unwrap());
     assert_eq!(ground.job(new.job.id).await.status, redrive.to);
     let moved = ground.dead.dead_letter(id).await.unwrap().unwrap();
-    assert_eq!((moved.state, moved.actor.as_str(), moved.note.as_str(), moved.updated_at), (DeadState::Redriven, "olga", "fixed in 1.2", T0 + 9));
+    assert_eq!(
+        (moved.state, moved.actor.as_str(), moved.note.as_str(), moved.updated_at),
+        (DeadState::Redriven, "olga", "fixed in 1.2", T0 + 9)
+    );
     let entry = AuditEntry {
         at: T0 + 9,
         actor: "olga".into(),

@@ -4,7 +4,7 @@
 //! released it is never written again: every later version must read it. A new format gets a file of its own.
 
 use api_ack::store::{
-    Change, DeadLetterStore, DeadState, JobStore, NewDeadLetter, NewJob, Outlet, Payload, ProcessId, State, Status, Attempt, Job,
+    Attempt, Change, DeadLetterStore, DeadState, Job, JobStore, NewDeadLetter, NewJob, Outlet, Payload, ProcessId, State, Status,
 };
 use bytes::Bytes;
 use uuid::Uuid;

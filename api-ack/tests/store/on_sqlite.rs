@@ -25,7 +25,8 @@ async fn execute(file: &Path, sql: &str) {
 async fn a_second_hub_is_refused_by_name() {
     let ground = Ground::sqlite().await;
     let Place::Sqlite(file, _folder) = &ground.place else { unreachable!() };
-    for text in [unusable(SqliteStore::open(file, true).await), unusable(migrate(&format!("sqlite://{}", file.display())).await)] {
+    for text in [unusable(SqliteStore::open(file, true).await), unusable(migrate(&format!("sqlite://{}", file.display())).await)]
+    {
         assert!(text.contains(&file.display().to_string()) && text.contains("another Warren process"), "{text}");
     }
     let new = accepted("mail", "acme");

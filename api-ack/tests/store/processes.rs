@@ -35,7 +35,13 @@ async fn rows_of_a_lapsed_process_are_freed(ground: &Ground) {
     ground.jobs.beat(OTHER).await.unwrap();
     let batch = [owned(ME), owned(OTHER), owned(OTHER), accepted("mail", "acme")];
     ground.store(&batch).await;
-    ground.change(change(&batch[2].job, |status| { publish(status); begin(status, T0); status.owner = Some(OTHER) })).await;
+    ground
+        .change(change(&batch[2].job, |status| {
+            publish(status);
+            begin(status, T0);
+            status.owner = Some(OTHER)
+        }))
+        .await;
     assert_eq!(ground.jobs.release_lapsed().await.unwrap(), 0);
     lapse(ground, OTHER).await;
     assert_eq!(ground.jobs.release_lapsed().await.unwrap(), 1);

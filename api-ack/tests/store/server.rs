@@ -38,7 +38,11 @@ impl Server {
             chown(&folder, Some(uid), Some(gid))?;
         }
         let mut initdb = as_account(programs.join("initdb"), account);
-        let made = initdb.current_dir(&folder).args(["-A", "trust", "-U", "warren", "-E", "UTF8", "--no-sync", "-D"]).arg(&data).output()?;
+        let made = initdb
+            .current_dir(&folder)
+            .args(["-A", "trust", "-U", "warren", "-E", "UTF8", "--no-sync", "-D"])
+            .arg(&data)
+            .output()?;
         if !made.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&made.stderr).into_owned()));
         }
@@ -89,7 +93,10 @@ fn account() -> io::Result<Option<(u32, u32)>> {
         let mut fields = accounts.lines().find(|line| line.split(':').next() == Some(name))?.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    of("postgres").or_else(|| of("nobody")).map(Some).ok_or_else(|| io::Error::other("no account `postgres` or `nobody` to run it as"))
+    of("postgres")
+        .or_else(|| of("nobody"))
+        .map(Some)
+        .ok_or_else(|| io::Error::other("no account `postgres` or `nobody` to run it as"))
 }
 
 fn as_account(program: impl AsRef<std::ffi::OsStr>, account: Option<(u32, u32)>) -> Command {

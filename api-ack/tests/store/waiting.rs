@@ -132,7 +132,10 @@ async fn overdue_rows_are_found_wherever_they_are(ground: &Ground) {
     type Edit = fn(&mut api_ack::store::Status);
     let edits: [(usize, Edit); 4] = [
         (1, publish),
-        (2, |status| { publish(status); begin(status, T0) }),
+        (2, |status| {
+            publish(status);
+            begin(status, T0)
+        }),
         (3, |status| end(status, State::Cancelled, T0)),
         (5, |status| status.ended_at = Some(T0)),
     ];

@@ -65,6 +65,8 @@ enum Pass {
     More,
     /// Nothing more is due.
     Empty,
+    /// The channel closed although the connection is up: look at fewer rows.
+    Narrow,
     /// The broker or the database is away.
     Away,
 }
@@ -87,9 +89,11 @@ impl Relay {
                     Err(_) => return,
                 },
             };
-            limit = if matches!(pass, Pass::Away) { (limit / 4).max(1) } else { (limit * 2).min(BATCH) };
+            limit = if matches!(pass, Pass::Narrow) { (limit / 4).max(1) } else { (limit * 2).min(BATCH) };
             pause = match pass {
                 Pass::More => continue,
+                // The publisher needs a moment for a new channel.
+                Pass::Narrow => Duration::from_millis(100),
                 Pass::Empty => POLL,
                 Pass::Away => (pause * 2).min(Duration::from_secs(5)),
             };
@@ -127,7 +131,7 @@ impl Relay {
         for (id, failures, end) in ends {
             match end {
                 // Alone, and the connection is up: it is this row that closes the channel.
-                End::Away if single && self.link.is_usable() => sorted.add(id, End::Later(backoff(failures))),
+                End::Closed if single && self.link.is_usable() => sorted.add(id, End::Later(backoff(failures))),
                 end => sorted.add(id, end),
             }
         }
@@ -137,7 +141,13 @@ impl Relay {
         tx.commit().await?;
         self.metrics.unrouted.inc_by(sorted.unrouted);
         self.metrics.parked.inc_by(u64::try_from(sorted.never.len()).unwrap_or(0));
-        Ok(if sorted.away { Pass::Away } else if full { Pass::More } else { Pass::Empty })
+        Ok(match sorted {
+            Sorted { away: true, .. } => Pass::Away,
+            Sorted { closed: true, .. } if self.link.is_usable() => Pass::Narrow,
+            Sorted { closed: true, .. } => Pass::Away,
+            _ if full => Pass::More,
+            _ => Pass::Empty,
+        })
     }
 
     async fn publish(&self, row: Claimed) -> (i64, i32, End) {
@@ -152,10 +162,8 @@ impl Relay {
                     tracing::warn!(row = row.id, error = %error, failures = row.failures + 1, "an outbox row is put off");
                     End::Later(backoff(row.failures))
                 }
-                Err(error @ (PublishError::Closed(_) | PublishError::TimedOut(_))) => {
-                    tracing::debug!(row = row.id, error = %error, "an outbox row is not confirmed");
-                    End::Away
-                }
+                Err(PublishError::Closed(_)) => End::Closed,
+                Err(PublishError::TimedOut(_)) => End::Away,
             },
         };
         (row.id, row.failures, end)
@@ -168,7 +176,9 @@ enum End {
     Unrouted,
     Later(Duration),
     Never(String),
-    /// The broker went away; the row is not to blame and stays as it is.
+    /// The channel closed: this row is to blame, or another of its batch, or none. It stays as it is.
+    Closed,
+    /// The broker is away; the row is not to blame and stays as it is.
     Away,
 }
 
@@ -178,6 +188,7 @@ struct Sorted {
     later: Vec<(i64, Duration)>,
     never: Vec<(i64, String)>,
     unrouted: u64,
+    closed: bool,
     away: bool,
 }
 
@@ -194,6 +205,7 @@ impl Sorted {
                 tracing::error!(row = id, why, "an outbox row can never be sent and is parked: see warren_outbox.parked");
                 self.never.push((id, why));
             }
+            End::Closed => self.closed = true,
             End::Away => self.away = true,
         }
     }

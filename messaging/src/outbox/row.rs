@@ -38,7 +38,10 @@ pub(super) struct Claimed {
 }
 
 pub(super) async fn insert(
-    tx: &mut PgConnection, route: &Route, message: &Message, unrouted: Unrouted,
+    tx: &mut PgConnection,
+    route: &Route,
+    message: &Message,
+    unrouted: Unrouted,
 ) -> Result<(), OutboxError> {
     let head = Head {
         kind: message.kind.clone(),

@@ -27,7 +27,11 @@ pub(super) enum Claim {
 ///
 /// Claimed again by its own process it costs no start: only the answer to the first claim was lost.
 pub(super) async fn claim(
-    pool: &PgPool, process: &str, queue: &str, runs: &[(&str, Run)], alone: bool,
+    pool: &PgPool,
+    process: &str,
+    queue: &str,
+    runs: &[(&str, Run)],
+    alone: bool,
 ) -> Result<Vec<Claim>, sqlx::Error> {
     let keys = Keys::of(runs.iter().copied());
     let rows = sqlx::query(
@@ -171,7 +175,7 @@ pub(super) async fn forget(pool: &PgPool, queue: &str, runs: &[(&str, Run)]) -> 
     Ok(())
 }
 
-/// Deletes starts older than `keep`: their message went another way, for instance in a queue that was purged. Gives the number.
+/// Deletes starts older than `keep`: of poison, and of messages that went another way, such as with a purged queue. Gives the number.
 ///
 /// # Errors
 /// When the database is away.

@@ -99,10 +99,9 @@ async fn why_not(tx: &mut PgConnection, order: &ReserveStock) -> Result<Failure,
     let available: Option<i64> =
         sqlx::query_scalar("SELECT available FROM stock WHERE sku = $1").bind(&order.sku).fetch_optional(tx).await?;
     Ok(match available {
-        Some(available) => Failure::new(
-            "out-of-stock",
-            format!("{} of `{}` are wanted, {available} are left", order.quantity, order.sku),
-        ),
+        Some(available) => {
+            Failure::new("out-of-stock", format!("{} of `{}` are wanted, {available} are left", order.quantity, order.sku))
+        }
         None => Failure::new("unknown-sku", format!("there is no product `{}`", order.sku)),
     })
 }
@@ -119,12 +118,8 @@ async fn note(tx: &mut PgConnection, cx: &Context, order: &ReserveStock) -> Resu
 }
 
 fn done(order: &ReserveStock, available: i64) -> Outcome {
-    let reserved = Reserved {
-        order_id: order.order_id.clone(),
-        sku: order.sku.clone(),
-        quantity: order.quantity.get(),
-        available,
-    };
+    let reserved =
+        Reserved { order_id: order.order_id.clone(), sku: order.sku.clone(), quantity: order.quantity.get(), available };
     Outcome::Done(serde_json::to_vec(&reserved).ok().map(Into::into))
 }
 

@@ -42,7 +42,5 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Stock>, sqlx::Error> {
     )
     .fetch_all(pool)
     .await?;
-    rows.iter()
-        .map(|row| Ok(Stock { sku: row.try_get(0)?, available: row.try_get(1)?, reserved: row.try_get(2)? }))
-        .collect()
+    rows.iter().map(|row| Ok(Stock { sku: row.try_get(0)?, available: row.try_get(1)?, reserved: row.try_get(2)? })).collect()
 }

@@ -69,9 +69,12 @@ async fn start(stage: &Stage) -> Running {
     let script = Script { pool: stage.pool.clone(), seen: Default::default(), started: Default::default() };
     let broker = BrokerOptions::new(stage.vhost.url(), "billing");
     let spec = WorkSpec { prefetch: 16, concurrency: 4, ..WorkSpec::default() };
-    let service = Service::new("billing", broker, stage.pool.clone(), Names::default())
-        .grace(Duration::from_secs(1))
-        .subscribe("billing.invoices", &["orders.*"], script.clone(), spec);
+    let service = Service::new("billing", broker, stage.pool.clone(), Names::default()).grace(Duration::from_secs(1)).subscribe(
+        "billing.invoices",
+        &["orders.*"],
+        script.clone(),
+        spec,
+    );
     let drain = CancellationToken::new();
     let service = TaskTracker::new().spawn(service.run(drain.clone()));
     let consuming = async || stage.vhost.consumers("billing.invoices").await == Some(1);

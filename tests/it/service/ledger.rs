@@ -88,7 +88,9 @@ async fn three_starts_without_an_end_are_poison_and_only_then() {
     let reported = results(&stage).await;
     assert_eq!(reported.len(), 1);
     assert_eq!((reported[0].outcome, reported[0].failure.as_ref().unwrap().code.as_str()), (Reported::Dead, "poison"));
-    assert_eq!(ask(&last, "bad", false).await, run(1), "a redelivery after the report starts afresh");
+    assert_eq!(ask(&last, "bad", false).await, Verdict::Poisoned, "a redelivery after the report is not started again");
+    let redriven = Run { epoch: 2, attempt: 1 };
+    assert_eq!(last.begin(&[arrival("bad", redriven, false)]).await.unwrap(), [run(1)]);
 }
 
 #[tokio::test]
@@ -136,6 +138,17 @@ async fn a_recorded_rejection_settles_its_own_run_and_not_a_redrive() {
     assert_eq!(one.begin(&[arrival("m", redriven, false)]).await.unwrap(), [run(1)]);
     assert_eq!(record(&stage, "m", redriven, &Outcome::done()).await, Entry::New);
     assert_eq!(record(&stage, "m", Run { epoch: 3, attempt: 1 }, &rejected).await, Entry::Already(Outcome::done()));
+}
+
+#[tokio::test]
+async fn an_entry_that_does_not_read_holds_up_nobody() {
+    let stage = Stage::set().await;
+    let (one, _) = ledger(&stage).await;
+    let _ = record(&stage, "odd", RUN, &Outcome::done()).await;
+    sqlx::query("UPDATE warren_inbox SET outcome = '{'").execute(&stage.pool).await.unwrap();
+    let verdicts = one.begin(&[arrival("odd", RUN, false), arrival("fine", RUN, false)]).await.unwrap();
+    assert!(matches!(&verdicts[0], Verdict::Refused(why) if why.code == "inbox-unreadable"), "{verdicts:?}");
+    assert_eq!(verdicts[1], run(1));
 }
 
 #[tokio::test]

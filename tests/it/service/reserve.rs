@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use messaging::results::{JobResult, Reported};
 use serde_json::{Value, json};
+use warren_tests::postgres::Postgres;
 use warren_tests::process::{Process, binary};
 use warren_tests::wait::until_true;
 
@@ -24,7 +25,11 @@ fn shop(stage: &Stage, crash: Option<&str>) -> Process {
 }
 
 async fn submit(stage: &Stage, id: &str, body: &[u8]) {
-    let headers = json!({"warren-epoch": 1, "warren-attempt": 1});
+    submit_as(stage, id, 1, body).await;
+}
+
+async fn submit_as(stage: &Stage, id: &str, attempt: i32, body: &[u8]) {
+    let headers = json!({"warren-epoch": 1, "warren-attempt": attempt});
     let properties = json!({"message_id": id, "type": "inventory.reserve", "delivery_mode": 2, "headers": headers});
     assert!(stage.vhost.publish("warren.jobs", "inventory.reserve", properties, body).await, "{id} was not routed");
 }
@@ -80,7 +85,8 @@ async fn every_outcome_is_reported_and_stock_never_goes_below_zero() {
     assert_eq!((two.outcome, two.worker.as_str(), two.run().attempt), (Reported::Succeeded, "inventory", 1));
     let made: Value = serde_json::from_str(two.result.as_ref().unwrap().get()).unwrap();
     assert_eq!(made, json!({"order_id": "o-1", "sku": "tea", "quantity": 2, "available": 1}));
-    for (job, code) in [("more", "out-of-stock"), ("unknown", "unknown-sku"), ("broken", "undecodable"), ("zero", "undecodable")] {
+    for (job, code) in [("more", "out-of-stock"), ("unknown", "unknown-sku"), ("broken", "undecodable"), ("zero", "undecodable")]
+    {
         let result = &rest[job][0];
         assert_eq!((result.outcome, result.failure.as_ref().unwrap().code.as_str()), (Reported::Rejected, code), "{job}");
     }
@@ -150,6 +156,56 @@ async fn two_processes_and_every_message_twice_reserve_once() {
     assert_eq!(stage.count("SELECT available FROM stock").await, 70);
 }
 
+/// The test stands in for the hub: an attempt that failed is followed by the next.
+#[tokio::test]
+async fn a_database_that_dies_under_load_costs_attempts_and_no_effect() {
+    let postgres = Postgres::dedicated().await;
+    let stage = Stage::on(&postgres).await;
+    inventory::migrate(&stage.pool).await.unwrap();
+    inventory::stock::set(&stage.pool, "tea", 500).await.unwrap();
+    let mut shop = shop(&stage, None);
+    ready(&stage).await;
+    let mut open = BTreeSet::new();
+    for number in 0..200 {
+        let id = format!("job-{number}");
+        submit(&stage, &id, &order("tea", 1)).await;
+        open.insert(id);
+        if number == 100 {
+            postgres.kill_immediate().await;
+        }
+    }
+    postgres.start_again().await;
+    let open = tokio::sync::Mutex::new(open);
+    until_true(LONG, "every job to succeed", async || {
+        let mut open = open.lock().await;
+        for message in stage.vhost.get_messages("warren.results", 500).await {
+            let result = JobResult::decode(&message.body).unwrap();
+            match result.outcome {
+                Reported::Succeeded => drop(open.remove(&result.job)),
+                Reported::Failed => submit_as(&stage, &result.job, result.attempt + 1, &order("tea", 1)).await,
+                other => panic!("{other:?}: {result:?}"),
+            }
+        }
+        open.is_empty()
+    })
+    .await;
+    assert!(shop.terminate(Duration::from_secs(15)).await.success(), "{}", shop.tail());
+    assert_eq!(stage.count("SELECT count(*) FROM reservations").await, 200);
+    assert_eq!(stage.count("SELECT available FROM stock").await, 300);
+    assert_eq!(stage.count("SELECT count(*) FROM warren_starts").await, 0);
+}
+
+#[tokio::test]
+async fn without_a_broker_it_waits_and_still_drains() {
+    let stage = Stage::set().await;
+    let mut command = Command::new(binary("shop"));
+    command.arg("all").env("AMQP_URL", "amqp://u:canary@127.0.0.1:1").env("DATABASE_URL", &stage.database);
+    let mut shop = Process::start("shop", command);
+    until_true(LONG, "a first try", async || shop.stderr().contains("no broker at")).await;
+    assert!(!shop.stderr().contains("canary"), "{}", shop.stderr());
+    assert!(shop.terminate(Duration::from_secs(5)).await.success(), "{}", shop.tail());
+}
+
 #[tokio::test]
 async fn shop_says_what_is_wrong_and_exits_as_documented() {
     let stage = Stage::set().await;
@@ -174,7 +230,10 @@ async fn shop_says_what_is_wrong_and_exits_as_documented() {
     for (arguments, says) in [
         (vec!["inventory", "--amqp-url", "http://h", "--database-url", &stage.database], "http://h"),
         (vec!["inventory", "--amqp-url", "amqp://h", "--database-url", "not a url"], "--database-url"),
-        (vec!["inventory", "--amqp-url", "amqp://h", "--database-url", &stage.database, "--timeout", "20m"], "lower the prefetch"),
+        (
+            vec!["inventory", "--amqp-url", "amqp://h", "--database-url", &stage.database, "--timeout", "20m"],
+            "lower the prefetch",
+        ),
         (vec!["inventory"], "--amqp-url"),
     ] {
         let (code, _, why) = run(&arguments, &[]).await;

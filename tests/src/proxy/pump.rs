@@ -1,8 +1,9 @@
 //! One direction of one proxied connection.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -23,58 +24,126 @@ pub(super) enum Direction {
 
 pub(super) struct Pump {
     direction: Direction,
-    orders: watch::Receiver<Orders>,
     random: u64,
     change: Option<u64>,
     mode: Mode,
     /// Bytes that may still pass before the cut.
     budget: Option<u64>,
     waiting: VecDeque<(Instant, Vec<u8>)>,
+    /// How much of the oldest chunk has been sent.
+    offset: usize,
     held: usize,
+    number: u64,
+    obedience: Arc<Obedience>,
+}
+
+/// Which orders each pump has heard, so that a change of mode can wait for all of them.
+#[derive(Default)]
+pub(super) struct Obedience {
+    heard: Mutex<HashMap<u64, u64>>,
+    next: AtomicU64,
+}
+
+impl Obedience {
+    /// Whether no pump acts on orders older than this change.
+    pub(super) fn reached(&self, change: u64) -> bool {
+        self.heard.lock().unwrap().values().all(|heard| *heard >= change)
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.obedience.heard.lock().unwrap().remove(&self.number);
+    }
 }
 
 impl Pump {
-    pub(super) fn new(direction: Direction, orders: watch::Receiver<Orders>, seed: u64) -> Self {
-        Self { direction, orders, random: seed, change: None, mode: Mode::Pass, budget: None, waiting: VecDeque::new(), held: 0 }
+    pub(super) fn new(direction: Direction, seed: u64, obedience: &Arc<Obedience>) -> Self {
+        Self {
+            direction,
+            random: seed,
+            change: None,
+            mode: Mode::Pass,
+            budget: None,
+            waiting: VecDeque::new(),
+            offset: 0,
+            held: 0,
+            number: obedience.next.fetch_add(1, Ordering::Relaxed),
+            obedience: Arc::clone(obedience),
+        }
     }
 
     /// Forwards until the sender closes; an error means that the connection is to be reset.
-    pub(super) async fn run(mut self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, count: &AtomicU64) -> io::Result<()> {
+    pub(super) async fn run(
+        mut self,
+        mut orders: watch::Receiver<Orders>,
+        mut from: ReadHalf<'_>,
+        mut to: WriteHalf<'_>,
+        count: &AtomicU64,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; 64 * 1024];
         let mut closed = false;
         loop {
-            self.listen();
+            self.obey(*orders.borrow_and_update());
+            if self.budget == Some(0) {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
             if closed && self.waiting.is_empty() {
                 return to.shutdown().await;
             }
             let flows = self.flows();
-            let due = self.waiting.front().map(|(due, _)| *due);
+            let (due, chunk) = self.next();
+            let ready = flows && due.is_some_and(|due| due <= Instant::now());
+            // No arm writes or waits inside its handler: new orders are heard even while the receiver does not read.
             tokio::select! {
-                changed = self.orders.changed() => if changed.is_err() {
+                changed = orders.changed() => if changed.is_err() {
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 },
-                read = from.read(&mut buffer), if flows && !closed && self.held < HELD => {
-                    match read? {
-                        0 => closed = true,
-                        n => self.hold(&buffer[..n]),
-                    }
+                read = from.read(&mut buffer), if flows && !closed && self.held < HELD => match read? {
+                    0 => closed = true,
+                    n => self.hold(&buffer[..n]),
+                },
+                written = to.write(chunk), if ready => {
+                    let written = written?;
+                    count.fetch_add(written as u64, Ordering::Relaxed);
+                    self.sent(written);
                 }
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if flows && due.is_some() => {
-                    let (_, chunk) = self.waiting.pop_front().unwrap_or((Instant::now(), Vec::new()));
-                    self.held -= chunk.len();
-                    self.write(&mut to, &chunk, count).await?;
-                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if flows && !ready && due.is_some() => {}
             }
         }
     }
 
-    /// Takes over new orders, if there are any.
-    fn listen(&mut self) {
-        let orders = *self.orders.borrow_and_update();
+    /// The oldest bytes, as far as the budget lets them pass, and when they are due.
+    fn next(&self) -> (Option<Instant>, &[u8]) {
+        match self.waiting.front() {
+            Some((due, chunk)) => {
+                let rest = &chunk[self.offset..];
+                let allowed = self.budget.map_or(usize::MAX, |budget| usize::try_from(budget).unwrap_or(usize::MAX));
+                (Some(*due), &rest[..rest.len().min(allowed)])
+            }
+            None => (None, &[]),
+        }
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.held -= bytes;
+        self.offset += bytes;
+        if let Some(budget) = &mut self.budget {
+            *budget -= bytes as u64;
+        }
+        if self.waiting.front().is_some_and(|(_, chunk)| chunk.len() == self.offset) {
+            self.waiting.pop_front();
+            self.offset = 0;
+        }
+    }
+
+    /// Takes over new orders, if they are new.
+    fn obey(&mut self, orders: Orders) {
         if self.change == Some(orders.change) {
             return;
         }
         self.change = Some(orders.change);
+        self.obedience.heard.lock().unwrap().insert(self.number, orders.change);
         self.mode = orders.mode;
         self.budget = match orders.mode {
             Mode::CutAfter { client_to_server, server_to_client } => match self.direction {
@@ -106,22 +175,6 @@ impl Pump {
         }
         self.held += bytes.len();
         self.waiting.push_back((due, bytes.to_vec()));
-    }
-
-    async fn write(&mut self, to: &mut WriteHalf<'_>, chunk: &[u8], count: &AtomicU64) -> io::Result<()> {
-        let allowed = match self.budget {
-            Some(budget) => usize::try_from(budget).unwrap_or(usize::MAX).min(chunk.len()),
-            None => chunk.len(),
-        };
-        to.write_all(&chunk[..allowed]).await?;
-        count.fetch_add(allowed as u64, Ordering::Relaxed);
-        if let Some(budget) = &mut self.budget {
-            *budget -= allowed as u64;
-            if *budget == 0 {
-                return Err(io::ErrorKind::ConnectionReset.into());
-            }
-        }
-        Ok(())
     }
 
     /// A duration between zero and `most`, the next of the seed's sequence (SplitMix64).

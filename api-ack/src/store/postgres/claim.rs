@@ -35,7 +35,11 @@ pub(super) async fn lanes(conn: &mut PgConnection, now: Micros) -> Result<Vec<La
 }
 
 pub(super) async fn claim(
-    conn: &mut PgConnection, me: ProcessId, lane: &Lane, now: Micros, limit: u32,
+    conn: &mut PgConnection,
+    me: ProcessId,
+    lane: &Lane,
+    now: Micros,
+    limit: u32,
 ) -> Result<Vec<(Job, Payload)>, Fault> {
     let query = sqlx::query(CLAIM).bind(me.0).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(i64::from(limit));
     let found = query.fetch_all(conn).await?;

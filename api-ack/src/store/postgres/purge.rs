@@ -18,9 +18,7 @@ const PURGE: &str = "WITH old AS (SELECT id FROM jobs WHERE id < $1 AND ended_at
      keys AS (DELETE FROM idempotency_keys WHERE hash IN (SELECT hash FROM stale) RETURNING 1) \
      SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM keys)";
 
-pub(super) async fn purge(
-    conn: &mut PgConnection, ended_before: Micros, keys_before: Micros, limit: u32,
-) -> Result<u64, Fault> {
+pub(super) async fn purge(conn: &mut PgConnection, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, Fault> {
     // One millisecond more, since ids know no finer time; `ended_at` decides.
     let before = first_id_at(ended_before.saturating_add(1000));
     let query = sqlx::query(PURGE).bind(before).bind(ended_before).bind(keys_before).bind(i64::from(limit));

@@ -33,7 +33,8 @@ const LIST: &str = concat!(
      AND ($4::smallint IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
 );
 
-const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND ended_at IS NULL AND due_at IS NULL LIMIT $2) j";
+const IN_FLIGHT: &str =
+    "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND ended_at IS NULL AND due_at IS NULL LIMIT $2) j";
 
 const BACKLOG: &str = "SELECT tenant, count(*) FROM jobs WHERE due_at IS NOT NULL GROUP BY tenant";
 

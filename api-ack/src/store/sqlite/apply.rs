@@ -52,16 +52,15 @@ pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[Change]) -> Re
     Ok(changes.iter().map(|change| applied.contains(&change.id)).collect())
 }
 
-pub(super) async fn mark_published(
-    conn: &mut SqliteConnection, rows: &[(Uuid, i64)], now: Micros,
-) -> Result<u64, StoreError> {
+pub(super) async fn mark_published(conn: &mut SqliteConnection, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError> {
     let batch = json::rows(rows.iter().map(|(id, version)| (Hex(id.as_bytes()), version)))?;
     let done = sqlx::query(MARK).bind(batch).bind(now).execute(conn).await.map_err(error::store)?;
     Ok(done.rows_affected())
 }
 
 pub(super) async fn record<'a>(
-    conn: &mut SqliteConnection, attempts: impl Iterator<Item = (Uuid, &'a Attempt)>,
+    conn: &mut SqliteConnection,
+    attempts: impl Iterator<Item = (Uuid, &'a Attempt)>,
 ) -> Result<(), StoreError> {
     let attempts: Vec<_> = attempts.collect();
     let batch = json::rows(attempts.iter().map(|(id, attempt)| (Hex(id.as_bytes()), json::attempt(attempt))))?;

@@ -34,7 +34,11 @@ pub(super) async fn lanes(conn: &mut SqliteConnection, now: Micros) -> Result<Ve
 }
 
 pub(super) async fn claim(
-    conn: &mut SqliteConnection, me: ProcessId, lane: &Lane, now: Micros, limit: u32,
+    conn: &mut SqliteConnection,
+    me: ProcessId,
+    lane: &Lane,
+    now: Micros,
+    limit: u32,
 ) -> Result<Vec<(Job, Payload)>, StoreError> {
     let query = sqlx::query(DUE).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(limit);
     let found = query.fetch_all(&mut *conn).await.map_err(error::store)?;

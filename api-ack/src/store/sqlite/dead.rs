@@ -24,11 +24,9 @@ const LIST: &str = concat!(
 
 const ONE: &str = concat!("SELECT ", letter_columns!(), " FROM dead_letters WHERE id = ?1");
 
-const MOVE: &str =
-    "UPDATE dead_letters SET state = ?3, actor = ?4, note = ?5, updated_at = ?6 WHERE id = ?1 AND state = ?2";
+const MOVE: &str = "UPDATE dead_letters SET state = ?3, actor = ?4, note = ?5, updated_at = ?6 WHERE id = ?1 AND state = ?2";
 
-const RECORD: &str =
-    "INSERT INTO audit (letter, at, actor, note, from_state, to_state) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const RECORD: &str = "INSERT INTO audit (letter, at, actor, note, from_state, to_state) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 const AUDIT: &str = "SELECT at, actor, note, from_state, to_state FROM audit WHERE letter = ?1 ORDER BY number";
 
@@ -83,7 +81,10 @@ pub(super) async fn one(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<
 
 /// `false`: the caller rolls back.
 pub(super) async fn resolve(
-    conn: &mut SqliteConnection, id: Uuid, job: Option<&Change>, entry: &AuditEntry,
+    conn: &mut SqliteConnection,
+    id: Uuid,
+    job: Option<&Change>,
+    entry: &AuditEntry,
 ) -> Result<bool, StoreError> {
     let (actor, note) = (legible(&entry.actor), legible(&entry.note));
     // An open letter is nobody's.
@@ -106,13 +107,8 @@ pub(super) async fn resolve(
     {
         return Ok(false);
     }
-    let audit = sqlx::query(RECORD)
-        .bind(id)
-        .bind(entry.at)
-        .bind(&*actor)
-        .bind(&*note)
-        .bind(entry.from.stored())
-        .bind(entry.to.stored());
+    let audit =
+        sqlx::query(RECORD).bind(id).bind(entry.at).bind(&*actor).bind(&*note).bind(entry.from.stored()).bind(entry.to.stored());
     audit.execute(conn).await.map_err(error::store)?;
     Ok(true)
 }

@@ -48,8 +48,9 @@ pub(super) async fn insert(conn: &mut SqliteConnection, jobs: &[NewJob]) -> Resu
     let inserted: Vec<Inserted> = inserted.collect();
     let fresh = || jobs.iter().zip(&inserted).filter(|(_, became)| **became == Inserted::New).map(|(new, _)| new);
 
-    let batch =
-        json::rows(fresh().map(|new| (json::status(&new.job.status), Hex(new.job.id.as_bytes()), &new.job.kind, &new.job.tenant)))?;
+    let batch = json::rows(
+        fresh().map(|new| (json::status(&new.job.status), Hex(new.job.id.as_bytes()), &new.job.kind, &new.job.tenant)),
+    )?;
     sqlx::query(JOBS).bind(batch).execute(&mut *conn).await.map_err(error::store)?;
 
     let mut bodies = Bodies::new();
@@ -68,9 +69,9 @@ async fn take_keys(conn: &mut SqliteConnection, jobs: &[NewJob]) -> Result<Holde
     if keyed.is_empty() {
         return Ok(Holders::new());
     }
-    let batch = json::rows(keyed.iter().map(|(key, job)| {
-        (Hex(&key.hash), Hex(job.id.as_bytes()), Hex(&key.fingerprint), job.status.updated_at)
-    }))?;
+    let batch = json::rows(
+        keyed.iter().map(|(key, job)| (Hex(&key.hash), Hex(job.id.as_bytes()), Hex(&key.fingerprint), job.status.updated_at)),
+    )?;
     let won = sqlx::query(KEYS).bind(&batch).execute(&mut *conn).await.map_err(error::store)?;
     if won.rows_affected() == keyed.len() as u64 {
         return Ok(Holders::new());

@@ -9,8 +9,7 @@ use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
 use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError};
 
-const LOAD: &str =
-    concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
+const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
 const PAYLOADS: &str = concat!(
     "SELECT ",
@@ -144,8 +143,6 @@ pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32
     jobs(&found)
 }
 
-pub(super) async fn quiet(
-    conn: &mut SqliteConnection, kind: &str, before: Micros, limit: u32,
-) -> Result<Vec<Job>, StoreError> {
+pub(super) async fn quiet(conn: &mut SqliteConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
     jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(limit).fetch_all(conn).await.map_err(error::store)?)
 }

@@ -1,0 +1,142 @@
+//! One hub's HTTP side, and a client for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
+use api_ack::http::{Api, ApiOptions, router};
+use api_ack::kinds::{KindSpec, Kinds, Worker};
+use api_ack::relay::{HandedOver, hand_over};
+use api_ack::store::{Change, Job, JobFilter, JobStore, ProcessId, SqliteStore, Status};
+use broker_topology::Kind;
+use prometheus::Registry;
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
+use sqlx::Connection;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+pub const ISSUER: &str = "https://issuer.test";
+pub const ECHO: &str = "/v1/kinds/demo.echo/jobs";
+
+pub struct Ground {
+    pub address: String,
+    pub client: Client,
+    pub store: Arc<SqliteStore>,
+    pub registry: Registry,
+    pub openapi: utoipa::openapi::OpenApi,
+    _handed: HandedOver,
+    folder: tempfile::TempDir,
+}
+
+/// The key of the tests.
+pub fn key() -> KeySpec {
+    KeySpec { id: "test".to_owned(), algorithm: Algorithm::Hs256, material: Material::Secret(vec![7; 32]) }
+}
+
+/// A token for these scopes.
+pub fn token(tenant: &str, subject: &str, scopes: &str) -> String {
+    let scopes = scopes.split(' ').map(str::to_owned).collect();
+    let grant = Grant { tenant: tenant.to_owned(), subject: subject.to_owned(), scopes, valid: Duration::from_secs(600) };
+    mint(&key(), ISSUER, AUDIENCE, &grant).unwrap()
+}
+
+/// Ada of acme, who submits and reads.
+pub fn ada() -> String {
+    token("acme", "ada", "jobs:submit jobs:read")
+}
+
+pub async fn start() -> Ground {
+    start_with(&[key()], ApiOptions::default(), BacklogLimits::default()).await
+}
+
+pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLimits) -> Ground {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
+    let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(|name| KindSpec::new(Kind::parse(name).unwrap(), Worker::Rust)));
+    let (hand_over, handed) = hand_over(ProcessId(1), Default::default());
+    let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over, &TaskTracker::new());
+    let acceptor = Acceptor::new(kinds, Arc::new(Backlog::new(limits)), writer);
+    let registry = Registry::new();
+    let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
+    let api = Api::new(acceptor, store.clone(), verifier, options, &registry).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (router, openapi) = router(api);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ground { address, client: Client::new(), store, registry, openapi, _handed: handed, folder }
+}
+
+impl Ground {
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A submission by Ada that would be taken as it is.
+    pub fn submission(&self) -> RequestBuilder {
+        self.client.post(self.url(ECHO)).bearer_auth(ada()).header("content-type", "application/json").body("{\"n\":1}")
+    }
+
+    pub async fn get(&self, path: &str, token: &str) -> Response {
+        self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap()
+    }
+
+    /// The rows of jobs.
+    pub async fn jobs(&self) -> usize {
+        self.store.list(&JobFilter { limit: 10_000, ..JobFilter::default() }).await.unwrap().len()
+    }
+
+    /// Runs a statement behind the hub's back.
+    pub async fn tamper(&self, statement: &'static str) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("warren.db"));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// What a counter stands at.
+    pub fn counter(&self, name: &str, label: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name).unwrap();
+        let metric = family.get_metric().iter().find(|m| m.get_label().iter().all(|l| l.value() == label)).unwrap();
+        metric.get_counter().get_value()
+    }
+
+    /// Moves a job on, as the ledger would.
+    pub async fn change(&self, id: Uuid, result: Option<&'static [u8]>, to: impl FnOnce(&Status) -> Status) {
+        let job: Job = self.store.load(&[id]).await.unwrap().remove(0);
+        let change = Change { id, from: job.version, to: to(&job.status), history: None, result: result.map(Into::into) };
+        assert_eq!(self.store.apply(&[change]).await.unwrap(), [true]);
+    }
+}
+
+/// A problem document with this status and code.
+pub async fn problem(response: Response, status: u16, code: &str) -> Value {
+    let got = response.status().as_u16();
+    let content_type = response.headers().get("content-type").map(|v| v.to_str().unwrap().to_owned());
+    let text = response.text().await.unwrap();
+    assert_eq!(got, status, "{text}");
+    assert_eq!(content_type.as_deref(), Some("application/problem+json"), "{text}");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["code"], code, "{text}");
+    assert_eq!(document["status"], status);
+    assert_eq!(document["type"], format!("/problems/{code}"));
+    for member in ["title", "detail", "instance"] {
+        assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {text}");
+    }
+    document
+}
+
+/// The job that a 202 names.
+pub async fn accepted(response: Response) -> Uuid {
+    assert_eq!(response.status().as_u16(), 202);
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(response.headers()["retry-after"], "1");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["state"], "accepted");
+    assert_eq!(body["links"]["self"], location);
+    let id = body["id"].as_str().unwrap();
+    assert_eq!(location, format!("/v1/jobs/{id}"));
+    id.parse().unwrap()
+}

@@ -1,0 +1,12 @@
+//! The HTTP API as a client meets it: a real listener, a real SQLite file, the real writer; no relay, so what is accepted stays.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod ground;
+mod idempotency;
+mod reading;
+mod refusals;
+mod rest;
+mod scopes;
+mod tokens;
+mod wire;

@@ -1,0 +1,111 @@
+//! Who asks, which tenants they act for, and what they ask for.
+
+use std::sync::Arc;
+
+use api_ack::http::auth::{Authenticated, Caller, JOBS_ADMIN, Verifier};
+use api_ack::http::problem::{Code, Fault, Problem};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+/// The tenant claim that means all tenants.
+const ALL_TENANTS: &str = "*";
+
+/// A caller with the scope `jobs:admin`.
+pub(super) struct Admin(Arc<Caller>);
+
+impl Admin {
+    /// Who is put on record.
+    pub(super) fn actor(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// Whether what belongs to `tenant` is theirs to see.
+    pub(super) fn sees(&self, tenant: &str) -> bool {
+        self.0.tenant == ALL_TENANTS || self.0.tenant == tenant
+    }
+
+    /// The tenant to list when `asked` was given: `Ok(None)` for all; `Err` when there is nothing for them to see.
+    pub(super) fn listed(&self, asked: Option<String>) -> Result<Option<String>, Nothing> {
+        match asked {
+            Some(tenant) if self.sees(&tenant) => Ok(Some(tenant)),
+            Some(_) => Err(Nothing),
+            None if self.0.tenant == ALL_TENANTS => Ok(None),
+            None => Ok(Some(self.0.tenant.clone())),
+        }
+    }
+}
+
+/// Another tenant's things were asked for: as if there were none.
+pub(super) struct Nothing;
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin
+where
+    Arc<Verifier>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+        caller.require(JOBS_ADMIN)?;
+        Ok(Self(caller))
+    }
+}
+
+/// Query parameters; unknown ones and bad values are refused.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
+        query.map(|Query(read)| Self(read)).map_err(|error| {
+            let text = error.body_text();
+            let why = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, why)| why);
+            Problem::new(Code::InvalidParameter, format!("a query parameter is wrong: {why}"))
+        })
+    }
+}
+
+/// A JSON body; an empty one counts as `{}`.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let read: Result<Bytes, BytesRejection> = Bytes::from_request(request, state).await;
+        let bytes = read.map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body may have 16 KiB at most"),
+            _ => Problem::new(Code::BodyIncomplete, "the body broke off: send the request again"),
+        })?;
+        let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
+        let read = serde_json::from_slice(text).map(Self);
+        read.map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Problem::new(Code::InvalidParameter, format!("the body is wrong: {error}")),
+            _ => Problem::new(Code::MalformedJson, format!("the body is not well-formed JSON: {error}")),
+        })
+    }
+}
+
+/// The longest note or reason, in bytes.
+const NOTE_MAX: usize = 2000;
+
+/// A text that people put on record under `name`, trimmed.
+pub(super) fn note(name: &str, text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    if text.len() <= NOTE_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(wrong(name, format!("`{name}` has over {NOTE_MAX} bytes: shorten it")))
+}
+
+/// A member of the body that is wrong.
+pub(super) fn wrong(name: &str, detail: String) -> Problem {
+    let fault = Fault { pointer: Some(format!("#/{name}")), header: None, detail: detail.clone() };
+    Problem { errors: vec![fault], ..Problem::new(Code::InvalidParameter, detail) }
+}

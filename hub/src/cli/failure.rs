@@ -1,0 +1,58 @@
+//! Why a command did not do what it was asked to: one sentence, and the exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::hub::HubError;
+
+/// A failure, told and then left to the exit code.
+#[derive(Debug)]
+pub(super) struct Failure {
+    text: String,
+    usage: bool,
+}
+
+impl Failure {
+    /// It was asked well and did not work: exit code 1.
+    pub(super) fn failed(text: impl Into<String>) -> Self {
+        Self { text: text.into(), usage: false }
+    }
+
+    /// What was asked, or how it is configured, is wrong: exit code 2.
+    pub(super) fn usage(text: impl Into<String>) -> Self {
+        Self { text: text.into(), usage: true }
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if self.usage { 2 } else { 1 })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "warren: {}", self.text)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        let text = error.to_string();
+        match error {
+            HubError::Topology(_) | HubError::Auth(_) | HubError::Handler(_) | HubError::Broker(_) => Self::usage(text),
+            HubError::Store { .. } | HubError::Listen { .. } | HubError::Metrics(_) => Self::failed(text),
+        }
+    }
+}
+
+impl From<crate::dev::DevError> for Failure {
+    fn from(error: crate::dev::DevError) -> Self {
+        Self::failed(error.to_string())
+    }
+}

@@ -1,0 +1,62 @@
+//! `warren serve`: a hub, until it is told to stop.
+
+use clap::Args;
+
+use super::Surroundings;
+use super::failure::Failure;
+use super::print::talk;
+use super::settings::Settings;
+use super::signals::Stop;
+use crate::config::Config;
+use crate::demo;
+use crate::hub::Hub;
+use crate::telemetry;
+
+/// Without --role it does everything: api, worker, keeper. A second signal ends it at once.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  warren serve --config warren.toml\n  \
+                        warren serve --role api --config warren.toml\n  \
+                        warren serve --role worker,keeper --config warren.toml --set log.format=text")]
+pub(super) struct Serve {
+    /// What this process does: api, worker, keeper
+    #[arg(long, value_name = "ROLE,ROLE")]
+    role: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Serve {
+    pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
+        let role = self.role.map(|roles| ("roles".to_owned(), roles));
+        let config = self.settings.load_with(around, &around.folder, role.as_slice())?;
+        telemetry::init(&config.log);
+        let mut stop = Stop::listen()?;
+        let running = tokio::select! {
+            running = hub(config).start() => running?,
+            _ = stop.asked() => return Ok(()),
+        };
+        let at = running.addresses;
+        talk(&format!("warren: API on http://{}, admin on http://{}, metrics on http://{}", at.public, at.admin, at.internal));
+        stop.asked().await;
+        talk("warren: draining");
+        stop.unless_asked_again(running.drain()).await;
+        Ok(())
+    }
+}
+
+/// A hub with the handlers this binary has, for those of their kinds that are configured.
+pub(super) fn hub(config: Config) -> Hub {
+    let has = |kind: &str| config.kinds.iter().any(|own| own.name.as_str() == kind);
+    let (echo, flaky, noop) = (has(demo::ECHO), has(demo::FLAKY), has(demo::NOOP));
+    let mut hub = Hub::new(config);
+    if echo {
+        hub = hub.handler(demo::ECHO, demo::Echo);
+    }
+    if flaky {
+        hub = hub.handler(demo::FLAKY, demo::Flaky);
+    }
+    if noop {
+        hub = hub.handler(demo::NOOP, demo::Noop);
+    }
+    hub
+}
