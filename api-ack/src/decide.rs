@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::store::{Change, Job, JobStore, Status, StoreError};
 
-/// What to do about one item.
+/// What to do about one item. Lives for a moment, on the stack.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Decision<T> {
     /// Nothing to store.
     Settled(T),

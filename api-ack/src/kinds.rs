@@ -28,6 +28,8 @@ pub struct KindSpec {
     pub concurrency: usize,
     /// Deliveries without an ack, in one process.
     pub prefetch: u16,
+    /// Whether a request must carry an `Idempotency-Key`.
+    pub key_required: bool,
 }
 
 /// Who does the work of a kind.
@@ -53,6 +55,7 @@ impl KindSpec {
             worker,
             concurrency: 64,
             prefetch: 256,
+            key_required: false,
         }
     }
 }

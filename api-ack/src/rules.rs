@@ -176,7 +176,7 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
     let current = match report.lease {
         Some(lease) => job.state == State::Running && job.lease == lease,
         // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to end.
-        None => !job.state.is_end() && !(job.state == State::Running && job.starts > 0),
+        None => !(job.state.is_end() || job.state == State::Running && job.starts > 0),
     };
     if !current || job.run() != report.run {
         return Finish::Late(attempt(job, report, "late"));

@@ -325,6 +325,7 @@ fn kind_spec(kind: &config::KindConfig) -> KindSpec {
         retry: kind.retry.clone(),
         concurrency: kind.concurrency.into(),
         prefetch: kind.prefetch,
+        key_required: kind.idempotency == config::Idempotency::Required,
         ..KindSpec::new(
             kind.name.clone(),
             match kind.worker {

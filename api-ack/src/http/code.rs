@@ -55,6 +55,7 @@ catalogue! {
     UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON";
     UnsupportedContentEncoding "unsupported-content-encoding" UNSUPPORTED_MEDIA_TYPE "The body must not be compressed";
     InvalidIdempotencyKey "invalid-idempotency-key" BAD_REQUEST "The Idempotency-Key is malformed";
+    IdempotencyKeyRequired "idempotency-key-required" BAD_REQUEST "This kind of job needs an Idempotency-Key";
     BodyTooLarge "body-too-large" PAYLOAD_TOO_LARGE "The body is too large";
     BodyTooSlow "body-too-slow" REQUEST_TIMEOUT "The body did not arrive in time";
     BodyIncomplete "body-incomplete" BAD_REQUEST "The body broke off";

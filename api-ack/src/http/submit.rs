@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::problem::{Document, Problem, unknown_kind};
+use super::problem::{Code, Document, Problem, unknown_kind};
 use super::view::Links;
 use super::{Api, auth, body, headers};
 use crate::accept::{Accepted, Submission};
@@ -51,7 +51,7 @@ pub(super) struct AcceptedView {
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this is the first answer again"),
         )),
-        (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, not-supported-yet, refused",
+        (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, not-supported-yet, refused",
             body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
@@ -94,15 +94,17 @@ async fn take(api: &Api, kind: Result<Path<String>, PathRejection>, request: Req
     caller.require(auth::JOBS_SUBMIT)?;
 
     let Ok(Path(kind)) = kind else { return Err(unknown_kind("")) };
-    if api.acceptor().kind(&kind).is_none() {
-        return Err(unknown_kind(&kind));
-    }
+    let Some(spec) = api.acceptor().kinds().get(&kind) else { return Err(unknown_kind(&kind)) };
     headers::refuse_unsupported(&parts.headers)?;
     headers::check_media_type(&parts.headers)?;
     headers::check_encoding(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;
     body::check_json(&body)?;
     let key = headers::key(&parts.headers)?;
+    if spec.key_required && key.is_none() {
+        let why = "send an `Idempotency-Key`, one for each job you want, and the same one when you try again";
+        return Err(Problem::new(Code::IdempotencyKeyRequired, why).header("idempotency-key", "missing"));
+    }
 
     let submission = Submission {
         tenant: caller.tenant.clone(),
