@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use broker_topology::Names;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use messaging::connection::Link;
 use messaging::publisher::{PublishError, Publisher};
 use tokio::sync::{Notify, mpsc};
@@ -39,6 +39,9 @@ use crate::metrics::Metrics;
 use crate::processes::Processes;
 use crate::rules;
 use crate::store::{Change, Job, JobStore, Lane, Outlet, Payload, ProcessId};
+
+/// Rows handed to the publisher together.
+const TOGETHER: usize = 128;
 
 /// A row on its way out. The ticket goes when it is marked.
 #[derive(Debug)]
@@ -165,6 +168,7 @@ impl Relay {
         let mut lanes = Lanes::new(self.parts.options.weights.clone());
         let mut windows = Windows::new(self.parts.kinds.clone());
         let mut flight = FuturesUnordered::new();
+        let mut publishing = 0;
         let mut refill_at = Instant::now();
         let mut pause_until = Instant::now();
         loop {
@@ -179,11 +183,14 @@ impl Relay {
                 || self.parts.processes.lapsed()
                 || !self.parts.link.is_usable()
                 || Instant::now() < pause_until;
-            let room = in_flight.saturating_sub(flight.len());
+            let room = in_flight.saturating_sub(publishing);
             if !idle && room > 0 {
                 windows.refresh(&lanes, &*self.parts.store, &self.parts.processes).await;
-                for item in lanes.next_batch(room, &mut windows) {
-                    flight.push(self.publish(item));
+                let batch = lanes.next_batch(room.min(TOGETHER), &mut windows);
+                if !batch.is_empty() {
+                    publishing += batch.len();
+                    flight.push(self.publish(batch));
+                    continue;
                 }
             }
             if stop.is_cancelled() && flight.is_empty() {
@@ -196,12 +203,10 @@ impl Relay {
                 continue;
             }
             tokio::select! {
-                Some(first) = flight.next(), if !flight.is_empty() => {
-                    let mut outcomes = vec![first];
-                    while let Some(Some(next)) = flight.next().now_or_never() {
-                        outcomes.push(next);
-                    }
-                    for (item, result) in outcomes {
+                Some(batch) = flight.next(), if !flight.is_empty() => {
+                    let batch: Vec<(Item, Result<(), PublishError>)> = batch;
+                    publishing -= batch.len();
+                    for (item, result) in batch {
                         if let Err(pause) = self.settle(&mut lanes, item, result, &confirmed).await {
                             pause_until = Instant::now() + pause;
                         }
@@ -262,16 +267,25 @@ impl Relay {
         }
     }
 
-    fn publish(&self, item: Item) -> impl Future<Output = (Item, Result<(), PublishError>)> + use<> {
+    fn publish(&self, items: Vec<Item>) -> impl Future<Output = Vec<(Item, Result<(), PublishError>)>> + use<> {
         let publisher = self.parts.publisher.clone();
-        let outgoing = outgoing::outgoing(&item, &self.parts.names);
+        let names = self.parts.names.clone();
         async move {
             messaging::crash_point!("K4");
-            let result = match outgoing {
-                Ok(outbound) => publisher.publish(outbound).await,
-                Err(error) => Err(error.into()),
-            };
-            (item, result)
+            let mut outbounds = Vec::with_capacity(items.len());
+            let mut unsendable = Vec::new();
+            let mut sent = Vec::with_capacity(items.len());
+            for item in items {
+                match outgoing::outgoing(&item, &names) {
+                    Ok(outbound) => {
+                        outbounds.push(outbound);
+                        sent.push(item);
+                    }
+                    Err(error) => unsendable.push((item, Err(error.into()))),
+                }
+            }
+            let results = publisher.publish_all(outbounds).await;
+            sent.into_iter().zip(results).chain(unsendable).collect()
         }
     }
 
@@ -322,6 +336,16 @@ fn next_look(refill_at: Instant, idle: bool) -> Instant {
 async fn mark(store: Arc<dyn JobStore>, mut confirmed: mpsc::Receiver<Item>) {
     let mut batch = Vec::with_capacity(512);
     while confirmed.recv_many(&mut batch, 512).await > 0 {
+        // Nobody waits for a mark, so it waits for company: fewer, larger writes.
+        let gathering = tokio::time::sleep(Duration::from_millis(10));
+        tokio::pin!(gathering);
+        while batch.len() < 512 {
+            let room = 512 - batch.len();
+            tokio::select! {
+                more = confirmed.recv_many(&mut batch, room) => if more == 0 { break },
+                () = &mut gathering => break,
+            }
+        }
         let rows: Vec<_> = batch.iter().map(|item| (item.job.id, item.job.version)).collect();
         let mut wait = Duration::from_millis(100);
         while let Err(error) = store.mark_published(&rows, clock::now()).await {

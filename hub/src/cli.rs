@@ -26,8 +26,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use failure::Failure;
-
 /// Answers critical requests at once and does the work behind RabbitMQ.
 #[derive(Debug, Parser)]
 #[command(name = "warren", version, disable_help_subcommand = true, max_term_width = 120)]

@@ -10,7 +10,7 @@
 //! It starts with the broker away: the store is needed, the broker is waited for.
 //! On drain: no new requests and deliveries, running work ends or is given back, the relay marks what is confirmed, links close.
 
-mod broker;
+pub(crate) mod broker;
 mod roles;
 
 use std::collections::BTreeMap;

@@ -66,14 +66,16 @@ struct Task {
     hand_over: HandOver,
 }
 
-/// A request and those that came in the same batch with the same key.
-struct Entry {
-    new: NewJob,
+/// Who waits for a row, and those that came in the same batch with the same key.
+struct Waiter {
     reply: Reply,
     /// A place in the relay's memory; without one the row is stored without an owner.
     ticket: Option<Ticket>,
     sharing: Vec<(NewJob, Reply)>,
 }
+
+/// Rows and those who wait for them, in the same order.
+type Batch = (Vec<NewJob>, Vec<Waiter>);
 
 impl Task {
     async fn run(self, mut waiting: mpsc::Receiver<(NewJob, Reply)>) {
@@ -88,57 +90,65 @@ impl Task {
             };
             let mut bytes = first.0.payload.body.len();
             let mut batch = vec![first];
-            while batch.len() < self.options.rows {
-                let Ok(next) = waiting.try_recv() else { break };
-                bytes += next.0.payload.body.len();
-                if bytes > self.options.bytes {
-                    held = Some(next);
-                    break;
+            // Requests that are being read this very moment come along: larger commits are fewer commits. Nobody is waited for
+            // who is not here yet.
+            let mut before = 0;
+            while batch.len() > before && held.is_none() && batch.len() < self.options.rows {
+                before = batch.len();
+                while batch.len() < self.options.rows {
+                    let Ok(next) = waiting.try_recv() else { break };
+                    bytes += next.0.payload.body.len();
+                    if bytes > self.options.bytes {
+                        held = Some(next);
+                        break;
+                    }
+                    batch.push(next);
                 }
-                batch.push(next);
+                tokio::task::yield_now().await;
             }
             self.commit(self.share_keys(batch)).await;
         }
     }
 
     /// Puts requests with one key behind the first of them, and reserves places in the relay's memory.
-    fn share_keys(&self, batch: Vec<(NewJob, Reply)>) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = Vec::with_capacity(batch.len());
-        let mut by_key: HashMap<[u8; 32], usize> = HashMap::new();
+    fn share_keys(&self, batch: Vec<(NewJob, Reply)>) -> Batch {
+        let mut rows: Vec<NewJob> = Vec::with_capacity(batch.len());
+        let mut waiters: Vec<Waiter> = Vec::with_capacity(batch.len());
+        let mut by_key: HashMap<[u8; 32], usize> = HashMap::with_capacity(batch.len());
         for (mut new, reply) in batch {
             let hash = new.key.map(|key| key.hash);
             if let Some(first) = hash.and_then(|hash| by_key.get(&hash)) {
-                entries[*first].sharing.push((new, reply));
+                waiters[*first].sharing.push((new, reply));
                 continue;
             }
             if let Some(hash) = hash {
-                by_key.insert(hash, entries.len());
+                by_key.insert(hash, waiters.len());
             }
             let ticket = self.hand_over.reserve(&new.job, &new.payload);
             new.job.status.owner = ticket.as_ref().map(|_| self.hand_over.me());
-            entries.push(Entry { new, reply, ticket, sharing: Vec::new() });
+            rows.push(new);
+            waiters.push(Waiter { reply, ticket, sharing: Vec::new() });
         }
-        entries
+        (rows, waiters)
     }
 
-    /// Commits entries; a refused batch is halved until the bad row stands alone.
-    async fn commit(&self, entries: Vec<Entry>) {
-        let mut stack = vec![entries];
-        while let Some(mut entries) = stack.pop() {
+    /// Commits a batch; a refused one is halved until the bad row stands alone.
+    async fn commit(&self, batch: Batch) {
+        let mut stack = vec![batch];
+        while let Some((mut rows, mut waiters)) = stack.pop() {
             messaging::crash_point!("K1");
-            let rows: Vec<NewJob> = entries.iter().map(|entry| entry.new.clone()).collect();
             match self.store.insert(&rows).await {
                 Ok(inserted) => {
                     messaging::crash_point!("K2");
-                    for (entry, inserted) in entries.into_iter().zip(inserted) {
-                        self.answer(entry, inserted);
+                    for ((new, waiter), inserted) in rows.into_iter().zip(waiters).zip(inserted) {
+                        self.answer(new, waiter, inserted);
                     }
                     messaging::crash_point!("K3");
                 }
-                Err(StoreError::Refused(_) | StoreError::Undecided(_)) if entries.len() > 1 => {
-                    let upper = entries.split_off(entries.len() / 2);
-                    stack.push(upper);
-                    stack.push(entries);
+                Err(StoreError::Refused(_) | StoreError::Undecided(_)) if rows.len() > 1 => {
+                    let half = rows.len() / 2;
+                    stack.push((rows.split_off(half), waiters.split_off(half)));
+                    stack.push((rows, waiters));
                 }
                 Err(error) => {
                     let error = match error {
@@ -146,19 +156,19 @@ impl Task {
                         StoreError::Undecided(_) => AcceptError::Undecided,
                         StoreError::Unavailable(why) | StoreError::Unusable(why) => AcceptError::Unavailable(why),
                     };
-                    for entry in entries {
-                        for (_, reply) in entry.sharing {
+                    for waiter in waiters {
+                        for (_, reply) in waiter.sharing {
                             let _ = reply.send(Err(error.clone()));
                         }
-                        let _ = entry.reply.send(Err(error.clone()));
+                        let _ = waiter.reply.send(Err(error.clone()));
                     }
                 }
             }
         }
     }
 
-    fn answer(&self, entry: Entry, inserted: Inserted) {
-        let Entry { new, reply, ticket, sharing } = entry;
+    fn answer(&self, new: NewJob, waiter: Waiter, inserted: Inserted) {
+        let Waiter { reply, ticket, sharing } = waiter;
         let (first, result) = match inserted {
             Inserted::New => {
                 let id = new.job.id;

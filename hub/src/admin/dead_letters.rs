@@ -144,6 +144,10 @@ fn refused(error: DeadError) -> Problem {
     };
     match error {
         DeadError::Store(error) => error.into(),
+        DeadError::NotOpen(state) => {
+            let state = format!("{state:?}").to_lowercase();
+            Problem::new(code, format!("the dead letter is {state} already: `warren dead show` tells who did it and why"))
+        }
         error => Problem::new(code, error.to_string()),
     }
 }

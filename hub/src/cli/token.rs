@@ -74,7 +74,7 @@ impl Token {
     }
 }
 
-/// The configuration's `auth` with a key to sign with, its first: a configured HS256 one, or that of `warren dev` in `folder`.
+/// The configuration's `auth` with a key to sign with: a configured HS256 one, or that of `warren dev` in `folder`.
 fn signing(config: &Config, folder: &Path) -> Option<Auth> {
     let mut auth = config.auth.clone();
     auth.keys.retain(|key| key.algorithm == Algorithm::Hs256);
@@ -108,10 +108,13 @@ pub(super) fn mint(auth: &Auth, grant: Grant) -> Result<String, Failure> {
 }
 
 /// A short-lived token for a command of this machine's operator.
-pub(super) fn own(config: &Config, folder: &Path) -> Option<Result<String, Failure>> {
-    let auth = signing(config, folder)?;
-    let scopes = vec![JOBS_ADMIN.to_owned()];
-    Some(mint(&auth, Grant { tenant: "*".to_owned(), subject: "warren-cli".to_owned(), scopes, valid: OWN }))
+///
+/// `None` when there is nothing to sign with. The subject is what the record of dead letters shows.
+pub(super) fn own(config: &Config, around: &Surroundings) -> Option<Result<String, Failure>> {
+    let auth = signing(config, &around.folder)?;
+    let user = around.variables.iter().find(|(name, _)| name == "USER").map_or("", |(_, user)| user);
+    let subject = format!("cli:{user}").trim_end_matches(':').to_owned();
+    Some(mint(&auth, Grant { tenant: "*".to_owned(), subject, scopes: vec![JOBS_ADMIN.to_owned()], valid: OWN }))
 }
 
 #[cfg(test)]
@@ -126,10 +129,12 @@ mod tests {
         std::fs::create_dir(folder.path().join(".warren")).unwrap();
         std::fs::write(folder.path().join(DEV_SECRET), "0123456789abcdef0123456789abcdef\n").unwrap();
         let mut config = crate::config::Config::load(&Sources::default()).unwrap().config;
-        let token = own(&config, folder.path()).unwrap().unwrap();
+        let around = Surroundings { folder: folder.path().to_owned(), ..Surroundings::default() };
+        let token = own(&config, &around).unwrap().unwrap();
         add_dev_key(&mut config.auth, Secret::new("0123456789abcdef0123456789abcdef"));
         let caller = crate::auth::verifier(&config.auth).unwrap().verify(token.as_bytes()).unwrap();
-        assert!(caller.has(JOBS_ADMIN) && caller.tenant == "*");
+        assert!(caller.has(JOBS_ADMIN));
+        assert_eq!((caller.tenant.as_str(), caller.subject.as_str()), ("*", "cli"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Broker, Manage};
 
 /// How to reach the broker; certificates are read here.
-pub(super) fn options(config: &Broker) -> Result<BrokerOptions, String> {
+pub(crate) fn options(config: &Broker) -> Result<BrokerOptions, String> {
     let read = |path: &Path| std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()));
     let text = |path: &Path| String::from_utf8(read(path)?).map_err(|_| format!("{} is not PEM", path.display()));
     let identity = match (&config.client_cert_file, &config.client_key_file) {

@@ -1,0 +1,100 @@
+//! The definitions themselves: sound, parsed as meant, and documented.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use clap::{Command as Definition, CommandFactory};
+
+use super::*;
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn command_lines_people_type() {
+    let good = [
+        "warren dev --folder /tmp/x --amqp-port 5692",
+        "warren serve --role api,worker --config a.toml --config b.toml --lenient",
+        "warren jobs list --kind orders.place --state dead --json",
+        "warren jobs show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77",
+        "warren dead redrive a b --note why --force",
+        "warren dead redrive --all --queue jobs.orders.place --reason exhausted --yes",
+        "warren dead discard a --reason test",
+        "warren topology export --config x --check definitions.json",
+        "warren config dump --json",
+        "warren token mint --tenant a --subject b --scope jobs:read --scope jobs:submit --ttl 30d",
+        "warren migrate --set store.url=sqlite://x.db",
+    ];
+    for line in good {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).err().unwrap());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_exit_code_2() {
+    let bad = [
+        "warren",
+        "warren dead redrive",
+        "warren dead redrive a --all --queue q",
+        "warren dead redrive --all",
+        "warren dead redrive a --yes",
+        "warren dead discard a",
+        "warren jobs list --cursor nonsense",
+        "warren topology export --check a --output b",
+        "warren token mint --tenant a --subject b --scope c --ttl 30",
+        "warren serve --set nonsense",
+    ];
+    for line in bad {
+        let Err(error) = parse(line) else { panic!("{line} was taken") };
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+/// Every command that does something, with its words.
+fn leaves(command: &Definition, words: &str) -> Vec<(String, Definition)> {
+    let words = format!("{words} {}", command.get_name()).trim().to_owned();
+    if command.get_subcommands().next().is_none() {
+        return vec![(words, command.clone())];
+    }
+    command.get_subcommands().flat_map(|sub| leaves(sub, &words)).collect()
+}
+
+#[test]
+fn every_help_has_examples_that_parse() {
+    for (words, command) in leaves(&Cli::command(), "") {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples: Vec<&str> = help.lines().map(str::trim).filter(|line| line.starts_with(&words)).collect();
+        assert!(!examples.is_empty(), "`{words} --help` has no example of it");
+        for example in examples {
+            let line = example.split(" | ").next().unwrap();
+            // Quoted words count as one.
+            let quoted: Vec<String> = line.split('\'').enumerate().map(|(i, part)| if i % 2 == 1 { part.replace(' ', "_") } else { part.to_owned() }).collect();
+            parse(&quoted.concat()).unwrap_or_else(|error| panic!("{example}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn the_reference_is_up_to_date() {
+    let mut text = String::from(
+        "# The `warren` command line\n\nGenerated from the program's own help; `UPDATE=1 cargo test -p warren-hub the_reference` \
+         writes it anew.\n\nData goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. \
+         Commands on jobs and dead letters call the admin API of a running hub, never its database.\n",
+    );
+    for (words, command) in leaves(&Cli::command(), "") {
+        // The width of the terminal the test runs in must not matter.
+        let help = command.bin_name(&words).display_name(&words).term_width(100).render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        text += &format!("\n## `{words}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
+    if std::env::vars_os().any(|(name, _)| name == "UPDATE") {
+        std::fs::write(path, &text).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(found == text, "docs/cli.md is stale: run `UPDATE=1 cargo test -p warren-hub the_reference`");
+}
