@@ -25,7 +25,7 @@ use futures::stream::FuturesUnordered;
 use futures::StreamExt;
 use messaging::connection::Link;
 use messaging::publisher::{PublishError, Publisher};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -141,6 +141,8 @@ pub struct RelayParts {
     pub kinds: Kinds,
     /// Who lives.
     pub processes: Arc<Processes>,
+    /// True once the topology is on the broker: nothing is published before, since nothing would take it.
+    pub declared: watch::Receiver<bool>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Options.
@@ -182,6 +184,7 @@ impl Relay {
             let idle = stop.is_cancelled()
                 || self.parts.processes.lapsed()
                 || !self.parts.link.is_usable()
+                || !*self.parts.declared.borrow()
                 || Instant::now() < pause_until;
             let room = in_flight.saturating_sub(publishing);
             if !idle && room > 0 {

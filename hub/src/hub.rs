@@ -193,6 +193,7 @@ impl Wiring {
             ..RelayOptions::default()
         };
         let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room);
+        let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
         let backlog = Arc::new(Backlog::new(BacklogLimits {
             total: limits.backlog_total.into(),
@@ -205,6 +206,7 @@ impl Wiring {
             names: self.names.clone(),
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
+            declared: topology_ready.clone(),
             metrics: self.metrics.jobs.clone(),
             options,
         };
@@ -222,7 +224,6 @@ impl Wiring {
             options: SweeperOptions { retention: retention(&self.config.retention), ..SweeperOptions::default() },
         };
         intake.spawn(sweeper.run(stages.drain.clone()));
-        let (declared, topology_ready) = tokio::sync::watch::channel(false);
         intake.spawn(broker::declare(self.topology.clone(), self.config.topology.manage, looking, declared, stages.drain.clone()));
         let health = Arc::new(Health::new(
             self.config.roles.clone(),

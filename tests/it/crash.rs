@@ -37,7 +37,8 @@ async fn hub_dies_at(point: &str, keep: Keep) {
     let mut hub: HubProcess = world.hub_with(&[("WARREN_CRASH_POINT", &plan(point, 0))]).await;
     let client = hub.client();
     for round in 0..kills() {
-        let load = world.load(&client, &format!("{point}-{round}"), 60, 16);
+        let prefix = format!("{point}-{round}");
+        let load = world.load(&client, &prefix, 60, 16);
         let crash = async {
             hub.crashed(LONG).await;
             let next = if round + 1 < kills() { plan(point, round + 1) } else { String::new() };

@@ -123,7 +123,12 @@ async fn a_dead_letter_is_redriven_once_and_keeps_its_bytes() {
 
 /// Takes the next message of a queue, as a worker would.
 async fn take(world: &World, queue: &str) -> warren_tests::broker::Message {
-    until(LONG, &format!("a message in {queue}"), async || world.vhost.get_messages(queue, 1).await.into_iter().next()).await
+    until(LONG, &format!("a message in {queue}"), async || {
+        // A look first: the hub may be declaring it still.
+        world.vhost.queue_depth(queue).await.filter(|ready| *ready > 0)?;
+        world.vhost.get_messages(queue, 1).await.into_iter().next()
+    })
+    .await
 }
 
 /// Reports an outcome, as a worker would.

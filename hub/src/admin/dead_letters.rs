@@ -35,7 +35,9 @@ pub(super) struct ListDead {
 }
 
 pub(super) async fn list(
-    State(api): State<AdminApi>, admin: Admin, Parameters(asked): Parameters<ListDead>,
+    State(api): State<AdminApi>,
+    admin: Admin,
+    Parameters(asked): Parameters<ListDead>,
 ) -> Result<Json<Page<DeadLine>>, Problem> {
     let Ok(tenant) = admin.listed(asked.tenant) else { return Ok(Json(Page { items: Vec::new(), next: None })) };
     let limit = asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
@@ -56,9 +58,7 @@ pub(super) async fn list(
     }
 }
 
-pub(super) async fn show(
-    State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>,
-) -> Result<Json<DeadDetail>, Problem> {
+pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>) -> Result<Json<DeadDetail>, Problem> {
     let dead = find(&api, &admin, &id).await?;
     detail(&api, dead).await
 }
@@ -85,7 +85,10 @@ pub(super) struct Redrive {
 }
 
 pub(super) async fn redrive(
-    State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>, Body(asked): Body<Redrive>,
+    State(api): State<AdminApi>,
+    admin: Admin,
+    Path(id): Path<String>,
+    Body(asked): Body<Redrive>,
 ) -> Result<Json<DeadDetail>, Problem> {
     let text = note("note", &asked.note)?;
     let dead = find(&api, &admin, &id).await?;
@@ -102,7 +105,10 @@ pub(super) struct Discard {
 }
 
 pub(super) async fn discard(
-    State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>, Body(asked): Body<Discard>,
+    State(api): State<AdminApi>,
+    admin: Admin,
+    Path(id): Path<String>,
+    Body(asked): Body<Discard>,
 ) -> Result<Json<DeadDetail>, Problem> {
     let reason = note("reason", &asked.reason)?;
     if reason.is_empty() {

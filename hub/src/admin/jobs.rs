@@ -27,7 +27,9 @@ pub(super) struct ListJobs {
 }
 
 pub(super) async fn list(
-    State(api): State<AdminApi>, admin: Admin, Parameters(asked): Parameters<ListJobs>,
+    State(api): State<AdminApi>,
+    admin: Admin,
+    Parameters(asked): Parameters<ListJobs>,
 ) -> Result<Json<Page<JobLine>>, Problem> {
     let Ok(tenant) = admin.listed(asked.tenant) else { return Ok(Json(Page { items: Vec::new(), next: None })) };
     let limit = asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
@@ -46,9 +48,7 @@ pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> Uuid) ->
     Page { items, next }
 }
 
-pub(super) async fn show(
-    State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>,
-) -> Result<Json<JobDetail>, Problem> {
+pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>) -> Result<Json<JobDetail>, Problem> {
     let id = Uuid::parse_str(&id).map_err(|_| Problem::new(Code::InvalidJobId, "the id of a job is a UUID"))?;
     let record = api.stores.jobs.record_of(id).await?.filter(|record| admin.sees(&record.job.tenant));
     let record = record.ok_or_else(|| Problem::new(Code::JobNotFound, format!("there is no job {id}, or it was purged")))?;

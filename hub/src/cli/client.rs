@@ -111,7 +111,11 @@ impl Hub {
     }
 
     async fn ask<T: DeserializeOwned>(
-        &self, method: Method, path: &[&str], query: &[(&str, Option<String>)], body: Option<Value>,
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+        body: Option<Value>,
     ) -> Result<T, Denied> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -139,14 +143,17 @@ impl Hub {
         let text = if error.is_timeout() && !error.is_connect() {
             format!("the hub at {base} does not answer in time: look at its log, and at its store")
         } else {
-            format!("no hub answers at {base}: start one with `warren serve` or `warren dev`, or name its admin listener with --admin-url")
+            format!(
+                "no hub answers at {base}: start one with `warren serve` or `warren dev`, or name its admin listener with --admin-url"
+            )
         };
         Denied::Broken(Failure::failed(text))
     }
 
     fn stranger(&self) -> Denied {
         let base = self.base.as_str().trim_end_matches('/');
-        let text = format!("what answers at {base} is not the admin API of this version: name its admin listener with --admin-url");
+        let text =
+            format!("what answers at {base} is not the admin API of this version: name its admin listener with --admin-url");
         Denied::Broken(Failure::failed(text))
     }
 

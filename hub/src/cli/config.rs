@@ -14,7 +14,9 @@ pub(super) enum ConfigCommand {
     #[command(after_help = "Examples:\n  warren config check\n  warren config check --config base.toml --config production.toml")]
     Check(Check),
     /// Print all settings in force, secrets hidden
-    #[command(after_help = "Examples:\n  warren config dump\n  warren config dump --config deploy/warren.toml --set log.level=debug")]
+    #[command(
+        after_help = "Examples:\n  warren config dump\n  warren config dump --config deploy/warren.toml --set log.level=debug"
+    )]
     Dump(Dump),
 }
 

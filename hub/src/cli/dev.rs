@@ -187,7 +187,10 @@ async fn ready(public: SocketAddr) -> Result<(), Failure> {
         }
         if begun.elapsed() > READY {
             let health = url.replace("/ready", "/health");
-            return Err(Failure::failed(format!("the hub is not ready after {} s: try again with --set log.level=info, and ask {health} meanwhile", READY.as_secs())));
+            return Err(Failure::failed(format!(
+                "the hub is not ready after {} s: try again with --set log.level=info, and ask {health} meanwhile",
+                READY.as_secs()
+            )));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

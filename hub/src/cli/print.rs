@@ -21,7 +21,8 @@ pub(super) fn data(text: &str) -> Result<(), Failure> {
 
 /// Prints data for programs.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::failed(format!("cannot print this as JSON: {error}")))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Failure::failed(format!("cannot print this as JSON: {error}")))?;
     data(&(text + "\n"))
 }
 

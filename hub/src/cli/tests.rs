@@ -72,7 +72,11 @@ fn every_help_has_examples_that_parse() {
         for example in examples {
             let line = example.split(" | ").next().unwrap();
             // Quoted words count as one.
-            let quoted: Vec<String> = line.split('\'').enumerate().map(|(i, part)| if i % 2 == 1 { part.replace(' ', "_") } else { part.to_owned() }).collect();
+            let quoted: Vec<String> = line
+                .split('\'')
+                .enumerate()
+                .map(|(i, part)| if i % 2 == 1 { part.replace(' ', "_") } else { part.to_owned() })
+                .collect();
             parse(&quoted.concat()).unwrap_or_else(|error| panic!("{example}: {error}"));
         }
     }

@@ -61,13 +61,20 @@ impl Token {
     pub(super) fn run(self, around: &Surroundings) -> Result<(), Failure> {
         let Self::Mint(asked) = self;
         let config = asked.settings.load(around)?;
-        let scopes: Vec<String> =
-            asked.scope.iter().flat_map(|text| text.split([' ', ','])).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        let scopes: Vec<String> = asked
+            .scope
+            .iter()
+            .flat_map(|text| text.split([' ', ',']))
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect();
         if scopes.is_empty() {
             return Err(Failure::usage("a token needs a scope: give --scope 'jobs:submit jobs:read', for instance"));
         }
         let auth = signing(&config, &around.folder).ok_or_else(|| {
-            Failure::usage("there is no HS256 key here: configure one under [[auth.keys]], or go to a folder where `warren dev` ran")
+            Failure::usage(
+                "there is no HS256 key here: configure one under [[auth.keys]], or go to a folder where `warren dev` ran",
+            )
         })?;
         let token = mint(&auth, Grant { tenant: asked.tenant, subject: asked.subject, scopes, valid: asked.ttl })?;
         if asked.json { print::json(&json!({ "token": token })) } else { print::data(&(token + "\n")) }

@@ -80,8 +80,9 @@ impl Export {
         }
         match &self.output {
             None => print::data(&text),
-            Some(path) => std::fs::write(path, text)
-                .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display()))),
+            Some(path) => {
+                std::fs::write(path, text).map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+            }
         }
     }
 }
