@@ -27,7 +27,9 @@ pub enum DeadError {
     #[error("the job {0} was purged: its dead letter cannot be moved back")]
     JobPurged(Uuid),
     /// It is older than what consumers remember: a handler might do it again.
-    #[error("it died before the inbox's memory begins, so a handler could repeat its effect; ask with force to move it all the same")]
+    #[error(
+        "it died before the inbox's memory begins, so a handler could repeat its effect; ask with force to move it all the same"
+    )]
     TooOld,
     /// The store does not answer.
     #[error(transparent)]
@@ -82,7 +84,9 @@ impl DeadLetters {
     /// As [`DeadError`]; then nothing has changed.
     pub async fn discard(&self, id: Uuid, actor: &str, reason: &str) -> Result<DeadLetter, DeadError> {
         self.open(id).await?;
-        self.stores.dead.resolve(id, DeadState::Open, DeadState::Discarded, None, actor, reason, clock::now()).await?;
+        if !self.stores.dead.resolve(id, DeadState::Open, DeadState::Discarded, None, actor, reason, clock::now()).await? {
+            return Err(DeadError::NotOpen(self.get(id).await?.state));
+        }
         self.get(id).await
     }
 

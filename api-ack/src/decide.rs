@@ -25,7 +25,10 @@ const ROUNDS: usize = 8;
 ///
 /// `known` spares a load for rows the caller has seen; a wrong one costs a round, never a wrong change.
 pub(crate) async fn decide<I, T>(
-    store: &dyn JobStore, items: &[I], known: HashMap<Uuid, Job>, id_of: impl Fn(&I) -> Uuid,
+    store: &dyn JobStore,
+    items: &[I],
+    known: HashMap<Uuid, Job>,
+    id_of: impl Fn(&I) -> Uuid,
     rule: impl Fn(&I, Option<&Job>) -> Decision<T>,
 ) -> Result<Vec<T>, StoreError> {
     let mut answers: Vec<Option<T>> = items.iter().map(|_| None).collect();

@@ -73,14 +73,20 @@ impl Keeper {
 /// Ends jobs whose message was found dead, unless they have moved on.
 async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Result<(), StoreError> {
     let now = clock::now();
-    decide(store, letters, Default::default(), |(id, _)| *id, |(_, letter), job| {
-        let run = Run { epoch: letter.epoch, attempt: letter.attempt };
-        let buried = job.and_then(|job| Some((job, rules::buried(&job.status, run, &letter.reason, &letter.error, now)?)));
-        match buried {
-            Some((job, to)) => Decision::Apply(change(job, to), ()),
-            None => Decision::Settled(()),
-        }
-    })
+    decide(
+        store,
+        letters,
+        Default::default(),
+        |(id, _)| *id,
+        |(_, letter), job| {
+            let run = Run { epoch: letter.epoch, attempt: letter.attempt };
+            let buried = job.and_then(|job| Some((job, rules::buried(&job.status, run, &letter.reason, &letter.error, now)?)));
+            match buried {
+                Some((job, to)) => Decision::Apply(change(job, to), ()),
+                None => Decision::Settled(()),
+            }
+        },
+    )
     .await
     .map(drop)
 }

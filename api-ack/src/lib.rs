@@ -6,16 +6,16 @@
 
 pub mod accept;
 pub mod clock;
-pub mod http;
-pub mod kinds;
 pub mod dead;
 mod decide;
+pub mod http;
 pub mod keeper;
+pub mod kinds;
 pub mod ledger;
 pub mod metrics;
 pub mod processes;
 pub mod relay;
 pub mod results;
 pub mod rules;
-pub mod sweeper;
 pub mod store;
+pub mod sweeper;

@@ -27,7 +27,10 @@ impl Metrics {
     /// When `registry` has one of the names already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
-            published: IntCounterVec::new(Opts::new("warren_jobs_published_total", "confirmed publishes of jobs, by where to"), &["kind", "to"])?,
+            published: IntCounterVec::new(
+                Opts::new("warren_jobs_published_total", "confirmed publishes of jobs, by where to"),
+                &["kind", "to"],
+            )?,
             outbox_rows: IntGauge::new("warren_outbox_rows", "rows that wait to be published")?,
             outbox_age: IntGauge::new("warren_outbox_oldest_age_seconds", "age of the oldest row that is due and not published")?,
             dead_letters: IntGaugeVec::new(Opts::new("warren_dead_letters", "open dead letters in the store"), &["queue"])?,

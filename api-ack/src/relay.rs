@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker_topology::Names;
-use futures::stream::FuturesUnordered;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use messaging::connection::Link;
 use messaging::publisher::{PublishError, Publisher};
 use tokio::sync::{Notify, mpsc, watch};
@@ -294,7 +294,11 @@ impl Relay {
 
     /// Follows up one publish; `Err` asks for a pause of all publishing.
     async fn settle(
-        &self, lanes: &mut Lanes, item: Item, result: Result<(), PublishError>, confirmed: &mpsc::Sender<Item>,
+        &self,
+        lanes: &mut Lanes,
+        item: Item,
+        result: Result<(), PublishError>,
+        confirmed: &mpsc::Sender<Item>,
     ) -> Result<(), Duration> {
         let job = &item.job;
         match result {

@@ -109,9 +109,7 @@ pub enum Begin {
 /// A delivery of `run` arrives at `me`.
 ///
 /// The caller vouches that `me` does not run this very run at the moment.
-pub fn begin(
-    job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(ProcessId) -> bool, now: Micros,
-) -> Begin {
+pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Begin {
     if job.state.is_end() || job.run() != run {
         return Begin::Stale;
     }
@@ -185,7 +183,8 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
     let outcome = match report.end {
         End::Outcome(outcome) => outcome,
         End::Interrupted => {
-            let waiting = Status { state: State::Queued, interrupted: job.interrupted + 1, ..job.quiet(now) };
+            let interrupted = job.interrupted + 1;
+            let waiting = Status { state: State::Queued, interrupted, started_at: None, ..job.quiet(now) };
             return Finish::Applied(Box::new(waiting), None);
         }
     };
@@ -194,7 +193,7 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
         Outcome::Snooze(wait) => {
             let due = now.saturating_add(micros(*wait)).min(job.deadline);
-            (Status { state: State::Retrying, ..job.waits_for(Outlet::Jobs, due, now) }, true)
+            (Status { state: State::Retrying, started_at: None, ..job.waits_for(Outlet::Jobs, due, now) }, true)
         }
         Outcome::Retry(failure) => retry(job, failure, None, policy, now, random),
         Outcome::RetryAfter(wait, failure) => retry(job, failure, Some(*wait), policy, now, random),
@@ -203,7 +202,12 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
 }
 
 fn retry(
-    job: &Status, failure: &Failure, hint: Option<std::time::Duration>, policy: &RetryPolicy, now: Micros, random: f64,
+    job: &Status,
+    failure: &Failure,
+    hint: Option<std::time::Duration>,
+    policy: &RetryPolicy,
+    now: Micros,
+    random: f64,
 ) -> (Status, bool) {
     let spent = u32::try_from(job.attempt - job.spent).unwrap_or(u32::MAX);
     let waits = match policy.after(spent, hint, random) {
@@ -214,6 +218,7 @@ fn retry(
     let next = Status {
         state: State::Retrying,
         attempt: job.attempt + 1,
+        started_at: None,
         reason: Some(failure.code.clone()),
         error: Some(cut(failure.to_string())),
         ..waits
@@ -287,11 +292,7 @@ pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -
 /// job is not at that run any more, or runs.
 pub fn buried(job: &Status, run: Run, reason: &str, error: &str, now: Micros) -> Option<Status> {
     let hit = !job.state.is_end() && job.state != State::Running && job.run() == run;
-    hit.then(|| Status {
-        reason: Some(reason.to_owned()),
-        error: Some(cut(error.to_owned())),
-        ..job.ended(State::Dead, now)
-    })
+    hit.then(|| Status { reason: Some(reason.to_owned()), error: Some(cut(error.to_owned())), ..job.ended(State::Dead, now) })
 }
 
 /// A dead letter goes back to its queue: a new epoch, a new budget of attempts, a new deadline. `None` if the job is not dead.
@@ -319,10 +320,24 @@ pub fn last_attempt(job: &Status) -> Attempt {
         lease: job.lease,
         started_at: job.started_at,
         ended_at: job.ended_at.unwrap_or(job.updated_at),
-        outcome: job.reason.clone().unwrap_or_else(|| "dead".to_owned()),
+        outcome: outcome(job).unwrap_or("dead").to_owned(),
         reason: job.reason.clone(),
         error: job.error.clone(),
     }
+}
+
+/// How the attempt a row shows ended, in the words of the history; `None` while it has not.
+pub fn outcome(job: &Status) -> Option<&'static str> {
+    Some(match (job.state, job.reason.as_deref()) {
+        (State::Succeeded, _) => "succeeded",
+        (State::Cancelled, _) => "cancelled",
+        (State::Expired, _) => "expired",
+        (State::Dead, Some("rejected" | "undecodable")) => "rejected",
+        (State::Dead, Some("exhausted")) => "failed",
+        (State::Dead, Some("poison")) => "interrupted",
+        (State::Dead, _) => "dead",
+        _ => return None,
+    })
 }
 
 fn micros(wait: std::time::Duration) -> Micros {

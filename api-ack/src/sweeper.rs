@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
-use crate::store::{Job, Micros, Stores, StoreError};
+use crate::store::{Job, Micros, StoreError, Stores};
 
 /// How long ended things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +134,14 @@ impl Sweeper {
 
     /// Publishes again what is in flight by the row, and nowhere by the broker.
     async fn find_lost(&self) -> Result<(), StoreError> {
+        // Nothing can be said about a broker that is away, and nobody waits for it here.
+        if !self.link.is_usable() {
+            return Ok(());
+        }
         let kinds: Vec<&Arc<KindSpec>> = self.kinds.iter().collect();
         let queues: Vec<String> = kinds.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
         let looks = match look(&self.link, &queues).await {
             Ok(looks) => looks,
-            // Nothing can be said about a broker that is away.
             Err(_) => return Ok(()),
         };
         for ((spec, queue), seen) in kinds.into_iter().zip(&queues).zip(looks) {
@@ -184,12 +187,16 @@ impl Sweeper {
     async fn change_all(&self, jobs: &[Job], rule: impl Fn(&Job) -> Option<crate::store::Status>) -> Result<u64, StoreError> {
         let known = jobs.iter().map(|job| (job.id, job.clone())).collect();
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
-        let changed = decide(&*self.stores.jobs, &ids, known, |id| *id, |_, job| {
-            match job.and_then(|job| Some((job, rule(job)?))) {
+        let changed = decide(
+            &*self.stores.jobs,
+            &ids,
+            known,
+            |id| *id,
+            |_, job| match job.and_then(|job| Some((job, rule(job)?))) {
                 Some((job, to)) => Decision::Apply(change(job, to), 1),
                 None => Decision::Settled(0),
-            }
-        })
+            },
+        )
         .await?;
         Ok(changed.into_iter().sum())
     }

@@ -134,8 +134,7 @@ mod tests {
 
     #[test]
     fn marks_are_not_compared() {
-        let queue =
-            |owner, description| Topology::default().queue(Queue::new("q", QueueKind::Classic, owner, description));
+        let queue = |owner, description| Topology::default().queue(Queue::new("q", QueueKind::Classic, owner, description));
         assert_eq!(lines(&queue("hub", "new words"), &queue("orders", "old words")), [""; 0]);
     }
 }

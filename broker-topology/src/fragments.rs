@@ -29,13 +29,9 @@ pub fn core(names: &Names) -> Topology {
         .exchange(exchange(names.events(), ExchangeKind::Topic, "events, by <domain>.<event>"))
         .exchange(exchange(names.notices(), ExchangeKind::Fanout, "wake-ups for every process of the hub"))
         .exchange(
-            exchange(names.return_exchange(), ExchangeKind::Direct, "back to the queue of origin")
-                .with_alternate(names.lost()),
+            exchange(names.return_exchange(), ExchangeKind::Direct, "back to the queue of origin").with_alternate(names.lost()),
         )
-        .exchange(
-            exchange(names.dead(), ExchangeKind::Direct, "dead letters, by queue of origin")
-                .with_alternate(names.lost()),
-        )
+        .exchange(exchange(names.dead(), ExchangeKind::Direct, "dead letters, by queue of origin").with_alternate(names.lost()))
         .and(inlet(names.submit(), ExchangeKind::Direct, "jobs and device messages submitted by message"))
         .and(inlet(names.results(), ExchangeKind::Direct, "outcomes reported by services and workers"))
         .and(inlet(names.lost(), ExchangeKind::Fanout, "messages whose queue of origin is gone"));
@@ -176,9 +172,8 @@ mod tests {
     #[test]
     fn messages_go_where_the_names_say() {
         let topology = whole();
-        let goes = |exchange: &str, key: &str| {
-            topology.queues_for(exchange, key).into_iter().map(str::to_owned).collect::<Vec<_>>()
-        };
+        let goes =
+            |exchange: &str, key: &str| topology.queues_for(exchange, key).into_iter().map(str::to_owned).collect::<Vec<_>>();
         let work = "acme.jobs.orders.place";
         assert_eq!(goes(&names().jobs(), "orders.place"), [work]);
         assert_eq!(goes(&names().jobs(), "orders.cancel"), [""; 0]);

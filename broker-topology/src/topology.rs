@@ -160,9 +160,7 @@ mod tests {
             definition: Arguments::new(),
         };
         let fragment = |kind, ttl: i64, priority| {
-            exchange(kind, "hub")
-                .queue(Queue::new("q", Classic, "hub", "x").with("x-message-ttl", ttl))
-                .policy(policy(priority))
+            exchange(kind, "hub").queue(Queue::new("q", Classic, "hub", "x").with("x-message-ttl", ttl)).policy(policy(priority))
         };
         let violations = Topology::merge([fragment(Topic, 1, 1), fragment(Direct, 2, 2)]).unwrap_err();
         let objects: Vec<&str> = violations.iter().map(|violation| violation.object.as_str()).collect();

@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use broker_topology::{
-    Binding, Exchange, ExchangeKind, Kind, Names, Queue, QueueKind, Topology, core, definitions, diff, subscriber,
-    work_queue,
+    Binding, Exchange, ExchangeKind, Kind, Names, Queue, QueueKind, Topology, core, definitions, diff, subscriber, work_queue,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -87,7 +87,10 @@ pub struct Hub {
 ///
 /// # Errors
 /// All violations together.
-pub fn topology<'a>(prefix: &str, kinds: impl IntoIterator<Item = &'a Kind>) -> Result<Topology, Vec<broker_topology::Violation>> {
+pub fn topology<'a>(
+    prefix: &str,
+    kinds: impl IntoIterator<Item = &'a Kind>,
+) -> Result<Topology, Vec<broker_topology::Violation>> {
     let names = Names::new(prefix);
     let work = kinds.into_iter().map(|kind| broker_topology::work_queue(&names, kind, broker_topology::HUB));
     let merged = Topology::merge(std::iter::once(broker_topology::core(&names)).chain(work))?;
@@ -107,7 +110,8 @@ impl Hub {
             self.problems.push(format!("two handlers for the kind `{kind}`"));
         }
         if !self.config.kinds.iter().any(|k| k.name.as_str() == kind) {
-            self.problems.push(format!("a handler for the kind `{kind}`, which is not configured: add a [[kind]] with this name"));
+            self.problems
+                .push(format!("a handler for the kind `{kind}`, which is not configured: add a [[kind]] with this name"));
         }
         self
     }
@@ -185,9 +189,8 @@ impl Wiring {
         let broker = Arc::new(broker);
         let link = |purpose| Link::start(broker.clone(), purpose, &links, stages.links.clone(), self.metrics.messaging.clone());
         let (publishing, consuming, looking) = (link("publish"), link("consume"), link("topology"));
-        let publisher = |options| {
-            Publisher::start(publishing.clone(), options, &links, stages.links.clone(), self.metrics.messaging.clone())
-        };
+        let publisher =
+            |options| Publisher::start(publishing.clone(), options, &links, stages.links.clone(), self.metrics.messaging.clone());
         let options = RelayOptions {
             weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
             ..RelayOptions::default()
@@ -224,19 +227,21 @@ impl Wiring {
             options: SweeperOptions { retention: retention(&self.config.retention), ..SweeperOptions::default() },
         };
         intake.spawn(sweeper.run(stages.drain.clone()));
-        intake.spawn(broker::declare(self.topology.clone(), self.config.topology.manage, looking, declared, stages.drain.clone()));
+        intake.spawn(broker::declare(
+            self.topology.clone(),
+            self.config.topology.manage,
+            looking,
+            declared,
+            stages.drain.clone(),
+        ));
         let health = Arc::new(Health::new(
             self.config.roles.clone(),
             self.stores.clone(),
             vec![("publish", publishing.clone()), ("consume", consuming.clone())],
             topology_ready.clone(),
         ));
-        let ledger = Arc::new(StoreLedger::new(
-            self.stores.jobs.clone(),
-            self.processes.clone(),
-            self.kinds.clone(),
-            hand_over.clone(),
-        ));
+        let ledger =
+            Arc::new(StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone()));
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,

@@ -56,8 +56,14 @@ async fn bind_one(what: &'static str, address: SocketAddr) -> Result<(TcpListene
 /// Serves all three until `drain`.
 #[allow(clippy::too_many_arguments, reason = "called once; each is a part of its own")]
 pub(crate) fn serve(
-    bound: Bound, wiring: &Wiring, acceptor: Option<Acceptor>, verifier: Verifier, dead: DeadLetters, health: Arc<Health>,
-    tasks: &TaskTracker, drain: &CancellationToken,
+    bound: Bound,
+    wiring: &Wiring,
+    acceptor: Option<Acceptor>,
+    verifier: Verifier,
+    dead: DeadLetters,
+    health: Arc<Health>,
+    tasks: &TaskTracker,
+    drain: &CancellationToken,
 ) -> Result<(), HubError> {
     let verifier = Arc::new(verifier);
     let mut public = health.clone().router();
@@ -74,12 +80,7 @@ pub(crate) fn serve(
         // The API's own fallback answers everything else with a problem document.
         public = routes.merge(public).route("/openapi.json", get(answer));
     }
-    let admin = admin::router(AdminApi {
-        stores: wiring.stores.clone(),
-        kinds: wiring.kinds.clone(),
-        dead,
-        verifier,
-    });
+    let admin = admin::router(AdminApi { stores: wiring.stores.clone(), kinds: wiring.kinds.clone(), dead, verifier });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());
     run(bound.public, public, tasks, drain);
     run(bound.admin, health.clone().router().merge(admin), tasks, drain);

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use broker_topology::{Argument, Arguments, Destination, ExchangeKind, Topology};
-use lapin::options::{
-    ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
-};
+use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection};
 
@@ -74,7 +72,9 @@ pub async fn apply(link: &Link, topology: &Topology, mode: Mode) -> Result<Appli
         let declare = |passive: bool| {
             let (name, kind, arguments) = (name(&exchange.name), kind.clone(), table(&exchange.arguments()));
             let options = ExchangeDeclareOptions { durable: true, passive, ..ExchangeDeclareOptions::default() };
-            async move |channel: Channel| channel.exchange_declare(name?, kind, options, arguments).await.map_err(|e| e.to_string())
+            async move |channel: Channel| {
+                channel.exchange_declare(name?, kind, options, arguments).await.map_err(|e| e.to_string())
+            }
         };
         if scratch.run(&object, declare(true)).await.is_ok() {
             applied.present += 1;
@@ -90,7 +90,9 @@ pub async fn apply(link: &Link, topology: &Topology, mode: Mode) -> Result<Appli
         let declare = |passive: bool| {
             let (name, arguments) = (name(&queue.name), table(&queue.arguments()));
             let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
-            async move |channel: Channel| channel.queue_declare(name?, options, arguments).await.map(drop).map_err(|e| e.to_string())
+            async move |channel: Channel| {
+                channel.queue_declare(name?, options, arguments).await.map(drop).map_err(|e| e.to_string())
+            }
         };
         if scratch.run(&object, declare(true)).await.is_ok() {
             applied.present += 1;

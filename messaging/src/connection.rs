@@ -64,7 +64,11 @@ impl BrokerOptions {
     fn uri(&self, url: &str) -> Result<AMQPUri, ConnectError> {
         let refused = |why: String| ConnectError::Url { url: without_password(url), why };
         // lapin replaces an IPv6 literal by `localhost` without a word.
-        if url.split('@').next_back().is_some_and(|rest| rest.trim_start_matches("amqps://").trim_start_matches("amqp://").starts_with('[')) {
+        if url
+            .split('@')
+            .next_back()
+            .is_some_and(|rest| rest.trim_start_matches("amqps://").trim_start_matches("amqp://").starts_with('['))
+        {
             return Err(refused("an IPv6 address is not supported here: use a host name".into()));
         }
         let mut uri: AMQPUri = url.parse().map_err(refused)?;
@@ -72,7 +76,9 @@ impl BrokerOptions {
             uri.vhost.clone_from(vhost);
         }
         if uri.vhost.is_empty() {
-            return Err(refused("the path is an empty vhost name: write `/%2f` for the vhost `/`, or leave the slash out".into()));
+            return Err(refused(
+                "the path is an empty vhost name: write `/%2f` for the vhost `/`, or leave the slash out".into(),
+            ));
         }
         uri.query.heartbeat = Some(u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1));
         Ok(uri)
@@ -93,7 +99,8 @@ impl BrokerOptions {
         let secure = uri.scheme == AMQPScheme::AMQPS;
         let runtime = lapin::runtime::default_runtime().map_err(|e| ConnectError::from_lapin(&shown, secure, &e))?;
         // The URI's own connection timeout is not looked at by lapin's async path.
-        match tokio::time::timeout(self.connect_timeout, Connection::connect_uri_with_config(uri, properties, tls, runtime)).await {
+        match tokio::time::timeout(self.connect_timeout, Connection::connect_uri_with_config(uri, properties, tls, runtime)).await
+        {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(ConnectError::from_lapin(&shown, secure, &error)),
             Err(_) => Err(ConnectError::Timeout { url: shown, after: self.connect_timeout }),
@@ -104,7 +111,11 @@ impl BrokerOptions {
 impl std::fmt::Debug for BrokerOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let urls: Vec<String> = self.urls.iter().map(|url| without_password(url)).collect();
-        f.debug_struct("BrokerOptions").field("urls", &urls).field("vhost", &self.vhost).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("BrokerOptions")
+            .field("urls", &urls)
+            .field("vhost", &self.vhost)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -168,7 +179,9 @@ impl ConnectError {
         match error.kind() {
             ErrorKind::ProtocolError(_) => Self::Refused { url, why },
             // An access refusal reaches us as a closed socket on old brokers; a TLS failure as an I/O error.
-            ErrorKind::IOError(e) if secure && !matches!(e.kind(), std::io::ErrorKind::ConnectionRefused) => Self::Tls { url, why },
+            ErrorKind::IOError(e) if secure && !matches!(e.kind(), std::io::ErrorKind::ConnectionRefused) => {
+                Self::Tls { url, why }
+            }
             _ => Self::Unreachable { url, why },
         }
     }
@@ -213,7 +226,11 @@ pub struct Stopped;
 impl Link {
     /// Starts keeping a connection up until `stop`.
     pub fn start(
-        options: Arc<BrokerOptions>, purpose: &'static str, tasks: &TaskTracker, stop: CancellationToken, metrics: Arc<Metrics>,
+        options: Arc<BrokerOptions>,
+        purpose: &'static str,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let (sender, state) = watch::channel(LinkState::Starting);
         let supervisor = Supervisor { options, purpose, state: sender, stop, metrics };

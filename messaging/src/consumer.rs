@@ -87,7 +87,12 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
         endings,
     };
     let running = work.running.clone();
-    let finish = finish::Finish { ledger: runtime.ledger.clone(), registry: registry.clone(), metrics: runtime.metrics.clone(), cut: cut.clone() };
+    let finish = finish::Finish {
+        ledger: runtime.ledger.clone(),
+        registry: registry.clone(),
+        metrics: runtime.metrics.clone(),
+        cut: cut.clone(),
+    };
     let drained = async {
         runtime.drain.cancelled().await;
         let _ = tokio::time::timeout(runtime.grace, running.wait()).await;

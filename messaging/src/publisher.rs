@@ -124,7 +124,13 @@ impl Default for PublisherOptions {
 
 impl Publisher {
     /// Starts a publisher on `link`. It ends when `stop` is cancelled and nothing is in flight.
-    pub fn start(link: Link, options: PublisherOptions, tasks: &TaskTracker, stop: CancellationToken, metrics: Arc<Metrics>) -> Self {
+    pub fn start(
+        link: Link,
+        options: PublisherOptions,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (commands, receiver) = mpsc::channel(options.window);
         tasks.spawn(Task { link, options, stop, metrics, commands: receiver }.run());
         Self { commands, deadline: options.deadline }

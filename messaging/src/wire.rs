@@ -379,7 +379,8 @@ mod tests {
         table.insert("x-first-death-queue".into(), text("q"));
         table.insert("mine".into(), text("kept"));
         let properties = BasicProperties::default().with_headers(table).with_user_id("guest".into()).with_expiration("1".into());
-        let copy = Outbound::copy(Route::new("e", "k"), "id".into(), &properties, Bytes::from_static(b"\0"), &[("warren-reason", "r")]);
+        let copy =
+            Outbound::copy(Route::new("e", "k"), "id".into(), &properties, Bytes::from_static(b"\0"), &[("warren-reason", "r")]);
         let headers = copy.properties.headers().as_ref().unwrap();
         assert!(!headers.contains_key("x-death") && !headers.contains_key("x-first-death-queue"));
         assert!(headers.contains_key("mine") && headers.contains_key("warren-reason"));

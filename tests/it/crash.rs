@@ -31,20 +31,28 @@ fn plan(point: &str, round: usize) -> String {
     format!("{point}:{nth}")
 }
 
+/// Starts a hub that will die at `point`, and once it has died one that will not.
+async fn die_once(hub: &mut HubProcess) {
+    hub.crashed(LONG).await;
+    hub.start_again_with(&[]).await;
+}
+
+/// Ends a hub without a word and starts one that will die at `point`.
+async fn doom(hub: &mut HubProcess, point: &str, round: usize) {
+    hub.kill9();
+    hub.start_again_with(&[("WARREN_CRASH_POINT".to_owned(), plan(point, round))]).await;
+}
+
 async fn hub_dies_at(point: &str, keep: Keep) {
     let world = World::new(keep).await;
     let mut shop = world.shop(None);
-    let mut hub: HubProcess = world.hub_with(&[("WARREN_CRASH_POINT", &plan(point, 0))]).await;
+    let mut hub = world.hub().await;
     let client = hub.client();
     for round in 0..kills() {
+        doom(&mut hub, point, round).await;
         let prefix = format!("{point}-{round}");
         let load = world.load(&client, &prefix, 60, 16);
-        let crash = async {
-            hub.crashed(LONG).await;
-            let next = if round + 1 < kills() { plan(point, round + 1) } else { String::new() };
-            hub.start_again_with(&[("WARREN_CRASH_POINT".to_owned(), next)]).await;
-        };
-        tokio::join!(load, crash);
+        tokio::join!(load, die_once(&mut hub));
     }
     world.assert_clean(&client).await;
     assert!(shop.poll().is_none(), "the shop never dies here: {}", shop.tail());
@@ -106,10 +114,11 @@ async fn k10_acked() {
 /// The hub's own worker dies: the attempts of a job that fails twice are counted right all the same.
 async fn worker_dies_at(point: &str) {
     let world = World::new(Keep::Postgres).await;
-    let mut hub = world.hub_with(&[("WARREN_CRASH_POINT", &plan(point, 0))]).await;
+    let mut hub = world.hub().await;
     let client = hub.client();
     let mut jobs = Vec::new();
     for round in 0..kills() {
+        doom(&mut hub, point, round).await;
         let load = async {
             let mut accepted = Vec::new();
             for number in 0..30 {
@@ -123,12 +132,7 @@ async fn worker_dies_at(point: &str) {
             }
             accepted
         };
-        let crash = async {
-            hub.crashed(LONG).await;
-            let next = if round + 1 < kills() { plan(point, round + 1) } else { String::new() };
-            hub.start_again_with(&[("WARREN_CRASH_POINT".to_owned(), next)]).await;
-        };
-        let (accepted, ()) = tokio::join!(load, crash);
+        let (accepted, ()) = tokio::join!(load, die_once(&mut hub));
         jobs.extend(accepted);
     }
     assert_eq!(jobs.iter().collect::<BTreeSet<_>>().len(), 30 * kills(), "one job per key");
@@ -165,8 +169,7 @@ async fn k12_dead_letter_published_and_original_not_acked() {
         let properties = json!({"message_id": format!("foreign-{number}"), "delivery_mode": 2});
         assert!(world.vhost.publish("warren.jobs", "demo.echo", properties, body).await);
     }
-    hub.crashed(LONG).await;
-    hub.start_again_with(&[]).await;
+    die_once(&mut hub).await;
     // A foreign message belongs to no tenant.
     let admin = HubClient::new(hub.admin_url(), Some(token("*", "operator", ALL_SCOPES)));
     let letters = until(LONG, "every foreign message to be a dead letter", async || {

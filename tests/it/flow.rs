@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use warren_tests::hub::{ALL_SCOPES, HubClient, HubOptions, HubProcess, token};
 use warren_tests::wait::{until, until_true};
 
-use crate::world::{Keep, LONG, RESERVE, World};
+use crate::world::{Keep, LONG, RESERVE, World, settled};
 
 /// Short rungs and few attempts, so that a job is exhausted within seconds.
 const IMPATIENT: &str = r#"
@@ -86,6 +86,7 @@ async fn a_dead_letter_is_redriven_once_and_keeps_its_bytes() {
     let world = World::new(Keep::Sqlite).await;
     let options = HubOptions { extra_toml: format!("{}{IMPATIENT}", world.options().extra_toml), ..world.options() };
     let hub = HubProcess::start(&options).await;
+    settled(&hub).await;
     let (client, admin) = (hub.client(), hub.admin());
     let payload = json!({"note": "\u{0} and ü survive"});
     let id = client.accepted("test.impatient", &payload).await;
@@ -147,6 +148,7 @@ async fn retries_whose_queue_is_gone_are_kept_and_others_are_on_time() {
     let world = World::new(Keep::Postgres).await;
     let options = HubOptions { extra_toml: format!("{}{IMPATIENT}", world.options().extra_toml), ..world.options() };
     let hub = HubProcess::start(&options).await;
+    settled(&hub).await;
     let (client, admin) = (hub.client(), hub.admin());
     let queue = "jobs.test.impatient";
     let mut jobs = Vec::new();

@@ -45,6 +45,15 @@ pub enum Keep {
     Postgres,
 }
 
+/// Waits until a hub is not only ready to accept, but has its broker and its topology.
+pub async fn settled(hub: &HubProcess) {
+    let client = hub.client();
+    until_true(LONG, "the hub to have all it needs", async || {
+        client.get("/health").await.is_ok_and(|health| health.body["ok"] == true)
+    })
+    .await;
+}
+
 /// Everything of one test.
 pub struct World {
     pub vhost: Vhost,
@@ -84,12 +93,14 @@ impl World {
     }
 
     pub async fn hub(&self) -> HubProcess {
-        HubProcess::start(&self.options()).await
+        self.hub_with(&[]).await
     }
 
     pub async fn hub_with(&self, env: &[(&str, &str)]) -> HubProcess {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        HubProcess::start(&HubOptions { env, ..self.options() }).await
+        let hub = HubProcess::start(&HubOptions { env, ..self.options() }).await;
+        settled(&hub).await;
+        hub
     }
 
     pub fn shop(&self, crash: Option<&str>) -> Process {
@@ -110,14 +121,12 @@ impl World {
                 let key = format!("{prefix}-{number}");
                 let body = json!({"order_id": key, "sku": "tea", "quantity": 1});
                 ledger.sent(&key);
-                until_true(LONG, "a request to be accepted", async || {
-                    match client.submit(RESERVE, &body, Some(&key)).await {
-                        Ok(answer) => {
-                            ledger.answered(&key, answer.status, answer.job_id());
-                            answer.status == 202
-                        }
-                        Err(_) => false,
+                until_true(LONG, "a request to be accepted", async || match client.submit(RESERVE, &body, Some(&key)).await {
+                    Ok(answer) => {
+                        ledger.answered(&key, answer.status, answer.job_id());
+                        answer.status == 202
                     }
+                    Err(_) => false,
                 })
                 .await;
             })

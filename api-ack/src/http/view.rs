@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::clock;
+use crate::rules;
 use crate::store::{Attempt, JobRecord, Micros, State, Status};
 
 /// Addresses that belong to a job.
@@ -99,7 +100,7 @@ impl JobView {
     /// The view of a record.
     pub fn of(record: JobRecord) -> Self {
         let JobRecord { job, history, result, .. } = record;
-        let latest = latest(&job.status, &history);
+        let latest = latest(&job.status);
         let status = job.status;
         let (result, result_base64) = split(result.as_deref());
         Self {
@@ -139,35 +140,18 @@ impl AttemptView {
 }
 
 /// The attempt that only the row knows: the one that runs, or the one that ended the job.
-fn latest(status: &Status, history: &[Attempt]) -> Option<AttemptView> {
+fn latest(status: &Status) -> Option<AttemptView> {
     let runs = status.state == State::Running;
-    // A retry that never started still carries the start of the attempt before it, which the history has.
-    let in_history = history.iter().any(|past| past.started_at == status.started_at && past.outcome != "late");
-    if !(runs || status.state.is_end()) || status.started_at.is_none() || in_history {
-        return None;
-    }
+    // An attempt that waits has not started.
+    status.started_at?;
     Some(AttemptView {
         epoch: status.epoch,
         attempt: status.attempt,
         started_at: when(status.started_at),
         ended_at: when(status.ended_at),
-        outcome: outcome(status).map(str::to_owned),
+        outcome: rules::outcome(status).map(str::to_owned),
         reason: if runs { None } else { status.reason.clone() },
         error: if runs { None } else { status.error.clone() },
-    })
-}
-
-/// The same words as in the history.
-fn outcome(status: &Status) -> Option<&'static str> {
-    Some(match (status.state, status.reason.as_deref()) {
-        (State::Succeeded, _) => "succeeded",
-        (State::Cancelled, _) => "cancelled",
-        (State::Expired, _) => "expired",
-        (State::Dead, Some("rejected" | "undecodable")) => "rejected",
-        (State::Dead, Some("exhausted")) => "failed",
-        (State::Dead, Some("poison")) => "interrupted",
-        (State::Dead, _) => "dead",
-        _ => return None,
     })
 }
 
@@ -231,26 +215,16 @@ mod tests {
     #[test]
     fn the_latest_attempt_comes_from_the_row_once() {
         let accepted = Status::accepted(10, 1000);
-        assert!(latest(&accepted, &[]).is_none(), "not started");
+        assert!(latest(&accepted).is_none(), "not started");
         let running = Status { state: State::Running, started_at: Some(20), ..accepted };
-        assert_eq!(latest(&running, &[]).and_then(|a| a.outcome), None);
-        assert!(latest(&running, &[]).is_some());
+        assert_eq!(latest(&running).and_then(|a| a.outcome), None);
+        assert!(latest(&running).is_some());
 
-        let failed = Attempt {
-            epoch: 1,
-            attempt: 1,
-            lease: 1,
-            started_at: Some(20),
-            ended_at: 30,
-            outcome: "failed".to_owned(),
-            reason: None,
-            error: None,
-        };
-        let retrying = Status { state: State::Retrying, attempt: 2, ..running.clone() };
-        assert!(latest(&retrying, std::slice::from_ref(&failed)).is_none(), "the second has not started");
+        let retrying = Status { state: State::Retrying, attempt: 2, started_at: None, ..running.clone() };
+        assert!(latest(&retrying).is_none(), "the second has not started");
         let buried =
             Status { state: State::Dead, ended_at: Some(40), reason: Some("origin-gone".to_owned()), ..retrying.clone() };
-        assert!(latest(&buried, std::slice::from_ref(&failed)).is_none(), "it never will");
+        assert!(latest(&buried).is_none(), "it never will");
         let exhausted = Status {
             state: State::Dead,
             started_at: Some(50),
@@ -258,6 +232,6 @@ mod tests {
             reason: Some("exhausted".to_owned()),
             ..retrying
         };
-        assert_eq!(latest(&exhausted, &[failed]).and_then(|a| a.outcome).as_deref(), Some("failed"));
+        assert_eq!(latest(&exhausted).and_then(|a| a.outcome).as_deref(), Some("failed"));
     }
 }

@@ -128,7 +128,8 @@ mod tests {
     fn item(kind: &str, tenant: &str) -> Item {
         let status = Status::accepted(clock::now(), i64::MAX);
         let job = Job { id: uuid::Uuid::now_v7(), kind: kind.to_owned(), tenant: tenant.to_owned(), version: 1, status };
-        let payload = Payload { subject: String::new(), content_type: String::new(), body: Default::default(), traceparent: None };
+        let payload =
+            Payload { subject: String::new(), content_type: String::new(), body: Default::default(), traceparent: None };
         let ticket = Room::new(RoomLimits::default()).reserve(&job, &payload).unwrap();
         Item { job, payload, ticket }
     }

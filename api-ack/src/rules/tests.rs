@@ -19,16 +19,30 @@ const DEADLINE: Micros = 1_000 * SECOND;
 enum Step {
     Confirm,
     /// A delivery, maybe of an older run, at one of two processes.
-    Deliver { back: i32, alone: bool, at_b: bool },
+    Deliver {
+        back: i32,
+        alone: bool,
+        at_b: bool,
+    },
     /// An end, maybe with an older lease.
-    End { older_lease: i64, how: u8 },
+    End {
+        older_lease: i64,
+        how: u8,
+    },
     /// A report without a lease.
-    Report { back: i32, how: u8 },
+    Report {
+        back: i32,
+        how: u8,
+    },
     /// The process that runs it dies, and others come to know.
     Die,
     Republish,
-    Expire { late: bool },
-    Buried { back: i32 },
+    Expire {
+        late: bool,
+    },
+    Buried {
+        back: i32,
+    },
     Redrive,
 }
 

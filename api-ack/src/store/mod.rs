@@ -94,7 +94,7 @@ pub struct Status {
     pub outlet: Option<Outlet>,
     /// When it is given up.
     pub deadline: Micros,
-    /// When the latest attempt started.
+    /// When the attempt started; `None` while it waits.
     pub started_at: Option<Micros>,
     /// `Some` exactly in an end state.
     pub ended_at: Option<Micros>,
@@ -510,7 +510,14 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     /// As [`StoreError`].
     #[allow(clippy::too_many_arguments, reason = "one move, said in full; a struct would only be taken apart again")]
     async fn resolve(
-        &self, id: Uuid, from: DeadState, to: DeadState, job: Option<&Change>, actor: &str, note: &str, now: Micros,
+        &self,
+        id: Uuid,
+        from: DeadState,
+        to: DeadState,
+        job: Option<&Change>,
+        actor: &str,
+        note: &str,
+        now: Micros,
     ) -> Result<bool, StoreError>;
 
     /// What was done to a dead letter, oldest first. Outlives the letter.

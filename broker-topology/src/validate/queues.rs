@@ -1,9 +1,9 @@
 //! Rules of one queue: arguments that are refused, that lose messages, or that do nothing without another.
 
 use crate::argument::{
-    AT_LEAST_ONCE, Argument, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_STRATEGY, DELIVERY_LIMIT, DESCRIPTION,
-    EXPIRES, MAX_LENGTH, MAX_LENGTH_BYTES, MAX_PRIORITY, MESSAGE_TTL, OVERFLOW, OWNER, QUEUE_MODE, QUEUE_TYPE,
-    QUEUE_VERSION, REJECT_PUBLISH, SINGLE_ACTIVE_CONSUMER,
+    AT_LEAST_ONCE, Argument, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_STRATEGY, DELIVERY_LIMIT, DESCRIPTION, EXPIRES,
+    MAX_LENGTH, MAX_LENGTH_BYTES, MAX_PRIORITY, MESSAGE_TTL, OVERFLOW, OWNER, QUEUE_MODE, QUEUE_TYPE, QUEUE_VERSION,
+    REJECT_PUBLISH, SINGLE_ACTIVE_CONSUMER,
 };
 use crate::fragments::TERMINAL_DELIVERY_LIMIT;
 use crate::object::Object;
@@ -92,13 +92,11 @@ fn delivery_limit(queue: &Queue) -> Option<Violation> {
             format!("has the `{DELIVERY_LIMIT}` {limit}, with which some brokers lose messages"),
             "state a positive one",
         ),
-        Some(Argument::Integer(limit)) if *limit < TERMINAL_DELIVERY_LIMIT && !queue.has(DEAD_LETTER_EXCHANGE) => {
-            violation(
-                "delivery-limit-drops",
-                format!("has no dead-letter exchange, so the broker drops a message after {limit} deliveries"),
-                &format!("state `{DEAD_LETTER_EXCHANGE}`, or a `{DELIVERY_LIMIT}` of {TERMINAL_DELIVERY_LIMIT}"),
-            )
-        }
+        Some(Argument::Integer(limit)) if *limit < TERMINAL_DELIVERY_LIMIT && !queue.has(DEAD_LETTER_EXCHANGE) => violation(
+            "delivery-limit-drops",
+            format!("has no dead-letter exchange, so the broker drops a message after {limit} deliveries"),
+            &format!("state `{DEAD_LETTER_EXCHANGE}`, or a `{DELIVERY_LIMIT}` of {TERMINAL_DELIVERY_LIMIT}"),
+        ),
         Some(_) => None,
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::argument::{
-    AT_LEAST_ONCE, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_STRATEGY, MAX_LENGTH, MAX_LENGTH_BYTES,
-    MESSAGE_TTL,
+    AT_LEAST_ONCE, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_STRATEGY, MAX_LENGTH, MAX_LENGTH_BYTES, MESSAGE_TTL,
 };
 use crate::binding::{Binding, Destination};
 use crate::exchange::Exchange;
@@ -120,17 +119,14 @@ fn cycle(queue: &Queue) -> Violation {
 /// A full target makes the broker hold the dead letters of its source back, those for other targets too.
 fn limited_targets(topology: &Topology) -> Vec<Violation> {
     let at_least_once = |queue: &&Queue| queue.text(DEAD_LETTER_STRATEGY) == Some(AT_LEAST_ONCE);
-    let names: BTreeSet<&str> =
-        topology.queues.iter().filter(at_least_once).flat_map(|queue| targets(topology, queue)).collect();
+    let names: BTreeSet<&str> = topology.queues.iter().filter(at_least_once).flat_map(|queue| targets(topology, queue)).collect();
     let limited = |name: &str| {
         let queue = topology.find_queue(name)?;
         let limit = [MAX_LENGTH, MAX_LENGTH_BYTES].into_iter().find(|limit| queue.has(limit))?;
         Some(Violation::new(
             "dead-letter-target-limited",
             queue.label(),
-            format!(
-                "has `{limit}` and takes dead letters at-least-once: once full, it stops every queue they come from"
-            ),
+            format!("has `{limit}` and takes dead letters at-least-once: once full, it stops every queue they come from"),
             format!("remove `{limit}`, and limit what is published instead"),
         ))
     };
@@ -156,8 +152,7 @@ mod tests {
 
     #[test]
     fn bindings_have_both_ends() {
-        let bound =
-            |binding| codes(&Topology::default().exchange(exchange("e", Topic)).queue(terminal("q")).binding(binding));
+        let bound = |binding| codes(&Topology::default().exchange(exchange("e", Topic)).queue(terminal("q")).binding(binding));
         assert_eq!(bound(Binding::to_queue("e", "q", "k")), [""; 0]);
         assert_eq!(bound(Binding::to_queue("x", "q", "k")), ["binding-source-missing"]);
         assert_eq!(bound(Binding::to_queue("e", "e", "k")), ["binding-destination-missing"]);

@@ -34,7 +34,11 @@ pub(crate) fn options(config: &Broker) -> Result<BrokerOptions, String> {
 
 /// Sees to the topology until it is there; then `declared` is true.
 pub(super) async fn declare(
-    topology: Topology, manage: Manage, link: Link, declared: watch::Sender<bool>, drain: CancellationToken,
+    topology: Topology,
+    manage: Manage,
+    link: Link,
+    declared: watch::Sender<bool>,
+    drain: CancellationToken,
 ) {
     let mode = match manage {
         Manage::Declare => Mode::Declare,

@@ -28,7 +28,11 @@ pub(super) struct Arrived {
 
 /// Feeds deliveries into `arrivals` until drained, then keeps the channel open until `finished`.
 pub(super) async fn receive(
-    spec: &ConsumerSpec, runtime: &Runtime, registry: &Registry, arrivals: mpsc::Sender<Arrived>, finished: &CancellationToken,
+    spec: &ConsumerSpec,
+    runtime: &Runtime,
+    registry: &Registry,
+    arrivals: mpsc::Sender<Arrived>,
+    finished: &CancellationToken,
 ) {
     let mut arrivals = Some(arrivals);
     loop {

@@ -210,7 +210,8 @@ impl Start {
 
     async fn refuse(&self, arrived: Arrived, failure: Failure) {
         let id = dead_letter::id_of(&arrived.message);
-        let more = [(header::QUEUE, &*self.queue), (header::REASON, failure.code.as_str()), (header::ERROR, failure.message.as_str())];
+        let more =
+            [(header::QUEUE, &*self.queue), (header::REASON, failure.code.as_str()), (header::ERROR, failure.message.as_str())];
         let route = Route::new(self.runtime.names.dead(), self.queue.to_string());
         let copy = Outbound::copy(route, id, &arrived.properties, arrived.message.body.clone(), &more);
         self.send_and_ack(arrived, copy).await;

@@ -124,7 +124,9 @@ enum LogFormat {
 /// # Errors
 /// When the filter is none.
 pub fn start_logging(logging: &Logging) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&logging.log).map_err(|why| format!("--log `{}`: {why}", logging.log))?;
+    // lapin shouts about every channel it loses; whoever caused it reports what matters.
+    let filter = EnvFilter::try_new(format!("lapin=off,sqlx=warn,{}", logging.log))
+        .map_err(|why| format!("--log `{}`: {why}", logging.log))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match logging.log_format {
         LogFormat::Text => lines.init(),
