@@ -1,6 +1,6 @@
 //! Integration tests, all in one binary so that they share one broker and one PostgreSQL.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod crash;
 mod flow;
