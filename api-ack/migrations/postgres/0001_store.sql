@@ -65,7 +65,7 @@ CREATE TABLE job_attempts (
     outcome text NOT NULL,
     reason text,
     error text,
-    PRIMARY KEY (job_id, epoch, attempt, lease)
+    PRIMARY KEY (job_id, epoch, attempt, lease, outcome)
 );
 
 CREATE TABLE idempotency_keys (

@@ -50,7 +50,7 @@ CREATE TABLE job_attempts (
     outcome TEXT NOT NULL,
     reason TEXT,
     error TEXT,
-    PRIMARY KEY (job_id, epoch, attempt, lease)
+    PRIMARY KEY (job_id, epoch, attempt, lease, outcome)
 ) STRICT, WITHOUT ROWID;
 
 -- In the order of acceptance, which retention walks; only the index of the hashes is written at random.

@@ -291,7 +291,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError>;
 
-    /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease) are ignored.
+    /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored.
     ///
     /// # Errors
     /// As [`StoreError`].
