@@ -75,6 +75,10 @@ catalogue! {
 }
 
 impl Code {
+    /// Codes that only the operators' API answers.
+    pub const OPERATORS: &[Self] =
+        &[Self::InvalidParameter, Self::DeadLetterNotFound, Self::DeadLetterNotOpen, Self::JobMovedOn, Self::TooOldToRedrive];
+
     /// The code of that name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)

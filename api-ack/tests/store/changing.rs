@@ -113,10 +113,16 @@ async fn late_attempts_are_recorded_once(ground: &Ground) {
     let id = new.job.id;
     ground.jobs.record(&[(id, second.clone()), (id, attempt(1)), (Uuid::now_v7(), attempt(1))]).await.unwrap();
     let mut other_text = attempt(1);
-    other_text.outcome = "late".into();
+    other_text.error = Some("told again".into());
     ground.jobs.record(&[(id, other_text)]).await.unwrap();
     let record = ground.jobs.record_of(id).await.unwrap().unwrap();
-    assert_eq!(record.history, [attempt(1), second], "oldest first, the first to be recorded stays");
+    assert_eq!(record.history, [attempt(1), second.clone()], "oldest first, the first to be recorded stays");
+    // What comes late about an attempt that has its end stands beside that end.
+    let mut late = attempt(1);
+    late.outcome = "late".into();
+    ground.jobs.record(&[(id, late.clone())]).await.unwrap();
+    let record = ground.jobs.record_of(id).await.unwrap().unwrap();
+    assert_eq!(record.history, [attempt(1), late, second]);
     assert_eq!(record.job, new.job);
 }
 

@@ -22,7 +22,7 @@ const RECORD_OF: &str = concat!(
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
      array_agg(a.reason) reason, array_agg(a.error) error \
-     FROM (SELECT * FROM job_attempts WHERE job_id = j.id ORDER BY epoch, attempt, lease) a) h \
+     FROM (SELECT * FROM job_attempts WHERE job_id = j.id ORDER BY epoch, attempt, lease, outcome) a) h \
      WHERE j.id = $1",
 );
 

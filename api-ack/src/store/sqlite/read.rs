@@ -26,7 +26,7 @@ const RECORD_OF: &str = concat!(
 );
 
 const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error FROM job_attempts \
-     WHERE job_id = ?1 ORDER BY epoch, attempt, lease";
+     WHERE job_id = ?1 ORDER BY epoch, attempt, lease, outcome";
 
 const LIST: &str = concat!(
     "SELECT ",
