@@ -274,11 +274,11 @@ impl Relay {
         let publisher = self.parts.publisher.clone();
         let names = self.parts.names.clone();
         async move {
-            messaging::crash_point!("K4");
             let mut outbounds = Vec::with_capacity(items.len());
             let mut unsendable = Vec::new();
             let mut sent = Vec::with_capacity(items.len());
             for item in items {
+                messaging::crash_point!("K4");
                 match outgoing::outgoing(&item, &names) {
                     Ok(outbound) => {
                         outbounds.push(outbound);
