@@ -35,7 +35,7 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
             interrupted: 0,
             lease: 0,
             owner: Some(ProcessId(1)),
-            due_at: Some(now()),
+            due_at: now(),
             outlet: Some(Outlet::Jobs),
             deadline: now() + 3_600_000_000,
             started_at: None,

@@ -53,7 +53,7 @@ impl StoreLedger {
     /// Stores `change` as this process's own if the relay has room for what then waits to be published. Without the payload at
     /// hand it is stored without an owner, and the relay reads it back.
     fn place(&self, job: &Job, mut change: Change, payload: Option<&Payload>) -> (Change, Changed) {
-        let due_now = change.to.due_at.is_some_and(|due| due <= change.to.updated_at);
+        let due_now = change.to.outlet.is_some() && change.to.due_at <= change.to.updated_at;
         let ticket = payload.filter(|_| due_now).and_then(|payload| self.hand_over.reserve(job, payload));
         if ticket.is_some() {
             change.to.owner = Some(self.hand_over.me());
@@ -65,7 +65,7 @@ impl StoreLedger {
     fn give(&self, changed: Changed, payload: Option<Payload>) {
         match (changed.ticket, payload) {
             (Some(ticket), Some(payload)) => self.hand_over.give(changed.job, payload, ticket),
-            _ if changed.job.status.due_at.is_some() => self.hand_over.wake(),
+            _ if changed.job.status.outlet.is_some() => self.hand_over.wake(),
             _ => {}
         }
     }

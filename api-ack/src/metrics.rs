@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::store::{Job, Outlet};
+use crate::store::{Job, Micros, Outlet, Waiting};
 
 /// The metrics of this crate, but for those of HTTP.
 #[derive(Debug)]
@@ -21,6 +21,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Shows what waits to be published.
+    pub(crate) fn waiting(&self, waiting: &[Waiting], now: Micros) {
+        let rows: u64 = waiting.iter().map(|waiting| waiting.rows).sum();
+        let oldest = waiting.iter().map(|waiting| waiting.oldest).min().unwrap_or(now);
+        self.outbox_rows.set(i64::try_from(rows).unwrap_or(i64::MAX));
+        self.outbox_age.set(now.saturating_sub(oldest).max(0) / 1_000_000);
+    }
+
     /// Registers the metrics.
     ///
     /// # Errors
@@ -32,7 +40,10 @@ impl Metrics {
                 &["kind", "to"],
             )?,
             outbox_rows: IntGauge::new("warren_outbox_rows", "rows that wait to be published")?,
-            outbox_age: IntGauge::new("warren_outbox_oldest_age_seconds", "age of the oldest row that is due and not published")?,
+            outbox_age: IntGauge::new(
+                "warren_outbox_oldest_age_seconds",
+                "how long the oldest row that is due waits to be published",
+            )?,
             dead_letters: IntGaugeVec::new(Opts::new("warren_dead_letters", "open dead letters in the store"), &["queue"])?,
             queue_messages: IntGaugeVec::new(Opts::new("warren_queue_messages", "messages ready in a queue"), &["queue"])?,
             swept: IntCounterVec::new(Opts::new("warren_sweeper_jobs_total", "jobs the sweeper acted on"), &["action"])?,

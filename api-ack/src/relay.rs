@@ -38,7 +38,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::processes::Processes;
 use crate::rules;
-use crate::store::{Change, Job, JobStore, Lane, Outlet, Payload, ProcessId};
+use crate::store::{Change, Job, JobStore, Lane, Outlet, Payload, ProcessId, Waiting};
 
 /// Rows handed to the publisher together.
 const TOGETHER: usize = 128;
@@ -98,6 +98,11 @@ impl HandOver {
     pub fn give(&self, job: Job, payload: Payload, ticket: Ticket) {
         // The relay is gone only on the way down; the row is freed when this process leaves or lapses.
         let _ = self.queue.send(Item { job, payload, ticket });
+    }
+
+    /// What this process holds, per tenant; a tenant with several kinds is named several times, each with the oldest of all.
+    pub fn held(&self) -> Vec<Waiting> {
+        self.room.held()
     }
 
     /// Says that something is due in the store that nobody holds.
@@ -262,7 +267,7 @@ impl Relay {
     /// Gives a claimed row up, for anybody to claim.
     async fn free(&self, job: Job) {
         let now = clock::now();
-        let to = rules::publish_later(&job.status, job.status.due_at.unwrap_or(now), now);
+        let to = rules::publish_later(&job.status, job.status.due_at, now);
         let change = Change { id: job.id, from: job.version, to, history: None, result: None };
         if let Err(error) = self.parts.store.apply(&[change]).await {
             // It stays ours until this process leaves or lapses.

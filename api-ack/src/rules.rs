@@ -17,7 +17,7 @@
 //! ```
 //!
 //! One row has one truth: (epoch, attempt, lease). A message, a confirm or an end that does not name all it must is stale or
-//! late, and changes nothing. `due_at` is set exactly while something waits to be published for the row: the row is the outbox,
+//! late, and changes nothing. `outlet` is set exactly while something waits to be published for the row: the row is the outbox,
 //! for the first attempt, for the next one, and for the dead letter alike.
 
 use messaging::handler::{Failure, Outcome};
@@ -52,7 +52,7 @@ impl Status {
             interrupted: 0,
             lease: 0,
             owner: None,
-            due_at: Some(now),
+            due_at: now,
             outlet: Some(Outlet::Jobs),
             deadline,
             started_at: None,
@@ -69,12 +69,12 @@ impl Status {
     }
 
     fn quiet(&self, now: Micros) -> Self {
-        Self { owner: None, due_at: None, outlet: None, updated_at: now, ..self.clone() }
+        Self { owner: None, outlet: None, updated_at: now, ..self.clone() }
     }
 
     /// Waits to be published, for anybody: whoever stores it sets the owner if it holds a ticket for it.
     fn waits_for(&self, outlet: Outlet, due_at: Micros, now: Micros) -> Self {
-        Self { owner: None, due_at: Some(due_at), outlet: Some(outlet), updated_at: now, ..self.clone() }
+        Self { owner: None, due_at, outlet: Some(outlet), updated_at: now, ..self.clone() }
     }
 
     fn ended(&self, state: State, now: Micros) -> Self {
@@ -118,7 +118,7 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
         return Begin::Busy;
     }
     // A copy from before a snooze, or a publish by a process whose clock is ahead: it comes back in a second.
-    let held = matches!(job.state, State::Scheduled | State::Retrying) && job.due_at.is_some_and(|due| due > now);
+    let held = matches!(job.state, State::Scheduled | State::Retrying) && job.outlet.is_some() && job.due_at > now;
     if held {
         return Begin::Busy;
     }
@@ -137,7 +137,6 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
         interrupted: job.interrupted + i32::from(job.starts > 0),
         started_at: Some(now),
         updated_at: now,
-        due_at: None,
         outlet: None,
         ..job.clone()
     })
@@ -263,7 +262,7 @@ pub fn published(job: &Status, now: Micros) -> Status {
 
 /// A publish did not work out; it is due again at `due_at`, for anybody.
 pub fn publish_later(job: &Status, due_at: Micros, now: Micros) -> Status {
-    Status { owner: None, due_at: Some(due_at), updated_at: now, ..job.clone() }
+    Status { owner: None, due_at, updated_at: now, ..job.clone() }
 }
 
 /// The deadline has passed. `None` if there is nothing to end.
@@ -280,7 +279,7 @@ pub fn expire(job: &Status, now: Micros) -> Option<Status> {
 /// attempt. A copy that turns up after all is stale or attached. `None` if it is not lost.
 pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Option<Status> {
     let lost = match job.state {
-        State::Queued | State::Retrying => job.due_at.is_none(),
+        State::Queued | State::Retrying => job.outlet.is_none(),
         State::Running => !job.owner.is_some_and(lives),
         _ => false,
     };

@@ -105,8 +105,9 @@ impl Sweeper {
     }
 
     async fn pass(&self, lost_at: &mut Instant, purge_at: &mut Instant) -> Result<(), StoreError> {
-        let waiting = self.stores.jobs.backlog().await?;
-        self.metrics.outbox_rows.set(waiting.iter().map(|(_, count)| i64::try_from(*count).unwrap_or(i64::MAX)).sum());
+        let mut waiting = self.stores.jobs.backlog().await?;
+        waiting.extend(self.hand_over.held());
+        self.metrics.waiting(&waiting, clock::now());
         self.backlog.refresh(waiting);
         if !self.processes.leads() {
             return Ok(());

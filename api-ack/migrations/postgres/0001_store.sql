@@ -1,7 +1,9 @@
 -- Jobs: the narrow, mutable part. Every state change rewrites the row, so it holds nothing that is only read.
 --
--- Exactly two secondary indexes, both partial, and none on a column that `begin` (queued -> running) changes: that update
--- stays on its page and touches no index (HOT), for which the fill factor leaves room.
+-- `place` is where the row stands: 0 waits in the store for anybody, 1 is under way (in the memory of its owner, in the broker
+-- or running), 2 is over. It follows from other columns and is there for the two secondary indexes alone: neither names a
+-- column that a mark (accepted -> queued) or `begin` (queued -> running) changes, so these updates stay on their page and touch
+-- no index (HOT), for which the fill factor leaves room.
 CREATE TABLE jobs (
     id uuid PRIMARY KEY,
     kind text NOT NULL,
@@ -15,16 +17,19 @@ CREATE TABLE jobs (
     interrupted integer NOT NULL,
     lease bigint NOT NULL,
     owner bigint,
-    due_at bigint,
+    due_at bigint NOT NULL,
     outlet text,
     deadline bigint NOT NULL,
     started_at bigint,
     ended_at bigint,
     updated_at bigint NOT NULL,
     reason text,
-    error text
+    error text,
+    place smallint NOT NULL GENERATED ALWAYS AS (
+        CASE WHEN outlet IS NOT NULL AND owner IS NULL THEN 0 WHEN outlet IS NOT NULL OR ended_at IS NULL THEN 1 ELSE 2 END
+    ) STORED
 ) WITH (
-    fillfactor = 65,
+    fillfactor = 45,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_insert_scale_factor = 0.1,
@@ -33,10 +38,10 @@ CREATE TABLE jobs (
 );
 
 -- What waits to be published. The deadline at its end lets the sweeper find what is overdue without a look at the rows.
-CREATE INDEX jobs_waiting ON jobs (kind, tenant, due_at, id, deadline) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_waiting ON jobs (kind, tenant, due_at, id, deadline) WHERE place = 0;
 
--- What is in flight.
-CREATE INDEX jobs_in_flight ON jobs (kind, deadline) WHERE ended_at IS NULL AND due_at IS NULL;
+-- What is under way.
+CREATE INDEX jobs_under_way ON jobs (kind, deadline) WHERE place = 1;
 
 -- What was accepted, as it came: inserted once, deleted by retention. Bodies are not compressed: accepting is the hot path.
 CREATE TABLE job_payloads (

@@ -13,18 +13,21 @@ CREATE TABLE jobs (
     interrupted INTEGER NOT NULL,
     lease INTEGER NOT NULL,
     owner INTEGER,
-    due_at INTEGER,
+    due_at INTEGER NOT NULL,
     outlet TEXT,
     deadline INTEGER NOT NULL,
     started_at INTEGER,
     ended_at INTEGER,
     updated_at INTEGER NOT NULL,
     reason TEXT,
-    error TEXT
+    error TEXT,
+    place INTEGER GENERATED ALWAYS AS (
+        CASE WHEN outlet IS NOT NULL AND owner IS NULL THEN 0 WHEN outlet IS NOT NULL OR ended_at IS NULL THEN 1 ELSE 2 END
+    ) VIRTUAL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX jobs_waiting ON jobs (kind, tenant, due_at, id, deadline) WHERE due_at IS NOT NULL;
-CREATE INDEX jobs_in_flight ON jobs (kind, deadline) WHERE ended_at IS NULL AND due_at IS NULL;
+CREATE INDEX jobs_waiting ON jobs (kind, tenant, due_at, id, deadline) WHERE place = 0;
+CREATE INDEX jobs_under_way ON jobs (kind, deadline) WHERE place = 1;
 
 -- With a rowid: rows as large as these would spill out of the leaves of a table without one.
 CREATE TABLE job_payloads (

@@ -1,26 +1,27 @@
 //! How much may wait to be published: per tenant, and in all.
 //!
-//! The counts come from the store every second or so; in between, this process adds what it accepts itself. So a limit may be
-//! overshot by what all processes accept between two looks, never by more.
+//! The counts come from the store and this process's memory every second or so; in between, this process adds what it accepts
+//! itself. So a limit may be overshot by what all processes accept between two looks, and by what the others hold in memory.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::AcceptError;
+use crate::store;
 
 /// Limits on what waits to be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BacklogLimits {
     /// In all; 1,000,000 by default.
     pub total: u64,
-    /// Per tenant; 500,000 by default.
+    /// Per tenant; 250,000 by default.
     pub per_tenant: u64,
 }
 
 impl Default for BacklogLimits {
     fn default() -> Self {
-        Self { total: 1_000_000, per_tenant: 500_000 }
+        Self { total: 1_000_000, per_tenant: 250_000 }
     }
 }
 
@@ -63,11 +64,14 @@ impl Backlog {
         Ok(())
     }
 
-    /// Takes the store's counts over.
-    pub fn refresh(&self, counts: Vec<(String, u64)>) {
+    /// Takes over what was counted.
+    pub fn refresh(&self, counts: Vec<store::Waiting>) {
         let mut waiting = self.lock();
-        waiting.total = counts.iter().map(|(_, count)| count).sum();
-        waiting.by_tenant = counts.into_iter().collect();
+        waiting.total = counts.iter().map(|count| count.rows).sum();
+        waiting.by_tenant.clear();
+        for count in counts {
+            *waiting.by_tenant.entry(count.tenant).or_default() += count.rows;
+        }
     }
 
     /// How many wait in all.
@@ -91,7 +95,10 @@ mod tests {
         assert!(matches!(backlog.admit("a"), Err(AcceptError::Backlog { .. })));
         assert!(backlog.admit("b").is_ok());
         assert!(backlog.admit("c").is_err(), "the total is reached");
-        backlog.refresh(vec![("a".to_owned(), 0)]);
+        let count = |rows| store::Waiting { tenant: "a".to_owned(), rows, oldest: 0 };
+        backlog.refresh(vec![count(1), count(1)]);
+        assert!(backlog.admit("a").is_err(), "in the store and in memory");
+        backlog.refresh(vec![count(0)]);
         assert!(backlog.admit("a").is_ok());
     }
 }

@@ -3,10 +3,10 @@
 //! A row is owned by a process exactly while that process holds a ticket for it; what gets no ticket is stored without an owner,
 //! for any process to claim. So memory is bounded, and no lane can fill it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::{Job, Lane, Payload};
+use crate::store::{Job, Lane, Micros, Payload, Waiting};
 
 /// Limits on what is held in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,9 @@ struct Used {
     rows: usize,
     bytes: usize,
     lanes: HashMap<Lane, usize>,
+    /// When each row was due, with the number of its ticket.
+    due: BTreeSet<(Micros, u64)>,
+    tickets: u64,
 }
 
 /// A place in memory for one row; given up on drop.
@@ -44,6 +47,7 @@ struct Used {
 pub struct Ticket {
     lane: Lane,
     bytes: usize,
+    due: (Micros, u64),
     used: Arc<Mutex<Used>>,
 }
 
@@ -68,7 +72,18 @@ impl Room {
         used.rows += 1;
         used.bytes += bytes;
         *used.lanes.entry(lane.clone()).or_default() += 1;
-        Some(Ticket { lane, bytes, used: self.used.clone() })
+        used.tickets += 1;
+        let due = (job.status.due_at, used.tickets);
+        used.due.insert(due);
+        Some(Ticket { lane, bytes, due, used: self.used.clone() })
+    }
+
+    /// What is held, per tenant.
+    pub(super) fn held(&self) -> Vec<Waiting> {
+        let used = self.lock();
+        let oldest = used.due.first().map_or(Micros::MAX, |(due, _)| *due);
+        let lanes = used.lanes.iter();
+        lanes.map(|(lane, count)| Waiting { tenant: lane.tenant.clone(), rows: *count as u64, oldest }).collect()
     }
 
     /// How many more rows of `lane` could be held when `lanes` lanes share what is free.
@@ -92,6 +107,7 @@ impl Drop for Ticket {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.rows = used.rows.saturating_sub(1);
         used.bytes = used.bytes.saturating_sub(self.bytes);
+        used.due.remove(&self.due);
         if let Some(count) = used.lanes.get_mut(&self.lane) {
             *count -= 1;
             if *count == 0 {

@@ -88,9 +88,9 @@ pub struct Status {
     pub lease: i64,
     /// While it waits to be published: the process that will; while it runs: the process that runs it.
     pub owner: Option<ProcessId>,
-    /// `Some` exactly while it waits to be published: not before this time.
-    pub due_at: Option<Micros>,
-    /// Where to, while it waits to be published.
+    /// While it waits to be published: not before this time. Afterwards it stays as it was and says nothing.
+    pub due_at: Micros,
+    /// `Some` exactly while it waits to be published: where to.
     pub outlet: Option<Outlet>,
     /// When it is given up.
     pub deadline: Micros,
@@ -211,6 +211,17 @@ pub struct Lane {
     pub kind: String,
     /// The tenant.
     pub tenant: String,
+}
+
+/// How much of a tenant waits to be published.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waiting {
+    /// The tenant.
+    pub tenant: String,
+    /// Rows, due or not.
+    pub rows: u64,
+    /// When the first of them is or was due.
+    pub oldest: Micros,
 }
 
 /// Everything about one job, for people.
@@ -335,11 +346,11 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError>;
 
-    /// Rows that wait to be published, per tenant.
+    /// Rows that wait for anybody to publish them, per tenant. What processes hold in memory is not among them.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn backlog(&self) -> Result<Vec<(String, u64)>, StoreError>;
+    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError>;
 
     /// Live rows (waiting or in flight) whose deadline is before `now`.
     ///

@@ -34,7 +34,7 @@ use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
     Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
+    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -215,7 +215,7 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::in_flight(conn, kind, limit))
     }
 
-    async fn backlog(&self) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError> {
         ask!(self, conn => read::backlog(conn))
     }
 

@@ -34,7 +34,7 @@ use uuid::Uuid;
 use super::migrations::{self, Step};
 use super::{
     Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError,
+    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -251,7 +251,7 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::in_flight(conn, kind, limit))
     }
 
-    async fn backlog(&self) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError> {
         read!(self, conn => read::backlog(conn))
     }
 

@@ -38,7 +38,7 @@ async fn a_replay_is_the_first_answer_whatever_became_of_the_job() {
     let ended = |status: &api_ack::store::Status| api_ack::store::Status {
         state: State::Succeeded,
         owner: None,
-        due_at: None,
+        due_at: 0,
         outlet: None,
         ended_at: Some(status.updated_at),
         ..status.clone()

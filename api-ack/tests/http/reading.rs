@@ -38,7 +38,7 @@ async fn an_ended_job_shows_its_attempt_and_its_result() {
             Status {
                 state: State::Succeeded,
                 owner: None,
-                due_at: None,
+                due_at: 0,
                 outlet: None,
                 started_at: at,
                 ended_at: at,

@@ -21,7 +21,7 @@ async fn jobs_come_back_as_they_were_stored(ground: &Ground) {
     plain.payload.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
     let mut later = accepted("orders.place", "grüße 🐇");
     later.job.status.state = State::Scheduled;
-    later.job.status.due_at = Some(T0 + 60 * SECOND);
+    later.job.status.due_at = T0 + 60 * SECOND;
     later.job.status.owner = Some(crate::ground::ME);
     later.payload.body = Bytes::from((0..=255).collect::<Vec<u8>>());
     let mut retried = accepted("mail", "");

@@ -117,7 +117,7 @@ async fn a_letter_is_moved_with_its_job_and_a_record(ground: &Ground) {
 
     let redrive = change(&new.job, |status| {
         (status.state, status.epoch, status.ended_at) = (State::Retrying, 2, None);
-        (status.due_at, status.outlet) = (Some(T0 + 9), Some(Outlet::Return));
+        (status.due_at, status.outlet) = (T0 + 9, Some(Outlet::Return));
     });
     let resolve = |to| ground.dead.resolve(id, DeadState::Open, to, Some(&redrive), "olga", "fixed in 1.2", T0 + 9);
     assert!(resolve(DeadState::Redriven).await.unwrap());

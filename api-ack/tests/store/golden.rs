@@ -31,7 +31,7 @@ pub fn jobs() -> Vec<NewJob> {
             interrupted: 5,
             lease: 6 + number,
             owner: (state == State::Running).then_some(ProcessId(77)),
-            due_at: waiting.then_some(AT + number),
+            due_at: AT + number,
             outlet: waiting.then_some(if n == 0 { Outlet::Return } else { Outlet::Rung(broker_topology::Rung::M10) }),
             deadline: AT + 1_000_000,
             started_at: Some(AT + 1),

@@ -115,7 +115,7 @@ pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
                 interrupted: 0,
                 lease: 0,
                 owner: None,
-                due_at: Some(at),
+                due_at: at,
                 outlet: Some(Outlet::Jobs),
                 deadline: at + 3600 * SECOND,
                 started_at: None,
@@ -173,7 +173,7 @@ pub fn begin(status: &mut Status, at: Micros) {
 /// What the relay does to a row.
 pub fn publish(status: &mut Status) {
     status.state = State::Queued;
-    (status.owner, status.due_at, status.outlet) = (None, None, None);
+    (status.owner, status.outlet) = (None, None);
 }
 
 /// What the end of a job does to a row.

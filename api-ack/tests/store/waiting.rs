@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use api_ack::store::{NewJob, ProcessId, State};
+use api_ack::store::{NewJob, ProcessId, State, Waiting};
 use uuid::Uuid;
 
 use crate::ground::{Ground, ME, OTHER, SECOND, T0, accepted, begin, change, end, lane, publish};
@@ -42,7 +42,7 @@ async fn two_processes_never_claim_the_same_row(ground: &Ground) {
 async fn a_claim_takes_the_oldest_due_rows_nobody_owns(ground: &Ground) {
     let due_at = |at| {
         let mut new = accepted("mail", "acme");
-        new.job.status.due_at = Some(at);
+        new.job.status.due_at = at;
         new
     };
     let owned = |owner| {
@@ -71,7 +71,7 @@ async fn a_claim_takes_the_oldest_due_rows_nobody_owns(ground: &Ground) {
 async fn lanes_are_those_with_a_due_row(ground: &Ground) {
     assert!(ground.jobs.lanes(T0).await.unwrap().is_empty());
     let mut later = accepted("mail", "later");
-    later.job.status.due_at = Some(T0 + 1);
+    later.job.status.due_at = T0 + 1;
     let mut batch: Vec<NewJob> = vec![later];
     for (kind, tenant) in [("a", "x"), ("a", "y"), ("b", ""), ("mail", "acme"), ("zeta", "z")] {
         batch.extend((0..30).map(|_| accepted(kind, tenant)));
@@ -109,7 +109,14 @@ async fn the_backlog_is_counted_by_tenant(ground: &Ground) {
     ground.jobs.mark_published(&[(batch[3].job.id, 1)], T0).await.unwrap();
     let mut backlog = ground.jobs.backlog().await.unwrap();
     backlog.sort_unstable();
-    assert_eq!(backlog, [("x".to_owned(), 2), ("y".to_owned(), 1)]);
+    let waiting = |tenant: &str, rows| Waiting { tenant: tenant.to_owned(), rows, oldest: T0 };
+    assert_eq!(backlog, [waiting("x", 2), waiting("y", 1)]);
+    // What a process holds in memory is its own to count.
+    let mut held = accepted("a", "y");
+    held.job.status.owner = Some(ME);
+    ground.store(&[held]).await;
+    assert_eq!(ground.jobs.backlog().await.unwrap().len(), 2);
+    assert!(ground.jobs.backlog().await.unwrap().contains(&waiting("y", 1)));
 }
 
 async fn overdue_rows_are_found_wherever_they_are(ground: &Ground) {

@@ -220,7 +220,7 @@ impl From<JobRecord> for JobDetail {
             starts: status.starts,
             interrupted: status.interrupted,
             lease: status.lease,
-            due_at: status.due_at.map(timestamp),
+            due_at: status.outlet.map(|_| timestamp(status.due_at)),
             deadline: timestamp(status.deadline),
             started_at: status.started_at.map(timestamp),
             ended_at: status.ended_at.map(timestamp),

@@ -62,9 +62,9 @@ const APPLY_ENDS: &str = concat!(
 // still `accepted` all the same. So this transaction alone, set from within, does not wait for the disk.
 const MARK: &str = "WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS commit) \
      UPDATE jobs AS j SET version = j.version + 1, state = CASE WHEN j.state IN (0, 1) THEN 2 ELSE j.state END, \
-     owner = NULL, due_at = NULL, outlet = NULL, updated_at = $3 \
+     owner = NULL, outlet = NULL, updated_at = $3 \
      FROM lazy, UNNEST($1::uuid[], $2::bigint[]) AS c(id, at_version) \
-     WHERE lazy.commit = 'off' AND j.id = c.id AND j.version = c.at_version AND j.due_at IS NOT NULL";
+     WHERE lazy.commit = 'off' AND j.id = c.id AND j.version = c.at_version AND j.outlet IS NOT NULL";
 
 // An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
 const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \

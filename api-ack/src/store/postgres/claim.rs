@@ -9,16 +9,15 @@ use crate::store::{Job, Lane, Micros, Payload, ProcessId, StoreError};
 
 // A loose index scan: from each lane's first row straight to the next lane.
 const LANES: &str = "WITH RECURSIVE lane AS ( \
-     (SELECT kind, tenant, due_at FROM jobs WHERE due_at IS NOT NULL ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
+     (SELECT kind, tenant, due_at FROM jobs WHERE place = 0 ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
      SELECT next.* FROM lane CROSS JOIN LATERAL (SELECT j.kind, j.tenant, j.due_at FROM jobs j \
-     WHERE j.due_at IS NOT NULL AND (j.kind, j.tenant) > (lane.kind, lane.tenant) \
+     WHERE j.place = 0 AND (j.kind, j.tenant) > (lane.kind, lane.tenant) \
      ORDER BY j.kind, j.tenant, j.due_at LIMIT 1) next) \
      SELECT kind, tenant FROM lane WHERE due_at <= $1";
 
-// The update is of no indexed column.
 const CLAIM: &str = concat!(
-    "WITH picked AS (SELECT id FROM jobs WHERE kind = $2 AND tenant = $3 AND due_at IS NOT NULL AND due_at <= $4 \
-     AND owner IS NULL ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
+    "WITH picked AS (SELECT id FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
+     ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
      taken AS (UPDATE jobs AS j SET owner = $1, version = j.version + 1, updated_at = $4 \
      FROM picked WHERE j.id = picked.id RETURNING j.*) \
      SELECT ",

@@ -5,7 +5,7 @@ use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::error::Fault;
-use super::{apply, read, rows};
+use super::{apply, rows};
 use crate::store::row::letter_columns;
 use crate::store::stored::{first_id_at, legible, new_id_at};
 use crate::store::{AuditEntry, Change, DeadFilter, DeadLetter, DeadState, Micros, NewDeadLetter, StoreError};
@@ -121,11 +121,17 @@ pub(super) async fn audit(conn: &mut PgConnection, id: Uuid) -> Result<Vec<Audit
 }
 
 pub(super) async fn counts(conn: &mut PgConnection) -> Result<Vec<(String, u64)>, Fault> {
-    read::counts(&sqlx::query(COUNTS).fetch_all(conn).await?)
+    counts_of(&sqlx::query(COUNTS).fetch_all(conn).await?)
 }
 
 pub(super) async fn purge(conn: &mut PgConnection, before: Micros, limit: u32) -> Result<u64, Fault> {
     let newest = first_id_at(before.saturating_add(1000));
     let query = sqlx::query(PURGE).bind(newest).bind(before).bind(i64::from(limit));
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+/// Pairs of a name and a count.
+fn counts_of(found: &[PgRow]) -> Result<Vec<(String, u64)>, Fault> {
+    let pairs = found.iter().map(|row| Ok((rows::get(row, 0)?, rows::count(row, 1)?)));
+    Ok(pairs.collect::<Result<_, StoreError>>()?)
 }

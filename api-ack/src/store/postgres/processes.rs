@@ -2,7 +2,7 @@
 //!
 //! A process beats before it stores rows of its own. Its row and its waiting jobs go in one statement, but a job may arrive
 //! after it: from a process that was paused past its lapse and died before its next beat. Such orphans are looked for
-//! now and then, since that reads every waiting row.
+//! now and then, since that reads every row under way.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ const RELEASE: &str = concat!(
     " - $1 RETURNING id) \
      UPDATE jobs SET owner = NULL, version = version + 1, updated_at = ",
     micros!("statement_timestamp()"),
-    " WHERE due_at IS NOT NULL AND owner IS NOT NULL AND (owner IN (SELECT id FROM gone) \
+    " WHERE place = 1 AND outlet IS NOT NULL AND (owner IN (SELECT id FROM gone) \
      OR (updated_at < ",
     micros!("statement_timestamp()"),
     " - $1 AND owner NOT IN (SELECT id FROM processes)))",
@@ -50,7 +50,7 @@ const LEAVE: &str = concat!(
     "WITH me AS (DELETE FROM processes WHERE id = $1) \
      UPDATE jobs SET owner = NULL, version = version + 1, updated_at = ",
     micros!("statement_timestamp()"),
-    " WHERE due_at IS NOT NULL AND owner = $1",
+    " WHERE place = 1 AND outlet IS NOT NULL AND owner = $1",
 );
 
 pub(super) async fn beat(conn: &mut PgConnection, me: ProcessId) -> Result<Vec<ProcessId>, Fault> {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError, Waiting};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
@@ -33,32 +33,31 @@ const LIST: &str = concat!(
      AND ($4::smallint IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
 );
 
-const IN_FLIGHT: &str =
-    "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND ended_at IS NULL AND due_at IS NULL LIMIT $2) j";
+const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
 
-const BACKLOG: &str = "SELECT tenant, count(*) FROM jobs WHERE due_at IS NOT NULL GROUP BY tenant";
+const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs WHERE place = 0 GROUP BY tenant";
 
-// In flight: from kind to kind, each from its nearest deadline on. Waiting: the index alone is read, up to what is overdue.
+// Under way: from kind to kind, each from its nearest deadline on. Waiting: the index alone is read, up to what is overdue.
 const OVERDUE: &str = concat!(
     "WITH RECURSIVE kinds AS ( \
-     (SELECT kind FROM jobs WHERE ended_at IS NULL AND due_at IS NULL ORDER BY kind LIMIT 1) UNION ALL \
-     SELECT (SELECT j.kind FROM jobs j WHERE j.ended_at IS NULL AND j.due_at IS NULL AND j.kind > k.kind ORDER BY j.kind LIMIT 1) \
+     (SELECT kind FROM jobs WHERE place = 1 ORDER BY kind LIMIT 1) UNION ALL \
+     SELECT (SELECT j.kind FROM jobs j WHERE j.place = 1 AND j.kind > k.kind ORDER BY j.kind LIMIT 1) \
      FROM kinds k WHERE k.kind IS NOT NULL) \
      (SELECT f.* FROM kinds CROSS JOIN LATERAL (SELECT ",
     job_columns!("j"),
-    " FROM jobs j WHERE j.kind = kinds.kind AND j.ended_at IS NULL AND j.due_at IS NULL AND j.deadline < $1 \
+    " FROM jobs j WHERE j.kind = kinds.kind AND j.place = 1 AND j.deadline < $1 AND j.ended_at IS NULL \
      ORDER BY j.deadline LIMIT $2) f LIMIT $2) \
      UNION ALL \
      (SELECT ",
     job_columns!("j"),
-    " FROM jobs j WHERE j.due_at IS NOT NULL AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
+    " FROM jobs j WHERE j.place = 0 AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
      LIMIT $2",
 );
 
 const QUIET: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs WHERE kind = $1 AND ended_at IS NULL AND due_at IS NULL AND updated_at < $2 ORDER BY updated_at LIMIT $3",
+    " FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL AND updated_at < $2 ORDER BY updated_at LIMIT $3",
 );
 
 pub(super) fn jobs(found: &[PgRow]) -> Result<Vec<Job>, Fault> {
@@ -124,14 +123,12 @@ pub(super) async fn in_flight(conn: &mut PgConnection, kind: &str, limit: u32) -
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
 }
 
-/// Pairs of a name and a count.
-pub(super) fn counts(found: &[PgRow]) -> Result<Vec<(String, u64)>, Fault> {
-    let pairs = found.iter().map(|row| Ok((rows::get(row, 0)?, rows::count(row, 1)?)));
-    Ok(pairs.collect::<Result<_, StoreError>>()?)
-}
-
-pub(super) async fn backlog(conn: &mut PgConnection) -> Result<Vec<(String, u64)>, Fault> {
-    counts(&sqlx::query(BACKLOG).fetch_all(conn).await?)
+pub(super) async fn backlog(conn: &mut PgConnection) -> Result<Vec<Waiting>, Fault> {
+    let found = sqlx::query(BACKLOG).fetch_all(conn).await?;
+    let waiting = found
+        .iter()
+        .map(|row| Ok(Waiting { tenant: rows::get(row, 0)?, rows: rows::count(row, 1)?, oldest: rows::get(row, 2)? }));
+    Ok(waiting.collect::<Result<_, StoreError>>()?)
 }
 
 pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) -> Result<Vec<Job>, Fault> {

@@ -24,9 +24,9 @@ const RESULTS: &str = "INSERT INTO job_results (job_id, body) \
      ON CONFLICT (job_id) DO UPDATE SET body = excluded.body";
 
 const MARK: &str = "UPDATE jobs SET version = version + 1, state = CASE WHEN state IN (0, 1) THEN 2 ELSE state END, owner = NULL, \
-     due_at = NULL, outlet = NULL, updated_at = ?2 \
+     outlet = NULL, updated_at = ?2 \
      FROM (SELECT unhex(value->>0) AS id, value->>1 AS at_version FROM json_each(?1)) AS c \
-     WHERE jobs.id = c.id AND jobs.version = c.at_version AND jobs.due_at IS NOT NULL";
+     WHERE jobs.id = c.id AND jobs.version = c.at_version AND jobs.outlet IS NOT NULL";
 
 // An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
 const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \

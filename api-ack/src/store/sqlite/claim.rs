@@ -9,9 +9,9 @@ use crate::store::{Job, Lane, Micros, Payload, ProcessId, StoreError};
 
 // A loose index scan: from each lane's first row straight to the next lane.
 const LANES: &str = "WITH RECURSIVE lane(id) AS ( \
-     SELECT (SELECT id FROM jobs INDEXED BY jobs_waiting WHERE due_at IS NOT NULL ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
+     SELECT (SELECT id FROM jobs INDEXED BY jobs_waiting WHERE place = 0 ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
      SELECT (SELECT next.id FROM jobs AS next INDEXED BY jobs_waiting \
-     WHERE next.due_at IS NOT NULL AND (next.kind, next.tenant) > (first.kind, first.tenant) \
+     WHERE next.place = 0 AND (next.kind, next.tenant) > (first.kind, first.tenant) \
      ORDER BY next.kind, next.tenant, next.due_at LIMIT 1) FROM lane CROSS JOIN jobs AS first ON first.id = lane.id) \
      SELECT jobs.kind, jobs.tenant FROM lane CROSS JOIN jobs ON jobs.id = lane.id WHERE jobs.due_at <= ?1";
 
@@ -21,7 +21,7 @@ const DUE: &str = concat!(
     ", ",
     payload_columns!("p"),
     " FROM jobs AS j INDEXED BY jobs_waiting CROSS JOIN job_payloads AS p ON p.id = j.id \
-     WHERE j.kind = ?1 AND j.tenant = ?2 AND j.due_at IS NOT NULL AND j.due_at <= ?3 AND j.owner IS NULL \
+     WHERE j.kind = ?1 AND j.tenant = ?2 AND j.place = 0 AND j.due_at <= ?3 \
      ORDER BY j.due_at, j.id LIMIT ?4",
 );
 

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::{apply, error, read, rows};
+use super::{apply, error, rows};
 use crate::store::row::letter_columns;
 use crate::store::stored::{first_id_at, legible, new_id_at};
 use crate::store::{AuditEntry, Change, DeadFilter, DeadLetter, DeadState, Micros, NewDeadLetter, StoreError};
@@ -119,11 +119,16 @@ pub(super) async fn audit(conn: &mut SqliteConnection, id: Uuid) -> Result<Vec<A
 }
 
 pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Vec<(String, u64)>, StoreError> {
-    read::counts(&sqlx::query(COUNTS).fetch_all(conn).await.map_err(error::store)?)
+    counts_of(&sqlx::query(COUNTS).fetch_all(conn).await.map_err(error::store)?)
 }
 
 pub(super) async fn purge(conn: &mut SqliteConnection, before: Micros, limit: u32) -> Result<u64, StoreError> {
     let newest = first_id_at(before.saturating_add(1000));
     let query = sqlx::query(PURGE).bind(newest).bind(before).bind(limit);
     Ok(query.execute(conn).await.map_err(error::store)?.rows_affected())
+}
+
+/// Pairs of a name and a count.
+fn counts_of(found: &[SqliteRow]) -> Result<Vec<(String, u64)>, StoreError> {
+    found.iter().map(|row| Ok((rows::get(row, 0)?, rows::count(row, 1)?))).collect()
 }

@@ -9,7 +9,7 @@ use crate::store::{Micros, StoreError};
 /// By primary key: an id is as old as its job. A job that ended but still waits for its way to the dead letters stays.
 macro_rules! old {
     () => {
-        "(SELECT id FROM jobs WHERE id < ?1 AND ended_at < ?2 AND due_at IS NULL ORDER BY id LIMIT ?3)"
+        "(SELECT id FROM jobs WHERE id < ?1 AND ended_at < ?2 AND place = 2 ORDER BY id LIMIT ?3)"
     };
 }
 

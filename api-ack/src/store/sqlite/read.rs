@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::json::{self, Hex};
 use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError, Waiting};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -35,34 +35,34 @@ const LIST: &str = concat!(
      ORDER BY id DESC LIMIT ?5",
 );
 
-const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_in_flight \
-     WHERE kind = ?1 AND ended_at IS NULL AND due_at IS NULL LIMIT ?2)";
+const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
+     WHERE kind = ?1 AND place = 1 AND outlet IS NULL LIMIT ?2)";
 
-const BACKLOG: &str = "SELECT tenant, count(*) FROM jobs INDEXED BY jobs_waiting WHERE due_at IS NOT NULL GROUP BY tenant";
+const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs INDEXED BY jobs_waiting WHERE place = 0 GROUP BY tenant";
 
-// In flight: from kind to kind, each from its nearest deadline on.
+// Under way: from kind to kind, each from its nearest deadline on.
 const OVERDUE_IN_FLIGHT: &str = concat!(
     "WITH RECURSIVE kinds(kind) AS ( \
-     SELECT min(kind) FROM jobs INDEXED BY jobs_in_flight WHERE ended_at IS NULL AND due_at IS NULL UNION ALL \
-     SELECT (SELECT min(j.kind) FROM jobs AS j INDEXED BY jobs_in_flight \
-     WHERE j.ended_at IS NULL AND j.due_at IS NULL AND j.kind > kinds.kind) FROM kinds WHERE kinds.kind IS NOT NULL) \
+     SELECT min(kind) FROM jobs INDEXED BY jobs_under_way WHERE place = 1 UNION ALL \
+     SELECT (SELECT min(j.kind) FROM jobs AS j INDEXED BY jobs_under_way \
+     WHERE j.place = 1 AND j.kind > kinds.kind) FROM kinds WHERE kinds.kind IS NOT NULL) \
      SELECT ",
     job_columns!("j"),
-    " FROM kinds CROSS JOIN jobs AS j INDEXED BY jobs_in_flight \
-     WHERE j.kind = kinds.kind AND j.ended_at IS NULL AND j.due_at IS NULL AND j.deadline < ?1 LIMIT ?2",
+    " FROM kinds CROSS JOIN jobs AS j INDEXED BY jobs_under_way \
+     WHERE j.kind = kinds.kind AND j.place = 1 AND j.deadline < ?1 AND j.ended_at IS NULL LIMIT ?2",
 );
 
 // Waiting: the index alone is read, up to what is overdue.
 const OVERDUE_WAITING: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs INDEXED BY jobs_waiting WHERE due_at IS NOT NULL AND deadline < ?1 AND ended_at IS NULL LIMIT ?2",
+    " FROM jobs INDEXED BY jobs_waiting WHERE place = 0 AND deadline < ?1 AND ended_at IS NULL LIMIT ?2",
 );
 
 const QUIET: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs INDEXED BY jobs_in_flight WHERE kind = ?1 AND ended_at IS NULL AND due_at IS NULL AND updated_at < ?2 \
+    " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND outlet IS NULL AND updated_at < ?2 \
      ORDER BY updated_at LIMIT ?3",
 );
 
@@ -126,13 +126,12 @@ pub(super) async fn in_flight(conn: &mut SqliteConnection, kind: &str, limit: u3
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
 }
 
-/// Pairs of a name and a count.
-pub(super) fn counts(found: &[SqliteRow]) -> Result<Vec<(String, u64)>, StoreError> {
-    found.iter().map(|row| Ok((rows::get(row, 0)?, rows::count(row, 1)?))).collect()
-}
-
-pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<Vec<(String, u64)>, StoreError> {
-    counts(&sqlx::query(BACKLOG).fetch_all(conn).await.map_err(error::store)?)
+pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
+    let found = sqlx::query(BACKLOG).fetch_all(conn).await.map_err(error::store)?;
+    let waiting = found
+        .iter()
+        .map(|row| Ok(Waiting { tenant: rows::get(row, 0)?, rows: rows::count(row, 1)?, oldest: rows::get(row, 2)? }));
+    waiting.collect()
 }
 
 pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
