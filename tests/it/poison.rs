@@ -1,4 +1,8 @@
 //! Messages that end processes: dead after three starts, bytes intact, and nobody beside them comes to harm.
+//! What panics and what cannot be decoded harms nobody at all.
+
+mod panics;
+mod undecodable;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -55,9 +59,10 @@ impl Scene {
         all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    fn service(&self) -> Process {
+    /// `service` or `subscriber`.
+    fn service(&self, role: &str) -> Process {
         let mut command = Command::new(binary("hard-handlers"));
-        command.arg("service").env("AMQP_URL", self.vhost.url()).env("DATABASE_URL", &self.database);
+        command.arg(role).env("AMQP_URL", self.vhost.url()).env("DATABASE_URL", &self.database);
         Process::start("hard-handlers", command)
     }
 
@@ -186,11 +191,11 @@ async fn a_message_that_aborts_a_service_is_dead_after_three_starts_and_its_neig
     settled(&hub).await;
     let client = hub.client();
     let jobs = Jobs::queued(&scene, &client).await;
-    let service = tokio::sync::Mutex::new(scene.service());
+    let service = tokio::sync::Mutex::new(scene.service("service"));
     let deaths = jobs.supervised(&client, async || {
         let mut service = service.lock().await;
         let ended = service.poll()?;
-        *service = scene.service();
+        *service = scene.service("service");
         Some(ended)
     });
     assert_eq!(deaths.await, 3);
