@@ -7,5 +7,6 @@ mod flow;
 mod harness;
 mod layers;
 mod poison;
+mod retry_crash;
 mod service;
 mod world;

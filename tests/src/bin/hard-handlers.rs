@@ -23,6 +23,7 @@ use messaging::service::{Service, WorkSpec};
 use serde::Deserialize;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use warren_hub::config::{Config, Sources};
 use warren_hub::hub::Hub;
@@ -119,7 +120,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 "service" => service.job(&Kind::parse(KIND)?, handler, spec),
                 _ => service.subscribe("hard.orders", &["orders.*"], handler, spec),
             };
-            Ok(service.run(CancellationToken::new()).await?)
+            let (drain, mut terminate) = (CancellationToken::new(), signal(SignalKind::terminate())?);
+            let mut running = std::pin::pin!(service.run(drain.clone()));
+            tokio::select! {
+                ended = &mut running => ended?,
+                _ = terminate.recv() => {
+                    drain.cancel();
+                    running.await?;
+                }
+            }
+            Ok(())
         }
         _ => Err("say serve, service or subscriber".into()),
     }
