@@ -7,6 +7,7 @@ mod flow;
 mod harness;
 mod layers;
 mod poison;
+mod publisher;
 mod retry_crash;
 mod service;
 mod world;
