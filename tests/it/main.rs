@@ -10,4 +10,5 @@ mod poison;
 mod publisher;
 mod retry_crash;
 mod service;
+mod tls;
 mod world;
