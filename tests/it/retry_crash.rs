@@ -1,5 +1,8 @@
-//! K11: a subscriber has published the retry of an event and dies before it acks the original. Two copies are on their way then.
+//! A subscriber dies between the publish of what follows from an event and the ack of the original: two copies are on their way.
+//!
+//! K11: a retry was published. K12: a dead letter was.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::json;
@@ -65,4 +68,40 @@ async fn k11_retry_published_and_original_not_acked() {
     let twice =
         count(&pool, "SELECT count(*) FROM (SELECT FROM runs WHERE attempt = 1 GROUP BY id HAVING count(*) > 1) AS t").await;
     assert!(twice >= i64::try_from(kills()).unwrap(), "each kill left an original to be run again, {twice} were");
+}
+
+#[tokio::test]
+async fn k12_an_events_dead_letter_published_and_original_not_acked() {
+    let vhost = Broker::shared().await.vhost().await;
+    let database = Postgres::shared().await.database().await;
+    let mut first = subscriber(&vhost, &database, None);
+    until_true(LONG, "the subscriber to consume", async || vhost.consumers(QUEUE).await == Some(1)).await;
+    first.kill9();
+    // No handler takes these.
+    let body = |number: usize| vec![0xff, 0x00, u8::try_from(number).unwrap()];
+    let count = 10 * kills();
+    for number in 0..count {
+        let properties = json!({"message_id": number.to_string(), "type": "orders.placed", "delivery_mode": 2});
+        assert!(vhost.publish("warren.events", "orders.placed", properties, &body(number)).await);
+    }
+    for round in 0..kills() {
+        let mut doomed = subscriber(&vhost, &database, Some(format!("K12:{}", [1, 4, 2][round % 3])));
+        doomed.wait(LONG).await;
+        assert!(doomed.was_killed(), "{}", doomed.tail());
+    }
+    let mut last = subscriber(&vhost, &database, None);
+    let dead = format!("{QUEUE}.dead");
+    until_true(LONG, "all to be dead", async || {
+        let letters = vhost.peek_messages(&dead, 100 * count).await;
+        letters.iter().map(|letter| letter.message_id().unwrap()).collect::<BTreeSet<_>>().len() == count
+    })
+    .await;
+    assert!(last.terminate(LONG).await.success(), "{}", last.tail());
+    let mut copies = vec![0; count];
+    for letter in vhost.get_messages(&dead, 100 * count).await {
+        let number: usize = letter.message_id().unwrap().parse().unwrap();
+        assert_eq!((letter.body, &letter.properties["headers"]["warren-reason"]), (body(number), &json!("undecodable")));
+        copies[number] += 1;
+    }
+    assert!(copies.iter().sum::<usize>() > count, "the kills left copies: {copies:?}");
 }
