@@ -147,9 +147,19 @@ pub enum ConnectError {
         /// The broker's words.
         why: String,
     },
-    /// The certificate was not accepted, by us or by the broker.
+    /// We do not accept the broker's certificate, or there is no TLS at its end.
     #[error("no TLS with the broker at {url}: {why}; check the CA, the host name and the certificate's dates")]
     Tls {
+        /// Without its password.
+        url: String,
+        /// What the library says.
+        why: String,
+    },
+    /// The broker ended the handshake: it does not accept our certificate, or misses one.
+    #[error(
+        "the broker at {url} refuses TLS with us: {why}; check the client certificate and its key, and which authority the broker trusts"
+    )]
+    OurCertificate {
         /// Without its password.
         url: String,
         /// What the library says.
@@ -178,6 +188,10 @@ impl ConnectError {
         let (url, why) = (url.to_owned(), error.to_string());
         match error.kind() {
             ErrorKind::ProtocolError(_) => Self::Refused { url, why },
+            // The library has no type for an alert.
+            ErrorKind::IOError(e) if secure && e.to_string().contains("received fatal alert") => {
+                Self::OurCertificate { url, why }
+            }
             // An access refusal reaches us as a closed socket on old brokers; a TLS failure as an I/O error.
             ErrorKind::IOError(e) if secure && !matches!(e.kind(), std::io::ErrorKind::ConnectionRefused) => {
                 Self::Tls { url, why }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::Link;
+use crate::message::Route;
 use crate::metrics::Metrics;
 use crate::wire::{Outbound, Unsendable};
 
@@ -184,6 +185,7 @@ struct Task {
 /// One message on the wire. Dropped without a verdict, it has none: the broker may have it.
 struct InFlight {
     id: String,
+    route: Route,
     at: usize,
     tally: Arc<Tally>,
 }
@@ -253,7 +255,8 @@ impl Task {
                         // Nobody waits any more: sending it now would only make a duplicate.
                         if Instant::now() < expires {
                             for (at, outbound) in outbounds.into_iter().enumerate() {
-                                let in_flight = InFlight { id: outbound.id.clone(), at, tally: tally.clone() };
+                                let (id, route) = (outbound.id.clone(), outbound.route.clone());
+                                let in_flight = InFlight { id, route, at, tally: tally.clone() };
                                 flight.push(publish(channel, outbound, in_flight));
                             }
                         }
@@ -292,7 +295,7 @@ impl Task {
             judged.push((publish, verdict));
         }
         for (publish, verdict) in judged {
-            let verdict = match (returned.take(&publish.id), verdict) {
+            let verdict = match (returned.take(&publish), verdict) {
                 (Some(error), Ok(())) => Err(error),
                 (_, verdict) => verdict,
             };
@@ -308,25 +311,27 @@ impl Task {
     }
 }
 
-/// Returned messages by id, until their confirm comes.
+/// Returned messages until their confirm comes. By id and route: one event may be on its way to several.
 #[derive(Default)]
-struct Returned(HashMap<String, Vec<PublishError>>);
+struct Returned(HashMap<(String, Route), Vec<PublishError>>);
 
 impl Returned {
     fn note(&mut self, message: &lapin::message::BasicReturnMessage) {
         let error = PublishError::Returned { code: message.reply_code, text: message.reply_text.as_str().to_owned() };
         let id = message.delivery.properties.message_id().as_ref().map_or("", |id| id.as_str());
-        self.0.entry(id.to_owned()).or_default().push(error);
+        let route = Route::new(message.delivery.exchange.as_str(), message.delivery.routing_key.as_str());
+        self.0.entry((id.to_owned(), route)).or_default().push(error);
     }
 
-    fn take(&mut self, id: &str) -> Option<PublishError> {
+    fn take(&mut self, publish: &InFlight) -> Option<PublishError> {
         if self.0.is_empty() {
             return None;
         }
-        let errors = self.0.get_mut(id)?;
+        let key = (publish.id.clone(), publish.route.clone());
+        let errors = self.0.get_mut(&key)?;
         let error = errors.pop();
         if errors.is_empty() {
-            self.0.remove(id);
+            self.0.remove(&key);
         }
         error
     }

@@ -140,6 +140,8 @@ fn unknowable(arrival: &Arrival) -> Option<Verdict> {
         id if id.is_empty() => "the message has no id",
         id if id.len() > MAX_ID => "the message's id is too long for a job",
         id if id.contains('\0') => "the message's id contains a NUL",
+        // The hub always says. What a stranger put here has no row at the hub: its failure would be reported to nobody.
+        _ if arrival.message.run.is_none() => "the message does not say which run of a job it is",
         _ => return None,
     };
     Some(Verdict::Refused(Failure::new("not-a-job", why)))

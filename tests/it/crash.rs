@@ -18,7 +18,7 @@ use warren_tests::wait::until;
 use crate::world::{Keep, LONG, World};
 
 /// How often each point is hit; the soak sets it higher.
-fn kills() -> usize {
+pub fn kills() -> usize {
     std::env::var("WARREN_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
 }
 

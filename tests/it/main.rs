@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod bad_input;
 mod crash;
 mod flow;
 mod harness;
 mod layers;
+mod poison;
+mod publisher;
+mod retry_crash;
 mod service;
+mod tls;
 mod world;

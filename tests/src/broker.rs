@@ -49,6 +49,19 @@ pub struct BrokerOptions {
     pub plugins: Vec<String>,
     /// More lines for `rabbitmq.conf`.
     pub config: String,
+    /// An `amqps` listener besides, for clients with a certificate only.
+    pub tls: Option<Tls>,
+}
+
+/// What an `amqps` listener shows and whom it lets in, each as PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The authority whose client certificates are accepted.
+    pub authority: String,
+    /// The listener's certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
 }
 
 /// A running private node.
@@ -114,6 +127,21 @@ impl Broker {
     /// Where it speaks AMQP: the place to put a [`Proxy`](crate::proxy::Proxy) in front of.
     pub fn amqp_addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.node.amqp_port))
+    }
+
+    /// Where it speaks AMQP over TLS.
+    ///
+    /// # Panics
+    /// When it was not asked to.
+    pub fn amqps_addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.node.amqps_port.expect("BrokerOptions::tls was not set")))
+    }
+
+    /// Gives the `amqps` listener other certificates, which hold for connections from now on.
+    pub async fn change_certificates(&self, tls: &Tls) {
+        self.only_dedicated("change_certificates");
+        self.node.write_certificates(tls).expect("the node's folder can be written");
+        self.ctl(&["eval", "ssl:clear_pem_cache()."]).await;
     }
 
     /// An administrator's AMQP URL for the virtual host `/`.

@@ -40,6 +40,8 @@ pub struct HubOptions {
     pub extra_toml: String,
     /// What to wait for before the start counts as done.
     pub until: Until,
+    /// Another binary of the workspace that is a hub, such as `hard-handlers`; empty: `warren`. It takes `serve --config FILE`.
+    pub program: String,
 }
 
 /// What a start waits for.
@@ -80,7 +82,7 @@ impl HubProcess {
         let ports = Ports { public: free_port(), admin: free_port(), internal: free_port() };
         let toml = settings::warren_toml(options, ports, folder.path());
         std::fs::write(folder.path().join("warren.toml"), toml).expect("the hub's folder can be written");
-        let process = launch(&options.env, folder.path());
+        let process = launch(options, &options.env, folder.path());
         let options = options.clone();
         let mut hub = Self { process, options, ports, folder };
         hub.ready(hub.options.until).await;
@@ -101,7 +103,7 @@ impl HubProcess {
     /// When it still runs, or does not come up.
     pub async fn start_again_with(&mut self, env: &[(String, String)]) {
         assert!(self.process.poll().is_some(), "start_again is for a hub that was killed or has ended");
-        self.process = launch(env, self.folder.path());
+        self.process = launch(&self.options, env, self.folder.path());
         self.ready(self.options.until).await;
     }
 
@@ -205,13 +207,14 @@ impl HubProcess {
     }
 }
 
-fn launch(env: &[(String, String)], folder: &Path) -> Process {
-    let mut command = Command::new(process::binary("warren"));
+fn launch(options: &HubOptions, env: &[(String, String)], folder: &Path) -> Process {
+    let program = if options.program.is_empty() { "warren" } else { &options.program };
+    let mut command = Command::new(process::binary(program));
     command.args(["serve", "--config", "warren.toml"]);
     command.env_clear().current_dir(folder);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     for (name, value) in env {
         command.env(name, value);
     }
-    Process::start_in("warren", command, folder)
+    Process::start_in(program, command, folder)
 }

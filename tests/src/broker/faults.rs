@@ -108,7 +108,7 @@ impl Broker {
         .await;
     }
 
-    fn only_dedicated(&self, what: &str) {
+    pub(super) fn only_dedicated(&self, what: &str) {
         assert!(!self.shared, "{what} would hit the tests that share this node: use Broker::dedicated()");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{ADMIN, BrokerOptions, Management, PASSWORD};
+use super::{ADMIN, BrokerOptions, Management, PASSWORD, Tls};
 use crate::ports::free_port;
 use crate::process::{self, Process};
 use crate::wait;
@@ -25,6 +25,7 @@ pub(super) struct Node {
     folder: TempDir,
     name: String,
     pub(super) amqp_port: u16,
+    pub(super) amqps_port: Option<u16>,
     pub(super) management_port: u16,
     dist_port: u16,
     epmd_port: u16,
@@ -39,6 +40,7 @@ impl Node {
             home,
             name: format!("t{}@localhost", free_port()),
             amqp_port: free_port(),
+            amqps_port: options.tls.as_ref().map(|_| free_port()),
             management_port: free_port(),
             dist_port: free_port(),
             epmd_port: free_port(),
@@ -55,7 +57,16 @@ impl Node {
         let mut plugins = vec!["rabbitmq_management"];
         plugins.extend(options.plugins.iter().map(String::as_str));
         std::fs::write(self.path("plugins"), format!("[{}].\n", plugins.join(",")))?;
+        if let Some(tls) = &options.tls {
+            self.write_certificates(tls)?;
+        }
         std::fs::write(self.path("rabbitmq.conf"), self.config(options))
+    }
+
+    pub(super) fn write_certificates(&self, tls: &Tls) -> std::io::Result<()> {
+        std::fs::write(self.path("ca.pem"), &tls.authority)?;
+        std::fs::write(self.path("certificate.pem"), &tls.certificate)?;
+        std::fs::write(self.path("key.pem"), &tls.key)
     }
 
     fn config(&self, options: &BrokerOptions) -> String {
@@ -72,6 +83,19 @@ impl Node {
         );
         if let Some(timeout) = options.consumer_timeout {
             config.push_str(&format!("consumer_timeout = {}\n", timeout.as_millis()));
+        }
+        if let Some(port) = self.amqps_port {
+            config.push_str(&format!(
+                "listeners.ssl.1 = 127.0.0.1:{port}\n\
+                 ssl_options.cacertfile = {}\n\
+                 ssl_options.certfile = {}\n\
+                 ssl_options.keyfile = {}\n\
+                 ssl_options.verify = verify_peer\n\
+                 ssl_options.fail_if_no_peer_cert = true\n",
+                self.path("ca.pem").display(),
+                self.path("certificate.pem").display(),
+                self.path("key.pem").display()
+            ));
         }
         config.push_str(&options.config);
         config.push('\n');
