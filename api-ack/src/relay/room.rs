@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use uuid::Uuid;
+
 use crate::store::{Job, Lane, Payload};
 
 /// Limits on what is held in memory.
@@ -37,11 +39,14 @@ struct Used {
     rows: usize,
     bytes: usize,
     lanes: HashMap<Lane, usize>,
+    /// Tickets by row: a next attempt may get its own while the mark of the one before is still on its way.
+    ids: HashMap<Uuid, usize>,
 }
 
 /// A place in memory for one row; given up on drop.
 #[derive(Debug)]
 pub struct Ticket {
+    id: Uuid,
     lane: Lane,
     bytes: usize,
     used: Arc<Mutex<Used>>,
@@ -68,7 +73,18 @@ impl Room {
         used.rows += 1;
         used.bytes += bytes;
         *used.lanes.entry(lane.clone()).or_default() += 1;
-        Some(Ticket { lane, bytes, used: self.used.clone() })
+        *used.ids.entry(job.id).or_default() += 1;
+        Some(Ticket { id: job.id, lane, bytes, used: self.used.clone() })
+    }
+
+    /// Whether there is a ticket for a row.
+    pub(super) fn holds(&self, id: Uuid) -> bool {
+        self.lock().ids.contains_key(&id)
+    }
+
+    /// How many rows it takes.
+    pub(super) fn size(&self) -> usize {
+        self.limits.rows
     }
 
     /// How many more rows of `lane` could be held when `lanes` lanes share what is free.
@@ -92,6 +108,12 @@ impl Drop for Ticket {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.rows = used.rows.saturating_sub(1);
         used.bytes = used.bytes.saturating_sub(self.bytes);
+        if let Some(count) = used.ids.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                used.ids.remove(&self.id);
+            }
+        }
         if let Some(count) = used.lanes.get_mut(&self.lane) {
             *count -= 1;
             if *count == 0 {

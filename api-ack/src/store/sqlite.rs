@@ -271,6 +271,10 @@ impl JobStore for SqliteStore {
         write!(self, conn => processes::release_lapsed(conn))
     }
 
+    async fn owned(&self, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::owned(conn, me, limit))
+    }
+
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError> {
         write!(self, conn => processes::leave(conn, me))
     }

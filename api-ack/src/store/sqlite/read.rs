@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::json::{self, Hex};
 use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -64,6 +64,12 @@ const QUIET: &str = concat!(
     job_columns!("jobs"),
     " FROM jobs INDEXED BY jobs_in_flight WHERE kind = ?1 AND ended_at IS NULL AND due_at IS NULL AND updated_at < ?2 \
      ORDER BY updated_at LIMIT ?3",
+);
+
+const OWNED: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs INDEXED BY jobs_waiting WHERE due_at IS NOT NULL AND owner = ?1 LIMIT ?2"
 );
 
 fn jobs(found: &[SqliteRow]) -> Result<Vec<Job>, StoreError> {
@@ -145,4 +151,8 @@ pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32
 
 pub(super) async fn quiet(conn: &mut SqliteConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
     jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(limit).fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn owned(conn: &mut SqliteConnection, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError> {
+    jobs(&sqlx::query(OWNED).bind(me.0).bind(limit).fetch_all(conn).await.map_err(error::store)?)
 }
