@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod broker_faults;
 mod crash;
 mod flow;
 mod harness;
 mod layers;
+mod pressure;
 mod service;
+mod store_faults;
+mod two_hubs;
 mod world;

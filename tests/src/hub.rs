@@ -38,6 +38,8 @@ pub struct HubOptions {
     pub env: Vec<(String, String)>,
     /// More of `warren.toml`, put at its end: `[[kind]]` tables, `[limits]`.
     pub extra_toml: String,
+    /// Put before the hub's own command line, such as `unshare -m sh -c '...; exec "$@"' sh`; it must end in an exec of it.
+    pub launcher: Vec<String>,
     /// What to wait for before the start counts as done.
     pub until: Until,
 }
@@ -80,7 +82,7 @@ impl HubProcess {
         let ports = Ports { public: free_port(), admin: free_port(), internal: free_port() };
         let toml = settings::warren_toml(options, ports, folder.path());
         std::fs::write(folder.path().join("warren.toml"), toml).expect("the hub's folder can be written");
-        let process = launch(&options.env, folder.path());
+        let process = launch(&options.launcher, &options.env, folder.path());
         let options = options.clone();
         let mut hub = Self { process, options, ports, folder };
         hub.ready(hub.options.until).await;
@@ -101,7 +103,7 @@ impl HubProcess {
     /// When it still runs, or does not come up.
     pub async fn start_again_with(&mut self, env: &[(String, String)]) {
         assert!(self.process.poll().is_some(), "start_again is for a hub that was killed or has ended");
-        self.process = launch(env, self.folder.path());
+        self.process = launch(&self.options.launcher, env, self.folder.path());
         self.ready(self.options.until).await;
     }
 
@@ -205,8 +207,16 @@ impl HubProcess {
     }
 }
 
-fn launch(env: &[(String, String)], folder: &Path) -> Process {
-    let mut command = Command::new(process::binary("warren"));
+fn launch(launcher: &[String], env: &[(String, String)], folder: &Path) -> Process {
+    let warren = process::binary("warren");
+    let mut command = match launcher.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(warren);
+            command
+        }
+        None => Command::new(warren),
+    };
     command.args(["serve", "--config", "warren.toml"]);
     command.env_clear().current_dir(folder);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
