@@ -1,5 +1,8 @@
 //! The hub's database dies, hangs, refuses, answers too late, is full. No 202 without a row, and every 202 ends.
 
+mod disk;
+mod rows;
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;
