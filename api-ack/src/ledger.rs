@@ -62,6 +62,11 @@ impl StoreLedger {
         (change, Changed { job, ticket })
     }
 
+    /// Passes an answer on; without one, rows may be stored as this process's own that it will not hold.
+    async fn sure<T>(&self, deciding: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        deciding.await.inspect_err(|_| self.hand_over.doubt())
+    }
+
     fn give(&self, changed: Changed, payload: Option<Payload>) {
         match (changed.ticket, payload) {
             (Some(ticket), Some(payload)) => self.hand_over.give(changed.job, payload, ticket),
@@ -83,34 +88,35 @@ impl StoreLedger {
         let rows: HashMap<Uuid, Job> = self.store.load(&ids).await?.into_iter().map(|job| (job.id, job)).collect();
         self.know_owners(&rows).await?;
         let (me, now) = (self.processes.me(), clock::now());
-        let decided = decide(
-            &*self.store,
-            arrivals,
-            rows,
-            |(id, _)| *id,
-            |(_, arrival), job| {
-                let Some(job) = job else {
-                    let why = format!("there is no job {} in this hub's store", arrival.message.id);
-                    return Decision::Settled((Verdict::Refused(Failure::new("unknown-job", why)), None));
-                };
-                match rules::begin(&job.status, arrival.run, arrival.alone, me, |owner| self.processes.lives(owner), now) {
-                    Begin::Alone => Decision::Settled((Verdict::Alone, None)),
-                    Begin::Busy => Decision::Settled((Verdict::Busy, None)),
-                    Begin::Stale => Decision::Settled((Verdict::Stale, None)),
-                    Begin::Run(to) => {
-                        let verdict = Verdict::Run { lease: to.lease, deadline: Some(clock::timestamp(to.deadline)) };
-                        let change = change(job, to);
-                        let changed = Changed { job: after(job, &change), ticket: None };
-                        Decision::Apply(change, (verdict, Some(changed)))
+        let decided = self
+            .sure(decide(
+                &*self.store,
+                arrivals,
+                rows,
+                |(id, _)| *id,
+                |(_, arrival), job| {
+                    let Some(job) = job else {
+                        let why = format!("there is no job {} in this hub's store", arrival.message.id);
+                        return Decision::Settled((Verdict::Refused(Failure::new("unknown-job", why)), None));
+                    };
+                    match rules::begin(&job.status, arrival.run, arrival.alone, me, |owner| self.processes.lives(owner), now) {
+                        Begin::Alone => Decision::Settled((Verdict::Alone, None)),
+                        Begin::Busy => Decision::Settled((Verdict::Busy, None)),
+                        Begin::Stale => Decision::Settled((Verdict::Stale, None)),
+                        Begin::Run(to) => {
+                            let verdict = Verdict::Run { lease: to.lease, deadline: Some(clock::timestamp(to.deadline)) };
+                            let change = change(job, to);
+                            let changed = Changed { job: after(job, &change), ticket: None };
+                            Decision::Apply(change, (verdict, Some(changed)))
+                        }
+                        Begin::Poisoned(to) => {
+                            let (change, changed) = self.place(job, change(job, to), Some(&payload_of(&arrival.message)));
+                            Decision::Apply(change, (Verdict::Poisoned, Some(changed)))
+                        }
                     }
-                    Begin::Poisoned(to) => {
-                        let (change, changed) = self.place(job, change(job, to), Some(&payload_of(&arrival.message)));
-                        Decision::Apply(change, (Verdict::Poisoned, Some(changed)))
-                    }
-                }
-            },
-        )
-        .await?;
+                },
+            ))
+            .await?;
         let mut verdicts = Vec::with_capacity(decided.len());
         for ((verdict, changed), (id, arrival)) in decided.into_iter().zip(arrivals) {
             match (&verdict, changed) {
@@ -160,25 +166,26 @@ impl StoreLedger {
         known: HashMap<Uuid, Job>,
     ) -> Result<Vec<Recorded>, StoreError> {
         let now = clock::now();
-        let decided = decide(
-            &*self.store,
-            ends,
-            known,
-            |(id, _)| *id,
-            |(_, ended), job| {
-                let Some(job) = job else { return Decision::Settled(Ok(None)) };
-                match rules::finish(&job.status, &ended.report, &self.policy(&job.kind), now, jitter(job.id)) {
-                    Finish::Late(attempt) => Decision::Settled(Err((job.id, attempt))),
-                    Finish::Applied(to, history) => {
-                        let result = result_of(ended.report.end);
-                        let (change, changed) =
-                            self.place(job, Change { history, result, ..change(job, *to) }, ended.payload.as_ref());
-                        Decision::Apply(change, Ok(Some(changed)))
+        let decided = self
+            .sure(decide(
+                &*self.store,
+                ends,
+                known,
+                |(id, _)| *id,
+                |(_, ended), job| {
+                    let Some(job) = job else { return Decision::Settled(Ok(None)) };
+                    match rules::finish(&job.status, &ended.report, &self.policy(&job.kind), now, jitter(job.id)) {
+                        Finish::Late(attempt) => Decision::Settled(Err((job.id, attempt))),
+                        Finish::Applied(to, history) => {
+                            let result = result_of(ended.report.end);
+                            let (change, changed) =
+                                self.place(job, Change { history, result, ..change(job, *to) }, ended.payload.as_ref());
+                            Decision::Apply(change, Ok(Some(changed)))
+                        }
                     }
-                }
-            },
-        )
-        .await?;
+                },
+            ))
+            .await?;
         let late: Vec<(Uuid, Attempt)> = decided.iter().filter_map(|d| d.as_ref().err().cloned()).collect();
         if !late.is_empty() {
             self.store.record(&late).await?;

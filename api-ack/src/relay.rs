@@ -14,6 +14,7 @@
 mod lanes;
 mod outgoing;
 mod room;
+mod strays;
 mod window;
 
 use std::collections::BTreeMap;
@@ -80,6 +81,7 @@ pub struct HandOver {
     room: room::Room,
     queue: mpsc::UnboundedSender<Item>,
     wake: Arc<Notify>,
+    doubt: Arc<Notify>,
 }
 
 impl HandOver {
@@ -105,6 +107,11 @@ impl HandOver {
         self.room.held()
     }
 
+    /// Says that a write had no answer: the store may hold rows as this process's own that were never given.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
     /// Says that something is due in the store that nobody holds.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -116,14 +123,16 @@ pub struct HandedOver {
     queue: mpsc::UnboundedReceiver<Item>,
     room: room::Room,
     wake: Arc<Notify>,
+    doubt: Arc<Notify>,
 }
 
 /// The way rows are handed over, made before the relay so that the writer can be.
 pub fn hand_over(me: ProcessId, limits: RoomLimits) -> (HandOver, HandedOver) {
     let (sender, queue) = mpsc::unbounded_channel();
     let room = room::Room::new(limits);
-    let wake = Arc::new(Notify::new());
-    (HandOver { me, room: room.clone(), queue: sender, wake: wake.clone() }, HandedOver { queue, room, wake })
+    let (wake, doubt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let hand_over = HandOver { me, room: room.clone(), queue: sender, wake: wake.clone(), doubt: doubt.clone() };
+    (hand_over, HandedOver { queue, room, wake, doubt })
 }
 
 /// The relay, before it runs.
@@ -174,6 +183,7 @@ impl Relay {
         let in_flight = self.parts.options.in_flight;
         let mut lanes = Lanes::new(self.parts.options.weights.clone());
         let mut windows = Windows::new(self.parts.kinds.clone());
+        let mut strays = strays::Strays::new(self.handed.doubt.clone());
         let mut flight = FuturesUnordered::new();
         let mut publishing = 0;
         let mut refill_at = Instant::now();
@@ -185,6 +195,11 @@ impl Relay {
             if self.parts.processes.lapsed() {
                 // Others may have taken these rows; what nobody took is freed and claimed again.
                 lanes.clear();
+                self.handed.doubt.notify_one();
+            } else if !stop.is_cancelled()
+                && strays.look(&*self.parts.store, &self.handed.room, self.parts.processes.me()).await > 0
+            {
+                refill_at = Instant::now();
             }
             let idle = stop.is_cancelled()
                 || self.parts.processes.lapsed()
@@ -258,7 +273,10 @@ impl Relay {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(error = %error, kind = lane.kind, "cannot claim what waits to be published"),
+                Err(error) => {
+                    self.handed.doubt.notify_one();
+                    tracing::warn!(error = %error, kind = lane.kind, "cannot claim what waits to be published");
+                }
             }
         }
         more
@@ -270,7 +288,8 @@ impl Relay {
         let to = rules::publish_later(&job.status, job.status.due_at, now);
         let change = Change { id: job.id, from: job.version, to, history: None, result: None };
         if let Err(error) = self.parts.store.apply(&[change]).await {
-            // It stays ours until this process leaves or lapses.
+            // It is ours until somebody looks for strays.
+            self.handed.doubt.notify_one();
             tracing::warn!(error = %error, job = %job.id, "cannot give a claimed row up");
         }
     }

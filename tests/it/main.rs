@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod bad_input;
+mod broker_faults;
 mod crash;
 mod flow;
 mod harness;
 mod layers;
 mod poison;
+mod pressure;
 mod publisher;
 mod retry_crash;
 mod service;
+mod store_faults;
 mod tls;
+mod two_hubs;
 mod world;

@@ -38,6 +38,8 @@ pub struct HubOptions {
     pub env: Vec<(String, String)>,
     /// More of `warren.toml`, put at its end: `[[kind]]` tables, `[limits]`.
     pub extra_toml: String,
+    /// Put before the hub's own command line, such as `unshare -m sh -c '...; exec "$@"' sh`; it must end in an exec of it.
+    pub launcher: Vec<String>,
     /// What to wait for before the start counts as done.
     pub until: Until,
     /// Another binary of the workspace that is a hub, such as `hard-handlers`; empty: `warren`. It takes `serve --config FILE`.
@@ -209,7 +211,15 @@ impl HubProcess {
 
 fn launch(options: &HubOptions, env: &[(String, String)], folder: &Path) -> Process {
     let program = if options.program.is_empty() { "warren" } else { &options.program };
-    let mut command = Command::new(process::binary(program));
+    let binary = process::binary(program);
+    let mut command = match options.launcher.split_first() {
+        Some((launcher, arguments)) => {
+            let mut command = Command::new(launcher);
+            command.args(arguments).arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
     command.args(["serve", "--config", "warren.toml"]);
     command.env_clear().current_dir(folder);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());

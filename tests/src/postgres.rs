@@ -106,6 +106,29 @@ impl Postgres {
         wait::until_true(SOON, "PostgreSQL to leave after SIGQUIT", async || self.server.lock().unwrap().poll().is_some()).await;
     }
 
+    /// Kills the postmaster and every session with SIGKILL and waits until all are gone: a power cut, as far as the files can
+    /// tell. What was committed is there after [`Postgres::start_again`].
+    ///
+    /// # Panics
+    /// When a session is still there after 30 seconds.
+    pub async fn kill9(&self) {
+        self.only_dedicated("kill9");
+        let sessions = {
+            let mut server = self.server.lock().unwrap();
+            // Stopped first, so that no new session slips through.
+            server.signal(Signal::SIGSTOP);
+            let sessions = children(server.pid());
+            for session in &sessions {
+                let _ = kill(Pid::from_raw(*session), Signal::SIGKILL);
+            }
+            server.kill9();
+            sessions
+        };
+        // Whoever lives still holds the shared memory, and the next server would not start.
+        let gone = async || sessions.iter().all(|session| !lives(*session));
+        wait::until_true(SOON, "PostgreSQL's sessions to be gone after SIGKILL", gone).await;
+    }
+
     /// Starts a killed server again, on its port, and waits until it serves.
     ///
     /// # Panics
@@ -156,6 +179,12 @@ fn children(parent: u32) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").expect("stopping PostgreSQL's sessions needs /proc");
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+/// Whether a process is there and no zombie.
+fn lives(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("State:").is_some_and(|state| !state.trim_start().starts_with('Z')))
 }
 
 fn parent_of(pid: i32) -> Option<u32> {

@@ -162,6 +162,9 @@ impl Task {
                     stack.push((rows, waiters));
                 }
                 Err(error) => {
+                    if matches!(error, StoreError::Unavailable(_)) {
+                        self.hand_over.doubt();
+                    }
                     let error = match error {
                         StoreError::Refused(why) => AcceptError::Refused(why),
                         StoreError::Undecided(_) => AcceptError::Undecided,

@@ -6,6 +6,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use uuid::Uuid;
+
 use crate::store::{Job, Lane, Micros, Payload, Waiting};
 
 /// Limits on what is held in memory.
@@ -40,11 +42,14 @@ struct Used {
     /// When each row was due, with the number of its ticket.
     due: BTreeSet<(Micros, u64)>,
     tickets: u64,
+    /// Tickets by row: a next attempt may get its own while the mark of the one before is still on its way.
+    ids: HashMap<Uuid, usize>,
 }
 
 /// A place in memory for one row; given up on drop.
 #[derive(Debug)]
 pub struct Ticket {
+    id: Uuid,
     lane: Lane,
     bytes: usize,
     due: (Micros, u64),
@@ -75,7 +80,18 @@ impl Room {
         used.tickets += 1;
         let due = (job.status.due_at, used.tickets);
         used.due.insert(due);
-        Some(Ticket { lane, bytes, due, used: self.used.clone() })
+        *used.ids.entry(job.id).or_default() += 1;
+        Some(Ticket { id: job.id, lane, bytes, due, used: self.used.clone() })
+    }
+
+    /// Whether there is a ticket for a row.
+    pub(super) fn holds(&self, id: Uuid) -> bool {
+        self.lock().ids.contains_key(&id)
+    }
+
+    /// How many rows it takes.
+    pub(super) fn size(&self) -> usize {
+        self.limits.rows
     }
 
     /// What is held, per tenant.
@@ -108,6 +124,12 @@ impl Drop for Ticket {
         used.rows = used.rows.saturating_sub(1);
         used.bytes = used.bytes.saturating_sub(self.bytes);
         used.due.remove(&self.due);
+        if let Some(count) = used.ids.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                used.ids.remove(&self.id);
+            }
+        }
         if let Some(count) = used.lanes.get_mut(&self.lane) {
             *count -= 1;
             if *count == 0 {

@@ -376,6 +376,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn release_lapsed(&self) -> Result<u64, StoreError>;
 
+    /// Waiting rows that `me` owns, up to `limit`. Reads every waiting row: for now and then.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn owned(&self, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError>;
+
     /// Says that `me` leaves: its waiting rows are freed at once, its running ones can be taken.
     ///
     /// # Errors

@@ -236,6 +236,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => processes::release_lapsed(conn, orphans))
     }
 
+    async fn owned(&self, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::owned(conn, me, limit))
+    }
+
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError> {
         ask!(self, conn => processes::leave(conn, me))
     }

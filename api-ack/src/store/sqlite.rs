@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::Migrate;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use uuid::Uuid;
@@ -91,8 +92,23 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(error::store)
+    async fn lease(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.writer.acquire().await.map_err(error::store)
+    }
+}
+
+/// Begins to write.
+async fn begin(lease: &mut PoolConnection<Sqlite>) -> Result<Transaction<'_, Sqlite>, StoreError> {
+    lease.begin_with("BEGIN IMMEDIATE").await.map_err(error::store)
+}
+
+/// Returns the connection a write was made on, or throws it away. After a full disk or an I/O error SQLite has ended the
+/// transaction by itself, sqlx goes on counting it as open, and would never begin another one there.
+async fn give_back<T>(lease: PoolConnection<Sqlite>, done: &Result<T, StoreError>) {
+    if matches!(done, Err(StoreError::Unavailable(_) | StoreError::Unusable(_)))
+        && let Err(error) = lease.close().await
+    {
+        tracing::debug!(error = %error, "a connection that failed did not close in good order");
     }
 }
 
@@ -194,13 +210,19 @@ macro_rules! read {
 /// Writes in a transaction, which an error rolls back.
 macro_rules! write {
     ($store:expr, $conn:ident => $work:expr) => {{
-        let mut tx = $store.begin().await?;
-        let done = {
-            let $conn: &mut SqliteConnection = &mut tx;
-            $work.await?
-        };
-        tx.commit().await.map_err(error::store)?;
-        Ok(done)
+        let mut lease = $store.lease().await?;
+        let done = async {
+            let mut tx = begin(&mut lease).await?;
+            let done = {
+                let $conn: &mut SqliteConnection = &mut tx;
+                $work.await?
+            };
+            tx.commit().await.map_err(error::store)?;
+            Ok::<_, StoreError>(done)
+        }
+        .await;
+        give_back(lease, &done).await;
+        done
     }};
 }
 
@@ -271,6 +293,10 @@ impl JobStore for SqliteStore {
         write!(self, conn => processes::release_lapsed(conn))
     }
 
+    async fn owned(&self, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::owned(conn, me, limit))
+    }
+
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError> {
         write!(self, conn => processes::leave(conn, me))
     }
@@ -309,14 +335,20 @@ impl DeadLetterStore for SqliteStore {
         now: Micros,
     ) -> Result<bool, StoreError> {
         let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
-        let mut tx = self.begin().await?;
-        let moved = dead::resolve(&mut tx, id, job, &entry).await?;
-        if moved {
-            tx.commit().await.map_err(error::store)?;
-        } else {
-            tx.rollback().await.map_err(error::store)?;
+        let mut lease = self.lease().await?;
+        let moved = async {
+            let mut tx = begin(&mut lease).await?;
+            let moved = dead::resolve(&mut tx, id, job, &entry).await?;
+            if moved {
+                tx.commit().await.map_err(error::store)?;
+            } else {
+                tx.rollback().await.map_err(error::store)?;
+            }
+            Ok(moved)
         }
-        Ok(moved)
+        .await;
+        give_back(lease, &moved).await;
+        moved
     }
 
     async fn audit(&self, id: Uuid) -> Result<Vec<AuditEntry>, StoreError> {

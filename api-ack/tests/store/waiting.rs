@@ -15,6 +15,7 @@ contract!(
     the_backlog_is_counted_by_tenant,
     overdue_rows_are_found_wherever_they_are,
     quiet_rows_are_found_oldest_first,
+    waiting_rows_are_found_by_their_owner,
 );
 
 async fn two_processes_never_claim_the_same_row(ground: &Ground) {
@@ -165,4 +166,25 @@ async fn quiet_rows_are_found_oldest_first(ground: &Ground) {
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [batch[1].job.id, batch[0].job.id]);
     assert_eq!(ground.jobs.quiet("mail", T0 + 60 * SECOND, 1).await.unwrap()[0].id, batch[1].job.id);
     assert!(ground.jobs.quiet("other", T0 + 60 * SECOND, 10).await.unwrap().is_empty());
+}
+
+async fn waiting_rows_are_found_by_their_owner(ground: &Ground) {
+    let owned = |owner| {
+        let mut new = accepted("mail", "acme");
+        new.job.status.owner = owner;
+        new
+    };
+    let batch = [owned(Some(ME)), owned(None), owned(Some(OTHER)), owned(Some(ME)), owned(Some(ME))];
+    ground.store(&batch).await;
+    // What runs has an owner too, and does not wait.
+    ground
+        .change(change(&batch[4].job, |status| {
+            publish(status);
+            begin(status, T0)
+        }))
+        .await;
+    let found: HashSet<Uuid> = ground.jobs.owned(ME, 10).await.unwrap().into_iter().map(|job| job.id).collect();
+    assert_eq!(found, [0, 3].map(|at| batch[at].job.id).into());
+    assert_eq!(ground.jobs.owned(ME, 1).await.unwrap().len(), 1);
+    assert_eq!(ground.jobs.owned(OTHER, 10).await.unwrap(), [batch[2].job.clone()]);
 }

@@ -34,6 +34,11 @@ async fn a_server_can_be_killed_and_stopped() {
     let kept: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut session).await.unwrap();
     assert_eq!(kept, 7);
 
+    postgres.kill9().await;
+    assert!(connect(&url).await.is_err(), "nothing listens after SIGKILL either");
+    postgres.start_again().await;
+    let mut session = connect(&url).await.unwrap();
+
     postgres.stop_signal();
     let mut query = Box::pin(sqlx::raw_sql("SELECT 1").execute(&mut session));
     let silent = tokio::time::timeout(Duration::from_secs(1), &mut query).await;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
@@ -59,6 +59,9 @@ const QUIET: &str = concat!(
     job_columns!("jobs"),
     " FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL AND updated_at < $2 ORDER BY updated_at LIMIT $3",
 );
+
+const OWNED: &str =
+    concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE place = 1 AND outlet IS NOT NULL AND owner = $1 LIMIT $2");
 
 pub(super) fn jobs(found: &[PgRow]) -> Result<Vec<Job>, Fault> {
     Ok(found.iter().map(rows::job).collect::<Result<_, StoreError>>()?)
@@ -137,4 +140,8 @@ pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) ->
 
 pub(super) async fn quiet(conn: &mut PgConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, Fault> {
     jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(i64::from(limit)).fetch_all(conn).await?)
+}
+
+pub(super) async fn owned(conn: &mut PgConnection, me: ProcessId, limit: u32) -> Result<Vec<Job>, Fault> {
+    jobs(&sqlx::query(OWNED).bind(me.0).bind(i64::from(limit)).fetch_all(conn).await?)
 }

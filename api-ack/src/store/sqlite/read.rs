@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::json::{self, Hex};
 use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -64,6 +64,12 @@ const QUIET: &str = concat!(
     job_columns!("jobs"),
     " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND outlet IS NULL AND updated_at < ?2 \
      ORDER BY updated_at LIMIT ?3",
+);
+
+const OWNED: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs INDEXED BY jobs_under_way WHERE place = 1 AND outlet IS NOT NULL AND owner = ?1 LIMIT ?2"
 );
 
 fn jobs(found: &[SqliteRow]) -> Result<Vec<Job>, StoreError> {
@@ -144,4 +150,8 @@ pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32
 
 pub(super) async fn quiet(conn: &mut SqliteConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
     jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(limit).fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn owned(conn: &mut SqliteConnection, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError> {
+    jobs(&sqlx::query(OWNED).bind(me.0).bind(limit).fetch_all(conn).await.map_err(error::store)?)
 }
