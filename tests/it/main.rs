@@ -6,5 +6,6 @@ mod crash;
 mod flow;
 mod harness;
 mod layers;
+mod newcomer;
 mod service;
 mod world;

@@ -169,7 +169,7 @@ impl Drop for Process {
 }
 
 /// A temporary folder that goes with the test process even when that is killed.
-pub(crate) fn folder(name: &str) -> TempDir {
+pub fn folder(name: &str) -> TempDir {
     let folder = tempfile::Builder::new()
         .prefix(&format!("warren-{name}-"))
         .tempdir()
