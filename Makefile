@@ -23,10 +23,11 @@ test: ## Install what the tests need, then run all of them
 	cargo build --workspace --bins $(TEST_FEATURES)
 	cargo test --workspace $(TEST_FEATURES)
 
-check: ## Format, lints and documentation, warnings denied
+check: ## Format, lints and documentation, warnings denied; definitions.json is fresh
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	cargo run --quiet --bin warren $(TEST_FEATURES) -- topology export --config deploy/warren.toml --check definitions.json
 
 bench: ## Compare Warren with what a team would write without it
 	@scripts/install-test-tools

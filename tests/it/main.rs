@@ -8,6 +8,7 @@ mod crash;
 mod flow;
 mod harness;
 mod layers;
+mod newcomer;
 mod poison;
 mod pressure;
 mod publisher;

@@ -148,7 +148,10 @@ impl World {
         })
         .await;
         let effects = sqlx::query_scalar("SELECT order_id FROM reservations").fetch_all(&self.shop_pool).await.unwrap();
-        self.ledger.verdict(async || Observed { effects, states }).await
+        let verdict = self.ledger.verdict(async || Observed { effects, states }).await;
+        // Added up by the soak.
+        eprintln!("verdict: accepted {} lost {} duplicate {}", verdict.accepted, verdict.lost.len(), verdict.duplicate.len());
+        verdict
     }
 
     /// Clean, every job succeeded, and nothing left in the queues.

@@ -9,6 +9,7 @@
 //! | [`postgres`] | a private PostgreSQL, one database per test, database faults |
 //! | [`proxy`] | a TCP proxy that delays, swallows, resets, refuses and cuts |
 //! | [`hub`] | the real `warren` binary as a process, with a client for it |
+//! | [`dev`] | `warren dev` as a process, with its banner and its broker |
 //! | [`process`] | any other program: `shop`, or a worker in another language |
 //! | [`ledger`] | what was accepted against what was done |
 //! | [`wait`] | await a condition with a deadline; the only way to synchronise |
@@ -25,6 +26,7 @@
 
 mod base64;
 pub mod broker;
+pub mod dev;
 pub mod hub;
 pub mod ledger;
 mod percent;

@@ -101,7 +101,12 @@ impl Process {
     pub async fn wait(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("{} (process {}) to end", self.name, self.pid());
         let this = Mutex::new(self);
-        wait::until(deadline, &what, async || this.lock().unwrap().poll()).await
+        let status = wait::until(deadline, &what, async || this.lock().unwrap().poll()).await;
+        if status.signal() == Some(Signal::SIGKILL as i32) {
+            // Counted by the soak.
+            eprintln!("killed: {}", this.lock().unwrap().name);
+        }
+        status
     }
 
     /// How the program ended, or `None` while it runs.
@@ -164,7 +169,7 @@ impl Drop for Process {
 }
 
 /// A temporary folder that goes with the test process even when that is killed.
-pub(crate) fn folder(name: &str) -> TempDir {
+pub fn folder(name: &str) -> TempDir {
     let folder = tempfile::Builder::new()
         .prefix(&format!("warren-{name}-"))
         .tempdir()

@@ -181,8 +181,11 @@ async fn ready(public: SocketAddr) -> Result<(), Failure> {
     let begun = Instant::now();
     let url = format!("http://{public}/ready");
     loop {
-        let answer = client.get(&url).send().await;
-        if answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+        // `degraded` is a 200 too: a hub without its topology accepts jobs and cannot do them yet.
+        if let Ok(answer) = client.get(&url).send().await
+            && answer.status().is_success()
+            && answer.text().await.is_ok_and(|text| text.trim() == "ready")
+        {
             return Ok(());
         }
         if begun.elapsed() > READY {

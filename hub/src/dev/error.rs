@@ -23,6 +23,14 @@ pub enum DevError {
         /// Why.
         source: io::Error,
     },
+    /// RabbitMQ would never finish its start there: it hands the path to a shell in quotes, and misreads what is not Latin-1.
+    #[error("RabbitMQ cannot run in {}: its path holds `{letter}`; name another folder with --folder", folder.display())]
+    OddPath {
+        /// The folder that holds `.warren`.
+        folder: PathBuf,
+        /// The first character it stumbles over.
+        letter: char,
+    },
     /// Too little disk space: RabbitMQ would block every publisher.
     #[error("only {free_mib} MiB are free in {}: free {needed_mib} MiB or run `warren dev` on another disk", folder.display())]
     NoSpace {

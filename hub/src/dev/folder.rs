@@ -43,6 +43,9 @@ const NEEDED_MIB: u64 = 200;
 impl Folder {
     pub(super) fn open(folder: &Path) -> Result<Self, DevError> {
         let absolute = std::path::absolute(folder).map_err(|source| DevError::NotWritable { path: folder.to_owned(), source })?;
+        if let Some(letter) = stumbling_block(&absolute) {
+            return Err(DevError::OddPath { folder: absolute, letter });
+        }
         let home = absolute.join(".warren");
         let layout = Layout { rabbitmq: home.join("rabbitmq"), home };
         make_folder(&layout.home)?;
@@ -56,7 +59,7 @@ impl Folder {
         for name in ["", "home", "data", "log", "generated", "conf.d"] {
             make_folder(&layout.of_node(name))?;
         }
-        ensure_space(&layout.home)?;
+        ensure_space(&layout.home, NEEDED_MIB)?;
         ensure_cookie(&layout.of_node("home/.erlang.cookie"))?;
         Ok(Self { layout, _lock: lock })
     }
@@ -78,6 +81,13 @@ impl Folder {
             }
         }
     }
+}
+
+/// What RabbitMQ cannot have in the path of its data; found by trying, with 3.10.
+fn stumbling_block(path: &Path) -> Option<char> {
+    let odd = |letter: &char| matches!(letter, '\'' | '"' | '`' | '$') || letter.is_control() || *letter > '\u{ff}';
+    // Bytes that are no text become a replacement character, which is odd as well.
+    path.to_string_lossy().chars().find(odd)
 }
 
 /// Makes a folder only we can enter, unless it is there.
@@ -108,14 +118,14 @@ pub(super) fn write_private(path: &Path, bytes: &[u8], mode: u32) -> Result<(), 
     write().map_err(|source| DevError::NotWritable { path: path.to_owned(), source })
 }
 
-fn ensure_space(folder: &Path) -> Result<(), DevError> {
+fn ensure_space(folder: &Path, needed_mib: u64) -> Result<(), DevError> {
     // What cannot be asked is not held against the folder: a full disk shows itself soon enough.
     let Ok(disk) = nix::sys::statvfs::statvfs(folder) else { return Ok(()) };
     // Their widths differ between Linux and macOS.
     #[allow(clippy::unnecessary_cast)]
     let free_mib = (disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64) >> 20;
-    if free_mib < NEEDED_MIB {
-        return Err(DevError::NoSpace { folder: folder.to_owned(), free_mib, needed_mib: NEEDED_MIB });
+    if free_mib < needed_mib {
+        return Err(DevError::NoSpace { folder: folder.to_owned(), free_mib, needed_mib });
     }
     Ok(())
 }
@@ -180,6 +190,26 @@ mod tests {
         write_private(&cookie, b"\n", 0o400).unwrap();
         let empty = Folder::open(folder.path()).expect_err("it is empty").to_string();
         assert!(empty.contains("is empty: delete the file"), "{empty}");
+    }
+
+    #[test]
+    fn too_little_space_is_told_with_what_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        ensure_space(folder.path(), 0).unwrap();
+        let error = ensure_space(folder.path(), u64::MAX).expect_err("no disk is that big").to_string();
+        assert!(error.starts_with("only ") && error.ends_with("MiB or run `warren dev` on another disk"), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_rabbitmq_cannot_read_is_refused_before_anything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["it's", "a\"b", "a`b", "$HOME", "snow \u{2603}"] {
+            let odd = folder.path().join(name);
+            let error = Folder::open(&odd).expect_err(name).to_string();
+            assert!(error.starts_with("RabbitMQ cannot run in ") && error.ends_with("another folder with --folder"), "{error}");
+            assert!(!odd.exists());
+        }
+        Folder::open(&folder.path().join("a folder & \u{fc}mlauts (1)")).unwrap();
     }
 
     #[test]
