@@ -23,6 +23,8 @@ use crate::wire;
 pub(super) struct Arrived {
     pub(super) message: Arc<Message>,
     pub(super) run: Run,
+    /// The name it is in hand under: its id, or a name of its own, since what carries no id is nobody's copy.
+    pub(super) hold: String,
     pub(super) properties: BasicProperties,
 }
 
@@ -56,7 +58,11 @@ pub(super) async fn receive(
                         let message = Arc::new(wire::read(&properties, Bytes::from(data)));
                         let run = message.run.unwrap_or_default();
                         // The channel holds as many as the broker hands out, so this waits only while a batch is begun.
-                        if registry.take(&message.id, run, acker) && arrivals.send(Arrived { message, run, properties }).await.is_err() {
+                        let anonymous = message.id.is_empty();
+                        let hold = if anonymous { uuid::Uuid::now_v7().to_string() } else { message.id.clone() };
+                        if registry.take(&hold, run, acker)
+                            && arrivals.send(Arrived { message, run, hold, properties }).await.is_err()
+                        {
                             return;
                         }
                     }

@@ -51,7 +51,7 @@ impl Start {
             let alone = alone;
             while let Some(first) = arriving.recv().await {
                 let Some(permit) = this.permit().await else {
-                    this.registry.give_back(&first.message.id, first.run).await;
+                    this.registry.give_back(&first.hold, first.run).await;
                     continue;
                 };
                 let mut batch = vec![(first, permit)];
@@ -101,7 +101,7 @@ impl Start {
             all = self.permits.clone().acquire_many_owned(self.concurrency) => all.ok(),
         };
         let Some(all) = all else {
-            self.registry.give_back(&arrived.message.id, arrived.run).await;
+            self.registry.give_back(&arrived.hold, arrived.run).await;
             return;
         };
         let arrival = self.arrival(&arrived, true);
@@ -130,7 +130,7 @@ impl Start {
     }
 
     async fn follow(self: Arc<Self>, arrived: Arrived, verdict: Option<Verdict>, permit: OwnedSemaphorePermit) {
-        let (id, run) = (arrived.message.id.clone(), arrived.run);
+        let (hold, run) = (arrived.hold.clone(), arrived.run);
         match verdict {
             Some(Verdict::Run { lease, deadline }) => {
                 self.count("run");
@@ -142,11 +142,11 @@ impl Start {
             }
             Some(Verdict::Stale) => {
                 self.count("stale");
-                self.registry.ack(&id, run).await;
+                self.registry.ack(&hold, run).await;
             }
             Some(Verdict::Poisoned) => {
                 self.count("poisoned");
-                self.registry.ack(&id, run).await;
+                self.registry.ack(&hold, run).await;
             }
             Some(Verdict::Busy) => {
                 self.count("busy");
@@ -159,7 +159,7 @@ impl Start {
                 self.running.spawn(async move { this.refuse(arrived, failure).await });
             }
             // `Alone` to one that is alone would be a fault of the ledger: the broker delivers it again.
-            Some(Verdict::Alone) | None => self.registry.give_back(&id, run).await,
+            Some(Verdict::Alone) | None => self.registry.give_back(&hold, run).await,
         }
     }
 
@@ -222,12 +222,12 @@ impl Start {
         match self.runtime.publisher.publish(copy).await {
             Ok(()) => {
                 crate::crash_point!("K12");
-                self.registry.ack(&arrived.message.id, arrived.run).await;
+                self.registry.ack(&arrived.hold, arrived.run).await;
             }
             Err(error) => {
                 tracing::warn!(queue = &*self.queue, error = %error, "cannot pass a delivery on, giving it back");
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                self.registry.give_back(&arrived.message.id, arrived.run).await;
+                self.registry.give_back(&arrived.hold, arrived.run).await;
             }
         }
     }

@@ -43,6 +43,25 @@ async fn what_the_hub_cannot_decode_is_dead_at_once_bytes_intact() {
     both_die_at_once(&scene, &hub, "unknown-job").await;
 }
 
+/// Whoever publishes without an id is nobody's copy: each body is kept.
+#[tokio::test]
+async fn strangers_without_an_id_are_each_kept() {
+    const STRANGERS: u8 = 30;
+    let scene = Scene::set("rust").await;
+    let hub = HubProcess::start(&scene.options()).await;
+    settled(&hub).await;
+    for number in 0..STRANGERS {
+        assert!(scene.vhost.publish("warren.jobs", super::KIND, json!({"delivery_mode": 2}), &[0xff, number]).await);
+    }
+    let (admin, letters) = letters(&hub, usize::from(STRANGERS)).await;
+    let mut bodies = Vec::new();
+    for letter in &letters {
+        bodies.push(body(&admin, letter).await);
+    }
+    bodies.sort_unstable();
+    assert_eq!(bodies, (0..STRANGERS).map(|number| vec![0xff, number]).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn what_a_service_cannot_decode_is_dead_at_once_bytes_intact() {
     let scene = Scene::set("amqp").await;
