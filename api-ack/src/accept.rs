@@ -107,9 +107,12 @@ impl Acceptor {
     /// As [`AcceptError`]; only `Unavailable` leaves it open whether the job is stored.
     pub async fn accept(&self, submission: Submission) -> Result<Accepted, AcceptError> {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
-        self.backlog.admit(&submission.tenant)?;
         let new = self.new_job(spec, submission);
-        self.writer.store(new).await
+        match self.backlog.admit(&new.job.tenant) {
+            Ok(()) => self.writer.store(new).await,
+            // What was answered once is answered so again, however much waits.
+            Err(full) => self.writer.first_answer(&new).await?.ok_or(full),
+        }
     }
 
     fn new_job(&self, spec: &KindSpec, submission: Submission) -> NewJob {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use messaging::handler::{Failure, Outcome};
 use messaging::ledger::{Arrival, End, Ending, JobLedger, LedgerError, Recorded, Verdict};
 use messaging::message::Message;
+use messaging::results::MAX_RESULT;
 use messaging::retry::RetryPolicy;
 use uuid::Uuid;
 
@@ -177,7 +178,7 @@ impl StoreLedger {
                     match rules::finish(&job.status, &ended.report, &self.policy(&job.kind), now, jitter(job.id)) {
                         Finish::Late(attempt) => Decision::Settled(Err((job.id, attempt))),
                         Finish::Applied(to, history) => {
-                            let result = result_of(ended.report.end);
+                            let result = result_of(job.id, ended.report.end);
                             let (change, changed) =
                                 self.place(job, Change { history, result, ..change(job, *to) }, ended.payload.as_ref());
                             Decision::Apply(change, Ok(Some(changed)))
@@ -238,11 +239,14 @@ fn unanswered(error: StoreError) -> LedgerError {
     LedgerError(Box::new(error))
 }
 
-fn result_of(end: &End) -> Option<bytes::Bytes> {
-    match end {
-        End::Outcome(Outcome::Done(result)) => result.clone(),
-        _ => None,
+/// What is kept of a result: as much as a service may report, so that where a handler runs makes no difference.
+fn result_of(job: Uuid, end: &End) -> Option<bytes::Bytes> {
+    let End::Outcome(Outcome::Done(Some(result))) = end else { return None };
+    if result.len() > MAX_RESULT {
+        tracing::warn!(job = %job, bytes = result.len(), limit = MAX_RESULT, "the result is too large and is not kept");
+        return None;
     }
+    Some(result.clone())
 }
 
 /// What a next attempt or a dead letter carries: what this one carried.

@@ -33,6 +33,9 @@ pub const MAX_STARTS: i32 = 3;
 /// The longest error text kept, in bytes.
 pub const MAX_ERROR: usize = 4096;
 
+/// The longest failure code kept, in bytes; as much as a service may report.
+const MAX_CODE: usize = messaging::results::MAX_CODE;
+
 impl State {
     /// Whether the job is over.
     pub fn is_end(self) -> bool {
@@ -218,7 +221,7 @@ fn retry(
         state: State::Retrying,
         attempt: job.attempt + 1,
         started_at: None,
-        reason: Some(failure.code.clone()),
+        reason: Some(code(failure)),
         error: Some(cut(failure.to_string())),
         ..waits
     };
@@ -246,7 +249,7 @@ fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {
         started_at: Some(report.started_at),
         ended_at: report.ended_at,
         outcome: outcome.to_owned(),
-        reason: failure.map(|f| f.code.clone()),
+        reason: failure.map(code),
         error: failure.map(|f| cut(f.to_string())),
     }
 }
@@ -343,10 +346,18 @@ fn micros(wait: std::time::Duration) -> Micros {
     i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)
 }
 
+fn code(failure: &Failure) -> String {
+    cut_to(failure.code.clone(), MAX_CODE)
+}
+
 /// Cuts a text for people at a character boundary.
-pub fn cut(mut text: String) -> String {
-    if text.len() > MAX_ERROR {
-        let end = (0..=MAX_ERROR).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+pub fn cut(text: String) -> String {
+    cut_to(text, MAX_ERROR)
+}
+
+fn cut_to(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
     }
     // Postgres keeps no NUL in text.

@@ -268,6 +268,22 @@ impl Link {
         }
     }
 
+    /// The connection that replaces `old`, once it is up.
+    ///
+    /// # Errors
+    /// When the process drains.
+    pub async fn replaced(&self, old: &Live) -> Result<Live, Stopped> {
+        let mut state = self.state.clone();
+        loop {
+            match &*state.borrow_and_update() {
+                LinkState::Up(live) if !Arc::ptr_eq(&live.connection, &old.connection) => return Ok(live.clone()),
+                LinkState::Stopped => return Err(Stopped),
+                _ => {}
+            }
+            state.changed().await.map_err(|_| Stopped)?;
+        }
+    }
+
     /// What it is doing now.
     pub fn state(&self) -> LinkState {
         self.state.borrow().clone()

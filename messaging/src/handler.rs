@@ -13,7 +13,7 @@ use crate::message::Message;
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It worked. The bytes, JSON by convention and 64 KiB at most, are kept as the job's result.
+    /// It worked. The bytes, JSON by convention, are kept as the job's result; more than 64 KiB are not kept.
     Done(Option<Bytes>),
     /// It failed and may work later: the retry policy says when, or gives up.
     Retry(Failure),

@@ -188,7 +188,7 @@ impl JobResult {
 }
 
 /// The longest failure code that is reported, in bytes.
-const MAX_CODE: usize = 128;
+pub const MAX_CODE: usize = 128;
 
 fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)

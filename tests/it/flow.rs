@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use warren_tests::broker::Broker;
 use warren_tests::hub::{ALL_SCOPES, HubClient, HubOptions, HubProcess, token};
 use warren_tests::wait::{until, until_true};
 
@@ -184,6 +185,35 @@ async fn retries_whose_queue_is_gone_are_kept_and_others_are_on_time() {
         assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
     until_true(LONG, "40 messages to be back", async || world.vhost.queue_depth(queue).await == Some(40)).await;
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_large_is_not_kept_and_the_job_succeeds() {
+    let world = World::new(Keep::Sqlite).await;
+    let hub = world.hub().await;
+    let client = hub.client();
+    let (fits, exceeds) = (json!("x".repeat(64 * 1024 - 2)), json!("x".repeat(64 * 1024 - 1)));
+    let id = client.accepted("demo.echo", &fits).await;
+    assert_eq!(client.wait_state(&id, "succeeded", LONG).await["result"], fits);
+    let id = client.accepted("demo.echo", &exceeds).await;
+    assert!(client.wait_state(&id, "succeeded", LONG).await.get("result").is_none_or(Value::is_null));
+}
+
+/// As after a node that was replaced: each new connection looks whether all is there.
+#[tokio::test]
+async fn what_the_broker_lost_is_declared_again_on_the_next_connection() {
+    let world = World::new(Keep::Sqlite).await;
+    let hub = world.hub().await;
+    let client = hub.client();
+    for queue in ["jobs.demo.echo", "warren.retry.1s"] {
+        world.vhost.delete_queue(queue).await;
+    }
+    world.vhost.delete_exchange("warren.return").await;
+    Broker::shared().await.close_all_connections(world.vhost.name()).await;
+    let id = client.accepted("demo.echo", &json!({"n": 1})).await;
+    client.wait_state(&id, "succeeded", LONG).await;
+    let id = client.accepted("demo.flaky", &json!({})).await;
+    client.wait_state(&id, "succeeded", LONG).await;
 }
 
 #[tokio::test]

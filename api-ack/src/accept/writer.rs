@@ -38,14 +38,28 @@ type Reply = oneshot::Sender<Result<Accepted, AcceptError>>;
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<(NewJob, Reply)>,
+    store: Arc<dyn JobStore>,
 }
 
 impl Writer {
     /// Starts the writer task.
     pub fn start(store: Arc<dyn JobStore>, options: WriterOptions, hand_over: HandOver, tasks: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(options.queue);
-        tasks.spawn(Task { store, options, hand_over }.run(waiting));
-        Self { queue }
+        tasks.spawn(Task { store: store.clone(), options, hand_over }.run(waiting));
+        Self { queue, store }
+    }
+
+    /// The first answer to the request again, if its key has one.
+    ///
+    /// # Errors
+    /// As [`AcceptError`].
+    pub async fn first_answer(&self, new: &NewJob) -> Result<Option<Accepted>, AcceptError> {
+        let Some(key) = new.key else { return Ok(None) };
+        match self.store.holder(key.hash).await {
+            Ok(Some((id, fingerprint))) => replay(new, id, fingerprint).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(AcceptError::Unavailable(error.to_string())),
+        }
     }
 
     /// Stores one job and waits for the commit.

@@ -317,6 +317,8 @@ fn texts_are_cut_at_a_character_and_hold_no_nul() {
     assert_eq!(cut("a\0b".to_owned()), "ab");
     let long = cut("ä".repeat(MAX_ERROR));
     assert!(long.len() <= MAX_ERROR && long.ends_with('ä'));
+    let wordy = Failure::new("e".repeat(9000), "");
+    assert_eq!(code(&wordy).len(), MAX_CODE);
 }
 
 #[test]

@@ -308,6 +308,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError>;
 
+    /// Which job has an idempotency key, and the fingerprint of the request that made it.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn holder(&self, hash: [u8; 32]) -> Result<Option<(Uuid, [u8; 32])>, StoreError>;
+
     /// Payloads of `ids`, in any order.
     ///
     /// # Errors

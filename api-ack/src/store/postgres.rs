@@ -195,6 +195,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::payloads(conn, ids))
     }
 
+    async fn holder(&self, hash: [u8; 32]) -> Result<Option<(Uuid, [u8; 32])>, StoreError> {
+        ask!(self, conn => read::holder(conn, &hash))
+    }
+
     async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError> {
         ask!(self, conn => read::record_of(conn, id))
     }

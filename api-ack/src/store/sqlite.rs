@@ -253,6 +253,10 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::payloads(conn, ids))
     }
 
+    async fn holder(&self, hash: [u8; 32]) -> Result<Option<(Uuid, [u8; 32])>, StoreError> {
+        read!(self, conn => read::holder(conn, &hash))
+    }
+
     async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError> {
         read!(self, conn => read::record_of(conn, id))
     }

@@ -102,9 +102,11 @@ async fn the_header_at_fault_is_named() {
 #[tokio::test]
 async fn a_full_backlog_says_when_to_come_back() {
     let ground = start_with(&[key()], ApiOptions::default(), BacklogLimits { total: 10, per_tenant: 2 }).await;
-    for _ in 0..2 {
-        assert_eq!(ground.submission().send().await.unwrap().status(), 202);
-    }
+    let keyed = |key: &str| ground.submission().header("idempotency-key", key).send();
+    let first = accepted(keyed("a").await.unwrap()).await;
+    assert_eq!(ground.submission().send().await.unwrap().status(), 202);
+    problem(keyed("b").await.unwrap(), 503, "backlog-full").await;
+    assert_eq!(accepted(keyed("a").await.unwrap()).await, first, "what was answered once is answered so again");
     let response = ground.submission().send().await.unwrap();
     assert!(response.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
     problem(response, 503, "backlog-full").await;

@@ -54,7 +54,9 @@ async fn jobs_come_back_as_they_were_stored(ground: &Ground) {
 async fn a_taken_key_answers_with_the_job_that_has_it(ground: &Ground) {
     let mut first = accepted("mail", "acme");
     first.key = Some(key(1));
+    assert_eq!(ground.jobs.holder(key(1).hash).await.unwrap(), None);
     ground.store(std::slice::from_ref(&first)).await;
+    assert_eq!(ground.jobs.holder(key(1).hash).await.unwrap(), Some((first.job.id, [9; 32])));
 
     let mut same = accepted("mail", "acme");
     same.key = Some(Key { fingerprint: [3; 32], ..key(1) });

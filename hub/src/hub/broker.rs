@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker_topology::Topology;
 use messaging::apply::{ApplyError, Mode, apply};
-use messaging::connection::{BrokerOptions, Link};
+use messaging::connection::{BrokerOptions, Link, Stopped};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,9 @@ pub(crate) fn options(config: &Broker) -> Result<BrokerOptions, String> {
     Ok(options)
 }
 
-/// Sees to the topology until it is there; then `declared` is true.
+/// Sees to the topology until it is there; then `declared` is true. A broker that was away may come back without some of it (a
+/// node that was replaced, or killed right after a declare), so each new connection looks again. What somebody deletes while the
+/// connection stands is left alone until then: `warren topology apply` brings it back.
 pub(super) async fn declare(
     topology: Topology,
     manage: Manage,
@@ -48,24 +50,30 @@ pub(super) async fn declare(
             return drain.cancelled().await;
         }
     };
-    loop {
-        let applied = tokio::select! {
-            () = drain.cancelled() => return,
-            applied = apply(&link, &topology, mode) => applied,
-        };
-        match applied {
-            Ok(applied) => {
-                tracing::info!(created = applied.created.len(), present = applied.present, "the topology is there");
-                declared.send_replace(true);
-                // Kept until the end: a dropped sender would look like a change.
-                return drain.cancelled().await;
+    // `declared` is kept until the end: a dropped sender would look like a change.
+    let seen_to = async {
+        loop {
+            let live = link.live().await?;
+            match apply(&link, &topology, mode).await {
+                Ok(applied) => {
+                    if *declared.borrow() && !applied.created.is_empty() {
+                        tracing::warn!(created = ?applied.created, "the broker came back without these, they are declared again");
+                    } else {
+                        tracing::info!(created = applied.created.len(), present = applied.present, "the topology is there");
+                    }
+                    declared.send_replace(true);
+                    link.replaced(&live).await?;
+                }
+                Err(ApplyError::Stopped(stopped)) => return Err::<(), Stopped>(stopped),
+                Err(error) => {
+                    tracing::error!(error = %error, "the topology is not there, trying again");
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
             }
-            Err(ApplyError::Stopped(_)) => return,
-            Err(error) => tracing::error!(error = %error, "the topology is not there, trying again"),
         }
-        tokio::select! {
-            () = drain.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
-        }
+    };
+    tokio::select! {
+        () = drain.cancelled() => {}
+        _ = seen_to => drain.cancelled().await,
     }
 }

@@ -10,6 +10,8 @@ use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessI
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
+const HOLDER: &str = "SELECT job_id, fingerprint FROM idempotency_keys WHERE hash = $1";
+
 const PAYLOADS: &str = concat!("SELECT ", payload_columns!("p"), ", p.id FROM job_payloads p WHERE id = ANY($1)");
 
 const RECORD_OF: &str = concat!(
@@ -69,6 +71,11 @@ pub(super) fn jobs(found: &[PgRow]) -> Result<Vec<Job>, Fault> {
 
 pub(super) async fn load(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Job>, Fault> {
     jobs(&sqlx::query(LOAD).bind(ids).fetch_all(conn).await?)
+}
+
+pub(super) async fn holder(conn: &mut PgConnection, hash: &[u8]) -> Result<Option<(Uuid, [u8; 32])>, Fault> {
+    let found = sqlx::query(HOLDER).bind(hash).fetch_optional(conn).await?;
+    Ok(found.map(|row| Ok::<_, StoreError>((rows::get(&row, 0)?, rows::hash(&row, 1)?))).transpose()?)
 }
 
 pub(super) async fn payloads(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, Fault> {

@@ -11,6 +11,8 @@ use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessI
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
+const HOLDER: &str = "SELECT job_id, fingerprint FROM idempotency_keys WHERE hash = ?1";
+
 const PAYLOADS: &str = concat!(
     "SELECT ",
     payload_columns!("p"),
@@ -82,6 +84,11 @@ pub(super) fn ids(ids: &[Uuid]) -> Result<String, StoreError> {
 
 pub(super) async fn load(conn: &mut SqliteConnection, wanted: &[Uuid]) -> Result<Vec<Job>, StoreError> {
     jobs(&sqlx::query(LOAD).bind(ids(wanted)?).fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn holder(conn: &mut SqliteConnection, hash: &[u8]) -> Result<Option<(Uuid, [u8; 32])>, StoreError> {
+    let found = sqlx::query(HOLDER).bind(hash).fetch_optional(conn).await.map_err(error::store)?;
+    found.map(|row| Ok((rows::get(&row, 0)?, rows::hash(&row, 1)?))).transpose()
 }
 
 pub(super) async fn payloads(conn: &mut SqliteConnection, wanted: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {
