@@ -8,6 +8,7 @@
 //! | K8 | half-way through a handler's transaction |
 //! | K11, K12 | a retry or a dead letter was published, its original not acked |
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use reqwest::Method;
@@ -50,9 +51,20 @@ async fn hub_dies_at(point: &str, keep: Keep) {
     let client = hub.client();
     for round in 0..kills() {
         doom(&mut hub, point, round).await;
-        let prefix = format!("{point}-{round}");
-        let load = world.load(&client, &prefix, 60, 16);
-        tokio::join!(load, die_once(&mut hub));
+        // A busy machine makes few and large batches: there is load until the point was reached often enough.
+        let died = Cell::new(false);
+        let load = async {
+            let mut more = 0;
+            while more == 0 || !died.get() {
+                world.load(&client, &format!("{point}-{round}-{more}"), 60, 16).await;
+                more += 1;
+            }
+        };
+        let dying = async {
+            die_once(&mut hub).await;
+            died.set(true);
+        };
+        tokio::join!(load, dying);
     }
     world.assert_clean(&client).await;
     assert!(shop.poll().is_none(), "the shop never dies here: {}", shop.tail());
