@@ -227,6 +227,7 @@ impl Task {
         let mut returned = Returned::default();
         let mut last_confirm = Instant::now();
         let mut look = tokio::time::interval(Duration::from_millis(500));
+        let mut closed = false;
         loop {
             let blocked = self.link.is_blocked();
             tokio::select! {
@@ -246,7 +247,7 @@ impl Task {
                         return Some(());
                     }
                 }
-                command = self.commands.recv(), if !blocked && flight.len() < self.options.window => {
+                command = self.commands.recv(), if !blocked && !closed && flight.len() < self.options.window => {
                     let mut next = Some(command?);
                     if flight.is_empty() {
                         last_confirm = Instant::now();
@@ -272,7 +273,9 @@ impl Task {
                     if silent {
                         tracing::warn!(in_flight = flight.len(), "no confirms, replacing the channel");
                     }
-                    if silent || !channel.status().connected() {
+                    // The library tells each publish why the channel closed; what it forgets is not waited for longer than a look.
+                    let seen_closed = std::mem::replace(&mut closed, !channel.status().connected());
+                    if silent || closed && (seen_closed || flight.is_empty()) {
                         return Some(());
                     }
                 }
