@@ -31,7 +31,7 @@ async fn a_broker_killed_under_load_loses_and_doubles_nothing() {
     let mut hub = world.hub().await;
     let client = hub.client();
     let mut shop = world.shop(None);
-    let pressure = Pressure::new(&world, vec![client.clone()], "killed", Duration::from_millis(10));
+    let pressure = Pressure::new(&world, vec![client.clone()], "killed", Duration::from_millis(100));
     pressure
         .during(async {
             pressure.more_accepted(50).await;
@@ -61,7 +61,7 @@ async fn a_broker_that_stands_still_for_forty_seconds_loses_and_doubles_nothing(
     let hub = world.hub().await;
     let client = hub.client();
     let _shop = world.shop(None);
-    let pressure = Pressure::new(&world, vec![client.clone()], "still", Duration::from_millis(200));
+    let pressure = Pressure::new(&world, vec![client.clone()], "still", Duration::from_millis(250));
     pressure
         .during(async {
             pressure.more_accepted(50).await;
@@ -87,7 +87,7 @@ async fn a_memory_alarm_holds_publishing_and_nothing_else() {
     let hub = world.hub().await;
     let client = hub.client();
     let _shop = world.shop(None);
-    let pressure = Pressure::new(&world, vec![client.clone()], "alarm", Duration::from_millis(20));
+    let pressure = Pressure::new(&world, vec![client.clone()], "alarm", Duration::from_millis(150));
     pressure
         .during(async {
             pressure.more_accepted(50).await;
