@@ -31,16 +31,16 @@ async fn a_broker_killed_under_load_loses_and_doubles_nothing() {
     let mut hub = world.hub().await;
     let client = hub.client();
     let mut shop = world.shop(None);
-    let pressure = Pressure::new(&world, vec![client.clone()], "killed", Duration::from_millis(100));
+    let pressure = Pressure::new(&world, vec![client.clone()], "killed", Duration::from_millis(300));
     pressure
         .during(async {
             pressure.more_accepted(50).await;
             broker.sync_declarations().await;
             for _ in 0..2 {
-                pressure.more_accepted(100).await;
+                pressure.more_accepted(60).await;
                 broker.kill9();
                 let killed = Instant::now();
-                pressure.more_accepted(100).await;
+                pressure.more_accepted(60).await;
                 assert_quick_and_accepted(&pressure, killed, Instant::now());
                 broker.start_again().await;
                 // Under way again before the next blow.
