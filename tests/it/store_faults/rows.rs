@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use warren_tests::hub::{ALL_SCOPES, Answer, HubClient, HubOptions, HubProcess};
 use warren_tests::wait::until_true;
 
-use crate::world::{Keep, World};
+use crate::world::{Keep, World, settled};
 
 /// What a writer commits at once.
 const BATCH: usize = 512;
@@ -20,7 +20,9 @@ async fn submit(client: &HubClient, n: usize, key: &str) -> Answer {
 
 /// A hub that only accepts, so that the rows stay as they were stored.
 async fn door(world: &World) -> HubProcess {
-    HubProcess::start(&HubOptions { roles: vec!["api".to_owned()], ..world.options() }).await
+    let hub = HubProcess::start(&HubOptions { roles: vec!["api".to_owned()], ..world.options() }).await;
+    settled(&hub).await;
+    hub
 }
 
 /// Nothing that passes the door is refused by Postgres, so the table gets a rule of its own for this test.
@@ -81,11 +83,11 @@ async fn one_row_the_database_refuses_fails_alone_in_its_batch() {
     assert!(commits < 40, "the rows came in {commits} commits: the bad one was hardly in a batch");
 }
 
-/// Two hubs on one database.
+/// Two hubs on one database. They go before the virtual host they declare their queues in.
 struct Pair {
-    world: World,
-    pool: PgPool,
     hubs: [HubProcess; 2],
+    pool: PgPool,
+    _world: World,
 }
 
 impl Pair {
@@ -93,7 +95,7 @@ impl Pair {
         let world = World::new(Keep::Postgres).await;
         let pool = PgPool::connect(&world.store_url).await.unwrap();
         let hubs = [door(&world).await, door(&world).await];
-        Self { world, pool, hubs }
+        Self { hubs, pool, _world: world }
     }
 
     fn clients(&self) -> [HubClient; 2] {
@@ -156,5 +158,4 @@ async fn keys_in_opposite_order_over_two_hubs_never_deadlock() {
     assert_eq!(pair.count("SELECT count(*) FROM job_payloads").await as usize, ROUNDS * KEYS);
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(pair.count(deadlocks).await, 0, "Postgres had to break a deadlock");
-    drop(pair.world);
 }
