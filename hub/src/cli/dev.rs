@@ -100,9 +100,28 @@ impl Dev {
             let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
             return Err(DevError::Locked { folder }.into());
         }
+        self.ensure_distinct()?;
         ensure_free(self.public_port, "API", "--public-port")?;
         ensure_free(self.admin_port, "admin API", "--admin-port")?;
         ensure_free(self.internal_port, "metrics", "--internal-port")?;
+        Ok(())
+    }
+
+    fn ensure_distinct(&self) -> Result<(), Failure> {
+        let ports = [
+            ("--public-port", self.public_port),
+            ("--admin-port", self.admin_port),
+            ("--internal-port", self.internal_port),
+            ("--amqp-port", self.amqp_port),
+            ("--management-port", self.management_port),
+            ("--dist-port", self.dist_port),
+            ("--epmd-port", self.epmd_port),
+        ];
+        for (index, (flag, port)) in ports.iter().enumerate() {
+            if let Some((other, _)) = ports[..index].iter().find(|(_, before)| before == port) {
+                return Err(Failure::usage(format!("{other} and {flag} are both {port}: give each a port of its own")));
+            }
+        }
         Ok(())
     }
 
