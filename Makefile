@@ -24,6 +24,7 @@ test: ## Install what the tests need, then run all of them
 	cargo test --workspace $(TEST_FEATURES)
 
 check: ## Format, lints and documentation, warnings denied; definitions.json is fresh
+	@scripts/install-lint-tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
