@@ -85,12 +85,19 @@ impl Dev {
         talk(&format!("warren dev: ready after {:.1} s; Ctrl-C stops everything, the data stays", begun.elapsed().as_secs_f64()));
         stop.asked().await;
         talk("warren dev: draining");
-        stop.unless_asked_again(async {
-            running.drain().await;
-            node.stop().await;
-        })
-        .await;
-        Ok(())
+        let cut_short = tokio::select! {
+            () = running.drain() => None,
+            code = stop.asked() => Some(code),
+        };
+        if cut_short.is_some() {
+            talk("warren dev: leaving at once; what was not finished is done again later");
+        }
+        // However often it is asked: a RabbitMQ that is not waited for would outlive us.
+        node.stop().await;
+        match cut_short {
+            Some(code) => std::process::exit(code),
+            None => Ok(()),
+        }
     }
 
     /// What would make a start fail late.
