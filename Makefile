@@ -21,9 +21,10 @@ run: ## Install what is missing, build, start a development hub (ARGS="--amqp-po
 test: ## Install what the tests need, then run all of them
 	@scripts/install-test-tools
 	cargo build --workspace --bins $(TEST_FEATURES)
-	cargo test --workspace $(TEST_FEATURES)
+	cargo test --workspace --no-fail-fast $(TEST_FEATURES)
 
 check: ## Format, lints and documentation, warnings denied; definitions.json is fresh
+	@scripts/install-lint-tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

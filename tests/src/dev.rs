@@ -162,12 +162,17 @@ impl DevProcess {
         brokers[0]
     }
 
+    /// Presses Ctrl-C.
+    pub fn press_ctrl_c(&self) {
+        self.process.signal(Signal::SIGINT);
+    }
+
     /// Presses Ctrl-C and waits until it has ended.
     ///
     /// # Panics
     /// When it has not within half a minute.
     pub async fn ctrl_c(&mut self) -> ExitStatus {
-        self.process.signal(Signal::SIGINT);
+        self.press_ctrl_c();
         self.process.wait(Duration::from_secs(30)).await
     }
 

@@ -20,6 +20,9 @@ use crate::{reaper, wait};
 /// How many lines of each output are printed when a test fails.
 const TAIL: usize = 60;
 
+/// Where a program of the workspace dies as if by `kill -9`, if it was built to.
+const CRASH_POINT: &str = "WARREN_CRASH_POINT";
+
 /// A running (or ended) program.
 pub struct Process {
     name: String,
@@ -49,6 +52,9 @@ impl Process {
     /// When the program cannot be started.
     pub fn start_in(name: &str, mut command: Command, folder: &Path) -> Self {
         reaper::ready();
+        if command.get_envs().any(|(name, value)| name == CRASH_POINT && value.is_some()) {
+            ensure_crash_points(Path::new(command.get_program()));
+        }
         let stdout = folder.join(format!("{name}.out"));
         let stderr = folder.join(format!("{name}.err"));
         let child = command
@@ -201,6 +207,16 @@ pub fn binary(name: &str) -> PathBuf {
     let path = folder.expect("a test lies in target/<profile>/deps").join(name);
     assert!(path.is_file(), "{} is missing: run `cargo build --workspace --bins` first", path.display());
     path
+}
+
+/// A test would wait in vain for a program to die that does not know how to.
+fn ensure_crash_points(program: &Path) {
+    let found = Command::new("grep").args(["-qF", CRASH_POINT]).arg(program).status().expect("`grep` can be run");
+    assert!(
+        found.success(),
+        "{} was built without crash points: run `cargo build --workspace --bins --features warren-hub/crash-points`",
+        program.display()
+    );
 }
 
 fn append(path: &Path) -> File {

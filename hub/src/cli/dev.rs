@@ -85,12 +85,19 @@ impl Dev {
         talk(&format!("warren dev: ready after {:.1} s; Ctrl-C stops everything, the data stays", begun.elapsed().as_secs_f64()));
         stop.asked().await;
         talk("warren dev: draining");
-        stop.unless_asked_again(async {
-            running.drain().await;
-            node.stop().await;
-        })
-        .await;
-        Ok(())
+        let cut_short = tokio::select! {
+            () = running.drain() => None,
+            code = stop.asked() => Some(code),
+        };
+        if cut_short.is_some() {
+            talk("warren dev: leaving at once; what was not finished is done again later");
+        }
+        // However often it is asked: a RabbitMQ that is not waited for would outlive us.
+        node.stop().await;
+        match cut_short {
+            Some(code) => std::process::exit(code),
+            None => Ok(()),
+        }
     }
 
     /// What would make a start fail late.
@@ -100,9 +107,28 @@ impl Dev {
             let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
             return Err(DevError::Locked { folder }.into());
         }
+        self.ensure_distinct()?;
         ensure_free(self.public_port, "API", "--public-port")?;
         ensure_free(self.admin_port, "admin API", "--admin-port")?;
         ensure_free(self.internal_port, "metrics", "--internal-port")?;
+        Ok(())
+    }
+
+    fn ensure_distinct(&self) -> Result<(), Failure> {
+        let ports = [
+            ("--public-port", self.public_port),
+            ("--admin-port", self.admin_port),
+            ("--internal-port", self.internal_port),
+            ("--amqp-port", self.amqp_port),
+            ("--management-port", self.management_port),
+            ("--dist-port", self.dist_port),
+            ("--epmd-port", self.epmd_port),
+        ];
+        for (index, (flag, port)) in ports.iter().enumerate() {
+            if let Some((other, _)) = ports[..index].iter().find(|(_, before)| before == port) {
+                return Err(Failure::usage(format!("{other} and {flag} are both {port}: give each a port of its own")));
+            }
+        }
         Ok(())
     }
 

@@ -91,6 +91,18 @@ pub enum DevError {
         /// The process that has it, where that is known.
         by: Option<String>,
     },
+    /// Not a port this user may have.
+    #[error("cannot listen on port {port} ({what}): {source}; choose another port with {flag}")]
+    PortRefused {
+        /// The port.
+        port: u16,
+        /// What it is for.
+        what: &'static str,
+        /// The flag that moves it.
+        flag: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// A program could not be started at all.
     #[error("cannot start {program}: {source}")]
     Spawn {

@@ -1,5 +1,6 @@
 //! The node's ports, and who has them when they are taken.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 
 use super::DevError;
@@ -35,10 +36,12 @@ impl Ports {
 /// Checks that nobody listens on `port` of this machine.
 ///
 /// # Errors
-/// [`DevError::PortTaken`], with the process that has it where that can be told; `what` says what the port is for, `flag` moves it.
+/// [`DevError::PortTaken`], with the process that has it where that can be told, or [`DevError::PortRefused`]; `what` says what the
+/// port is for, `flag` moves it.
 pub fn ensure_free(port: u16, what: &'static str, flag: &'static str) -> Result<(), DevError> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
+        Err(source) if source.kind() != ErrorKind::AddrInUse => Err(DevError::PortRefused { port, what, flag, source }),
         Err(_) => Err(DevError::PortTaken { port, what, flag, by: holder(port) }),
     }
 }

@@ -86,6 +86,7 @@ fn finish(mut command: Command, install: &Install, layout: &Layout) -> Result<Co
 pub(super) fn last_line(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok()?;
     let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    // `epmd` writes there too, and is not who was asked.
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("epmd: "))?;
     Some(line.chars().take(200).collect())
 }

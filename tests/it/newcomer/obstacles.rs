@@ -39,6 +39,9 @@ async fn what_is_in_the_way_is_said_in_one_sentence_with_the_remedy() {
         drop(taker);
     }
 
+    let said = refusal(here, &DevPorts { admin: ports.amqp, ..ports }, |_| {}).await;
+    assert!(said.contains("--admin-port and --amqp-port are both "), "{said}");
+
     let empty = here.join("empty");
     std::fs::create_dir(&empty).unwrap();
     let said = refusal(here, &ports, |command| _ = command.env("PATH", &empty)).await;
