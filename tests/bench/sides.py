@@ -30,7 +30,7 @@ class Warren:
     SECRET = "a-secret-of-the-benchmark-which-guards-nothing"
     ISSUER = "bench"
     # A row waits to be published while it has a due time; 5 is the state `succeeded`.
-    UNPUBLISHED = "select count(*) from jobs where due_at is not null"
+    UNPUBLISHED = "select count(*) from jobs where outlet is not null"
     SUCCEEDED = "select count(*) from jobs where state = 5"
     UNFINISHED = "select 1 from jobs where state <> 5 limit 1"
 
