@@ -66,6 +66,8 @@ secret = "{self.SECRET}"
 name = "{self.KIND}"
 worker = "rust"
 window = 10000000
+concurrency = 512
+prefetch = 1024
 """
 
     def token(self, number):

@@ -74,12 +74,6 @@ impl Writer {
     }
 }
 
-/// A commit of so many rows is followed by a short wait for the next ones.
-const CROWD: usize = 16;
-
-/// That wait. Measured with 64 connections on two cores: a fifth less work for the database per row, and a lower p99.
-const GATHER: Duration = Duration::from_millis(1);
-
 struct Task {
     store: Arc<dyn JobStore>,
     options: WriterOptions,
@@ -100,7 +94,6 @@ type Batch = (Vec<NewJob>, Vec<Waiter>);
 impl Task {
     async fn run(self, mut waiting: mpsc::Receiver<(NewJob, Reply)>) {
         let mut held = None;
-        let mut crowded = false;
         loop {
             let first = match held.take() {
                 Some(first) => first,
@@ -111,11 +104,8 @@ impl Task {
             };
             let mut bytes = first.0.payload.body.len();
             let mut batch = vec![first];
-            // Larger commits are fewer commits. When the last one was large, the next requests are already on their way and
-            // are waited for; a quiet door waits for nobody. What is being read this very moment comes along in any case.
-            if crowded {
-                tokio::time::sleep(GATHER).await;
-            }
+            // Requests that are being read this very moment come along: larger commits are fewer commits. Nobody is waited for
+            // who is not here yet: measured, a wait of 1 ms makes larger commits, and no more of them in all.
             let mut before = 0;
             while batch.len() > before && held.is_none() && batch.len() < self.options.rows {
                 before = batch.len();
@@ -130,7 +120,6 @@ impl Task {
                 }
                 tokio::task::yield_now().await;
             }
-            crowded = batch.len() >= CROWD;
             self.commit(self.share_keys(batch)).await;
         }
     }
