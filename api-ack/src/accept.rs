@@ -109,7 +109,14 @@ impl Acceptor {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let new = self.new_job(spec, submission);
         match self.backlog.admit(&new.job.tenant) {
-            Ok(()) => self.writer.store(new).await,
+            Ok(()) => {
+                let tenant = new.job.tenant.clone();
+                let stored = self.writer.store(new).await;
+                if !stored.as_ref().is_ok_and(|accepted| !accepted.replayed) {
+                    self.backlog.release(&tenant);
+                }
+                stored
+            }
             // What was answered once is answered so again, however much waits.
             Err(full) => self.writer.first_answer(&new).await?.ok_or(full),
         }

@@ -18,8 +18,8 @@ pub(crate) enum Decision<T> {
     Apply(Change, T),
 }
 
-/// More rounds than this mean that somebody changes the same rows without end.
-const ROUNDS: usize = 8;
+/// More rounds than this without a single answer mean that somebody changes the same rows without end.
+const FRUITLESS: usize = 8;
 
 /// Decides on every item, in order, at most 512 of them. Items of one job are decided one after the other.
 ///
@@ -34,7 +34,8 @@ pub(crate) async fn decide<I, T>(
     let mut answers: Vec<Option<T>> = items.iter().map(|_| None).collect();
     let mut pending: Vec<usize> = (0..items.len()).collect();
     let mut rows = known;
-    for _ in 0..ROUNDS {
+    let mut fruitless = 0;
+    while fruitless < FRUITLESS {
         let missing: HashSet<Uuid> = pending.iter().map(|at| id_of(&items[*at])).filter(|id| !rows.contains_key(id)).collect();
         if !missing.is_empty() {
             let missing: Vec<Uuid> = missing.into_iter().collect();
@@ -42,6 +43,7 @@ pub(crate) async fn decide<I, T>(
         }
         let mut seen = HashSet::new();
         let mut later = Vec::new();
+        let before = pending.len();
         let (mut changes, mut changing) = (Vec::new(), Vec::new());
         for at in pending {
             let id = id_of(&items[at]);
@@ -70,6 +72,7 @@ pub(crate) async fn decide<I, T>(
         if later.is_empty() {
             return Ok(answers.into_iter().flatten().collect());
         }
+        fruitless = if later.len() < before { 0 } else { fruitless + 1 };
         later.sort_unstable();
         rows = HashMap::new();
         pending = later;

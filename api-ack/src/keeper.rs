@@ -4,6 +4,7 @@
 //! takes nothing more, and what it does not take stays in RabbitMQ in plain sight. A letter met twice is one row. It changes a
 //! job only under [`rules::buried`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,9 +61,14 @@ impl Keeper {
     async fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut letters: Vec<NewDeadLetter> = batch.iter().map(|delivered| self.letter(delivered)).collect();
         let ids: Vec<Uuid> = letters.iter().filter_map(|letter| letter.job_id).collect();
-        let known: std::collections::HashSet<Uuid> = self.stores.jobs.load(&ids).await?.into_iter().map(|job| job.id).collect();
+        let loaded = self.stores.jobs.load(&ids).await?;
+        let known: HashMap<Uuid, String> = loaded.into_iter().map(|job| (job.id, job.tenant)).collect();
         for letter in &mut letters {
-            letter.job_id = letter.job_id.filter(|id| known.contains(id));
+            letter.job_id = letter.job_id.filter(|id| known.contains_key(id));
+            // Whose job it is, the row says: a header could be anybody's.
+            if let Some(tenant) = letter.job_id.and_then(|id| known.get(&id)) {
+                letter.tenant.clone_from(tenant);
+            }
         }
         self.stores.dead.keep(&letters).await?;
         let jobs: Vec<(Uuid, &NewDeadLetter)> = letters.iter().filter_map(|l| Some((l.job_id?, l))).collect();
@@ -146,7 +152,15 @@ async fn redrive_one(stores: &Stores, publisher: &Publisher, names: &Names, dead
         body: Bytes::clone(&letter.body),
     };
     let route = Route::new(names.return_exchange(), letter.queue.clone());
-    let outbound = Outbound::new(route, &message).map_err(|e| e.to_string())?;
+    let outbound = match Outbound::new(route, &message) {
+        Ok(outbound) => outbound,
+        Err(error) => {
+            // It never will be: whoever looks finds it open again, with the reason.
+            let (from, to, note) = (DeadState::Redriving, DeadState::Open, format!("cannot be sent: {error}"));
+            stores.dead.resolve(dead.id, from, to, None, &dead.actor, &note, clock::now()).await.map_err(|e| e.to_string())?;
+            return Err(note);
+        }
+    };
     publisher.publish(outbound).await.map_err(|e| e.to_string())?;
     let (from, to) = (DeadState::Redriving, DeadState::Redriven);
     stores.dead.resolve(dead.id, from, to, None, &dead.actor, &dead.note, clock::now()).await.map_err(|e| e.to_string())?;

@@ -43,7 +43,7 @@ pub enum Worker {
 }
 
 impl KindSpec {
-    /// A kind with the defaults: window 10,000, timeout 30 s, deadline 24 h, the default retry policy, 64 handlers.
+    /// A kind with the defaults: window 10,000, timeout 30 s, deadline 24 h, the default retry policy, 64 handlers (the hub's configuration says 32).
     pub fn new(kind: Kind, worker: Worker) -> Self {
         Self {
             kind,

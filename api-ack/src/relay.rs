@@ -257,18 +257,17 @@ impl Relay {
         };
         let mut more = false;
         for lane in &waiting {
-            let limit = self.handed.room.share(lane, waiting.len());
-            if limit == 0 {
+            let Some(portion) = self.handed.room.share(lane, waiting.len()) else {
                 more = true;
                 continue;
-            }
-            match store.claim(processes.me(), lane, now, u32::try_from(limit).unwrap_or(u32::MAX)).await {
+            };
+            match store.claim(processes.me(), lane, now, portion).await {
                 Ok(rows) => {
-                    more |= rows.len() == limit;
+                    more |= !rows.is_empty();
                     for (job, payload) in rows {
                         match self.handed.room.reserve(&job, &payload) {
                             Some(ticket) => lanes.push(Item { job, payload, ticket }),
-                            // The bytes were too many after all.
+                            // What came through the door meanwhile took the place.
                             None => self.free(job).await,
                         }
                     }

@@ -85,6 +85,12 @@ pub struct Sweeper {
 /// Rows handled in one go.
 const BATCH: u32 = 500;
 
+/// How long one pass may purge: with the rest after it, some thousand rows per second.
+const PURGING: Duration = Duration::from_millis(500);
+
+/// The longest rest between two passes.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
 impl Sweeper {
     /// Sweeps until `drain`.
     pub async fn run(self, drain: CancellationToken) {
@@ -95,8 +101,8 @@ impl Sweeper {
             if let Err(error) = self.pass(&mut lost_at, &mut purge_at).await {
                 tracing::warn!(error = %error, "a sweep was cut short");
             }
-            // A store that needs a second for a pass is left alone for ten.
-            let rest = self.options.every.max(started.elapsed() * 10);
+            // A store that is slow is left alone for longer, within limits: the door goes by what is counted here.
+            let rest = (started.elapsed() * 10).clamp(self.options.every, LONGEST_REST.max(self.options.every));
             tokio::select! {
                 () = drain.cancelled() => return,
                 () = tokio::time::sleep(rest) => {}
@@ -110,6 +116,8 @@ impl Sweeper {
         self.metrics.waiting(&waiting, clock::now());
         self.backlog.refresh(waiting);
         if !self.processes.leads() {
+            // Whoever leads shows how full the queues are; what this process last saw is no news.
+            self.metrics.queue_messages.reset();
             return Ok(());
         }
         self.expire().await?;
@@ -118,8 +126,12 @@ impl Sweeper {
             self.find_lost().await?;
         }
         if Instant::now() >= *purge_at {
-            let more = self.purge().await?;
-            *purge_at = Instant::now() + if more { Duration::from_secs(1) } else { Duration::from_secs(60) };
+            let begun = Instant::now();
+            let mut more = true;
+            while more && begun.elapsed() < PURGING {
+                more = self.purge().await?;
+            }
+            *purge_at = Instant::now() + if more { Duration::ZERO } else { Duration::from_secs(60) };
         }
         Ok(())
     }

@@ -135,6 +135,8 @@ impl Hub {
         let joined = Processes::join(stores.jobs.clone()).await;
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let metrics = Metrics {
             messaging: Arc::new(messaging::metrics::Metrics::new(&registry)?),
             jobs: Arc::new(api_ack::metrics::Metrics::new(&registry)?),
@@ -247,6 +249,7 @@ impl Wiring {
             link: consuming,
             publisher: publisher(PublisherOptions { window: 256, ..PublisherOptions::default() }),
             names: self.names.clone(),
+            solitude: Arc::default(),
             ledger: ledger.clone(),
             metrics: self.metrics.messaging.clone(),
             drain: stages.drain.clone(),

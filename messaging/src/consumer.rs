@@ -57,6 +57,8 @@ pub struct Runtime {
     pub publisher: Publisher,
     /// Names on this broker.
     pub names: Names,
+    /// Lets a message run with no other beside it, whatever its queue: one per process, shared by all its consumers.
+    pub solitude: Arc<tokio::sync::RwLock<()>>,
     /// Where starts and ends go.
     pub ledger: Arc<dyn JobLedger>,
     /// Metrics.
@@ -78,7 +80,6 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
         queue: spec.queue.as_str().into(),
         timeout: spec.timeout,
         permits: Arc::new(Semaphore::new(spec.concurrency.max(1))),
-        concurrency: u32::try_from(spec.concurrency.max(1)).unwrap_or(u32::MAX),
         runtime: runtime.clone(),
         handler,
         registry: registry.clone(),

@@ -39,6 +39,9 @@ const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// How often old inbox entries and starts are deleted.
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 
+/// How long the drain waits, after the grace period, for what talks to a database or broker that is silent.
+const LEAVE: Duration = Duration::from_secs(10);
+
 /// How much of one queue is worked on at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkSpec {
@@ -226,11 +229,13 @@ impl Service {
                 Arc::new(ServiceLedger::new(self.pool.clone(), results.clone(), self.names.clone(), process, &self.name));
             let events: Arc<dyn JobLedger> =
                 Arc::new(EventLedger::new(self.pool.clone(), results.clone(), self.names.clone(), self.policy));
+            let solitude = Arc::default();
             for Work { spec, handler, events: of_events } in self.work {
                 let runtime = Runtime {
                     link: consuming.clone(),
                     publisher: results.clone(),
                     names: self.names.clone(),
+                    solitude: Arc::clone(&solitude),
                     ledger: if of_events { events.clone() } else { jobs.clone() },
                     metrics: metrics.clone(),
                     drain: drain.clone(),
@@ -245,7 +250,11 @@ impl Service {
         for (tasks, stop) in [(&consumers, &drain), (&aides, &aides_stop), (&wires, &wires_stop)] {
             stop.cancel();
             tasks.close();
-            tasks.wait().await;
+            // The consumers keep to their grace period. What else hangs waits for a database that is silent: it finds its rows again.
+            let leave = self.grace + LEAVE;
+            if tokio::time::timeout(leave, tasks.wait()).await.is_err() {
+                tracing::warn!(service = self.name, "leaving although the database or the broker does not answer");
+            }
         }
         tracing::info!(service = self.name, "drained");
         Ok(())

@@ -144,6 +144,31 @@ async fn report(world: &World, job: &str, epoch: i32, attempt: i32, outcome: &st
     assert!(world.vhost.publish("warren.results", "warren.results", properties, body.to_string().as_bytes()).await);
 }
 
+/// As after a worker that reports, cannot ack, and reports again: all copies wait for the hub, and come in one batch.
+#[tokio::test]
+async fn thirty_copies_of_a_report_are_one_end() {
+    let world = World::new(Keep::Sqlite).await;
+    let options = HubOptions { extra_toml: format!("{}{IMPATIENT}", world.options().extra_toml), ..world.options() };
+    let mut hub = HubProcess::start(&options).await;
+    settled(&hub).await;
+    let id = hub.client().accepted("test.impatient", &json!({})).await;
+    let queue = "jobs.test.impatient";
+    take(&world, queue).await;
+    hub.kill9();
+    for _ in 0..30 {
+        report(&world, &id, 1, 1, "failed").await;
+    }
+    hub.start_again_with(&[]).await;
+    let message = take(&world, queue).await;
+    assert_eq!(message.header("warren-attempt"), &json!(2));
+    report(&world, &id, 1, 2, "succeeded").await;
+    let job = hub.client().wait_state(&id, "succeeded", LONG).await;
+    assert_eq!(job["attempt"], 2, "{job}");
+    for queue in [queue, "warren.results"] {
+        until_true(LONG, &format!("{queue} to be empty"), async || world.vhost.queue_depth(queue).await == Some(0)).await;
+    }
+}
+
 #[tokio::test]
 async fn retries_whose_queue_is_gone_are_kept_and_others_are_on_time() {
     let world = World::new(Keep::Postgres).await;

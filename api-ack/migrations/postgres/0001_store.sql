@@ -112,6 +112,8 @@ CREATE TABLE dead_letters (
     UNIQUE (queue, message_id, epoch, attempt)
 );
 CREATE INDEX dead_letters_open ON dead_letters (queue, id) WHERE state = 0;
+-- Letters that keep their job: open, or on their way back.
+CREATE INDEX dead_letters_job ON dead_letters (job_id) WHERE state < 2;
 
 -- Who moved which dead letter, and why. Only ever added to, and kept when the letter goes.
 CREATE TABLE audit (

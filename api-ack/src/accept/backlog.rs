@@ -64,6 +64,15 @@ impl Backlog {
         Ok(())
     }
 
+    /// Takes one back that was counted and does not wait: it was not stored, or was stored before.
+    pub fn release(&self, tenant: &str) {
+        let mut waiting = self.lock();
+        waiting.total = waiting.total.saturating_sub(1);
+        if let Some(count) = waiting.by_tenant.get_mut(tenant) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
     /// Takes over what was counted.
     pub fn refresh(&self, counts: Vec<store::Waiting>) {
         let mut waiting = self.lock();
@@ -95,6 +104,8 @@ mod tests {
         assert!(matches!(backlog.admit("a"), Err(AcceptError::Backlog { .. })));
         assert!(backlog.admit("b").is_ok());
         assert!(backlog.admit("c").is_err(), "the total is reached");
+        backlog.release("b");
+        assert!(backlog.admit("c").is_ok(), "one was not stored after all");
         let count = |rows| store::Waiting { tenant: "a".to_owned(), rows, oldest: 0 };
         backlog.refresh(vec![count(1), count(1)]);
         assert!(backlog.admit("a").is_err(), "in the store and in memory");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use crate::store::{Job, Lane, Micros, Payload, Waiting};
+use crate::store::{Job, Lane, Micros, Payload, Portion, Waiting};
 
 /// Limits on what is held in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,9 @@ impl Default for RoomLimits {
         Self { rows: 8192, lane: 2048, bytes: 128 << 20 }
     }
 }
+
+/// Payload bytes read from the store in one statement, which must not take long.
+const AT_ONCE: usize = 16 << 20;
 
 /// The memory the relay may use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -102,15 +105,14 @@ impl Room {
         lanes.map(|(lane, count)| Waiting { tenant: lane.tenant.clone(), rows: *count as u64, oldest }).collect()
     }
 
-    /// How many more rows of `lane` could be held when `lanes` lanes share what is free.
-    pub(super) fn share(&self, lane: &Lane, lanes: usize) -> usize {
+    /// How much more of `lane` could be held when `lanes` lanes share what is free; `None` if nothing.
+    pub(super) fn share(&self, lane: &Lane, lanes: usize) -> Option<Portion> {
         let used = self.lock();
-        if used.bytes >= self.limits.bytes {
-            return 0;
-        }
+        let bytes = self.limits.bytes.saturating_sub(used.bytes).div_ceil(lanes.max(1)).min(AT_ONCE);
         let free = self.limits.rows.saturating_sub(used.rows);
         let in_lane = used.lanes.get(lane).copied().unwrap_or(0);
-        free.div_ceil(lanes.max(1)).min(self.limits.lane.saturating_sub(in_lane))
+        let rows = free.div_ceil(lanes.max(1)).min(self.limits.lane.saturating_sub(in_lane));
+        (rows > 0 && bytes > 0).then(|| Portion { rows: u32::try_from(rows).unwrap_or(u32::MAX), bytes: bytes as u64 })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Used> {

@@ -150,7 +150,7 @@ pub struct NewJob {
 pub struct Key {
     /// SHA-256 over (tenant, subject, route, key), length-prefixed.
     pub hash: [u8; 32],
-    /// SHA-256 over body, content type and `Warren-*` headers.
+    /// SHA-256 over content type and body.
     pub fingerprint: [u8; 32],
 }
 
@@ -211,6 +211,15 @@ pub struct Lane {
     pub kind: String,
     /// The tenant.
     pub tenant: String,
+}
+
+/// How much to take at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// Rows at most.
+    pub rows: u32,
+    /// Payload bytes at most; one row may be larger.
+    pub bytes: u64,
 }
 
 /// How much of a tenant waits to be published.
@@ -332,19 +341,19 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
 
-    /// Lanes with a row that is due at `now`, whoever owns it. The cost is per lane, not per row.
+    /// Lanes with a row that nobody owns and that is due at `now`. The cost is per lane, not per row.
     ///
     /// # Errors
     /// As [`StoreError`].
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError>;
 
-    /// Takes up to `limit` due rows of a lane that NOBODY owns, oldest due first, and makes `me` their owner (which bumps their
+    /// Takes up to `portion` of the due rows of a lane that NOBODY owns, oldest due first, and makes `me` their owner (which bumps their
     /// version). Rows another transaction is taking are skipped. Rows that `me` owns already are in its memory: they are not
     /// taken again.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError>;
+    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError>;
 
     /// Rows published and not ended, per kind; counting stops at `limit`.
     ///
@@ -382,7 +391,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn release_lapsed(&self) -> Result<u64, StoreError>;
 
-    /// Waiting rows that `me` owns, up to `limit`. Reads every waiting row: for now and then.
+    /// Waiting rows that `me` owns, up to `limit`. Reads every row under way: for now and then.
     ///
     /// # Errors
     /// As [`StoreError`].
@@ -413,7 +422,7 @@ pub trait JobStore: Send + Sync + 'static {
 pub struct NewDeadLetter {
     /// The work queue it came from.
     pub queue: String,
-    /// AMQP `message_id`; for a message without one, the SHA-256 of its body in hex.
+    /// AMQP `message_id`; for a message without one, a fingerprint of its body in hex.
     pub message_id: String,
     /// 0 when it is no job.
     pub epoch: i32,

@@ -34,7 +34,7 @@ use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
     Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError, Waiting,
+    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -211,8 +211,8 @@ impl JobStore for PostgresStore {
         ask!(self, conn => claim::lanes(conn, now))
     }
 
-    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError> {
-        ask!(self, conn => claim::claim(conn, me, lane, now, limit))
+    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError> {
+        ask!(self, conn => claim::claim(conn, me, lane, now, portion))
     }
 
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {

@@ -35,7 +35,7 @@ use uuid::Uuid;
 use super::migrations::{self, Step};
 use super::{
     Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, ProcessId, StoreError, Waiting,
+    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -269,8 +269,8 @@ impl JobStore for SqliteStore {
         read!(self, conn => claim::lanes(conn, now))
     }
 
-    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, limit: u32) -> Result<Vec<(Job, Payload)>, StoreError> {
-        write!(self, conn => claim::claim(conn, me, lane, now, limit))
+    async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError> {
+        write!(self, conn => claim::claim(conn, me, lane, now, portion))
     }
 
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {

@@ -16,7 +16,7 @@ contract!(
     old_dead_letters_are_purged,
 );
 
-fn letter(queue: &str, message_id: &str, died_at: i64) -> NewDeadLetter {
+pub fn letter(queue: &str, message_id: &str, died_at: i64) -> NewDeadLetter {
     NewDeadLetter {
         queue: queue.into(),
         message_id: message_id.into(),

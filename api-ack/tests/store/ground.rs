@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
-    Attempt, Change, DeadLetterStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, Payload, PostgresStore, ProcessId,
-    SqliteStore, State, Status,
+    Attempt, Change, DeadLetterStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, Payload, Portion, PostgresStore,
+    ProcessId, SqliteStore, State, Status,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -151,6 +151,11 @@ pub fn key(n: u32) -> Key {
 
 pub fn lane(kind: &str, tenant: &str) -> Lane {
     Lane { kind: kind.into(), tenant: tenant.into() }
+}
+
+/// So many rows, however large.
+pub fn rows(rows: u32) -> Portion {
+    Portion { rows, bytes: u64::MAX }
 }
 
 /// A change of `job` as it is, made by `edit`.

@@ -1,11 +1,17 @@
 //! Retention.
 
-use api_ack::store::{Inserted, State};
+use api_ack::store::{DeadFilter, DeadState, Inserted, State};
 use bytes::Bytes;
 
+use crate::dead::letter;
 use crate::ground::{Ground, SECOND, T0, accepted_at, attempt, change, end, key};
 
-contract!(what_ended_long_ago_goes_with_all_of_it, keys_go_by_their_own_age, purging_is_done_in_batches);
+contract!(
+    what_ended_long_ago_goes_with_all_of_it,
+    keys_go_by_their_own_age,
+    purging_is_done_in_batches,
+    a_job_stays_with_its_open_letter
+);
 
 const DAY: i64 = 86_400 * SECOND;
 
@@ -64,4 +70,19 @@ async fn purging_is_done_in_batches(ground: &Ground) {
         rounds.push(ground.jobs.purge(T0 + DAY, T0 + DAY, 10).await.unwrap());
     }
     assert_eq!(rounds, [20, 20, 10, 0]);
+}
+
+async fn a_job_stays_with_its_open_letter(ground: &Ground) {
+    let mut new = accepted_at(T0, "mail", "acme");
+    end(&mut new.job.status, State::Dead, T0 + 5);
+    let id = new.job.id;
+    ground.store(&[new]).await;
+    let mut open = letter("jobs.mail", &id.to_string(), T0 + 5);
+    open.job_id = Some(id);
+    ground.dead.keep(&[open]).await.unwrap();
+    assert_eq!(ground.jobs.purge(T0 + DAY, 0, 10).await.unwrap(), 0, "somebody may redrive it");
+    let found = ground.dead.dead_letters(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap().remove(0);
+    let (from, to) = (DeadState::Open, DeadState::Discarded);
+    assert!(ground.dead.resolve(found.id, from, to, None, "ada", "no more", T0 + 6).await.unwrap());
+    assert_eq!(ground.jobs.purge(T0 + DAY, 0, 10).await.unwrap(), 1);
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use api_ack::store::{Inserted, JobFilter, JobStore, PostgresStore, StoreError, migrate};
 use sqlx::{Connection, PgConnection};
 
-use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane, publish};
+use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane, publish, rows};
 
 async fn connection(ground: &Ground) -> PgConnection {
     let Place::Postgres(url) = &ground.place else { unreachable!() };
@@ -169,7 +169,7 @@ async fn no_statement_reads_a_whole_table() {
         keyed.key = Some(key(1));
         ground.jobs.insert(&[keyed]).await.unwrap();
         ground.jobs.beat(ME).await.unwrap();
-        ground.jobs.claim(ME, &lane("mail", "acme"), T0, 10).await.unwrap();
+        ground.jobs.claim(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.overdue(T0, 10).await.unwrap();
         ground.jobs.list(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
         ground.jobs.backlog().await.unwrap();

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
-use api_ack::store::{NewJob, ProcessId, State, Waiting};
+use api_ack::store::{NewJob, Portion, ProcessId, State, Waiting};
 use uuid::Uuid;
 
-use crate::ground::{Ground, ME, OTHER, SECOND, T0, accepted, begin, change, end, lane, publish};
+use crate::ground::{Ground, ME, OTHER, SECOND, T0, accepted, begin, change, end, lane, publish, rows};
 
 contract!(
     two_processes_never_claim_the_same_row,
     a_claim_takes_the_oldest_due_rows_nobody_owns,
+    a_claim_takes_no_more_bytes_than_it_may_and_one_row_always,
     lanes_are_those_with_a_due_row,
     rows_in_flight_are_counted_up_to_a_limit,
     the_backlog_is_counted_by_tenant,
@@ -27,7 +28,7 @@ async fn two_processes_never_claim_the_same_row(ground: &Ground) {
         // A short answer may mean that others were taking rows at that moment: done is when nobody took any for a while.
         let mut empty = 0;
         while empty < 3 {
-            let rows = store.claim(me, &lane("mail", "acme"), T0, 20).await.unwrap();
+            let rows = store.claim(me, &lane("mail", "acme"), T0, rows(20)).await.unwrap();
             empty = if rows.is_empty() { empty + 1 } else { 0 };
             assert!(rows.iter().all(|(job, _)| job.status.owner == Some(me) && job.version == 2));
             taken.extend(rows.into_iter().map(|(job, _)| job.id));
@@ -57,16 +58,32 @@ async fn a_claim_takes_the_oldest_due_rows_nobody_owns(ground: &Ground) {
         rows.iter().map(|(job, _)| batch.iter().position(|new| new.job.id == job.id).unwrap()).collect()
     };
     let here = lane("mail", "acme");
-    let claimed = ground.jobs.claim(ME, &here, T0, 2).await.unwrap();
+    let claimed = ground.jobs.claim(ME, &here, T0, rows(2)).await.unwrap();
     assert_eq!(claimed[0].1, batch[3].payload);
     let stored = ground.job(batch[3].job.id).await;
     assert_eq!(claimed[0].0, stored, "what is answered is what is stored");
     assert_eq!((stored.version, stored.status.owner, stored.status.updated_at), (2, Some(ME), T0));
     assert_eq!(ids(claimed), [3, 1]);
     // Now they are owned; what `me` owns is in its memory, and not taken again.
-    assert_eq!(ids(ground.jobs.claim(ME, &here, T0, 9).await.unwrap()), [0]);
-    assert!(ground.jobs.claim(OTHER, &here, T0, 9).await.unwrap().is_empty());
-    assert_eq!(ids(ground.jobs.claim(OTHER, &here, T0 + 1, 9).await.unwrap()), [2]);
+    assert_eq!(ids(ground.jobs.claim(ME, &here, T0, rows(9)).await.unwrap()), [0]);
+    assert!(ground.jobs.claim(OTHER, &here, T0, rows(9)).await.unwrap().is_empty());
+    assert_eq!(ids(ground.jobs.claim(OTHER, &here, T0 + 1, rows(9)).await.unwrap()), [2]);
+}
+
+async fn a_claim_takes_no_more_bytes_than_it_may_and_one_row_always(ground: &Ground) {
+    let batch: Vec<NewJob> = (0..5)
+        .map(|n| {
+            let mut new = accepted("mail", "acme");
+            new.job.status.due_at = T0 - 9 + n;
+            new.payload.body = vec![b'x'; 1000].into();
+            new
+        })
+        .collect();
+    ground.store(&batch).await;
+    for (bytes, taken) in [(1, 1), (2999, 2), (2000, 2)] {
+        let portion = Portion { rows: 10, bytes };
+        assert_eq!(ground.jobs.claim(ME, &lane("mail", "acme"), T0, portion).await.unwrap().len(), taken, "{bytes}");
+    }
 }
 
 async fn lanes_are_those_with_a_due_row(ground: &Ground) {

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: the first one drains, the second one ends the process at once.
+//! SIGTERM, Ctrl-C and a closed terminal: the first one drains, the second one ends the process at once.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -9,12 +9,17 @@ use super::print::talk;
 pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Stop {
     pub(super) fn listen() -> Result<Self, Failure> {
         let on = |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for a signal; gives the exit code a shell knows it by.
@@ -22,6 +27,7 @@ impl Stop {
         tokio::select! {
             _ = self.terminate.recv() => 128 + 15,
             _ = self.interrupt.recv() => 128 + 2,
+            _ = self.hangup.recv() => 128 + 1,
         }
     }
 

@@ -165,7 +165,7 @@ words! {
     Manage {
         /// Warren declares what is missing at start.
         Declare = "declare",
-        /// Warren checks that all is there, and refuses to start otherwise.
+        /// Warren checks that all is there, says what is missing, and works once nothing is.
         Check = "check",
         /// Warren neither declares nor checks.
         Off = "off",

@@ -9,11 +9,11 @@ use super::section::Section;
 /// The three listeners, apart so that a firewall can tell them apart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listen {
-    /// Jobs and devices; default port 8080, on all addresses when there is a token key, else on this machine only.
+    /// Jobs; default port 8080, on all addresses when there is a token key, else on this machine only.
     pub public: SocketAddr,
-    /// Console and admin API; default `127.0.0.1:8081`.
+    /// Admin API; default `127.0.0.1:8081`.
     pub admin: SocketAddr,
-    /// `/metrics` and RabbitMQ's auth backend, without tokens: for the monitoring network only; default `127.0.0.1:8082`.
+    /// `/metrics`, without tokens: for the monitoring network only; default `127.0.0.1:8082`.
     pub internal: SocketAddr,
 }
 

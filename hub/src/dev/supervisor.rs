@@ -1,5 +1,6 @@
 //! Keeps the node running until it is told to stop.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,13 @@ use super::install::Install;
 use super::process::{Identity, Process};
 use super::record::Record;
 use super::{DevError, Ports, State, probe, rabbitmq};
+
+/// Tells people what goes on. With the terminal closed nobody is left to read it, and the node is ended all the same.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
 
 /// A slow laptop with a cold disk needs half of it.
 const START: Duration = Duration::from_secs(120);
@@ -50,13 +58,13 @@ impl Supervisor {
         self.take_over().await;
         if let (Some(broker), Some(_)) = (&self.broker, &self.epmd) {
             let pid = broker.identity().pid;
-            eprintln!("warren dev: took over the RabbitMQ that was left running (process {pid})");
+            tell!("warren dev: took over the RabbitMQ that was left running (process {pid})");
             return Ok(pid);
         }
         self.stop().await;
         self.ports.ensure_free()?;
         let (from, folder) = (self.install.home.display(), self.folder.layout().rabbitmq.display());
-        eprintln!("warren dev: starting {from} in {folder} (takes about 10 s)");
+        tell!("warren dev: starting {from} in {folder} (takes about 10 s)");
         let started = self.start().await;
         if started.is_err() {
             self.stop().await;
@@ -71,18 +79,18 @@ impl Supervisor {
             loop {
                 let how = self.death().await;
                 let _ = states.send(State::Restarting);
-                eprintln!("warren dev: {how}; starting it again");
+                tell!("warren dev: {how}; starting it again");
                 if since.elapsed() > SETTLED {
                     pauses = self::pauses();
                 }
                 let pid = self.start_again(&mut pauses).await;
                 since = Instant::now();
-                eprintln!("warren dev: RabbitMQ runs again (process {pid})");
+                tell!("warren dev: RabbitMQ runs again (process {pid})");
                 let _ = states.send(State::Running(pid));
             }
         };
         stop.run_until_cancelled(keep).await;
-        eprintln!("warren dev: stopping RabbitMQ");
+        tell!("warren dev: stopping RabbitMQ");
         self.stop().await;
         let _ = states.send(State::Stopped);
     }
@@ -99,10 +107,10 @@ impl Supervisor {
                     return format!("RabbitMQ died ({how})");
                 }
                 _ = epmd.ended() => {
-                    eprintln!("warren dev: epmd died; starting it again");
+                    tell!("warren dev: epmd died; starting it again");
                     self.epmd = None;
                     if let Err(error) = self.start_epmd().await {
-                        eprintln!("warren dev: {error}");
+                        tell!("warren dev: {error}");
                     }
                     // Without one it goes down too, and both come back.
                     if self.epmd.is_none() {
@@ -118,7 +126,7 @@ impl Supervisor {
             sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             match self.start().await {
                 Ok(pid) => return pid,
-                Err(error) => eprintln!("warren dev: {error}; trying again"),
+                Err(error) => tell!("warren dev: {error}; trying again"),
             }
             self.stop_broker().await;
         }
@@ -171,7 +179,7 @@ impl Supervisor {
             }
             if seconds / 5 > told {
                 told = seconds / 5;
-                eprintln!("warren dev: waiting for RabbitMQ, {seconds} s");
+                tell!("warren dev: waiting for RabbitMQ, {seconds} s");
             }
         }
         Ok(())
@@ -196,7 +204,7 @@ impl Supervisor {
             self.record = left;
             return;
         }
-        eprintln!("warren dev: ending a RabbitMQ that was left running and cannot be used (process {})", broker.pid);
+        tell!("warren dev: ending a RabbitMQ that was left running and cannot be used (process {})", broker.pid);
         self.stop().await;
     }
 

@@ -32,7 +32,7 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
     }
     let results = wiring.names.results();
     let handler = Results::new(wiring.stores.clone(), ledger, results.clone());
-    batches(results, handler, runtime, &ready, tasks);
+    batches(results, REPORTS, handler, runtime, &ready, tasks);
 }
 
 /// Keepers of every dead letter queue and of what no queue wanted.
@@ -40,15 +40,21 @@ pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, ready: Ready, tasks: &T
     let dead = wiring.kinds.iter().map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
     for queue in dead.chain([wiring.names.lost()]) {
         let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone());
-        batches(queue, keeper, runtime, &ready, tasks);
+        batches(queue, LETTERS, keeper, runtime, &ready, tasks);
     }
     let (stores, names, metrics) = (wiring.stores.clone(), wiring.names.clone(), wiring.metrics.jobs.clone());
     tasks.spawn(redrive_others(stores, runtime.publisher.clone(), names, metrics, runtime.drain.clone()));
 }
 
-fn batches(queue: String, handler: impl BatchHandler, runtime: &Runtime, ready: &Ready, tasks: &TaskTracker) {
+/// Reports in memory: they are small and many.
+const REPORTS: u16 = 1024;
+
+/// Dead letters in memory, per queue: each may be as large as a job.
+const LETTERS: u16 = 64;
+
+fn batches(queue: String, prefetch: u16, handler: impl BatchHandler, runtime: &Runtime, ready: &Ready, tasks: &TaskTracker) {
     let (link, drain) = (runtime.link.clone(), runtime.drain.clone());
-    let consuming = async move { consume_batches(&queue, &link, &handler, &drain).await };
+    let consuming = async move { consume_batches(&queue, prefetch, &link, &handler, &drain).await };
     tasks.spawn(once(ready.clone(), runtime.clone(), consuming));
 }
 

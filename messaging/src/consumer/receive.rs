@@ -146,9 +146,12 @@ pub trait BatchHandler: Send + Sync + 'static {
     async fn handle(&self, batch: &Batch) -> Result<(), String>;
 }
 
-/// Consumes a terminal queue in batches until `drain`.
-pub async fn consume_batches(queue: &str, link: &Link, handler: &dyn BatchHandler, drain: &CancellationToken) {
-    let prefetch = u16::try_from(2 * BATCH).unwrap_or(u16::MAX);
+/// Payload bytes after which a batch is full: one statement of the store takes so much with ease.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Consumes a terminal queue in batches until `drain`, each of what waits: up to [`BATCH`] messages or 4 MiB, one more at the
+/// most. In memory are up to `prefetch` messages.
+pub async fn consume_batches(queue: &str, prefetch: u16, link: &Link, handler: &dyn BatchHandler, drain: &CancellationToken) {
     loop {
         let subscription = tokio::select! {
             biased;
@@ -172,10 +175,13 @@ pub async fn consume_batches(queue: &str, link: &Link, handler: &dyn BatchHandle
                 tracing::warn!(queue, "the subscription ended, opening it again");
                 break;
             };
+            let mut bytes = first.data.len();
             let mut taken = vec![first];
             while taken.len() < BATCH
+                && bytes < BATCH_BYTES
                 && let Some(Some(Ok(next))) = deliveries.next().now_or_never()
             {
+                bytes += next.data.len();
                 taken.push(next);
             }
             if !settle(queue, taken, handler, drain).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use broker_topology::Rung;
 use futures::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,11 +20,16 @@ use crate::ledger::{Arrival, End, Ending, Verdict};
 use crate::message::{Route, header};
 use crate::wire::Outbound;
 
+/// Room to run in, beside others.
+struct Slot {
+    _permit: OwnedSemaphorePermit,
+    _company: OwnedRwLockReadGuard<()>,
+}
+
 pub(super) struct Start {
     pub(super) queue: Arc<str>,
     pub(super) timeout: Duration,
     pub(super) permits: Arc<Semaphore>,
-    pub(super) concurrency: u32,
     pub(super) runtime: Runtime,
     pub(super) handler: Arc<dyn AnyHandler>,
     pub(super) registry: Arc<Registry>,
@@ -50,16 +55,16 @@ impl Start {
             // Owned here, so that it closes with this stage and ends the solitary one.
             let alone = alone;
             while let Some(first) = arriving.recv().await {
-                let Some(permit) = this.permit().await else {
+                let Some(slot) = this.slot().await else {
                     this.registry.give_back(&first.hold, first.run).await;
                     continue;
                 };
-                let mut batch = vec![(first, permit)];
+                let mut batch = vec![(first, slot)];
                 while batch.len() < BATCH
-                    && let Ok(permit) = this.permits.clone().try_acquire_owned()
+                    && let Some(slot) = this.free_slot()
                     && let Ok(next) = arriving.try_recv()
                 {
-                    batch.push((next, permit));
+                    batch.push((next, slot));
                 }
                 this.clone().begin(batch, &alone).await;
             }
@@ -70,35 +75,45 @@ impl Start {
     }
 
     /// A slot to run in, or `None` once the process drains.
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+    async fn slot(&self) -> Option<Slot> {
+        let slot = async {
+            let permit = self.permits.clone().acquire_owned().await.ok()?;
+            Some(Slot { _permit: permit, _company: self.runtime.solitude.clone().read_owned().await })
+        };
         tokio::select! {
             biased;
             () = self.runtime.drain.cancelled() => None,
-            permit = self.permits.clone().acquire_owned() => permit.ok(),
+            slot = slot => slot,
         }
     }
 
-    async fn begin(self: Arc<Self>, batch: Vec<(Arrived, OwnedSemaphorePermit)>, alone: &mpsc::UnboundedSender<Arrived>) {
+    /// A slot, if there is one at once.
+    fn free_slot(&self) -> Option<Slot> {
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        Some(Slot { _permit: permit, _company: self.runtime.solitude.clone().try_read_owned().ok()? })
+    }
+
+    async fn begin(self: Arc<Self>, batch: Vec<(Arrived, Slot)>, alone: &mpsc::UnboundedSender<Arrived>) {
         let arrivals: Vec<Arrival> = batch.iter().map(|(arrived, _)| self.arrival(arrived, false)).collect();
         let verdicts = self.ask(&arrivals).await;
-        for ((arrived, permit), verdict) in batch.into_iter().zip(verdicts) {
+        for ((arrived, slot), verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
                 Some(Verdict::Alone) => {
                     self.count("alone");
-                    drop(permit);
+                    drop(slot);
                     let _ = alone.send(arrived);
                 }
-                verdict => self.clone().follow(arrived, verdict, permit).await,
+                verdict => self.clone().follow(arrived, verdict, slot).await,
             }
         }
     }
 
-    /// Runs one delivery with no other beside it.
+    /// Runs one delivery with no other beside it in this process.
     async fn run_alone(self: Arc<Self>, arrived: Arrived) {
         let all = tokio::select! {
             biased;
             () = self.runtime.drain.cancelled() => None,
-            all = self.permits.clone().acquire_many_owned(self.concurrency) => all.ok(),
+            alone = self.runtime.solitude.clone().write_owned() => Some(alone),
         };
         let Some(all) = all else {
             self.registry.give_back(&arrived.hold, arrived.run).await;
@@ -129,7 +144,7 @@ impl Start {
         }
     }
 
-    async fn follow(self: Arc<Self>, arrived: Arrived, verdict: Option<Verdict>, permit: OwnedSemaphorePermit) {
+    async fn follow(self: Arc<Self>, arrived: Arrived, verdict: Option<Verdict>, slot: impl Send + 'static) {
         let (hold, run) = (arrived.hold.clone(), arrived.run);
         match verdict {
             Some(Verdict::Run { lease, deadline }) => {
@@ -137,7 +152,7 @@ impl Start {
                 let this = self.clone();
                 self.running.spawn(async move {
                     this.run_one(arrived, lease, deadline).await;
-                    drop(permit);
+                    drop(slot);
                 });
             }
             Some(Verdict::Stale) => {
@@ -195,6 +210,7 @@ impl Start {
         };
         self.runtime.metrics.attempts.with_label_values(&[message.kind.as_str(), name]).inc();
         self.runtime.metrics.duration.with_label_values(&[message.kind.as_str()]).observe(clock.elapsed().as_secs_f64());
+        self.registry.end(&message.id, run);
         let ending = Ending { message, run, queue: self.queue.clone(), lease, end, started_at, ended_at: Timestamp::now() };
         // Closed only when the consumer was abandoned; the broker delivers again.
         let _ = self.endings.send(ending).await;

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, ProcessId, StoreError};
+use crate::store::{Job, Lane, Micros, Payload, Portion, ProcessId, StoreError};
 
 // A loose index scan: from each lane's first row straight to the next lane.
 const LANES: &str = "WITH RECURSIVE lane AS ( \
@@ -16,10 +16,12 @@ const LANES: &str = "WITH RECURSIVE lane AS ( \
      SELECT kind, tenant FROM lane WHERE due_at <= $1";
 
 const CLAIM: &str = concat!(
-    "WITH picked AS (SELECT id FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
+    "WITH picked AS (SELECT id, due_at FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
      ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
+     sized AS (SELECT picked.id, sum(octet_length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
+     FROM picked JOIN job_payloads USING (id) WINDOW earlier AS (ORDER BY picked.due_at, picked.id)), \
      taken AS (UPDATE jobs AS j SET owner = $1, version = j.version + 1, updated_at = $4 \
-     FROM picked WHERE j.id = picked.id RETURNING j.*) \
+     FROM sized WHERE j.id = sized.id AND (sized.number = 1 OR sized.upto <= $6) RETURNING j.*) \
      SELECT ",
     job_columns!("taken"),
     ", ",
@@ -38,9 +40,15 @@ pub(super) async fn claim(
     me: ProcessId,
     lane: &Lane,
     now: Micros,
-    limit: u32,
+    portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, Fault> {
-    let query = sqlx::query(CLAIM).bind(me.0).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(i64::from(limit));
+    let query = sqlx::query(CLAIM)
+        .bind(me.0)
+        .bind(&lane.kind)
+        .bind(&lane.tenant)
+        .bind(now)
+        .bind(i64::from(portion.rows))
+        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX));
     let found = query.fetch_all(conn).await?;
     let pairs = found.iter().map(|row| Ok((rows::job(row)?, rows::payload(row, JOB_WIDTH)?)));
     Ok(pairs.collect::<Result<_, StoreError>>()?)

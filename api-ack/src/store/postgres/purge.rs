@@ -7,8 +7,10 @@ use super::rows;
 use crate::store::Micros;
 use crate::store::stored::first_id_at;
 
-// By primary key: an id is as old as its job. A job that ended but still waits for its way to the dead letters stays.
-const PURGE: &str = "WITH old AS (SELECT id FROM jobs WHERE id < $1 AND ended_at < $2 AND place = 2 ORDER BY id LIMIT $4 \
+// By primary key: an id is as old as its job. A job that ended but still waits for its way to the dead letters stays,
+// and so does one whose letter somebody may still redrive.
+const PURGE: &str = "WITH old AS (SELECT id FROM jobs WHERE id < $1 AND ended_at < $2 AND place = 2 \
+     AND NOT EXISTS (SELECT FROM dead_letters WHERE job_id = jobs.id AND state < 2) ORDER BY id LIMIT $4 \
      FOR UPDATE SKIP LOCKED), \
      stale AS (SELECT hash FROM idempotency_keys WHERE created_at < $3 LIMIT $4 FOR UPDATE SKIP LOCKED), \
      bodies AS (DELETE FROM job_payloads WHERE id IN (SELECT id FROM old)), \

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{error, read, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, ProcessId, StoreError};
+use crate::store::{Job, Lane, Micros, Payload, Portion, ProcessId, StoreError};
 
 // A loose index scan: from each lane's first row straight to the next lane.
 const LANES: &str = "WITH RECURSIVE lane(id) AS ( \
@@ -20,9 +20,12 @@ const DUE: &str = concat!(
     job_columns!("j"),
     ", ",
     payload_columns!("p"),
-    " FROM jobs AS j INDEXED BY jobs_waiting CROSS JOIN job_payloads AS p ON p.id = j.id \
-     WHERE j.kind = ?1 AND j.tenant = ?2 AND j.place = 0 AND j.due_at <= ?3 \
-     ORDER BY j.due_at, j.id LIMIT ?4",
+    " FROM (SELECT picked.id, sum(length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
+     FROM (SELECT id, due_at FROM jobs INDEXED BY jobs_waiting \
+     WHERE kind = ?1 AND tenant = ?2 AND place = 0 AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) AS picked \
+     CROSS JOIN job_payloads AS b ON b.id = picked.id WINDOW earlier AS (ORDER BY picked.due_at, picked.id)) AS sized \
+     CROSS JOIN jobs AS j ON j.id = sized.id CROSS JOIN job_payloads AS p ON p.id = j.id \
+     WHERE sized.number = 1 OR sized.upto <= ?5 ORDER BY j.due_at, j.id",
 );
 
 const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_at = ?2 \
@@ -38,9 +41,14 @@ pub(super) async fn claim(
     me: ProcessId,
     lane: &Lane,
     now: Micros,
-    limit: u32,
+    portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, StoreError> {
-    let query = sqlx::query(DUE).bind(&lane.kind).bind(&lane.tenant).bind(now).bind(limit);
+    let query = sqlx::query(DUE)
+        .bind(&lane.kind)
+        .bind(&lane.tenant)
+        .bind(now)
+        .bind(portion.rows)
+        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX));
     let found = query.fetch_all(&mut *conn).await.map_err(error::store)?;
     let mut claimed: Vec<(Job, Payload)> =
         found.iter().map(|row| Ok((rows::job(row)?, rows::payload(row, JOB_WIDTH)?))).collect::<Result<_, StoreError>>()?;

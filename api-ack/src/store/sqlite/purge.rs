@@ -6,10 +6,12 @@ use super::error;
 use crate::store::stored::first_id_at;
 use crate::store::{Micros, StoreError};
 
-/// By primary key: an id is as old as its job. A job that ended but still waits for its way to the dead letters stays.
+/// By primary key: an id is as old as its job. A job that ended but still waits for its way to the dead letters stays,
+/// and so does one whose letter somebody may still redrive.
 macro_rules! old {
     () => {
-        "(SELECT id FROM jobs WHERE id < ?1 AND ended_at < ?2 AND place = 2 ORDER BY id LIMIT ?3)"
+        "(SELECT id FROM jobs WHERE id < ?1 AND ended_at < ?2 AND place = 2 \
+         AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE job_id = jobs.id AND state < 2) ORDER BY id LIMIT ?3)"
     };
 }
 
