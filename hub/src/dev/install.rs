@@ -87,10 +87,13 @@ fn version(home: &Path) -> Option<(u32, u32)> {
     }
 }
 
-/// The numbers of a version, so that 3.13 comes after 3.9.
+/// The numbers of the version that a folder's name states, so that 3.13 comes after 3.9; none for any other name.
 fn numbers(path: &Path) -> Vec<u32> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+    // Homebrew's folder is called by the version alone.
+    let bare = Some(&*name).filter(|name| name.chars().all(|c| c.is_ascii_digit() || c == '.'));
+    let version = name.strip_prefix("rabbitmq_server-").or(bare).unwrap_or_default();
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -101,6 +104,13 @@ mod tests {
     #[test]
     fn newer_versions_come_first() {
         assert!(numbers(Path::new("/x/rabbitmq_server-3.13.1")) > numbers(Path::new("/x/rabbitmq_server-3.9.27")));
+    }
+
+    #[test]
+    fn digits_of_another_name_are_no_version() {
+        assert_eq!(numbers(Path::new("/tmp/.tmp0HE5pn")), Vec::<u32>::new());
+        assert_eq!(numbers(Path::new("/x/rabbitmq_server-4.0.5")), [4, 0, 5]);
+        assert_eq!(numbers(Path::new("/opt/homebrew/Cellar/rabbitmq/4.1.2")), [4, 1, 2]);
     }
 
     #[test]
