@@ -1,11 +1,14 @@
 //! Two hub processes on one database and one broker: one publishes what it owns, the other takes over when it dies.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use warren_tests::broker::Broker;
 use warren_tests::hub::{HubClient, HubOptions, HubProcess, Until};
 use warren_tests::proxy::{Mode, Proxy};
@@ -170,18 +173,32 @@ async fn a_hub_that_stood_still_changes_nothing_when_it_goes_on() {
             echoes
         })
         .await;
+    // There is a flood until the sleeper stands still, so that it does so in the middle of it.
+    let (still, accepted) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
     let flood = tokio::spawn({
-        let client = sleeper.client();
+        let (client, still, accepted) = (sleeper.client(), still.clone(), accepted.clone());
         async move {
-            let one = |n: usize| {
-                let client = client.clone();
-                async move { client.submit("demo.echo", &json!({"n": n}), None).await.ok()?.job_id().map(str::to_owned) }
+            let caller = |_| {
+                let (client, still, accepted) = (client.clone(), still.clone(), accepted.clone());
+                async move {
+                    let mut ids = Vec::new();
+                    while !still.is_cancelled() {
+                        if let Ok(answer) = client.submit("demo.echo", &json!({}), None).await
+                            && let Some(id) = answer.job_id()
+                        {
+                            ids.push(id.to_owned());
+                            accepted.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    ids
+                }
             };
-            stream::iter(0..2000).map(one).buffer_unordered(32).filter_map(async |id| id).collect::<Vec<String>>().await
+            futures::future::join_all((0..32).map(caller)).await.concat()
         }
     });
-    until_true(LONG, "the flood to reach the store", async || waiting(&world).await > 50).await;
+    until_true(LONG, "the flood to rise", async || accepted.load(Ordering::Relaxed) > 300).await;
     sleeper.process().signal(Signal::SIGSTOP);
+    still.cancel();
     let after = Pressure::new(&world, vec![client.clone()], "after", Duration::from_millis(20));
     after
         .during(async {
