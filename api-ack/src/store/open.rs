@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{DeadLetterStore, JobStore, PostgresStore, SqliteStore, StoreError, postgres, sqlite};
 
-/// Connections one hub process holds on Postgres.
-const MAX_CONNECTIONS: u32 = 16;
+/// Connections one hub process shares out over everything but accepting and marking, which have one each: 16 in all.
+const MAX_CONNECTIONS: u32 = 14;
 
 /// The hub's tables, whichever database they are in.
 #[derive(Clone)]

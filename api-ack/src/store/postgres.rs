@@ -73,13 +73,18 @@ const STEPS: [Step; 1] = [(1, "store", include_str!("../../migrations/postgres/0
 /// The store on Postgres.
 #[derive(Debug)]
 pub struct PostgresStore {
+    /// For everything that has no connection of its own.
     pool: PgPool,
+    /// For accepting: never behind a reader, and always the same server process, whose caches are warm.
+    accepting: PgPool,
+    /// For marks, likewise.
+    marking: PgPool,
     /// When this process last looked for waiting rows whose owner nobody knows.
     swept: Mutex<Option<Instant>>,
 }
 
 impl PostgresStore {
-    /// Connects; with `migrate`, brings the schema up to date first.
+    /// Connects, with `max_connections` and two more; with `migrate`, brings the schema up to date first.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when the URL, the password or the schema is wrong; [`StoreError::Unavailable`] when nobody answers.
@@ -89,23 +94,32 @@ impl PostgresStore {
         }
         let options = options(url)?;
         check_schema(&options).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(PATIENCE)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > FRESH {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options.options(SETTINGS));
-        let store = Self { pool, swept: Mutex::new(None) };
+        let options = options.options(SETTINGS);
+        let store = Self {
+            pool: pool(&options, max_connections),
+            accepting: pool(&options, 1),
+            marking: pool(&options, 1),
+            swept: Mutex::new(None),
+        };
         store.ping().await?;
         Ok(store)
     }
+}
+
+fn pool(options: &PgConnectOptions, size: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(PATIENCE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options.clone())
 }
 
 /// Brings the schema up to date. Safe while hubs run, and from several processes at once (advisory lock).
@@ -148,10 +162,13 @@ async fn single(options: &PgConnectOptions) -> Result<PgConnection, StoreError> 
 
 /// Does `$work` on a connection `$conn`, again after a conflict, and not for longer than [`ANSWER`].
 macro_rules! ask {
-    ($store:expr, $conn:ident => $work:expr) => {{
+    ($store:ident, $conn:ident => $work:expr) => {
+        ask!($store.pool, $conn => $work)
+    };
+    ($store:ident.$pool:ident, $conn:ident => $work:expr) => {{
         let mut left = CONFLICTS;
         loop {
-            let mut lease = $store.pool.acquire().await.map_err(error::store)?;
+            let mut lease = $store.$pool.acquire().await.map_err(error::store)?;
             let answer = {
                 let $conn: &mut PgConnection = &mut lease;
                 tokio::time::timeout(ANSWER, $work).await
@@ -172,7 +189,7 @@ macro_rules! ask {
 #[async_trait]
 impl JobStore for PostgresStore {
     async fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Inserted>, StoreError> {
-        ask!(self, conn => insert::insert(conn, jobs))
+        ask!(self.accepting, conn => insert::insert(conn, jobs))
     }
 
     async fn load(&self, ids: &[Uuid]) -> Result<Vec<Job>, StoreError> {
@@ -184,7 +201,7 @@ impl JobStore for PostgresStore {
     }
 
     async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError> {
-        ask!(self, conn => apply::mark_published(conn, rows, now))
+        ask!(self.marking, conn => apply::mark_published(conn, rows, now))
     }
 
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {

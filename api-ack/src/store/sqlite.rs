@@ -20,6 +20,7 @@ mod read;
 mod rows {
     crate::store::row::decoders!(sqlx::sqlite::SqliteRow);
 }
+mod values;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -97,9 +98,15 @@ impl SqliteStore {
     }
 }
 
-/// Begins to write.
-async fn begin(lease: &mut PoolConnection<Sqlite>) -> Result<Transaction<'_, Sqlite>, StoreError> {
-    lease.begin_with("BEGIN IMMEDIATE").await.map_err(error::store)
+/// Begins to write what is on disk when the commit is answered.
+const SYNCED: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
+
+/// Begins to write what is on disk with the next synced write: losing it with the power costs a repetition, and nothing else.
+const LAZY: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
+
+/// Begins to write. Each transaction says for itself how it is to be committed: nothing to put back, nothing to forget.
+async fn begin<'c>(lease: &'c mut PoolConnection<Sqlite>, how: &'static str) -> Result<Transaction<'c, Sqlite>, StoreError> {
+    lease.begin_with(how).await.map_err(error::store)
 }
 
 /// Returns the connection a write was made on, or throws it away. After a full disk or an I/O error SQLite has ended the
@@ -209,10 +216,13 @@ macro_rules! read {
 
 /// Writes in a transaction, which an error rolls back.
 macro_rules! write {
-    ($store:expr, $conn:ident => $work:expr) => {{
+    ($store:expr, $conn:ident => $work:expr) => {
+        write!(SYNCED, $store, $conn => $work)
+    };
+    ($how:ident, $store:expr, $conn:ident => $work:expr) => {{
         let mut lease = $store.lease().await?;
         let done = async {
-            let mut tx = begin(&mut lease).await?;
+            let mut tx = begin(&mut lease, $how).await?;
             let done = {
                 let $conn: &mut SqliteConnection = &mut tx;
                 $work.await?
@@ -242,7 +252,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError> {
-        write!(self, conn => apply::mark_published(conn, rows, now))
+        write!(LAZY, self, conn => apply::mark_published(conn, rows, now))
     }
 
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
@@ -341,7 +351,7 @@ impl DeadLetterStore for SqliteStore {
         let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
         let mut lease = self.lease().await?;
         let moved = async {
-            let mut tx = begin(&mut lease).await?;
+            let mut tx = begin(&mut lease, SYNCED).await?;
             let moved = dead::resolve(&mut tx, id, job, &entry).await?;
             if moved {
                 tx.commit().await.map_err(error::store)?;

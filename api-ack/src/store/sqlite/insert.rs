@@ -2,30 +2,30 @@
 
 use std::collections::HashMap;
 
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::json::{self, Bodies, Hex, status_values};
+use super::json::{self, Hex};
+use super::values::Insert;
 use super::{error, rows};
-use crate::store::{Inserted, NewJob, StoreError};
+use crate::store::stored::legible;
+use crate::store::{Inserted, Key, NewJob, StoreError};
 
-const KEYS: &str = "INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
-     SELECT unhex(value->>0), unhex(value->>1), unhex(value->>2), value->>3 FROM json_each(?1) WHERE true \
-     ON CONFLICT (hash) DO NOTHING";
+static KEYS: Insert =
+    Insert::new("INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at)", 4, "ON CONFLICT (hash) DO NOTHING");
+
+static JOBS: Insert = Insert::new(
+    "INSERT INTO jobs (id, kind, tenant, version, state, epoch, attempt, spent, starts, interrupted, lease, owner, due_at, \
+     outlet, deadline, started_at, ended_at, updated_at, reason, error)",
+    20,
+    "",
+);
+
+static PAYLOADS: Insert = Insert::new("INSERT INTO job_payloads (id, subject, content_type, traceparent, body)", 5, "");
 
 const LOST: &str = "SELECT k.hash, k.job_id, k.fingerprint FROM json_each(?1) AS n \
      JOIN idempotency_keys AS k ON k.hash = unhex(n.value->>0) WHERE k.job_id <> unhex(n.value->>1)";
-
-const JOBS: &str = concat!(
-    "INSERT INTO jobs (id, kind, tenant, version, state, epoch, attempt, spent, starts, interrupted, lease, owner, due_at, \
-     outlet, deadline, started_at, ended_at, updated_at, reason, error) \
-     SELECT unhex(value->>1), value->>2, value->>3, 1, ",
-    status_values!(),
-    " FROM json_each(?1)",
-);
-
-const PAYLOADS: &str = "INSERT INTO job_payloads (id, subject, content_type, traceparent, body) \
-     SELECT unhex(value->>0), value->>1, value->>2, value->>3, substr(?2, value->>'$[4][0]', value->>'$[4][1]') FROM json_each(?1)";
 
 /// SQLite would take a NUL in a text; the same job must be good or bad on both databases.
 pub(super) fn refuse_what_postgres_refuses(jobs: &[NewJob]) -> Result<(), StoreError> {
@@ -46,36 +46,64 @@ pub(super) async fn insert(conn: &mut SqliteConnection, jobs: &[NewJob]) -> Resu
         None => Inserted::New,
     });
     let inserted: Vec<Inserted> = inserted.collect();
-    let fresh = || jobs.iter().zip(&inserted).filter(|(_, became)| **became == Inserted::New).map(|(new, _)| new);
-
-    let batch = json::rows(
-        fresh().map(|new| (json::status(&new.job.status), Hex(new.job.id.as_bytes()), &new.job.kind, &new.job.tenant)),
-    )?;
-    sqlx::query(JOBS).bind(batch).execute(&mut *conn).await.map_err(error::store)?;
-
-    let mut bodies = Bodies::new();
-    let batch = json::rows(fresh().map(|NewJob { job, payload, .. }| {
-        (Hex(job.id.as_bytes()), &payload.subject, &payload.content_type, &payload.traceparent, bodies.push(&payload.body))
-    }))?;
-    sqlx::query(PAYLOADS).bind(batch).bind(bodies.joined()).execute(conn).await.map_err(error::store)?;
+    let fresh: Vec<&NewJob> =
+        jobs.iter().zip(&inserted).filter(|(_, became)| **became == Inserted::New).map(|(new, _)| new).collect();
+    JOBS.execute(conn, &fresh, bind_job).await?;
+    PAYLOADS.execute(conn, &fresh, bind_payload).await?;
     Ok(inserted)
+}
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+fn bind_job<'q>(query: Query<'q>, new: &&'q NewJob) -> Query<'q> {
+    let NewJob { job, .. } = *new;
+    let status = &job.status;
+    query
+        .bind(&job.id.as_bytes()[..])
+        .bind(job.kind.as_str())
+        .bind(job.tenant.as_str())
+        .bind(1)
+        .bind(status.state.stored())
+        .bind(status.epoch)
+        .bind(status.attempt)
+        .bind(status.spent)
+        .bind(status.starts)
+        .bind(status.interrupted)
+        .bind(status.lease)
+        .bind(status.owner.map(|process| process.0))
+        .bind(status.due_at)
+        .bind(status.outlet.map(|outlet| outlet.stored()))
+        .bind(status.deadline)
+        .bind(status.started_at)
+        .bind(status.ended_at)
+        .bind(status.updated_at)
+        .bind(status.reason.as_deref().map(legible))
+        .bind(status.error.as_deref().map(legible))
+}
+
+fn bind_payload<'q>(query: Query<'q>, new: &&'q NewJob) -> Query<'q> {
+    let NewJob { job, payload, .. } = *new;
+    query
+        .bind(&job.id.as_bytes()[..])
+        .bind(payload.subject.as_str())
+        .bind(payload.content_type.as_str())
+        .bind(payload.traceparent.as_deref())
+        .bind(&payload.body[..])
+}
+
+fn bind_key<'q>(query: Query<'q>, (key, new): &(&'q Key, &'q NewJob)) -> Query<'q> {
+    query.bind(&key.hash[..]).bind(&new.job.id.as_bytes()[..]).bind(&key.fingerprint[..]).bind(new.job.status.updated_at)
 }
 
 type Holders = HashMap<[u8; 32], (Uuid, [u8; 32])>;
 
 /// Takes the keys that are free; answers who has the others.
 async fn take_keys(conn: &mut SqliteConnection, jobs: &[NewJob]) -> Result<Holders, StoreError> {
-    let keyed: Vec<_> = jobs.iter().filter_map(|new| Some((new.key.as_ref()?, &new.job))).collect();
-    if keyed.is_empty() {
+    let keyed: Vec<(&Key, &NewJob)> = jobs.iter().filter_map(|new| Some((new.key.as_ref()?, new))).collect();
+    if KEYS.execute(conn, &keyed, bind_key).await? == keyed.len() as u64 {
         return Ok(Holders::new());
     }
-    let batch = json::rows(
-        keyed.iter().map(|(key, job)| (Hex(&key.hash), Hex(job.id.as_bytes()), Hex(&key.fingerprint), job.status.updated_at)),
-    )?;
-    let won = sqlx::query(KEYS).bind(&batch).execute(&mut *conn).await.map_err(error::store)?;
-    if won.rows_affected() == keyed.len() as u64 {
-        return Ok(Holders::new());
-    }
-    let found = sqlx::query(LOST).bind(&batch).fetch_all(conn).await.map_err(error::store)?;
+    let asked = json::rows(keyed.iter().map(|(key, new)| (Hex(&key.hash), Hex(new.job.id.as_bytes()))))?;
+    let found = sqlx::query(LOST).bind(asked).fetch_all(conn).await.map_err(error::store)?;
     found.iter().map(|row| Ok((rows::hash(row, 0)?, (rows::get(row, 1)?, rows::hash(row, 2)?)))).collect()
 }
