@@ -9,6 +9,7 @@
 
 mod backlog;
 mod key;
+mod timing;
 mod writer;
 
 use std::sync::Arc;
@@ -20,10 +21,11 @@ use uuid::Uuid;
 
 pub use backlog::{Backlog, BacklogLimits};
 pub use key::{KEY_MAX, KeyError, key_hash, parse as parse_key};
+pub use timing::{Timing, TimingError};
 pub use writer::{Writer, WriterOptions};
 
 use crate::clock;
-use crate::kinds::{KindSpec, Kinds};
+use crate::kinds::Kinds;
 use crate::store::{Job, Key, NewJob, Payload, Status};
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
@@ -45,6 +47,8 @@ pub struct Submission {
     pub traceparent: Option<String>,
     /// `Idempotency-Key`, without its quotes.
     pub key: Option<String>,
+    /// When it is to run.
+    pub timing: Timing,
 }
 
 /// The answer: durable.
@@ -62,6 +66,9 @@ pub enum AcceptError {
     /// No such kind here.
     #[error("there is no kind `{0}`")]
     UnknownKind(String),
+    /// It asks for a time that cannot be had.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
     /// The key was used before, for another request.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -107,48 +114,47 @@ impl Acceptor {
     /// As [`AcceptError`]; only `Unavailable` leaves it open whether the job is stored.
     pub async fn accept(&self, submission: Submission) -> Result<Accepted, AcceptError> {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
-        let new = self.new_job(spec, submission);
-        match self.backlog.admit(&new.job.tenant) {
-            Ok(()) => {
-                let tenant = new.job.tenant.clone();
-                let stored = self.writer.store(new).await;
+        let key = key_of(&submission);
+        let admitted = submission.timing.status(spec.deadline, clock::now()).map_err(AcceptError::from).and_then(|status| {
+            self.backlog.admit(&submission.tenant)?;
+            Ok(status)
+        });
+        match admitted {
+            Ok(status) => {
+                let tenant = submission.tenant.clone();
+                let stored = self.writer.store(new_job(submission, status, key)).await;
                 if !stored.as_ref().is_ok_and(|accepted| !accepted.replayed) {
                     self.backlog.release(&tenant);
                 }
                 stored
             }
-            // What was answered once is answered so again, however much waits.
-            Err(full) => self.writer.first_answer(&new).await?.ok_or(full),
-        }
-    }
-
-    fn new_job(&self, spec: &KindSpec, submission: Submission) -> NewJob {
-        let now = clock::now();
-        let deadline = now.saturating_add(i64::try_from(spec.deadline.as_micros()).unwrap_or(i64::MAX));
-        let key = submission.key.as_ref().map(|key| Key {
-            hash: key::key_hash(&submission.tenant, &submission.subject, &submission.route, key),
-            fingerprint: key::fingerprint(&submission.content_type, &submission.body),
-        });
-        NewJob {
-            job: Job {
-                id: Uuid::now_v7(),
-                kind: submission.kind,
-                tenant: submission.tenant,
-                version: 1,
-                status: Status::accepted(now, deadline),
-            },
-            payload: Payload {
-                subject: submission.subject,
-                content_type: submission.content_type,
-                body: submission.body,
-                traceparent: submission.traceparent,
-            },
-            key,
+            // What was answered once is answered so again, however much waits, and though its time is over by now.
+            Err(refused) => self.writer.first_answer(key).await?.ok_or(refused),
         }
     }
 
     /// Whether `kind` is one of ours, as a [`Kind`].
     pub fn kind(&self, name: &str) -> Option<&Kind> {
         self.kinds.get(name).map(|spec| &spec.kind)
+    }
+}
+
+fn key_of(submission: &Submission) -> Option<Key> {
+    submission.key.as_ref().map(|key| Key {
+        hash: key::key_hash(&submission.tenant, &submission.subject, &submission.route, key),
+        fingerprint: key::fingerprint(&submission.content_type, &submission.body, submission.timing.said()),
+    })
+}
+
+fn new_job(submission: Submission, status: Status, key: Option<Key>) -> NewJob {
+    NewJob {
+        job: Job { id: Uuid::now_v7(), kind: submission.kind, tenant: submission.tenant, version: 1, status },
+        payload: Payload {
+            subject: submission.subject,
+            content_type: submission.content_type,
+            body: submission.body,
+            traceparent: submission.traceparent,
+        },
+        key,
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! | request | answers |
 //! |---|---|
-//! | `POST /v1/kinds/{kind}/jobs` | 202 once the job is on disk |
+//! | `POST /v1/kinds/{kind}/jobs`, or an address that is mapped to a kind | 202 once the job is on disk |
+//! | `POST /v1/jobs` | many jobs, each with its own status |
 //! | `GET /v1/jobs/{id}` | the job |
 //! | `GET /v1/kinds`, `GET /v1/kinds/{kind}` | what can be submitted |
 //! | `GET /problems/{code}` | what a refusal means and what to do |
 //!
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
-//! (batches, lists, events, cancelling, `Warren-*` headers, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
+//! (lists, events, cancelling, priorities, callbacks, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
 //!
 //! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router; the limits on
 //! bodies are here.
 
 pub mod auth;
+mod batch;
 mod body;
 mod code;
 mod headers;
@@ -117,6 +119,7 @@ impl FromRef<Api> for Arc<Verifier> {
 pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
     let (router, mut openapi) = OpenApiRouter::new()
         .routes(routes!(submit::submit))
+        .routes(routes!(batch::submit))
         .routes(routes!(read::job))
         .routes(routes!(listing::kinds))
         .routes(routes!(listing::kind))
@@ -126,12 +129,12 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
 
     let later = pages::not_supported_yet;
     let router = router
-        .route("/v1/jobs", post(later).get(later))
+        .route("/v1/jobs", get(later))
         .route("/v1/jobs/{id}/events", get(later))
         .route("/v1/jobs/{id}/cancel", post(later))
         .route("/v1/jobs/{id}/result", put(later))
         .route("/v1/jobs/{id}/progress", post(later))
-        .fallback(pages::not_found)
+        .fallback(submit::mapped)
         .method_not_allowed_fallback(pages::method_not_allowed)
         .with_state(api);
     (router, openapi)

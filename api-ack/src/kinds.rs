@@ -7,6 +7,11 @@ use std::time::Duration;
 use broker_topology::Kind;
 use messaging::retry::RetryPolicy;
 
+use crate::schema::Schema;
+
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
+
 /// How jobs of one kind are treated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KindSpec {
@@ -30,6 +35,12 @@ pub struct KindSpec {
     pub prefetch: u16,
     /// Whether a request must carry an `Idempotency-Key`.
     pub key_required: bool,
+    /// Addresses of its own, such as `/v1/orders`, beside `/v1/kinds/{kind}/jobs`.
+    pub routes: Vec<String>,
+    /// Media types taken, in lower case and without parameters. The first is meant when a request names none.
+    pub content_types: Vec<String>,
+    /// What a JSON body must look like.
+    pub schema: Option<Arc<Schema>>,
 }
 
 /// Who does the work of a kind.
@@ -56,27 +67,50 @@ impl KindSpec {
             concurrency: 64,
             prefetch: 256,
             key_required: false,
+            routes: Vec::new(),
+            content_types: vec![JSON.to_owned()],
+            schema: None,
         }
     }
 }
 
+/// Whether a media type, in lower case and without parameters, is JSON.
+pub fn is_json(content_type: &str) -> bool {
+    content_type == JSON || content_type.ends_with("+json")
+}
+
 /// All kinds by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Kinds(Arc<BTreeMap<String, Arc<KindSpec>>>);
+pub struct Kinds(Arc<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    by_name: BTreeMap<String, Arc<KindSpec>>,
+    by_route: BTreeMap<String, Arc<KindSpec>>,
+}
 
 impl Kinds {
-    /// A table of `specs`; of two with one name the later wins.
+    /// A table of `specs`; of two with one name or one route the later wins.
     pub fn new(specs: impl IntoIterator<Item = KindSpec>) -> Self {
-        Self(Arc::new(specs.into_iter().map(|spec| (spec.kind.as_str().to_owned(), Arc::new(spec))).collect()))
+        let by_name: BTreeMap<String, Arc<KindSpec>> =
+            specs.into_iter().map(|spec| (spec.kind.as_str().to_owned(), Arc::new(spec))).collect();
+        let routes = by_name.values().flat_map(|spec| spec.routes.iter().map(move |route| (route.clone(), spec.clone())));
+        let by_route = routes.collect();
+        Self(Arc::new(Table { by_name, by_route }))
     }
 
     /// The kind of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<KindSpec>> {
-        self.0.get(name)
+        self.0.by_name.get(name)
+    }
+
+    /// The kind whose jobs are submitted at `path`.
+    pub fn at(&self, path: &str) -> Option<&Arc<KindSpec>> {
+        self.0.by_route.get(path)
     }
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<KindSpec>> {
-        self.0.values()
+        self.0.by_name.values()
     }
 }

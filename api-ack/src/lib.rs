@@ -17,5 +17,6 @@ pub mod processes;
 pub mod relay;
 pub mod results;
 pub mod rules;
+pub mod schema;
 pub mod store;
 pub mod sweeper;

@@ -66,6 +66,11 @@ impl Status {
         }
     }
 
+    /// A job accepted for later: it waits in the store, for anybody, until `due_at`.
+    pub fn scheduled(now: Micros, due_at: Micros, deadline: Micros) -> Self {
+        Self { state: State::Scheduled, due_at, ..Self::accepted(now, deadline) }
+    }
+
     /// Which run it is at.
     pub fn run(&self) -> Run {
         Run { epoch: self.epoch, attempt: self.attempt }

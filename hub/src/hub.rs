@@ -335,6 +335,10 @@ fn kind_spec(kind: &config::KindConfig) -> KindSpec {
         concurrency: kind.concurrency.into(),
         prefetch: kind.prefetch,
         key_required: kind.idempotency == config::Idempotency::Required,
+        description: kind.description.clone(),
+        routes: kind.routes.iter().map(|route| route.0.clone()).collect(),
+        content_types: kind.content_types.iter().map(|one| one.0.clone()).collect(),
+        schema: kind.schema.as_ref().map(|file| file.schema.clone()),
         ..KindSpec::new(
             kind.name.clone(),
             match kind.worker {

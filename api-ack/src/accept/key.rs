@@ -44,8 +44,10 @@ pub fn key_hash(tenant: &str, subject: &str, route: &str, key: &str) -> [u8; 32]
 }
 
 /// What the request looked like: the same key with another fingerprint is refused.
-pub(super) fn fingerprint(content_type: &str, body: &[u8]) -> [u8; 32] {
-    digest(&[content_type.as_bytes(), body])
+pub(super) fn fingerprint<'a>(content_type: &'a str, body: &'a [u8], said: impl Iterator<Item = (&'a str, &'a str)>) -> [u8; 32] {
+    let mut parts = vec![content_type.as_bytes(), body];
+    parts.extend(said.flat_map(|(field, text)| [field.as_bytes(), text.as_bytes()]));
+    digest(&parts)
 }
 
 /// SHA-256 over the parts, each with its length before it, so that no two splits collide.

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{AcceptError, Accepted};
 use crate::relay::{HandOver, Ticket};
-use crate::store::{Inserted, JobStore, NewJob, StoreError};
+use crate::store::{Inserted, JobStore, Key, NewJob, State, StoreError};
 
 /// How the writer works.
 #[derive(Clone, Copy, Debug)]
@@ -49,14 +49,14 @@ impl Writer {
         Self { queue, store }
     }
 
-    /// The first answer to the request again, if its key has one.
+    /// The first answer to the request with this key again, if it has one.
     ///
     /// # Errors
     /// As [`AcceptError`].
-    pub async fn first_answer(&self, new: &NewJob) -> Result<Option<Accepted>, AcceptError> {
-        let Some(key) = new.key else { return Ok(None) };
+    pub async fn first_answer(&self, key: Option<Key>) -> Result<Option<Accepted>, AcceptError> {
+        let Some(key) = key else { return Ok(None) };
         match self.store.holder(key.hash).await {
-            Ok(Some((id, fingerprint))) => replay(new, id, fingerprint).map(Some),
+            Ok(Some((id, fingerprint))) => replay(Some(key), id, fingerprint).map(Some),
             Ok(None) => Ok(None),
             Err(error) => Err(AcceptError::Unavailable(error.to_string())),
         }
@@ -132,7 +132,9 @@ impl Task {
             if let Some(hash) = hash {
                 by_key.insert(hash, waiters.len());
             }
-            let ticket = self.hand_over.reserve(&new.job, &new.payload);
+            // What is scheduled waits in the store, where it can be listed and moved; whoever has room when it is due claims it.
+            let now = new.job.status.state == State::Accepted;
+            let ticket = now.then(|| self.hand_over.reserve(&new.job, &new.payload)).flatten();
             new.job.status.owner = ticket.as_ref().map(|_| self.hand_over.me());
             rows.push(new);
             waiters.push(Waiter { reply, ticket, sharing: Vec::new() });
@@ -186,16 +188,17 @@ impl Task {
                 let fingerprint = new.key.map(|key| key.fingerprint);
                 match ticket {
                     Some(ticket) => self.hand_over.give(new.job, new.payload, ticket),
-                    None => self.hand_over.wake(),
+                    None if new.job.status.state == State::Accepted => self.hand_over.wake(),
+                    None => {}
                 }
                 (fingerprint.map(|f| (id, f)), Ok(Accepted { id, replayed: false }))
             }
-            Inserted::Existing { id, fingerprint } => (Some((id, fingerprint)), replay(&new, id, fingerprint)),
+            Inserted::Existing { id, fingerprint } => (Some((id, fingerprint)), replay(new.key, id, fingerprint)),
         };
         let _ = reply.send(result);
         for (new, reply) in sharing {
             let _ = reply.send(match first {
-                Some((id, fingerprint)) => replay(&new, id, fingerprint),
+                Some((id, fingerprint)) => replay(new.key, id, fingerprint),
                 None => Err(AcceptError::Undecided),
             });
         }
@@ -203,8 +206,8 @@ impl Task {
 }
 
 /// The first answer again, if it is the same request.
-fn replay(new: &NewJob, id: uuid::Uuid, fingerprint: [u8; 32]) -> Result<Accepted, AcceptError> {
-    match new.key {
+fn replay(key: Option<Key>, id: uuid::Uuid, fingerprint: [u8; 32]) -> Result<Accepted, AcceptError> {
+    match key {
         Some(key) if key.fingerprint == fingerprint => Ok(Accepted { id, replayed: true }),
         _ => Err(AcceptError::KeyReused),
     }

@@ -52,7 +52,7 @@ catalogue! {
     InvalidJobId "invalid-job-id" BAD_REQUEST "The job id is not a UUID";
     Purged "purged" GONE "The job is older than what is kept";
     NotSupportedYet "not-supported-yet" BAD_REQUEST "This is not supported yet";
-    UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON";
+    UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "The body is of a type that is not taken here";
     UnsupportedContentEncoding "unsupported-content-encoding" UNSUPPORTED_MEDIA_TYPE "The body must not be compressed";
     InvalidIdempotencyKey "invalid-idempotency-key" BAD_REQUEST "The Idempotency-Key is malformed";
     IdempotencyKeyRequired "idempotency-key-required" BAD_REQUEST "This kind of job needs an Idempotency-Key";
@@ -62,6 +62,11 @@ catalogue! {
     EmptyBody "empty-body" BAD_REQUEST "The body is empty";
     MalformedJson "malformed-json" BAD_REQUEST "The body is not well-formed JSON";
     TooDeep "too-deep" BAD_REQUEST "The JSON is nested too deeply";
+    InvalidTiming "invalid-timing" BAD_REQUEST "The time asked for cannot be had";
+    SchemaViolation "schema-violation" UNPROCESSABLE_ENTITY "The body does not fit the schema of its kind";
+    MalformedBatch "malformed-batch" BAD_REQUEST "The body is not a batch of jobs";
+    BatchTooLarge "batch-too-large" PAYLOAD_TOO_LARGE "The batch has too many items";
+    InvalidItem "invalid-item" UNPROCESSABLE_ENTITY "An item of the batch is not as it should be";
     IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key was used for another request";
     IdempotencyKeyUndecided "idempotency-key-undecided" CONFLICT "The first request with this Idempotency-Key is undecided";
     BacklogFull "backlog-full" SERVICE_UNAVAILABLE "Too many jobs wait already";

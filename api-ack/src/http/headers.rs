@@ -1,19 +1,30 @@
 //! The headers of a submission: each is understood, or refused; none that changes what a job means is ignored.
 
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName};
 
 use super::problem::{Code, Problem};
-use crate::accept::parse_key;
+use crate::accept::{Timing, parse_key};
+use crate::kinds::{KindSpec, is_json};
 
-/// The only media type taken.
-pub(super) const JSON: &str = "application/json";
+/// The headers that say when a job is to run.
+const TIMING: [&str; 3] = ["warren-run-at", "warren-delay", "warren-deadline"];
 
 /// Refuses what a later version will do, so that nobody takes silence for consent.
 pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
-    if let Some(name) = headers.keys().find(|name| name.as_str().starts_with("warren-")) {
+    refuse_but(headers, &[])
+}
+
+/// As [`refuse_unsupported`], where a job is submitted.
+pub(super) fn refuse_unsupported_of_a_job(headers: &HeaderMap) -> Result<(), Problem> {
+    refuse_but(headers, &TIMING)
+}
+
+fn refuse_but(headers: &HeaderMap, known: &[&str]) -> Result<(), Problem> {
+    let unknown = |name: &&HeaderName| name.as_str().starts_with("warren-") && !known.contains(&name.as_str());
+    if let Some(name) = headers.keys().find(unknown) {
         let name = name.as_str();
-        let detail = format!("the header `{name}` is not supported: leave it out");
+        let detail = format!("the header `{name}` is not supported here: leave it out");
         return Err(Problem::new(Code::NotSupportedYet, detail).header(name, "not supported"));
     }
     let waits = headers.get_all("prefer").iter().flat_map(|value| value.as_bytes().split(|b| *b == b',')).any(is_wait);
@@ -24,34 +35,65 @@ pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
+/// When the job is to run.
+pub(super) fn timing(headers: &HeaderMap) -> Result<Timing, Problem> {
+    let [run_at, delay, deadline] = TIMING;
+    let said = |name: &'static str| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => match value.to_str() {
+                Ok(text) => Ok(Some(text.trim().to_owned())),
+                Err(_) => Err(Problem::new(Code::InvalidTiming, format!("`{name}` is not plain text")).header(name, "not ASCII")),
+            },
+            _ => Err(Problem::new(Code::InvalidTiming, format!("`{name}` is given twice")).header(name, "given twice")),
+        }
+    };
+    Ok(Timing { run_at: said(run_at)?, delay: said(delay)?, deadline: said(deadline)? })
+}
+
 /// `wait`, `wait=5`, `Wait = "5"; x=y`.
 fn is_wait(preference: &[u8]) -> bool {
     let name = preference.split(|b| matches!(b, b'=' | b';')).next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(b"wait")
 }
 
-/// JSON, said or unsaid.
-pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+/// The media type of the body, if `spec` takes it: as it is stored and handed to the worker.
+pub(super) fn content_type(headers: &HeaderMap, spec: &KindSpec) -> Result<String, Problem> {
+    let taken = || spec.content_types.join(", ");
+    let refused = || {
+        Problem::new(Code::UnsupportedMediaType, format!("a job of this kind is sent with `Content-Type`: {}", taken()))
+            .header("content-type", "not taken")
+    };
     let mut values = headers.get_all(CONTENT_TYPE).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(()),
-        (Some(value), None) if value.is_empty() || value == JSON || is_json(value) => Ok(()),
-        _ => {
-            Err(Problem::new(Code::UnsupportedMediaType, "send `Content-Type: application/json`")
-                .header("content-type", "not JSON"))
-        }
+    let said = match (values.next(), values.next()) {
+        (Some(value), None) if !value.is_empty() => value,
+        (None, _) | (Some(_), None) => return spec.content_types.first().cloned().ok_or_else(refused),
+        _ => return Err(refused()),
+    };
+    let text = said.to_str().ok().filter(|text| text.len() <= LONGEST).ok_or_else(refused)?;
+    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let essence = essence.trim().to_ascii_lowercase();
+    if !spec.content_types.contains(&essence) {
+        return Err(refused());
+    }
+    match (is_json(&essence), is_utf8(parameters)) {
+        // JSON is UTF-8, said or unsaid: one spelling, so that a repetition is the same request.
+        (true, true) => Ok(essence),
+        (true, false) => Err(refused()),
+        (false, _) => Ok(text.trim().to_owned()),
     }
 }
 
-/// `application/json` in any case, with no charset but UTF-8.
-fn is_json(value: &HeaderValue) -> bool {
-    let mut parts = value.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii);
-    let essence = parts.next().unwrap_or_default();
-    essence.eq_ignore_ascii_case(JSON.as_bytes())
-        && parts.all(|parameter| {
-            let charset = parameter.split_at_checked(8).filter(|(name, _)| name.eq_ignore_ascii_case(b"charset="));
-            charset.is_none_or(|(_, value)| value.eq_ignore_ascii_case(b"utf-8") || value.eq_ignore_ascii_case(b"\"utf-8\""))
-        })
+/// The longest media type, in bytes: a short string in AMQP.
+const LONGEST: usize = 255;
+
+/// No charset but UTF-8.
+fn is_utf8(parameters: &str) -> bool {
+    parameters.split(';').map(str::trim).all(|parameter| {
+        let charset = parameter.split_at_checked(8).filter(|(name, _)| name.eq_ignore_ascii_case("charset="));
+        charset.is_none_or(|(_, value)| value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("\"utf-8\""))
+    })
 }
 
 /// Nothing is unpacked: a few bytes could become gigabytes.
@@ -95,29 +137,47 @@ pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderName;
+    use axum::http::HeaderValue;
 
     use super::*;
+    use crate::kinds::JSON;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
+    fn kind(content_types: &[&str]) -> KindSpec {
+        let kind = broker_topology::Kind::parse("demo.echo").unwrap();
+        let content_types = content_types.iter().map(|one| (*one).to_owned()).collect();
+        KindSpec { content_types, ..KindSpec::new(kind, crate::kinds::Worker::Rust) }
+    }
+
     #[test]
     fn json_is_json_in_any_dress() {
+        let spec = kind(&[JSON]);
         for value in
             ["application/json", "", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""]
         {
-            assert!(check_media_type(&headers(&[("content-type", value)])).is_ok(), "{value}");
+            assert_eq!(content_type(&headers(&[("content-type", value)]), &spec).unwrap(), JSON, "{value}");
         }
         for value in
             ["text/plain", "application/jsonl", "application/json; charset=latin1", "application/cloudevents+json", "json"]
         {
-            assert!(check_media_type(&headers(&[("content-type", value)])).is_err(), "{value}");
+            assert!(content_type(&headers(&[("content-type", value)]), &spec).is_err(), "{value}");
         }
         let mut twice = headers(&[("content-type", "application/json")]);
         twice.append(CONTENT_TYPE, HeaderValue::from_static(JSON));
-        assert!(check_media_type(&twice).is_err());
+        assert!(content_type(&twice, &spec).is_err());
+    }
+
+    #[test]
+    fn a_kind_takes_its_own_types_and_hands_them_on_as_they_came() {
+        let spec = kind(&["application/xml", "application/vnd.shop+json"]);
+        let said = |value| content_type(&headers(&[("content-type", value)]), &spec);
+        assert_eq!(said("").unwrap(), "application/xml");
+        assert_eq!(said("Application/XML; charset=latin1").unwrap(), "Application/XML; charset=latin1");
+        assert_eq!(said("application/vnd.shop+json; charset=utf-8").unwrap(), "application/vnd.shop+json");
+        assert!(said("application/json").is_err());
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub(super) struct KindView {
     deadline_seconds: f64,
     /// Attempts in all before a job is dead.
     max_attempts: u32,
+    /// Media types taken; the first is meant when a request names none.
+    content_types: Vec<String>,
+    /// Whether an `Idempotency-Key` must be sent.
+    key_required: bool,
+    /// The JSON Schema of the body, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<serde_json::Value>,
     /// Addresses.
     links: KindLinks,
 }
@@ -41,6 +48,8 @@ pub(super) struct KindLinks {
     this: String,
     /// Where jobs of it are submitted.
     jobs: String,
+    /// Where they can be submitted as well.
+    routes: Vec<String>,
 }
 
 /// The kinds of job.
@@ -61,7 +70,14 @@ impl KindView {
             timeout_seconds: spec.timeout.as_secs_f64(),
             deadline_seconds: spec.deadline.as_secs_f64(),
             max_attempts: spec.retry.max_attempts,
-            links: KindLinks { this: format!("/v1/kinds/{kind}"), jobs: format!("/v1/kinds/{kind}/jobs") },
+            content_types: spec.content_types.clone(),
+            key_required: spec.key_required,
+            schema: spec.schema.as_ref().map(|schema| schema.document().clone()),
+            links: KindLinks {
+                this: format!("/v1/kinds/{kind}"),
+                jobs: format!("/v1/kinds/{kind}/jobs"),
+                routes: spec.routes.clone(),
+            },
         }
     }
 }

@@ -81,6 +81,13 @@ impl Problem {
         self
     }
 
+    /// Points into the body.
+    #[must_use]
+    pub fn pointer(mut self, pointer: &str, detail: impl Into<String>) -> Self {
+        self.errors.push(Fault { pointer: Some(format!("#{pointer}")), header: None, detail: detail.into() });
+        self
+    }
+
     /// Says when to come back.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
@@ -98,13 +105,12 @@ impl Problem {
             _ => tracing::debug!(request.id = %instance, problem.code = code, http.status = status, "refused: {}", self.detail),
         }
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    /// As a document of its own, or as part of an answer to several requests.
+    pub(super) fn document(&self) -> Document<'_> {
         let instance = Uuid::now_v7();
         self.log(instance);
-        let document = Document {
+        Document {
             r#type: format!("/problems/{}", self.code.as_str()),
             title: self.code.title(),
             status: self.code.status().as_u16(),
@@ -112,8 +118,13 @@ impl IntoResponse for Problem {
             instance: format!("urn:uuid:{instance}"),
             code: self.code.as_str(),
             errors: &self.errors,
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.document()).unwrap_or_default();
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -136,9 +147,17 @@ impl From<AcceptError> for Problem {
     fn from(error: AcceptError) -> Self {
         match error {
             AcceptError::UnknownKind(kind) => unknown_kind(&kind),
+            AcceptError::Timing(error) => {
+                let header = match error.field {
+                    "run_at" => "warren-run-at",
+                    "delay" => "warren-delay",
+                    _ => "warren-deadline",
+                };
+                Self::new(Code::InvalidTiming, format!("`{header}` {}", error.why)).header(header, error.why)
+            }
             AcceptError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
-                "this Idempotency-Key was used for a request with another body: take a fresh key for a new job",
+                "this Idempotency-Key was used for a request with another body, type or time: take a fresh key for a new job",
             ),
             AcceptError::Undecided => Self::new(
                 Code::IdempotencyKeyUndecided,

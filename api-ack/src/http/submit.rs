@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::{Code, Document, Problem, unknown_kind};
 use super::view::Links;
-use super::{Api, auth, body, headers};
-use crate::accept::{Accepted, Submission};
+use super::{Api, auth, body, headers, pages};
+use crate::accept::{Accepted, Submission, Timing};
+use crate::kinds::{JSON, KindSpec, is_json};
 
 /// The answer to a submission.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -23,7 +24,7 @@ pub(super) struct AcceptedView {
     id: String,
     /// Its kind.
     kind: String,
-    /// Always `accepted`, also on a replay.
+    /// `accepted`, or `scheduled` when the request names a time; also on a replay.
     #[schema(example = "accepted")]
     state: &'static str,
     /// Where it is.
@@ -42,6 +43,9 @@ pub(super) struct AcceptedView {
     params(
         ("kind" = String, Path, description = "the kind of job"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters, quoted or bare; remembered for 7 days"),
+        ("Warren-Run-At" = Option<String>, Header, description = "run not before this time: RFC 3339, at most 366 days ahead"),
+        ("Warren-Delay" = Option<String>, Header, description = "run not before this long from now: `30s`, `1h 30m`, `7d`"),
+        ("Warren-Deadline" = Option<String>, Header, description = "give up at this time: RFC 3339, after the start"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, handed on to the worker"),
     ),
     request_body(content = serde_json::Value, content_type = "application/json", description = "the payload, any JSON"),
@@ -51,7 +55,7 @@ pub(super) struct AcceptedView {
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this is the first answer again"),
         )),
-        (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, not-supported-yet, refused",
+        (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, invalid-timing, not-supported-yet, refused",
             body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
@@ -63,21 +67,40 @@ pub(super) struct AcceptedView {
         (status = 413, description = "body-too-large", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
-        (status = 422, description = "idempotency-key-reused", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "schema-violation, idempotency-key-reused", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "backlog-full, store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
 pub(super) async fn submit(State(api): State<Api>, kind: Result<Path<String>, PathRejection>, request: Request) -> Response {
+    let kind = kind.map(|Path(kind)| kind).unwrap_or_default();
+    take(&api, &kind, None, request).await
+}
+
+/// A request to an address that no route has: maybe one that the configuration maps to a kind.
+pub(super) async fn mapped(State(api): State<Api>, request: Request) -> Response {
+    let route = request.uri().path().to_owned();
+    match api.acceptor().kinds().at(&route) {
+        Some(spec) if request.method() == Method::POST => take(&api, spec.kind.as_str(), Some(route), request).await,
+        Some(_) => {
+            let refused = pages::method_not_allowed(request.method().clone(), request.uri().clone()).await;
+            ([(ALLOW, "POST")], refused).into_response()
+        }
+        None => pages::not_found(request.uri().clone()).await.into_response(),
+    }
+}
+
+/// Takes a submission of `kind`, which came by `route` if not by the kind's own address.
+async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) -> Response {
     let begun = Instant::now();
-    match take(&api, kind, request).await {
-        Ok((kind, accepted)) => {
+    match accept(api, kind, route, request).await {
+        Ok((accepted, state)) => {
             if accepted.replayed {
                 api.metrics().replayed.inc();
             } else {
-                api.metrics().accepted(&kind);
+                api.metrics().accepted(kind);
             }
-            let response = answer(&kind, accepted);
+            let response = answer(kind, accepted, state);
             api.metrics().duration.observe(begun.elapsed().as_secs_f64());
             response
         }
@@ -88,47 +111,80 @@ pub(super) async fn submit(State(api): State<Api>, kind: Result<Path<String>, Pa
     }
 }
 
-async fn take(api: &Api, kind: Result<Path<String>, PathRejection>, request: Request) -> Result<(String, Accepted), Problem> {
+async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) -> Result<(Accepted, &'static str), Problem> {
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
     caller.require(auth::JOBS_SUBMIT)?;
 
-    let Ok(Path(kind)) = kind else { return Err(unknown_kind("")) };
-    let Some(spec) = api.acceptor().kinds().get(&kind) else { return Err(unknown_kind(&kind)) };
-    headers::refuse_unsupported(&parts.headers)?;
-    headers::check_media_type(&parts.headers)?;
+    let Some(spec) = api.acceptor().kinds().get(kind) else { return Err(unknown_kind(kind)) };
+    headers::refuse_unsupported_of_a_job(&parts.headers)?;
+    let content_type = headers::content_type(&parts.headers, spec)?;
     headers::check_encoding(&parts.headers)?;
+    let timing = headers::timing(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;
-    body::check_json(&body)?;
+    check_payload(spec, &content_type, &body, "")?;
     let key = headers::key(&parts.headers)?;
-    if spec.key_required && key.is_none() {
-        let why = "send an `Idempotency-Key`, one for each job you want, and the same one when you try again";
-        return Err(Problem::new(Code::IdempotencyKeyRequired, why).header("idempotency-key", "missing"));
-    }
+    check_key(spec, key.as_deref())?;
 
+    let state = said_state(&timing);
     let submission = Submission {
         tenant: caller.tenant.clone(),
         subject: caller.subject.clone(),
         // Only the scope of a key asks for it.
-        route: if key.is_some() { format!("/v1/kinds/{kind}/jobs") } else { String::new() },
-        content_type: headers::JSON.to_owned(),
+        route: if key.is_some() { route.unwrap_or_else(|| route_of(kind)) } else { String::new() },
+        content_type,
         body,
         traceparent: headers::traceparent(&parts.headers),
         key,
-        kind: kind.clone(),
+        timing,
+        kind: kind.to_owned(),
     };
-    let accepted = api.acceptor().accept(submission).await?;
-    Ok((kind, accepted))
+    Ok((api.acceptor().accept(submission).await?, state))
 }
 
-/// The 202. It depends on nothing but the job's id and kind, so a replay is the first answer to the byte.
-fn answer(kind: &str, accepted: Accepted) -> Response {
+/// The address that every kind has.
+pub(super) fn route_of(kind: &str) -> String {
+    format!("/v1/kinds/{kind}/jobs")
+}
+
+/// Whether a payload is one that `spec` takes. `place` is where it stands in the body, as a JSON Pointer.
+pub(super) fn check_payload(spec: &KindSpec, content_type: &str, payload: &[u8], place: &str) -> Result<(), Problem> {
+    if !is_json(content_type.split(';').next().unwrap_or_default().trim()) {
+        return Ok(());
+    }
+    body::check_json(payload)?;
+    let Some(schema) = &spec.schema else { return Ok(()) };
+    let value: serde_json::Value =
+        serde_json::from_slice(payload).map_err(|e| Problem::new(Code::MalformedJson, e.to_string()))?;
+    let violations = schema.violations(&value);
+    let Some(first) = violations.first() else { return Ok(()) };
+    let detail = format!("`{}` at `#{place}{}`: GET /v1/kinds/{} shows the schema", first.why, first.pointer, spec.kind);
+    let refused = Problem::new(Code::SchemaViolation, detail);
+    Err(violations.iter().fold(refused, |refused, one| refused.pointer(&format!("{place}{}", one.pointer), one.why.clone())))
+}
+
+/// Whether `spec` does with this key, or without one.
+pub(super) fn check_key(spec: &KindSpec, key: Option<&str>) -> Result<(), Problem> {
+    if spec.key_required && key.is_none() {
+        let why = "send an `Idempotency-Key`, one for each job you want, and the same one when you try again";
+        return Err(Problem::new(Code::IdempotencyKeyRequired, why).header("idempotency-key", "missing"));
+    }
+    Ok(())
+}
+
+/// The state that the answer names. It follows from the request, so that a repetition is answered to the byte.
+pub(super) fn said_state(timing: &Timing) -> &'static str {
+    if timing.is_scheduled() { "scheduled" } else { "accepted" }
+}
+
+/// The 202. It depends on nothing but the request and the job's id, so a replay is the first answer to the byte.
+fn answer(kind: &str, accepted: Accepted, state: &str) -> Response {
     let mut buffer = uuid::Uuid::encode_buffer();
     let id: &str = accepted.id.hyphenated().encode_lower(&mut buffer);
     // A kind's grammar has nothing that JSON would escape.
-    let body = format!(r#"{{"id":"{id}","kind":"{kind}","state":"accepted","links":{{"self":"/v1/jobs/{id}"}}}}"#);
+    let body = format!(r#"{{"id":"{id}","kind":"{kind}","state":"{state}","links":{{"self":"/v1/jobs/{id}"}}}}"#);
     let mut headers = HeaderMap::with_capacity(6);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
@@ -148,7 +204,7 @@ mod tests {
     async fn the_handwritten_answer_is_what_the_schema_says() {
         let id = uuid::Uuid::now_v7();
         let view = AcceptedView { id: id.to_string(), kind: "demo.echo".to_owned(), state: "accepted", links: Links::of(id) };
-        let answer = answer("demo.echo", Accepted { id, replayed: false }).into_body();
+        let answer = answer("demo.echo", Accepted { id, replayed: false }, "accepted").into_body();
         let written = axum::body::to_bytes(answer, usize::MAX).await.unwrap();
         assert_eq!(written, serde_json::to_vec(&view).unwrap());
     }

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod batch;
+mod door;
 mod ground;
 mod idempotency;
 mod reading;
 mod refusals;
 mod rest;
 mod scopes;
+mod timing;
 mod tokens;
 mod wire;

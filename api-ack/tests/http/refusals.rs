@@ -32,10 +32,16 @@ async fn every_refusal_is_a_problem_and_stores_nothing() {
         (400, "invalid-idempotency-key", |r| r.header("idempotency-key", "k\tk")),
         (400, "invalid-idempotency-key", |r| r.header("idempotency-key", &b"schl\xc3\xbcssel"[..])),
         (400, "invalid-idempotency-key", |r| r.header("idempotency-key", "k").header("idempotency-key", "k")),
-        (400, "not-supported-yet", |r| r.header("warren-run-at", "2030-01-01T00:00:00Z")),
-        (400, "not-supported-yet", |r| r.header("warren-delay", "30s")),
+        (400, "invalid-timing", |r| r.header("warren-run-at", "2020-01-01T00:00:00Z")),
+        (400, "invalid-timing", |r| r.header("warren-run-at", "2930-01-01T00:00:00Z")),
+        (400, "invalid-timing", |r| r.header("warren-run-at", "tomorrow")),
+        (400, "invalid-timing", |r| r.header("warren-run-at", &b"\xff"[..])),
+        (400, "invalid-timing", |r| r.header("warren-delay", "-30s")),
+        (400, "invalid-timing", |r| r.header("warren-delay", "30")),
+        (400, "invalid-timing", |r| r.header("warren-delay", "1s").header("warren-delay", "1s")),
+        (400, "invalid-timing", |r| r.header("warren-delay", "1s").header("warren-run-at", "2930-01-01T00:00:00Z")),
+        (400, "invalid-timing", |r| r.header("warren-deadline", "2020-01-01T00:00:00Z")),
         (400, "not-supported-yet", |r| r.header("warren-priority", "high")),
-        (400, "not-supported-yet", |r| r.header("warren-deadline", "2030-01-01T00:00:00Z")),
         (400, "not-supported-yet", |r| r.header("warren-callback", "https://example.com")),
         (400, "not-supported-yet", |r| r.header("Warren-Anything", "")),
         (400, "not-supported-yet", |r| r.header("prefer", "respond-async, wait=5")),
@@ -94,9 +100,11 @@ async fn a_401_says_how_to_authenticate_and_a_403_what_is_missing() {
 #[tokio::test]
 async fn the_header_at_fault_is_named() {
     let ground = start().await;
-    let response = ground.submission().header("Warren-Delay", "30s").send().await.unwrap();
-    let document = problem(response, 400, "not-supported-yet").await;
-    assert_eq!(document["errors"][0]["header"], "warren-delay");
+    for (header, value, code) in [("Warren-Priority", "high", "not-supported-yet"), ("Warren-Delay", "-1s", "invalid-timing")] {
+        let response = ground.submission().header(header, value).send().await.unwrap();
+        let document = problem(response, 400, code).await;
+        assert_eq!(document["errors"][0]["header"], header.to_lowercase());
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use api_ack::kinds::is_json;
+
 use super::kinds::wait;
 use super::units::show_duration;
 use super::{Config, KindConfig, Problem};
@@ -23,9 +25,16 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         if !names.insert(&kind.name) {
             say(&key, format!("is a second `{}`: each kind is configured once", kind.name));
         }
+        if let Some((other, route)) = config.kinds[..index].iter().find_map(|other| Some((other, shared_route(kind, other)?))) {
+            say(&format!("{key}.routes"), format!("has {route}, and so has the kind `{}`: map each address once", other.name));
+        }
         self::kind(kind, config.broker.consumer_timeout, &mut |field, text| say(&format!("{key}.{field}"), text));
     }
     problems
+}
+
+fn shared_route<'a>(kind: &'a KindConfig, other: &KindConfig) -> Option<&'a str> {
+    kind.routes.iter().find(|route| other.routes.contains(route)).map(|route| route.0.as_str())
 }
 
 fn broker(config: &Config, say: &mut impl FnMut(&str, String)) {
@@ -87,6 +96,12 @@ fn auth(config: &Config, say: &mut impl FnMut(&str, String)) {
 }
 
 fn kind(kind: &KindConfig, consumer_timeout: Duration, say: &mut impl FnMut(&str, String)) {
+    if kind.content_types.is_empty() {
+        say("content_types", "is empty: name at least one, or leave it out for application/json".to_owned());
+    }
+    if kind.schema.is_some() && !kind.content_types.iter().any(|one| is_json(&one.0)) {
+        say("schema", "is of no use: the kind takes no JSON".to_owned());
+    }
     if kind.prefetch < kind.concurrency {
         say("prefetch", format!("is under concurrency ({}): some of it could never run", kind.concurrency));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api_ack::kinds::JSON;
 use broker_topology::{Kind, Rung};
 use messaging::retry::{Delay, RetryPolicy};
 use serde::{Serialize, Serializer};
@@ -10,6 +11,10 @@ use toml::Value;
 use super::section::Section;
 use super::units::{dump_duration, show_duration};
 use super::value::{FromValue, words};
+
+mod door;
+
+pub use door::{ContentType, Route, SchemaFile};
 
 /// One `[[kind]]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +37,15 @@ pub struct KindConfig {
     pub prefetch: u16,
     /// Whether `Idempotency-Key` must be sent; default `optional`.
     pub idempotency: Idempotency,
+    /// Addresses of its own, such as `/v1/orders`, beside `/v1/kinds/{kind}/jobs`; none by default.
+    pub routes: Vec<Route>,
+    /// Media types taken, without parameters; the first is meant when a request names none. Default `["application/json"]`.
+    pub content_types: Vec<ContentType>,
+    /// A file with the JSON Schema that JSON bodies must fit; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaFile>,
+    /// What it is for, in a sentence for people; empty by default.
+    pub description: String,
     /// When a failed attempt is tried again.
     #[serde(serialize_with = "dump_retry")]
     pub retry: RetryPolicy,
@@ -70,6 +84,10 @@ impl KindConfig {
             concurrency: 32,
             prefetch: 256,
             idempotency: Idempotency::Optional,
+            routes: Vec::new(),
+            content_types: vec![ContentType(JSON.to_owned())],
+            schema: None,
+            description: String::new(),
             retry: RetryPolicy::default(),
         }
     }
@@ -88,6 +106,10 @@ impl KindConfig {
             concurrency: count(section, "concurrency", default.concurrency, 10_000),
             prefetch: count(section, "prefetch", default.prefetch, u16::MAX),
             idempotency: section.get("idempotency", default.idempotency),
+            routes: section.get("routes", default.routes),
+            content_types: section.get("content_types", default.content_types),
+            schema: section.opt("schema"),
+            description: section.get("description", default.description),
             retry: read_retry(&mut section.section("retry")),
             name: default.name,
         };

@@ -305,3 +305,34 @@ fn keys(config: &Config) -> Vec<String> {
     walk(&config.dump().parse().unwrap(), &mut found);
     found
 }
+
+#[test]
+fn what_a_kind_takes_at_the_door_is_checked_before_it_opens() {
+    let given = given();
+    let schema = given.write("order.json", r#"{"type": "object", "required": ["sku"]}"#);
+    let text = format!("[[kind]]\nname = 'a'\nroutes = ['/v1/orders']\nschema = '{}'", schema.display());
+    let config = given.file(&text).config();
+    let kind = &config.kinds[0];
+    assert_eq!((kind.routes[0].0.as_str(), kind.content_types[0].0.as_str()), ("/v1/orders", "application/json"));
+    assert_eq!(kind.schema.as_ref().unwrap().schema.violations(&serde_json::json!({})).len(), 1);
+    assert!(config.dump().contains("order.json"), "{}", config.dump());
+
+    for (schema, told) in [("{\n\"type\":}", "order.json:2:8"), ("{\"type\": \"strin\"}", "at `#/type`")] {
+        let given = self::given();
+        let path = given.write("order.json", schema);
+        let error = given.file(&format!("[[kind]]\nname = 'a'\nschema = '{}'", path.display())).error();
+        assert!(error.contains("kind[0].schema") && error.contains(told), "{error}");
+    }
+    for (keys, told) in [
+        ("schema = '/no/such.json'", "cannot read /no/such.json"),
+        ("schema = '/no/such.json'\ncontent_types = ['image/png']", "cannot read"),
+        ("routes = ['/v1/jobs/mine']", "is Warren's own"),
+        ("routes = ['orders']", "write it as"),
+        ("routes = ['/a']\n[[kind]]\nname = 'b'\nroutes = ['/b', '/a']", "kind[1].routes"),
+        ("content_types = ['json']", "write a media type"),
+        ("content_types = []", "is empty"),
+    ] {
+        let error = self::given().file(&format!("[[kind]]\nname = 'a'\n{keys}")).error();
+        assert!(error.contains(told), "{keys}: {error}");
+    }
+}

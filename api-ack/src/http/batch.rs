@@ -1,0 +1,283 @@
+//! `POST /v1/jobs`: many jobs in one request, each with a fate of its own.
+//!
+//! Not atomic: one bad item fails alone. All that are taken share commits with whoever else is waiting; the answer comes when
+//! the last of them is decided. Limits: 1,000 items, each as large as a body of its own may be, 8 MiB or one such body in all.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::problem::{Code, Document, Problem, unknown_kind};
+use super::submit::{check_key, check_payload, route_of, said_state};
+use super::view::Links;
+use super::{Api, auth, body, headers};
+use crate::accept::{AcceptError, Submission, Timing, parse_key};
+use crate::kinds::{JSON, is_json};
+
+/// Items in one batch at most.
+pub const ITEMS: usize = 1000;
+
+/// Bytes in one batch, unless a single body may be larger.
+const BYTES: usize = 8 << 20;
+
+const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
+/// One job of a batch.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = BatchItem)]
+pub(super) struct Item<'a> {
+    /// Its kind, which must take JSON.
+    #[schema(example = "demo.echo")]
+    kind: String,
+    /// The payload, any JSON.
+    #[serde(borrow)]
+    #[schema(value_type = serde_json::Value)]
+    data: &'a RawValue,
+    /// What `Idempotency-Key` is on a request of its own; the same key there and here is the same job.
+    key: Option<String>,
+    /// As `Warren-Run-At`.
+    run_at: Option<String>,
+    /// As `Warren-Delay`.
+    delay: Option<String>,
+    /// As `Warren-Deadline`.
+    deadline: Option<String>,
+}
+
+/// What became of one item, in the place it had.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BatchAnswer)]
+pub(super) struct ItemAnswer<'a> {
+    /// What a request of its own would have been answered with: 202 when the job is on disk.
+    status: u16,
+    /// The job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Its kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    /// `accepted`, or `scheduled` when the item names a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    /// `true` when this is the first answer again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replayed: bool,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links: Option<Links>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Document<'a>>,
+}
+
+/// What became of a batch.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Batch)]
+pub(super) struct BatchAnswer<'a> {
+    /// Items whose job is on disk.
+    accepted: usize,
+    /// Items that were refused.
+    refused: usize,
+    /// One answer for each item, in order.
+    items: Vec<ItemAnswer<'a>>,
+}
+
+/// Submit many jobs
+///
+/// A JSON array, or NDJSON with one item per line; at most 1,000. Not atomic: each item has its own answer, and one bad item
+/// fails alone. The answer comes when all that were taken are on disk.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs",
+    tag = "jobs",
+    security(("token" = ["jobs:submit"])),
+    params(("traceparent" = Option<String>, Header, description = "W3C trace context, handed on to the workers")),
+    request_body(content = Vec<Item>, content_type = "application/json", description = "the jobs"),
+    responses(
+        (status = 200, description = "decided, each item for itself: 202, or invalid-item, or what a request of its own would be refused with",
+            body = BatchAnswer),
+        (status = 400, description = "malformed-batch, empty-body, malformed-json, body-incomplete, not-supported-yet",
+            body = Document, content_type = "application/problem+json"),
+        (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
+        (status = 408, description = "body-too-slow", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large, batch-too-large", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
+            body = Document, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn submit(State(api): State<Api>, request: Request) -> Response {
+    match take(&api, request).await {
+        Ok(response) => response,
+        Err(problem) => {
+            api.metrics().refused(problem.code);
+            problem.into_response()
+        }
+    }
+}
+
+async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let caller = api.verifier().authenticate(&parts.headers)?;
+    caller.require(auth::JOBS_SUBMIT)?;
+    refuse_for_all(&parts.headers)?;
+    headers::check_encoding(&parts.headers)?;
+    let lines = is_ndjson(&parts.headers)?;
+    let body = body::read(body, api.options().body_limit.max(BYTES), api.options().body_deadline).await?;
+    let raw = if lines { by_line(&body)? } else { by_element(&body)? };
+
+    let traceparent = headers::traceparent(&parts.headers);
+    let submitted =
+        join_all(raw.iter().enumerate().map(|(index, raw)| one(api, &caller, index, raw, traceparent.as_deref()))).await;
+    let accepted = submitted.iter().filter(|item| item.is_ok()).count();
+    let answer = BatchAnswer {
+        accepted,
+        refused: submitted.len() - accepted,
+        items: submitted.iter().map(|item| told(api, item)).collect(),
+    };
+    Ok(([(CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+/// What stands for one job cannot stand for all of them.
+fn refuse_for_all(headers: &HeaderMap) -> Result<(), Problem> {
+    headers::refuse_unsupported(headers)?;
+    if headers.contains_key("idempotency-key") {
+        let why = "an `Idempotency-Key` is for one job: give each item a `key` of its own";
+        return Err(Problem::new(Code::MalformedBatch, why).header("idempotency-key", "not taken with a batch"));
+    }
+    Ok(())
+}
+
+fn is_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let said = match (values.next(), values.next()) {
+        (None, _) => return Ok(false),
+        (Some(value), None) => value.to_str().unwrap_or("?"),
+        _ => "?",
+    };
+    let essence = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "" | JSON => Ok(false),
+        other if NDJSON.contains(&other) => Ok(true),
+        _ => Err(Problem::new(Code::UnsupportedMediaType, "send a batch as application/json or application/x-ndjson")
+            .header("content-type", "not taken")),
+    }
+}
+
+/// The elements of a JSON array, unread.
+fn by_element(body: &[u8]) -> Result<Vec<&str>, Problem> {
+    if body.is_empty() {
+        return Err(Problem::new(Code::EmptyBody, "the body is empty: send a JSON array of jobs"));
+    }
+    let array: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Problem::new(Code::MalformedBatch, format!("a batch is a JSON array: {error}")),
+        _ => Problem::new(Code::MalformedJson, error.to_string()),
+    })?;
+    bounded(array.into_iter().map(RawValue::get).collect())
+}
+
+/// The lines that are not blank.
+fn by_line(body: &[u8]) -> Result<Vec<&str>, Problem> {
+    let text = std::str::from_utf8(body).map_err(|error| Problem::new(Code::MalformedJson, format!("not UTF-8: {error}")))?;
+    bounded(text.lines().filter(|line| !line.trim().is_empty()).collect())
+}
+
+fn bounded(items: Vec<&str>) -> Result<Vec<&str>, Problem> {
+    match items.len() {
+        0 => Err(Problem::new(Code::MalformedBatch, "the batch has no items")),
+        1..=ITEMS => Ok(items),
+        many => Err(Problem::new(Code::BatchTooLarge, format!("the batch has {many} items, {ITEMS} at most are taken"))),
+    }
+}
+
+/// A job of a batch that is on disk.
+struct Taken {
+    id: Uuid,
+    kind: String,
+    state: &'static str,
+    replayed: bool,
+}
+
+async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: Option<&str>) -> Result<Taken, Problem> {
+    let place = format!("/{index}");
+    let at = |member: &str| format!("{place}/{member}");
+    let item: Item<'_> = serde_json::from_str(raw)
+        .map_err(|error| Problem::new(Code::InvalidItem, format!("item {index}: {error}")).pointer(&place, error.to_string()))?;
+    let spec =
+        api.acceptor().kinds().get(&item.kind).ok_or_else(|| unknown_kind(&item.kind).pointer(&at("kind"), "no such kind"))?;
+    let data = item.data.get().as_bytes();
+    let json = spec.content_types.iter().find(|content_type| is_json(content_type)).ok_or_else(|| {
+        let why = format!("the kind `{}` takes no JSON: submit its jobs one by one", spec.kind);
+        Problem::new(Code::UnsupportedMediaType, why).pointer(&at("kind"), "takes no JSON")
+    })?;
+    if data.len() > api.options().body_limit {
+        let why = format!("the data of item {index} has over {} bytes", api.options().body_limit);
+        return Err(Problem::new(Code::BodyTooLarge, why).pointer(&at("data"), "too large"));
+    }
+    check_payload(spec, json, data, &at("data"))?;
+    let key = item.key.as_ref().map(|key| parse_key(key.as_bytes())).transpose();
+    let key =
+        key.map_err(|error| Problem::new(Code::InvalidIdempotencyKey, error.to_string()).pointer(&at("key"), error.to_string()))?;
+    check_key(spec, key.as_deref())?;
+    let timing = Timing { run_at: item.run_at, delay: item.delay, deadline: item.deadline };
+    let state = said_state(&timing);
+    let submission = Submission {
+        kind: item.kind.clone(),
+        tenant: caller.tenant.clone(),
+        subject: caller.subject.clone(),
+        route: if key.is_some() { route_of(&item.kind) } else { String::new() },
+        content_type: json.clone(),
+        // A copy: a slice would keep the whole batch in memory until its last job is published.
+        body: Bytes::copy_from_slice(data),
+        traceparent: traceparent.map(str::to_owned),
+        key,
+        timing,
+    };
+    let accepted = api.acceptor().accept(submission).await.map_err(|error| match error {
+        AcceptError::Timing(error) => Problem::new(Code::InvalidTiming, error.to_string()).pointer(&at(error.field), error.why),
+        error => Problem::from(error),
+    })?;
+    Ok(Taken { id: accepted.id, kind: item.kind, state, replayed: accepted.replayed })
+}
+
+fn told<'a>(api: &Api, item: &'a Result<Taken, Problem>) -> ItemAnswer<'a> {
+    match item {
+        Ok(taken) => {
+            if taken.replayed {
+                api.metrics().replayed.inc();
+            } else {
+                api.metrics().accepted(&taken.kind);
+            }
+            ItemAnswer {
+                status: 202,
+                id: Some(taken.id.to_string()),
+                kind: Some(&taken.kind),
+                state: Some(taken.state),
+                replayed: taken.replayed,
+                links: Some(Links::of(taken.id)),
+                problem: None,
+            }
+        }
+        Err(problem) => {
+            api.metrics().refused(problem.code);
+            ItemAnswer {
+                status: problem.code.status().as_u16(),
+                id: None,
+                kind: None,
+                state: None,
+                replayed: false,
+                links: None,
+                problem: Some(problem.document()),
+            }
+        }
+    }
+}
