@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 pub use backlog::{Backlog, BacklogLimits};
 pub use key::{KEY_MAX, KeyError, key_hash, parse as parse_key};
-pub use timing::{Timing, TimingError};
+pub use timing::{TIMING_HEADERS, Timing, TimingError};
 pub use writer::{Writer, WriterOptions};
 
 use crate::clock;

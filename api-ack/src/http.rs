@@ -41,7 +41,9 @@ use utoipa_axum::routes;
 use crate::accept::Acceptor;
 use crate::store::JobStore;
 use auth::Verifier;
+pub(crate) use headers::takes;
 use metrics::Metrics;
+pub(crate) use submit::check_payload;
 
 /// Limits of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use messaging::consumer::{Batch, BatchHandler, Delivered};
-use messaging::dead_letter::id_of;
 use messaging::ledger::End;
 use messaging::results::JobResult;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::ledger::{Ended, StoreLedger};
-use crate::rules::{Report, cut};
-use crate::store::{NewDeadLetter, StoreError, Stores};
+use crate::letter::of_no_use;
+use crate::rules::Report;
+use crate::store::{StoreError, Stores};
 
 /// Applies what is reported.
 pub struct Results {
@@ -39,7 +38,7 @@ impl Results {
                     let end = End::Outcome(result.outcome());
                     ends.push((id, result, end));
                 }
-                Err(why) => unreadable.push(self.letter(delivered, why)),
+                Err(why) => unreadable.push(of_no_use(&self.queue, delivered, "undecodable", &why)),
             }
         }
         if !unreadable.is_empty() {
@@ -57,25 +56,6 @@ impl Results {
             self.ledger.finish_reports(&reports, Default::default()).await?;
         }
         Ok(())
-    }
-
-    fn letter(&self, delivered: &Delivered, why: String) -> NewDeadLetter {
-        let message = &delivered.message;
-        NewDeadLetter {
-            queue: self.queue.clone(),
-            message_id: cut(id_of(message)),
-            epoch: 0,
-            attempt: 0,
-            job_id: None,
-            kind: cut(message.kind.clone()),
-            tenant: cut(message.tenant.clone()),
-            reason: "undecodable".to_owned(),
-            error: cut(why),
-            headers: delivered.properties.clone(),
-            content_type: cut(message.content_type.clone()),
-            body: message.body.clone(),
-            died_at: clock::now(),
-        }
     }
 }
 

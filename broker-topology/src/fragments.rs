@@ -32,8 +32,8 @@ pub fn core(names: &Names) -> Topology {
             exchange(names.return_exchange(), ExchangeKind::Direct, "back to the queue of origin").with_alternate(names.lost()),
         )
         .exchange(exchange(names.dead(), ExchangeKind::Direct, "dead letters, by queue of origin").with_alternate(names.lost()))
-        .and(inlet(names.submit(), ExchangeKind::Direct, "jobs and device messages submitted by message"))
-        .and(inlet(names.results(), ExchangeKind::Direct, "outcomes reported by services and workers"))
+        .and(returnable(names, &names.submit(), "jobs and device messages submitted by message"))
+        .and(returnable(names, &names.results(), "outcomes reported by services and workers"))
         .and(inlet(names.lost(), ExchangeKind::Fanout, "messages whose queue of origin is gone"));
     Rung::ALL.into_iter().map(|each| rung(names, each)).fold(start, Topology::and)
 }
@@ -97,6 +97,11 @@ fn inlet(name: String, kind: ExchangeKind, description: &str) -> Topology {
         .exchange(Exchange::new(&name, kind, HUB, description))
         .queue(terminal(&name, HUB, description))
         .binding(Binding::to_queue(&name, &name, key))
+}
+
+/// As [`inlet`], for what can be put back by a redrive after it was turned down.
+fn returnable(names: &Names, name: &str, description: &str) -> Topology {
+    inlet(name.to_owned(), ExchangeKind::Direct, description).binding(Binding::to_queue(names.return_exchange(), name, name))
 }
 
 /// A quorum queue that keeps a dead letter until its target has confirmed it.

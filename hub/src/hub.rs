@@ -259,7 +259,7 @@ impl Wiring {
             roles::worker(&self, &runtime, ledger, topology_ready.clone(), &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {
-            roles::keeper(&self, &runtime, topology_ready, &intake);
+            roles::keeper(&self, &runtime, topology_ready.clone(), &intake);
         }
         let dead = DeadLetters::new(
             self.stores.clone(),
@@ -269,6 +269,9 @@ impl Wiring {
         );
         let addresses = bound.addresses();
         let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, hand_over));
+        if let Some(acceptor) = &acceptor {
+            roles::submissions(&self, &runtime, acceptor.clone(), topology_ready, &intake);
+        }
         listeners::serve(bound, &self, acceptor, verifier, dead, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();

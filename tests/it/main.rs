@@ -16,6 +16,7 @@ mod publisher;
 mod retry_crash;
 mod service;
 mod store_faults;
+mod submissions;
 mod tls;
 mod two_hubs;
 mod world;

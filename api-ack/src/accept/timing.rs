@@ -15,6 +15,9 @@ const GRACE: Micros = 5_000_000;
 /// How far ahead a job may be scheduled, and how long it may take from there.
 const HORIZON: Micros = 366 * 86_400 * 1_000_000;
 
+/// The headers that say it, in HTTP and in AMQP: time to run at, delay, deadline.
+pub const TIMING_HEADERS: [&str; 3] = ["warren-run-at", "warren-delay", "warren-deadline"];
+
 /// What a caller asks for, in its own words; nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timing {

@@ -4,11 +4,8 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 
 use super::problem::{Code, Problem};
-use crate::accept::{Timing, parse_key};
+use crate::accept::{TIMING_HEADERS, Timing, parse_key};
 use crate::kinds::{KindSpec, is_json};
-
-/// The headers that say when a job is to run.
-const TIMING: [&str; 3] = ["warren-run-at", "warren-delay", "warren-deadline"];
 
 /// Refuses what a later version will do, so that nobody takes silence for consent.
 pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
@@ -17,7 +14,7 @@ pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// As [`refuse_unsupported`], where a job is submitted.
 pub(super) fn refuse_unsupported_of_a_job(headers: &HeaderMap) -> Result<(), Problem> {
-    refuse_but(headers, &TIMING)
+    refuse_but(headers, &TIMING_HEADERS)
 }
 
 fn refuse_but(headers: &HeaderMap, known: &[&str]) -> Result<(), Problem> {
@@ -37,7 +34,7 @@ fn refuse_but(headers: &HeaderMap, known: &[&str]) -> Result<(), Problem> {
 
 /// When the job is to run.
 pub(super) fn timing(headers: &HeaderMap) -> Result<Timing, Problem> {
-    let [run_at, delay, deadline] = TIMING;
+    let [run_at, delay, deadline] = TIMING_HEADERS;
     let said = |name: &'static str| {
         let mut values = headers.get_all(name).iter();
         match (values.next(), values.next()) {
@@ -58,30 +55,36 @@ fn is_wait(preference: &[u8]) -> bool {
     name.trim_ascii().eq_ignore_ascii_case(b"wait")
 }
 
-/// The media type of the body, if `spec` takes it: as it is stored and handed to the worker.
+/// The media type of the body, if `spec` takes it.
 pub(super) fn content_type(headers: &HeaderMap, spec: &KindSpec) -> Result<String, Problem> {
-    let taken = || spec.content_types.join(", ");
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (None, _) => takes(spec, None),
+        (Some(value), None) => takes(spec, Some(value.to_str().unwrap_or("?"))),
+        _ => takes(spec, Some("two of them")),
+    }
+}
+
+/// The media type that was `said`, if `spec` takes it: as it is stored and handed to the worker.
+pub(crate) fn takes(spec: &KindSpec, said: Option<&str>) -> Result<String, Problem> {
     let refused = || {
-        Problem::new(Code::UnsupportedMediaType, format!("a job of this kind is sent with `Content-Type`: {}", taken()))
+        let taken = spec.content_types.join(", ");
+        Problem::new(Code::UnsupportedMediaType, format!("a job of this kind is sent with `Content-Type`: {taken}"))
             .header("content-type", "not taken")
     };
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let said = match (values.next(), values.next()) {
-        (Some(value), None) if !value.is_empty() => value,
-        (None, _) | (Some(_), None) => return spec.content_types.first().cloned().ok_or_else(refused),
-        _ => return Err(refused()),
+    let Some(text) = said.map(str::trim).filter(|text| !text.is_empty()) else {
+        return spec.content_types.first().cloned().ok_or_else(refused);
     };
-    let text = said.to_str().ok().filter(|text| text.len() <= LONGEST).ok_or_else(refused)?;
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     let essence = essence.trim().to_ascii_lowercase();
-    if !spec.content_types.contains(&essence) {
+    if !spec.content_types.contains(&essence) || text.len() > LONGEST {
         return Err(refused());
     }
     match (is_json(&essence), is_utf8(parameters)) {
         // JSON is UTF-8, said or unsaid: one spelling, so that a repetition is the same request.
         (true, true) => Ok(essence),
         (true, false) => Err(refused()),
-        (false, _) => Ok(text.trim().to_owned()),
+        (false, _) => Ok(text.to_owned()),
     }
 }
 

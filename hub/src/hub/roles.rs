@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use api_ack::accept::Acceptor;
 use api_ack::keeper::{Keeper, redrive_others};
 use api_ack::kinds::Worker;
 use api_ack::ledger::StoreLedger;
 use api_ack::results::Results;
+use api_ack::submissions::Submissions;
 use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -35,6 +37,14 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
     batches(results, REPORTS, handler, runtime, &ready, tasks);
 }
 
+/// A consumer of what is submitted by message.
+pub(super) fn submissions(wiring: &Wiring, runtime: &Runtime, acceptor: Acceptor, ready: Ready, tasks: &TaskTracker) {
+    let queue = wiring.names.submit();
+    let limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
+    let handler = Submissions::new(acceptor, wiring.stores.clone(), queue.clone(), limit);
+    batches(queue, SUBMITTED, handler, runtime, &ready, tasks);
+}
+
 /// Keepers of every dead letter queue and of what no queue wanted.
 pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, ready: Ready, tasks: &TaskTracker) {
     let dead = wiring.kinds.iter().map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
@@ -48,6 +58,9 @@ pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, ready: Ready, tasks: &T
 
 /// Reports in memory: they are small and many.
 const REPORTS: u16 = 1024;
+
+/// Submissions in memory, each as large as a body may be.
+const SUBMITTED: u16 = 128;
 
 /// Dead letters in memory, per queue: each may be as large as a job.
 const LETTERS: u16 = 64;

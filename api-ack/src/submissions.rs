@@ -1,0 +1,117 @@
+//! Jobs that are submitted by message: what comes to `warren.submit` becomes rows, as if it had come by HTTP.
+//!
+//! AMQP `type` is the kind, the body the payload, `message_id` the idempotency key, CloudEvents `source` the subject, the header
+//! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline` and `traceparent` mean what they mean in HTTP.
+//! Whoever may publish to the exchange may submit in any name: the broker's permissions are the door.
+//!
+//! Guarantees: acked after the commit; a message that comes again finds its job. What can never become a job is a dead letter of
+//! this queue, its reason a problem code. While the store is away, or too much waits, messages stay in the queue.
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use messaging::consumer::{Batch, BatchHandler, Delivered};
+
+use crate::accept::{AcceptError, Acceptor, Submission, TIMING_HEADERS, Timing};
+use crate::http::problem::{Code, Problem};
+use crate::http::{check_payload, takes};
+use crate::letter::of_no_use;
+use crate::store::Stores;
+
+/// The route that keys of messages are scoped by.
+const ROUTE: &str = "warren.submit";
+
+/// What a message without a content type has, and what many programs write who have nothing to say.
+const BYTES: &str = "application/octet-stream";
+
+/// Accepts what is submitted by message.
+pub struct Submissions {
+    acceptor: Acceptor,
+    stores: Stores,
+    queue: String,
+    body_limit: usize,
+}
+
+/// What becomes of a message that is no job now.
+enum Refused {
+    /// It may be one later.
+    ForNow(String),
+    /// It never will.
+    ForEver(Problem),
+}
+
+impl Submissions {
+    /// Into `acceptor`, bodies of `body_limit` bytes at most; what is of no use goes to `stores` as a dead letter of `queue`.
+    pub fn new(acceptor: Acceptor, stores: Stores, queue: String, body_limit: usize) -> Self {
+        Self { acceptor, stores, queue, body_limit }
+    }
+
+    async fn accept(&self, delivered: &Delivered) -> Result<(), Refused> {
+        let submission = self.submission(delivered).map_err(Refused::ForEver)?;
+        match self.acceptor.accept(submission).await {
+            Ok(_) => Ok(()),
+            Err(error @ (AcceptError::Backlog { .. } | AcceptError::Unavailable(_) | AcceptError::Undecided)) => {
+                Err(Refused::ForNow(error.to_string()))
+            }
+            Err(error) => Err(Refused::ForEver(error.into())),
+        }
+    }
+
+    fn submission(&self, delivered: &Delivered) -> Result<Submission, Problem> {
+        let message = &delivered.message;
+        if message.id.is_empty() {
+            let why = "the message has no message_id: it is the idempotency key, and without one a repetition makes a second job";
+            return Err(Problem::new(Code::IdempotencyKeyRequired, why));
+        }
+        let spec = self.acceptor.kinds().get(&message.kind).ok_or_else(|| AcceptError::UnknownKind(message.kind.clone()))?;
+        // What is only bytes, said or unsaid, is taken for what the kind takes: the checks below tell.
+        let said = Some(message.content_type.as_str())
+            .filter(|said| *said != BYTES || spec.content_types.iter().any(|one| one == BYTES));
+        let content_type = takes(spec, said)?;
+        if message.body.len() > self.body_limit {
+            let why = format!("the body has {} bytes, {} at most are taken", message.body.len(), self.body_limit);
+            return Err(Problem::new(Code::BodyTooLarge, why));
+        }
+        check_payload(spec, &content_type, &message.body, "")?;
+        let [run_at, delay, deadline] = TIMING_HEADERS.map(|name| message.headers.get(name).cloned());
+        Ok(Submission {
+            kind: message.kind.clone(),
+            tenant: message.tenant.clone(),
+            subject: message.source.clone(),
+            route: ROUTE.to_owned(),
+            content_type,
+            body: message.body.clone(),
+            traceparent: message.traceparent.clone(),
+            key: Some(message.id.clone()),
+            timing: Timing { run_at, delay, deadline },
+        })
+    }
+}
+
+#[async_trait]
+impl BatchHandler for Submissions {
+    async fn handle(&self, batch: &Batch) -> Result<(), String> {
+        let became = join_all(batch.iter().map(|delivered| self.accept(delivered))).await;
+        let mut letters = Vec::new();
+        let mut later = None;
+        for (delivered, became) in batch.iter().zip(became) {
+            match became {
+                Ok(()) => {}
+                Err(Refused::ForNow(why)) => later = Some(why),
+                Err(Refused::ForEver(problem)) => {
+                    tracing::warn!(
+                        kind = delivered.message.kind,
+                        problem.code = problem.code.as_str(),
+                        "a message is no job: {}",
+                        problem.detail
+                    );
+                    letters.push(of_no_use(&self.queue, delivered, problem.code.as_str(), &problem.detail));
+                }
+            }
+        }
+        if !letters.is_empty() {
+            self.stores.dead.keep(&letters).await.map_err(|error| error.to_string())?;
+        }
+        // The whole batch comes again: what was accepted finds its job, what was kept is kept once.
+        later.map_or(Ok(()), Err)
+    }
+}
