@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod clock;
+pub mod cron;
 pub mod dead;
 mod decide;
 pub mod http;

@@ -16,6 +16,7 @@ use serde::Serialize;
 mod auth;
 mod broker;
 mod check;
+mod cron;
 mod kinds;
 mod listen;
 mod problem;
@@ -28,6 +29,7 @@ mod value;
 
 pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
 pub use broker::{Broker, BrokerUrl, Manage, Topology};
+pub use cron::{CronConfig, Overlap};
 pub use kinds::{Idempotency, KindConfig, Worker};
 pub use listen::Listen;
 pub use problem::{ConfigError, Origin, Problem};
@@ -66,6 +68,8 @@ pub struct Config {
     /// The kinds of jobs, one `[[kind]]` each.
     #[serde(rename = "kind")]
     pub kinds: Vec<KindConfig>,
+    /// Jobs by the clock, one `[[cron]]` each.
+    pub cron: Vec<CronConfig>,
 }
 
 /// A configuration, and what was let pass on the way to it.
@@ -107,6 +111,7 @@ impl Config {
             log: Log::read(&mut root.section("log")),
             tenants: root.map("tenants"),
             kinds: root.sections("kind").iter_mut().filter_map(KindConfig::read).collect(),
+            cron: root.sections("cron").iter_mut().filter_map(CronConfig::read).collect(),
             auth,
         }
     }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
@@ -271,6 +272,10 @@ impl Wiring {
         let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, hand_over));
         if let Some(acceptor) = &acceptor {
             roles::submissions(&self, &runtime, acceptor.clone(), topology_ready, &intake);
+            let entries: Vec<CronSpec> = self.config.cron.iter().map(cron_spec).collect();
+            if !entries.is_empty() {
+                intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));
+            }
         }
         listeners::serve(bound, &self, acceptor, verifier, dead, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
@@ -349,6 +354,21 @@ fn kind_spec(kind: &config::KindConfig) -> KindSpec {
                 config::Worker::Amqp => Worker::Amqp,
             },
         )
+    }
+}
+
+fn cron_spec(entry: &config::CronConfig) -> CronSpec {
+    CronSpec {
+        name: entry.name.as_str().to_owned(),
+        schedule: entry.schedule.clone(),
+        kind: entry.kind.as_str().to_owned(),
+        tenant: entry.tenant.clone(),
+        data: entry.data.json.to_string().into(),
+        overlap: match entry.overlap {
+            config::Overlap::Allow => cron::Overlap::Allow,
+            config::Overlap::Skip => cron::Overlap::Skip,
+        },
+        catch_up: entry.catch_up,
     }
 }
 

@@ -5,6 +5,7 @@
 mod bad_input;
 mod broker_faults;
 mod crash;
+mod cron;
 mod documents;
 mod flow;
 mod harness;

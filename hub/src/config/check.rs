@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use api_ack::kinds::is_json;
+use api_ack::kinds::{JSON, is_json};
 
 use super::kinds::wait;
 use super::units::show_duration;
-use super::{Config, KindConfig, Problem};
+use super::{Config, CronConfig, KindConfig, Problem};
 
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -30,7 +30,32 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         }
         self::kind(kind, config.broker.consumer_timeout, &mut |field, text| say(&format!("{key}.{field}"), text));
     }
+    let mut names = BTreeSet::new();
+    for (index, entry) in config.cron.iter().enumerate() {
+        let key = format!("cron[{index}]");
+        if !names.insert(&entry.name) {
+            say(&key, format!("is a second `{}`: each entry has its own name", entry.name));
+        }
+        cron(config, entry, &mut |field, text| say(&format!("{key}.{field}"), text));
+    }
     problems
+}
+
+fn cron(config: &Config, entry: &CronConfig, say: &mut impl FnMut(&str, String)) {
+    let Some(kind) = config.kinds.iter().find(|kind| kind.name == entry.kind) else {
+        say("kind", format!("is `{}`, which is not configured: add a [[kind]] with this name", entry.kind));
+        return;
+    };
+    if !kind.content_types.iter().any(|one| one.0 == JSON) {
+        say("kind", format!("is `{}`, which does not take {JSON}", entry.kind));
+    }
+    let violations = kind.schema.iter().flat_map(|file| file.schema.violations(&entry.data.json));
+    if let Some(violation) = violations.into_iter().next() {
+        say("data", format!("does not fit the schema of `{}`: at `#{}`: {}", entry.kind, violation.pointer, violation.why));
+    }
+    if entry.catch_up >= config.retention.keys {
+        say("catch_up", "must be shorter than retention.keys: a tick is known by its key".to_owned());
+    }
 }
 
 fn shared_route<'a>(kind: &'a KindConfig, other: &KindConfig) -> Option<&'a str> {

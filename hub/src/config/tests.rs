@@ -336,3 +336,33 @@ fn what_a_kind_takes_at_the_door_is_checked_before_it_opens() {
         assert!(error.contains(told), "{keys}: {error}");
     }
 }
+
+#[test]
+fn a_cron_entry_is_checked_before_it_ticks() {
+    let entry = |more: &str| {
+        let head = "[[kind]]\nname = 'a'\n[[cron]]\nname = 'n'\nkind = 'a'\ntenant = 't'\n";
+        given().file(&format!("{head}{more}"))
+    };
+    let config = entry("schedule = '0 9 * * MON-FRI'\ntimezone = 'Europe/Berlin'\ndata = { at = 1.5, on = [true] }").config();
+    assert_eq!(config.cron[0].data.json, serde_json::json!({"at": 1.5, "on": [true]}));
+    assert_eq!((config.cron[0].overlap, config.cron[0].catch_up), (Overlap::Allow, Duration::ZERO));
+    assert!(config.dump().contains("0 9 * * MON-FRI"), "{}", config.dump());
+    for (more, told) in [
+        ("", "cron[0].schedule` is missing"),
+        ("schedule = '* * * *'", "needs five fields"),
+        ("schedule = '0 0 31 2 *'", "never comes"),
+        ("schedule = '* * * * *'\ntimezone = 'Mars/Olympus'", "Mars/Olympus"),
+        ("schedule = '* * * * *'\ndata = { on = 2026-01-01 }", "write it in quotes"),
+        ("schedule = '* * * * *'\noverlap = 'queue'", "must be one of"),
+        ("schedule = '* * * * *'\ncatch_up = '8d'", "from 0s to 7d"),
+        ("schedule = '* * * * *'\ncatch_up = '7d'", "shorter than retention.keys"),
+        ("schedule = '* * * * *'\n[[cron]]\nname = 'n'\nkind = 'b'\ntenant = 't'\nschedule = '* * * * *'", "is a second `n`"),
+        (
+            "schedule = '* * * * *'\n[[cron]]\nname = 'm'\nkind = 'b'\ntenant = 't'\nschedule = '* * * * *'",
+            "`b`, which is not configured",
+        ),
+    ] {
+        let error = entry(more).error();
+        assert!(error.contains(told), "{more}: {error}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Jobs by the clock: `[[cron]]` entries, each tick one job.
+//!
+//! Owns no table. A tick is a submission whose idempotency key is the entry and the tick's time, so every process with the door
+//! may offer it, and the first makes the job: exactly one per tick, whatever the number of processes, and none is the leader.
+//!
+//! Guarantees: a tick is offered until it is decided, while the store is away too. Limits: a tick that no process lived to see,
+//! or that could not be offered for longer than [`LATE`] or `catch_up`, is left out and logged; keys are remembered as long as
+//! retention says, which must be longer than `catch_up`. What clocks do that go forward or back: [`Schedule::next`].
+
+mod schedule;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use schedule::{BadSchedule, Schedule};
+
+use crate::accept::{AcceptError, Acceptor, Submission, Timing, key_hash};
+use crate::clock;
+use crate::kinds::JSON;
+use crate::store::{JobStore, Micros, StoreError};
+
+/// The route that keys of ticks are scoped by.
+const ROUTE: &str = "cron";
+
+/// How late a tick may be offered, unless its `catch_up` is longer.
+pub const LATE: Duration = Duration::from_secs(60);
+
+/// Between two tries to offer a tick.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Ticks looked back at for one that has a job, when a process has just started.
+const LOOKS: usize = 2000;
+
+/// The longest sleep: the wall clock may be set.
+const NAP: Duration = Duration::from_secs(20);
+
+/// One `[[cron]]` entry.
+#[derive(Clone, Debug)]
+pub struct CronSpec {
+    /// Its stable name; the subject of its jobs is `cron:<name>`.
+    pub name: String,
+    /// When.
+    pub schedule: Schedule,
+    /// The kind of its jobs.
+    pub kind: String,
+    /// Whose they are.
+    pub tenant: String,
+    /// Their payload, JSON.
+    pub data: Bytes,
+    /// What to do while the job of the tick before has not ended.
+    pub overlap: Overlap,
+    /// How far back a process that starts looks for a tick that nobody saw; only the latest is made up for. Zero for not at all.
+    pub catch_up: Duration,
+}
+
+/// What to do with a tick while the job of the tick before has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// Make its job all the same.
+    Allow,
+    /// Leave it out.
+    Skip,
+}
+
+/// What became of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tick {
+    /// It has its job, by this process or by another.
+    Made(Uuid),
+    /// The job before still runs.
+    Skipped,
+    /// There is nothing more to be done about it.
+    GivenUp,
+}
+
+/// Offers every tick of `entries` until `drain`.
+pub async fn run(entries: Vec<CronSpec>, acceptor: Acceptor, store: Arc<dyn JobStore>, drain: CancellationToken) {
+    let driving = entries.into_iter().map(|entry| Driver { entry, acceptor: acceptor.clone(), store: store.clone() }.run());
+    tokio::select! {
+        () = drain.cancelled() => {}
+        _ = join_all(driving) => {}
+    }
+}
+
+struct Driver {
+    entry: CronSpec,
+    acceptor: Acceptor,
+    store: Arc<dyn JobStore>,
+}
+
+impl Driver {
+    async fn run(self) {
+        let mut seen = clock::now();
+        let mut previous = None;
+        if let Some(tick) = self.entry.schedule.latest(seen - micros(self.entry.catch_up), seen) {
+            previous = self.offer(tick, previous).await;
+        }
+        while let Some(tick) = self.entry.schedule.next(seen) {
+            sleep_until(tick).await;
+            // A process that stood still, or a store that was away for long, does not flood anybody with what is past.
+            if clock::now() - tick > micros(LATE.max(self.entry.catch_up)) {
+                tracing::warn!(cron = self.entry.name, tick = %clock::timestamp(tick), "a tick is too late and left out");
+            } else {
+                previous = self.offer(tick, previous).await.or(previous);
+            }
+            seen = tick;
+        }
+    }
+
+    /// Offers a tick until it is decided; answers its job.
+    async fn offer(&self, tick: Micros, previous: Option<Uuid>) -> Option<Uuid> {
+        loop {
+            match self.try_offer(tick, previous).await {
+                Ok(Tick::Made(job)) => {
+                    tracing::debug!(cron = self.entry.name, tick = %clock::timestamp(tick), job = %job, "a tick has its job");
+                    return Some(job);
+                }
+                Ok(Tick::Skipped) => {
+                    tracing::info!(cron = self.entry.name, tick = %clock::timestamp(tick), "the job before still runs, this tick is left out");
+                    return None;
+                }
+                Ok(Tick::GivenUp) => return None,
+                Err(error) => {
+                    if clock::now() - tick > micros(LATE.max(self.entry.catch_up)) {
+                        tracing::error!(cron = self.entry.name, tick = %clock::timestamp(tick), error = %error, "a tick could not be offered and is left out");
+                        return None;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// `Err` for what may work in a moment.
+    async fn try_offer(&self, tick: Micros, previous: Option<Uuid>) -> Result<Tick, String> {
+        if self.entry.overlap == Overlap::Skip && self.overlaps(tick, previous).await.map_err(|error| error.to_string())? {
+            return Ok(Tick::Skipped);
+        }
+        match self.acceptor.accept(self.submission(tick)).await {
+            Ok(accepted) => Ok(Tick::Made(accepted.id)),
+            // Another process has made it, of an entry that says something else: theirs is the job of this tick.
+            Err(AcceptError::KeyReused) => {
+                let job = self.job_of(tick).await.map_err(|error| error.to_string())?;
+                Ok(job.map_or(Tick::GivenUp, Tick::Made))
+            }
+            Err(error @ (AcceptError::UnknownKind(_) | AcceptError::Refused(_) | AcceptError::Timing(_))) => {
+                tracing::error!(cron = self.entry.name, tick = %clock::timestamp(tick), error = %error, "a tick can have no job");
+                Ok(Tick::GivenUp)
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn submission(&self, tick: Micros) -> Submission {
+        Submission {
+            kind: self.entry.kind.clone(),
+            tenant: self.entry.tenant.clone(),
+            subject: self.subject(),
+            route: ROUTE.to_owned(),
+            content_type: JSON.to_owned(),
+            body: self.entry.data.clone(),
+            traceparent: None,
+            key: Some(self.key(tick)),
+            timing: Timing::default(),
+        }
+    }
+
+    /// Whether the job of a tick before `tick` has not ended.
+    async fn overlaps(&self, tick: Micros, previous: Option<Uuid>) -> Result<bool, StoreError> {
+        let previous = match previous {
+            Some(previous) => Some(previous),
+            None => self.last_job(tick).await?,
+        };
+        let jobs = self.store.load(&previous.into_iter().collect::<Vec<_>>()).await?;
+        Ok(jobs.first().is_some_and(|job| !job.status.state.is_end()))
+    }
+
+    /// The latest job of a tick before `tick`, by the keys of the ticks: a live one is no older than its kind's deadline.
+    async fn last_job(&self, tick: Micros) -> Result<Option<Uuid>, StoreError> {
+        let Some(spec) = self.acceptor.kinds().get(&self.entry.kind) else { return Ok(None) };
+        let first = self.entry.schedule.next(tick - micros(spec.deadline));
+        let ticks = std::iter::successors(first, |at| self.entry.schedule.next(*at)).take_while(|at| *at < tick);
+        let ticks: Vec<Micros> = ticks.collect();
+        for at in ticks.into_iter().rev().take(LOOKS) {
+            if let Some(job) = self.job_of(at).await? {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The job that a tick has, if it has one.
+    async fn job_of(&self, tick: Micros) -> Result<Option<Uuid>, StoreError> {
+        let hash = key_hash(&self.entry.tenant, &self.subject(), ROUTE, &self.key(tick));
+        Ok(self.store.holder(hash).await?.map(|(id, _)| id))
+    }
+
+    fn subject(&self) -> String {
+        format!("cron:{}", self.entry.name)
+    }
+
+    fn key(&self, tick: Micros) -> String {
+        clock::timestamp(tick).to_string()
+    }
+}
+
+/// Sleeps until the wall clock says `at`, in naps: it may be set, and a machine may sleep.
+async fn sleep_until(at: Micros) {
+    loop {
+        let left = Timestamp::now().duration_until(clock::timestamp(at));
+        match Duration::try_from(left) {
+            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(NAP)).await,
+            _ => return,
+        }
+    }
+}
+
+fn micros(span: Duration) -> Micros {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4)
+}
