@@ -10,17 +10,19 @@
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
 //! (batches, lists, events, cancelling, `Warren-*` headers, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
 //!
-//! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router; the limits on
-//! bodies are here.
+//! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router, and so does
+//! `X-Request-Id` ([`current`]); the limits on bodies and on the rate of submissions ([`rates`]) are here.
 
 pub mod auth;
 mod body;
 mod code;
+pub mod current;
 mod headers;
 mod listing;
 mod metrics;
 mod pages;
 pub mod problem;
+pub mod rates;
 mod read;
 mod submit;
 pub mod view;
@@ -40,6 +42,7 @@ use crate::accept::Acceptor;
 use crate::store::JobStore;
 use auth::Verifier;
 use metrics::Metrics;
+use rates::{RateLimits, Rates};
 
 /// Limits of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +53,18 @@ pub struct ApiOptions {
     pub body_limit: usize,
     /// How long a body may take to arrive; 30 s by default.
     pub body_deadline: Duration,
+    /// How fast jobs may be submitted; as fast as one can by default.
+    pub rates: RateLimits,
 }
 
 impl Default for ApiOptions {
     fn default() -> Self {
-        Self { retention: Duration::from_secs(7 * 24 * 3600), body_limit: 1 << 20, body_deadline: Duration::from_secs(30) }
+        Self {
+            retention: Duration::from_secs(7 * 24 * 3600),
+            body_limit: 1 << 20,
+            body_deadline: Duration::from_secs(30),
+            rates: RateLimits::default(),
+        }
     }
 }
 
@@ -67,6 +77,7 @@ struct Inner {
     store: Arc<dyn JobStore>,
     verifier: Arc<Verifier>,
     options: ApiOptions,
+    rates: Rates,
     metrics: Metrics,
 }
 
@@ -83,7 +94,7 @@ impl Api {
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry, acceptor.kinds())?;
-        Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, metrics })))
+        Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, rates: Rates::new(options.rates), metrics })))
     }
 
     fn acceptor(&self) -> &Acceptor {
@@ -100,6 +111,10 @@ impl Api {
 
     fn options(&self) -> &ApiOptions {
         &self.0.options
+    }
+
+    fn rates(&self) -> &Rates {
+        &self.0.rates
     }
 
     fn metrics(&self) -> &Metrics {

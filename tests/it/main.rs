@@ -6,6 +6,7 @@ mod bad_input;
 mod broker_faults;
 mod crash;
 mod documents;
+mod edge;
 mod flow;
 mod harness;
 mod layers;

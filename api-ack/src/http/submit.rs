@@ -1,5 +1,6 @@
 //! `POST /v1/kinds/{kind}/jobs`: the hot path. Checks at the door, cheapest and most telling first; then one durable write.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use axum::extract::rejection::PathRejection;
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::{Code, Document, Problem, unknown_kind};
+use super::rates::Standing;
 use super::view::Links;
 use super::{Api, auth, body, headers};
 use crate::accept::{Accepted, Submission};
@@ -50,6 +52,8 @@ pub(super) struct AcceptedView {
             ("Location" = String, description = "the job's address"),
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this is the first answer again"),
+            ("RateLimit-Policy" = Option<String>, description = "the limit nearer to its end, if there is one: `\"tenant\";q=1000;w=1`"),
+            ("RateLimit" = Option<String>, description = "what is left of it: `\"tenant\";r=999`"),
         )),
         (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, not-supported-yet, refused",
             body = Document, content_type = "application/problem+json"),
@@ -64,6 +68,11 @@ pub(super) struct AcceptedView {
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
         (status = 422, description = "idempotency-key-reused", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "rate-limited", body = Document, content_type = "application/problem+json", headers(
+            ("Retry-After" = u32, description = "seconds"),
+            ("RateLimit-Policy" = String, description = "the limit: `\"tenant\";q=1000;w=1`"),
+            ("RateLimit" = String, description = "what is left, and seconds until there is more: `\"tenant\";r=0;t=1`"),
+        )),
         (status = 503, description = "backlog-full, store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),
@@ -71,13 +80,16 @@ pub(super) struct AcceptedView {
 pub(super) async fn submit(State(api): State<Api>, kind: Result<Path<String>, PathRejection>, request: Request) -> Response {
     let begun = Instant::now();
     match take(&api, kind, request).await {
-        Ok((kind, accepted)) => {
+        Ok((kind, accepted, standing)) => {
             if accepted.replayed {
                 api.metrics().replayed.inc();
             } else {
                 api.metrics().accepted(&kind);
             }
-            let response = answer(&kind, accepted);
+            let mut response = answer(&kind, accepted);
+            if let Some(standing) = standing {
+                standing.write(response.headers_mut());
+            }
             api.metrics().duration.observe(begun.elapsed().as_secs_f64());
             response
         }
@@ -88,10 +100,13 @@ pub(super) async fn submit(State(api): State<Api>, kind: Result<Path<String>, Pa
     }
 }
 
-async fn take(api: &Api, kind: Result<Path<String>, PathRejection>, request: Request) -> Result<(String, Accepted), Problem> {
+type Taken = (String, Accepted, Option<Standing>);
+
+async fn take(api: &Api, kind: Result<Path<String>, PathRejection>, request: Request) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
     caller.require(auth::JOBS_SUBMIT)?;
+    let standing = api.rates().take(&caller, NonZeroU32::MIN)?;
 
     let Ok(Path(kind)) = kind else { return Err(unknown_kind("")) };
     let Some(spec) = api.acceptor().kinds().get(&kind) else { return Err(unknown_kind(&kind)) };
@@ -118,7 +133,7 @@ async fn take(api: &Api, kind: Result<Path<String>, PathRejection>, request: Req
         kind: kind.clone(),
     };
     let accepted = api.acceptor().accept(submission).await?;
-    Ok((kind, accepted))
+    Ok((kind, accepted, standing))
 }
 
 /// The 202. It depends on nothing but the job's id and kind, so a replay is the first answer to the byte.
