@@ -155,7 +155,11 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
 fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     openapi.info.title = "Warren".to_owned();
     env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
-    openapi.info.description = Some("Critical endpoints that answer at once; the work runs behind a queue.".to_owned());
+    let description = "Critical endpoints that answer at once; the work runs behind a queue.\n\n\
+        Every answer carries `X-Request-Id`: the request's own, if it brings one of 1 to 128 visible ASCII characters, else a new one. \
+        Before it comes to a route, any request may be refused as malformed-request (400), head-too-slow (408), head-too-large (431) \
+        or too-many-connections (503).";
+    openapi.info.description = Some(description.to_owned());
     openapi.info.license = None;
     openapi.info.contact = None;
     let token = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());

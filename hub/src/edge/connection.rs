@@ -30,18 +30,18 @@ pub(super) async fn serve(edge: &Edge, stream: TcpStream, peer: IpAddr, door: Ar
     let front = Front { door: door.clone(), pace: pace.clone(), peer };
     let mut connection = http.serve_connection(TokioIo::new(Watched::new(stream, pace.clone())), front);
     let mut drain = pin!(edge.drain.cancelled());
-    let mut draining = false;
+    let mut drained = None;
     let mut clock = Clock(pin!(sleep(edge.head_deadline)));
     let cut = poll_fn(|cx| {
-        if !draining && drain.as_mut().poll(cx).is_ready() {
-            draining = true;
+        if drained.is_none() && drain.as_mut().poll(cx).is_ready() {
+            drained = Some(Instant::now());
             // What is idle closes; what is being answered ends with `Connection: close`.
             Pin::new(&mut connection).graceful_shutdown();
         }
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Err(ended));
         }
-        clock.poll(cx, edge, &pace).map(Ok)
+        clock.poll(cx, pace.deadline(edge, drained)).map(Ok)
     });
     let cut = match cut.await {
         Ok(cut) => cut,
@@ -68,8 +68,8 @@ struct Clock<'a>(Pin<&'a mut Sleep>);
 
 impl Clock<'_> {
     /// Ready when the deadline has passed. To be asked after everything that may have moved it.
-    fn poll(&mut self, cx: &mut Context<'_>, edge: &Edge, pace: &Pace) -> Poll<Cut> {
-        let Some((at, cut)) = pace.deadline(edge) else { return Poll::Pending };
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<(Instant, Cut)>) -> Poll<Cut> {
+        let Some((at, cut)) = deadline else { return Poll::Pending };
         if at < self.0.deadline() {
             self.0.as_mut().reset(at);
         }

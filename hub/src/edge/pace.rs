@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -12,6 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Edge;
+
+/// How long a head may still take once the process leaves: what is on its way arrives, and nobody holds up the drain.
+const LAST_HEAD: Duration = Duration::from_secs(1);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(super) enum Cut {
     SlowHead,
     /// The client does not take its answer.
     Stalled,
+    /// The process leaves, and the request has not begun.
+    Drain,
 }
 
 impl Cut {
@@ -43,6 +49,7 @@ impl Cut {
             Self::Idle => "idle",
             Self::SlowHead => "slow-head",
             Self::Stalled => "stalled",
+            Self::Drain => "drain",
         }
     }
 }
@@ -70,19 +77,21 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the connection is cut off if nothing happens, and as what.
-    pub(super) fn deadline(&self, edge: &Edge) -> Option<(Instant, Cut)> {
+    /// When the connection is cut off if nothing happens, and as what; with a drain that began at `drained`, soon.
+    pub(super) fn deadline(&self, edge: &Edge, drained: Option<Instant>) -> Option<(Instant, Cut)> {
         let state = self.state();
         // Until an answer is taken, the next request is not waited for.
         if let Some(since) = state.stalled {
             return Some((since + edge.idle, Cut::Stalled));
         }
-        match state.phase {
+        let waits = match state.phase {
             Phase::Fresh => Some((state.since + edge.head_deadline, Cut::Idle)),
             Phase::Idle => Some((state.since + edge.idle, Cut::Idle)),
             Phase::Head => Some((state.since + edge.head_deadline, Cut::SlowHead)),
             Phase::Busy => None,
-        }
+        };
+        let leaves = drained.map(|since| (since + LAST_HEAD, Cut::Drain));
+        waits.map(|(at, cut)| leaves.filter(|(last, _)| *last < at).unwrap_or((at, cut)))
     }
 
     fn read(&self) {
@@ -112,8 +121,12 @@ impl Pace {
 
     /// Whether `bytes` are an answer of hyper's own, bare as they are: those of the routes carry a request id.
     fn holds_back(&self, bytes: &[u8]) -> bool {
+        // Most answers are told apart by their first bytes.
+        if !bytes.starts_with(b"HTTP/1.1 4") || !bytes.ends_with(b"\r\n\r\n") {
+            return false;
+        }
         let mut state = self.state();
-        if state.phase == Phase::Busy || !bytes.starts_with(b"HTTP/1.1 4") || !bytes.ends_with(b"\r\n\r\n") {
+        if state.phase == Phase::Busy {
             return false;
         }
         let Ok(text) = std::str::from_utf8(bytes) else { return false };

@@ -188,7 +188,10 @@ async fn a_client_that_does_not_take_its_answers_is_cut_off() {
 
 #[tokio::test]
 async fn a_drain_lets_what_is_in_flight_end_and_closes_what_is_idle() {
-    let mut hub = hub_with(&[]).await;
+    let mut hub = hub_with(&[("LISTEN__HEAD_DEADLINE", "5m"), ("LISTEN__IDLE", "1h")]).await;
+    let mut half = connect(&hub).await;
+    send(&mut half, "GET /live HT").await;
+    let mut fresh = connect(&hub).await;
     let mut idle = connect(&hub).await;
     send(&mut idle, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n").await;
     one(&mut idle).await;
@@ -203,6 +206,7 @@ async fn a_drain_lets_what_is_in_flight_end_and_closes_what_is_idle() {
     let leaving = hub.terminate(PATIENCE);
     let ending = async {
         assert_eq!(rest(&mut idle).await, "", "the idle one is closed");
+        assert_eq!((rest(&mut fresh).await, rest(&mut half).await), (String::new(), String::new()), "so is what has not begun");
         until_true(PATIENCE, "no new connection to be taken", async || TcpStream::connect(&address).await.is_err()).await;
         send(&mut flying, "{\"n\":1}").await;
         rest(&mut flying).await
