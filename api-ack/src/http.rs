@@ -156,9 +156,9 @@ fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     openapi.info.title = "Warren".to_owned();
     env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
     let description = "Critical endpoints that answer at once; the work runs behind a queue.\n\n\
-        Every answer carries `X-Request-Id`: the request's own, if it brings one of 1 to 128 visible ASCII characters, else a new one. \
-        Before it comes to a route, any request may be refused as malformed-request (400), head-too-slow (408), head-too-large (431) \
-        or too-many-connections (503).";
+        Every answer carries `X-Request-Id`: the request's own, if it brings one of 1 to 128 visible ASCII characters, else a new \
+        one. Before it comes to a route, any request may be refused as malformed-request (400), head-too-slow (408), \
+        head-too-large (431) or too-many-connections (503).";
     openapi.info.description = Some(description.to_owned());
     openapi.info.license = None;
     openapi.info.contact = None;

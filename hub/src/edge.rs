@@ -8,19 +8,21 @@
 //! | [`front`] | the request id, the client's address, the line in the log; answers to `GET` compressed |
 //! | [`farewell`] | what a client is told that is sent away before there is a request |
 //! | [`client`] | who sent a request, when there are proxies |
+//! | [`descriptors`] | room for so many connections |
 //! | [`cors`] | what browsers may do on other people's pages |
 //!
-//! Guarantees: a head has its deadline from its first byte (on a fresh connection from its opening); an idle connection, and one that does not take its
-//! answer, is closed after `listen.idle`; a listener has no more than its connections, and what comes beyond is told so or closed. A client that is
-//! slow costs the others nothing but its place.
+//! Guarantees: a head has its deadline from its first byte (on a fresh connection from its opening); an idle connection, and
+//! one that does not take its answer, is closed after `listen.idle`; a listener has no more than its connections, and what
+//! comes beyond is told so or closed. A client that is slow costs the others nothing but its place.
 //!
-//! It refuses nothing by what a request says: that is for the routes. Bodies have their own deadline where they are read. Only HTTP/1.1 and 1.0 are
-//! spoken, without TLS; who begins with HTTP/2 is closed without an answer.
+//! It refuses nothing by what a request says: that is for the routes. Bodies have their own deadline where they are read. Only
+//! HTTP/1.1 and 1.0 are spoken, without TLS; who begins with HTTP/2 is closed without an answer.
 
 mod accept;
 mod client;
 mod connection;
 mod cors;
+mod descriptors;
 mod farewell;
 mod front;
 mod metrics;
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use cors::layer as cors;
+pub(crate) use descriptors::make_room;
 pub(crate) use metrics::Metrics;
 
 use front::Door;

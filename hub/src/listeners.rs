@@ -97,6 +97,7 @@ pub(crate) fn serve(
         tasks: tasks.clone(),
         drain: drain.clone(),
     };
+    edge::make_room(u64::from(listen.max_connections) + 2 * edge::INNER_CONNECTIONS as u64);
     edge.open("public", bound.public, public, usize::try_from(listen.max_connections).unwrap_or(usize::MAX));
     edge.open("admin", bound.admin, health.clone().router().merge(admin), edge::INNER_CONNECTIONS);
     edge.open("internal", bound.internal, health.router().merge(internal), edge::INNER_CONNECTIONS);

@@ -1,7 +1,8 @@
-//! The request that is being answered: its id, and who sent it. Whoever serves the router says so; refusals and log lines read it.
+//! The request that is being answered: its id, and who sent it. Whoever serves the router says so; refusals and log lines read
+//! it.
 //!
-//! The id is the client's `X-Request-Id` if that is 1 to 128 visible ASCII characters, else a UUIDv7 made here. It names a request in logs
-//! and answers and decides nothing: two requests may carry the same one.
+//! The id is the client's `X-Request-Id` if that is 1 to 128 visible ASCII characters, else a UUIDv7 made here. It names a
+//! request in logs and answers and decides nothing: two requests may carry the same one.
 //!
 //! What runs outside of [`Current::scope`], such as a task of its own, has none.
 

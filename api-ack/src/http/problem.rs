@@ -5,8 +5,8 @@
 //!  "detail":"there is no kind `demo.eco`","instance":"urn:uuid:0198...","request_id":"0198...","code":"unknown-kind"}
 //! ```
 //!
-//! `instance` is this very refusal, `request_id` the `X-Request-Id` of the request; both are the same UUID unless the client brought an id of
-//! its own. Both are in the log line of the refusal. Nothing that the database or a library says goes out: it is logged.
+//! `instance` is this very refusal, `request_id` the `X-Request-Id` of the request; both are the same UUID unless the client
+//! brought an id of its own. Both are in the log line of the refusal. Nothing that the database or a library says goes out: it is logged.
 
 use std::borrow::Cow;
 
@@ -104,10 +104,14 @@ impl Problem {
         match self.code {
             // Somebody may be knocking at the door; the rest is counted, and would only fill the log.
             Code::TokenInvalid | Code::ScopeMissing => {
-                tracing::info!(request.id = id, client, instance = %instance, problem.code = code, http.status = status, "refused: {}", self.detail);
+                tracing::info!(
+                    request.id = id, client, %instance, problem.code = code, http.status = status, "refused: {}", self.detail
+                );
             }
             _ => {
-                tracing::debug!(request.id = id, client, instance = %instance, problem.code = code, http.status = status, "refused: {}", self.detail);
+                tracing::debug!(
+                    request.id = id, client, %instance, problem.code = code, http.status = status, "refused: {}", self.detail
+                );
             }
         }
     }

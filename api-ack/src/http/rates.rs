@@ -1,13 +1,14 @@
 //! How fast a tenant, and each of its subjects, may submit. Off unless configured.
 //!
-//! A rate of `1000/s` lets a burst of 1000 through at once, and refills evenly (GCRA). It is looked at once it is known who asks, and before
-//! the body is read. Each process counts for itself: with three of them behind a balancer a tenant has up to three times its rate.
+//! A rate of `1000/s` lets a burst of 1000 through at once, and refills evenly (GCRA). It is looked at once it is known who
+//! asks, and before the body is read. Each process counts for itself: with three of them behind a balancer a tenant has up to
+//! three times its rate.
 //!
-//! The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), a refusal `Retry-After` too. What is shown is
-//! the limit that is nearer to its end.
+//! The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), a refusal `Retry-After` too.
+//! What is shown is the limit that is nearer to its end.
 //!
-//! Memory is bounded: what is counted under is a hash, and one that has its whole burst again is forgotten. Should there ever be 100,000 that
-//! have not, those that come then share 1024 counts.
+//! Memory is bounded: what is counted under is a hash, and one that has its whole burst again is forgotten. Should there ever
+//! be 100,000 that have not, those that come then share 1024 counts.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -93,7 +94,8 @@ impl Rates {
         }
     }
 
-    /// Counts `jobs` of this caller; `None` when nothing is limited. More than a burst counts as a burst, or it would never get through.
+    /// Counts `jobs` of this caller; `None` when nothing is limited. More than a burst counts as a burst, or it would never get
+    /// through.
     ///
     /// The subject comes first: what it is refused does not use up its tenant's.
     pub(super) fn take(&self, caller: &Caller, jobs: NonZeroU32) -> Result<Option<Standing>, Problem> {

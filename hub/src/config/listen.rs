@@ -24,9 +24,11 @@ pub struct Listen {
     /// How long a connection may be idle between requests, or not take its answer, 1 s to 1 h; default 60 s. Then it is closed.
     #[serde(serialize_with = "dump_duration")]
     pub idle: Duration,
-    /// Connections of the public listener at once, up to 1,000,000; default 4096. What comes beyond is answered 503. The others have 256 each.
+    /// Connections of the public listener at once, up to 1,000,000; default 4096. What comes beyond is answered 503. The others
+    /// have 256 each.
     pub max_connections: u32,
-    /// Networks whose proxies are believed in `X-Forwarded-For` and `Forwarded`; none by default. The address goes to the log only.
+    /// Networks whose proxies are believed in `X-Forwarded-For` and `Forwarded`; none by default. The address goes to the log
+    /// only.
     pub trusted_proxies: Vec<IpNet>,
 }
 

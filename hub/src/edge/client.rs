@@ -1,8 +1,9 @@
 //! Who sent a request. For the log: nobody is let in or refused by it.
 //!
-//! A proxy's word counts only if the proxy is listed in `listen.trusted_proxies`. Every proxy appends the address it sees, so the list is read
-//! from its end, past the trusted ones; the first that is not is the client, and what stands before it may be forged. A request with both
-//! `X-Forwarded-For` and `Forwarded` names no client but the peer: a proxy writes one of them and passes a forged other on.
+//! A proxy's word counts only if the proxy is listed in `listen.trusted_proxies`. Every proxy appends the address it sees, so
+//! the list is read from its end, past the trusted ones; the first that is not is the client, and what stands before it may be
+//! forged. A request with both `X-Forwarded-For` and `Forwarded` names no client but the peer: a proxy writes one of them and
+//! passes a forged other on.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -63,7 +63,8 @@ pub(super) async fn serve(edge: &Edge, stream: TcpStream, peer: IpAddr, door: Ar
     }
 }
 
-/// A timer that is never later than the deadline, and is set anew only when it fires too early: a busy connection does not touch it.
+/// A timer that is never later than the deadline, and is set anew only when it fires too early: a busy connection does not
+/// touch it.
 struct Clock<'a>(Pin<&'a mut Sleep>);
 
 impl Clock<'_> {

@@ -131,7 +131,7 @@ impl Pace {
         }
         let Ok(text) = std::str::from_utf8(bytes) else { return false };
         let bare = text.contains("\r\ncontent-length: 0\r\n") && !text.contains("x-request-id");
-        state.held_back = bare.then(|| text[9..12].parse().ok()).flatten();
+        state.held_back = bare.then(|| text.get(9..12)?.parse().ok()).flatten();
         bare
     }
 

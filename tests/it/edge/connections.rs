@@ -46,7 +46,7 @@ async fn drip(mut stream: TcpStream) -> String {
 
 #[tokio::test]
 async fn a_slow_head_is_cut_off_at_its_deadline_while_others_are_served() {
-    let hub = hub_with(&[("LISTEN__HEAD_DEADLINE", "2s")]).await;
+    let hub = hub_with(&[("LISTEN__HEAD_DEADLINE", "3s")]).await;
     let begun = Instant::now();
     let mut slow = tokio::task::JoinSet::new();
     for _ in 0..100 {
@@ -55,16 +55,16 @@ async fn a_slow_head_is_cut_off_at_its_deadline_while_others_are_served() {
     }
     let client = hub.client();
     let mut served = 0;
-    while begun.elapsed() < Duration::from_millis(1500) {
+    while cut(&hub, "slow-head").await == 0.0 {
         client.accepted("demo.echo", &json!({"served": served})).await;
         served += 1;
     }
-    assert!(served > 10, "only {served} were served beside the slow ones");
+    assert!(served > 0, "none was served beside the slow ones");
     while let Some(cut) = slow.join_next().await {
         let (answer, after) = cut.unwrap();
-        assert!(after >= Duration::from_secs(2) && after < Duration::from_secs(12), "{after:?}");
+        assert!(after >= Duration::from_secs(3) && after < PATIENCE, "{after:?}");
         let document = problem(&answer, 408, "head-too-slow");
-        assert!(document["detail"].as_str().unwrap().contains("within 2 s"), "{document}");
+        assert!(document["detail"].as_str().unwrap().contains("within 3 s"), "{document}");
     }
     assert_eq!(cut(&hub, "slow-head").await, 100.0);
     let page = client.get("/problems/head-too-slow").await.unwrap();
@@ -87,14 +87,14 @@ async fn every_head_has_its_deadline() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_and_a_used_one_is_not() {
-    let hub = hub_with(&[("LISTEN__IDLE", "2s")]).await;
+    let hub = hub_with(&[("LISTEN__IDLE", "3s")]).await;
     let mut idle = connect(&hub).await;
     let mut used = connect(&hub).await;
     send(&mut idle, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(one(&mut idle).await.starts_with("HTTP/1.1 200 "));
     let begun = Instant::now();
     let keeping = async {
-        while begun.elapsed() < Duration::from_secs(5) {
+        while begun.elapsed() < Duration::from_secs(7) {
             send(&mut used, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n").await;
             assert!(one(&mut used).await.starts_with("HTTP/1.1 200 "));
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -105,7 +105,7 @@ async fn an_idle_connection_is_closed_and_a_used_one_is_not() {
         begun.elapsed()
     };
     let ((), closed) = tokio::join!(keeping, closing);
-    assert!(closed >= Duration::from_millis(1900) && closed < Duration::from_secs(5), "{closed:?}");
+    assert!(closed >= Duration::from_secs(2) && closed < PATIENCE, "{closed:?}");
     assert_eq!(cut(&hub, "idle").await, 1.0);
 }
 
@@ -139,7 +139,7 @@ async fn one_connection_too_many_is_told_so() {
 /// What comes beyond the limit costs no place, no task and no memory for longer than a farewell.
 #[tokio::test]
 async fn a_flood_of_connections_is_bounded_and_passes() {
-    let hub = hub_with(&[("LISTEN__MAX_CONNECTIONS", "20")]).await;
+    let hub = hub_with(&[("LISTEN__MAX_CONNECTIONS", "20"), ("LISTEN__HEAD_DEADLINE", "5m")]).await;
     let mut flood = Vec::new();
     for _ in 0..400 {
         flood.push(connect(&hub).await);
@@ -158,6 +158,7 @@ async fn a_flood_of_connections_is_bounded_and_passes() {
 #[tokio::test]
 async fn without_file_descriptors_it_waits_for_some() {
     let mut hub = hub_under(&["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"], &[("LISTEN__HEAD_DEADLINE", "5m")]).await;
+    assert!(hub.log().contains("or lower listen.max_connections"), "it says so beforehand");
     let mut flood = Vec::new();
     for _ in 0..100 {
         flood.push(connect(&hub).await);
@@ -170,6 +171,20 @@ async fn without_file_descriptors_it_waits_for_some() {
         client.submit("demo.echo", &json!({}), None).await.is_ok_and(|answer| answer.status == 202)
     })
     .await;
+}
+
+/// The soft limit, which shells hand out, does not bound what the configuration allows.
+#[tokio::test]
+async fn it_makes_room_for_its_connections() {
+    let hub = hub_under(&["sh", "-c", "ulimit -Sn 64; exec \"$@\"", "sh"], &[]).await;
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut stream = connect(&hub).await;
+        send(&mut stream, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(one(&mut stream).await.starts_with("HTTP/1.1 200 "));
+        held.push(stream);
+    }
+    assert!(open(&hub).await >= 200.0);
 }
 
 /// Answers pile up for a client that reads none of them: only as far as the buffers go, and not for ever.
