@@ -17,7 +17,7 @@ use warren_tests::hub::{ALL_SCOPES, Answer, HubClient, HubOptions, HubProcess, t
 use crate::world::KINDS;
 
 /// Far over every limit the tests set.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 const ECHO: &str = "/v1/kinds/demo.echo/jobs";
 
 /// A hub with these settings, such as `("LISTEN__IDLE", "1s")`.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use warren_tests::hub::HubProcess;
+use warren_tests::hub::{ALL_SCOPES, HubProcess, token};
 use warren_tests::wait::until_true;
 
 use super::{PATIENCE, connect, head, hub_under, hub_with, metric, one, problem, rest, send};
@@ -152,6 +152,19 @@ async fn a_flood_of_connections_is_bounded_and_passes() {
         client.submit("demo.echo", &json!({}), None).await.is_ok_and(|answer| answer.status == 202)
     })
     .await;
+}
+
+/// The admin listener has its deadline for bodies too, and few connections to lose.
+#[tokio::test]
+async fn a_slow_body_does_not_hold_an_operators_connection() {
+    let hub = hub_with(&[]).await;
+    let mut stream = TcpStream::connect(hub.admin_url().replace("http://", "")).await.unwrap();
+    let token = token("acme", "operator", ALL_SCOPES);
+    let path = "/admin/dead-letters/01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77/discard";
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 20\r\n\r\n");
+    send(&mut stream, &format!("{head}{{\"reason\"")).await;
+    let answer = one(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body-too-slow"), "{answer}");
 }
 
 /// No file descriptors: the loop waits for some to come back, and the hub lives on.
