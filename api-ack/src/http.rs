@@ -11,18 +11,20 @@
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
 //! (lists, events, cancelling, priorities, callbacks, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
 //!
-//! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router; the limits on
-//! bodies are here.
+//! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router, and so does
+//! `X-Request-Id` ([`current`]); the limits on bodies and on the rate of submissions ([`rates`]) are here.
 
 pub mod auth;
 mod batch;
 mod body;
 mod code;
+pub mod current;
 mod headers;
 mod listing;
 mod metrics;
 mod pages;
 pub mod problem;
+pub mod rates;
 mod read;
 mod submit;
 pub mod view;
@@ -43,6 +45,7 @@ use crate::store::JobStore;
 use auth::Verifier;
 pub(crate) use headers::takes;
 use metrics::Metrics;
+use rates::{RateLimits, Rates};
 pub(crate) use submit::check_payload;
 
 /// Limits of the API.
@@ -54,11 +57,18 @@ pub struct ApiOptions {
     pub body_limit: usize,
     /// How long a body may take to arrive; 30 s by default.
     pub body_deadline: Duration,
+    /// How fast jobs may be submitted; as fast as one can by default.
+    pub rates: RateLimits,
 }
 
 impl Default for ApiOptions {
     fn default() -> Self {
-        Self { retention: Duration::from_secs(7 * 24 * 3600), body_limit: 1 << 20, body_deadline: Duration::from_secs(30) }
+        Self {
+            retention: Duration::from_secs(7 * 24 * 3600),
+            body_limit: 1 << 20,
+            body_deadline: Duration::from_secs(30),
+            rates: RateLimits::default(),
+        }
     }
 }
 
@@ -71,6 +81,7 @@ struct Inner {
     store: Arc<dyn JobStore>,
     verifier: Arc<Verifier>,
     options: ApiOptions,
+    rates: Rates,
     metrics: Metrics,
 }
 
@@ -87,7 +98,7 @@ impl Api {
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry, acceptor.kinds())?;
-        Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, metrics })))
+        Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, rates: Rates::new(options.rates), metrics })))
     }
 
     fn acceptor(&self) -> &Acceptor {
@@ -104,6 +115,10 @@ impl Api {
 
     fn options(&self) -> &ApiOptions {
         &self.0.options
+    }
+
+    fn rates(&self) -> &Rates {
+        &self.0.rates
     }
 
     fn metrics(&self) -> &Metrics {
@@ -145,7 +160,11 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
 fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     openapi.info.title = "Warren".to_owned();
     env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
-    openapi.info.description = Some("Critical endpoints that answer at once; the work runs behind a queue.".to_owned());
+    let description = "Critical endpoints that answer at once; the work runs behind a queue.\n\n\
+        Every answer carries `X-Request-Id`: the request's own, if it brings one of 1 to 128 visible ASCII characters, else a new \
+        one. Before it comes to a route, any request may be refused as malformed-request (400), head-too-slow (408), \
+        head-too-large (431) or too-many-connections (503).";
+    openapi.info.description = Some(description.to_owned());
     openapi.info.license = None;
     openapi.info.contact = None;
     let token = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());

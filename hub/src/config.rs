@@ -16,10 +16,12 @@ use serde::Serialize;
 mod auth;
 mod broker;
 mod check;
+mod cors;
 mod cron;
 mod kinds;
 mod listen;
 mod problem;
+mod rate;
 mod secret;
 mod section;
 mod settings;
@@ -29,10 +31,12 @@ mod value;
 
 pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
 pub use broker::{Broker, BrokerUrl, Manage, Topology};
+pub use cors::Cors;
 pub use cron::{CronConfig, Overlap};
 pub use kinds::{Idempotency, KindConfig, Worker};
 pub use listen::Listen;
 pub use problem::{ConfigError, Origin, Problem};
+pub use rate::Rate;
 pub use secret::{Secret, without_password};
 pub use settings::{Drain, Limits, Log, LogFormat, Retention, Role, Store};
 pub use sources::Sources;
@@ -53,6 +57,8 @@ pub struct Config {
     pub store: Store,
     /// The three listeners.
     pub listen: Listen,
+    /// Which pages may call the public API from a browser.
+    pub cors: Cors,
     /// Whose tokens are believed.
     pub auth: Auth,
     /// What is refused at the door.
@@ -105,6 +111,7 @@ impl Config {
             topology: Topology::read(&mut root.section("topology")),
             store: Store::read(&mut root.section("store"), sources.data_dir),
             listen: Listen::read(&mut root.section("listen"), !auth.keys.is_empty()),
+            cors: Cors::read(&mut root.section("cors")),
             limits: Limits::read(&mut root.section("limits")),
             retention: Retention::read(&mut root.section("retention")),
             drain: Drain::read(&mut root.section("drain")),

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod dev;
+mod edge;
 pub mod health;
 pub mod hub;
 mod listeners;

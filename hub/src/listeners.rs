@@ -1,17 +1,18 @@
 //! The three listeners, apart so that a firewall can tell them apart.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
 use api_ack::dead::DeadLetters;
+use api_ack::http::rates::{Rate, RateLimits};
 use api_ack::http::{Api, ApiOptions};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminApi};
 use crate::auth::Verifier;
-use crate::config::Listen;
+use crate::config::{self, Limits, Listen};
+use crate::edge::{self, Edge};
 use crate::health::Health;
 use crate::hub::{Addresses, HubError, Wiring};
 
@@ -71,6 +73,7 @@ pub(crate) fn serve(
         let options = ApiOptions {
             retention: wiring.config.retention.jobs,
             body_limit: usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX),
+            rates: rates(&wiring.config.limits),
             ..ApiOptions::default()
         };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), verifier.clone(), options, &wiring.registry)?;
@@ -82,22 +85,33 @@ pub(crate) fn serve(
     }
     let admin = admin::router(AdminApi { stores: wiring.stores.clone(), kinds: wiring.kinds.clone(), dead, verifier });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());
-    run(bound.public, public, tasks, drain);
-    run(bound.admin, health.clone().router().merge(admin), tasks, drain);
-    run(bound.internal, health.router().merge(internal), tasks, drain);
+    if let Some(cors) = edge::cors(&wiring.config.cors) {
+        public = public.layer(cors);
+    }
+    let listen = &wiring.config.listen;
+    let edge = Edge {
+        head_deadline: listen.head_deadline,
+        idle: listen.idle,
+        trusted: listen.trusted_proxies.as_slice().into(),
+        metrics: Arc::new(edge::Metrics::new(&wiring.registry)?),
+        tasks: tasks.clone(),
+        drain: drain.clone(),
+    };
+    edge::make_room(u64::from(listen.max_connections) + 2 * edge::INNER_CONNECTIONS as u64);
+    edge.open("public", bound.public, public, usize::try_from(listen.max_connections).unwrap_or(usize::MAX));
+    edge.open("admin", bound.admin, health.clone().router().merge(admin), edge::INNER_CONNECTIONS);
+    edge.open("internal", bound.internal, health.router().merge(internal), edge::INNER_CONNECTIONS);
     Ok(())
 }
 
-fn run(listener: TcpListener, routes: Router, tasks: &TaskTracker, drain: &CancellationToken) {
-    let drain = drain.clone();
-    // Answers are small and written at once: nothing is gained by holding them back.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    tasks.spawn(async move {
-        let serving = axum::serve(listener, routes).with_graceful_shutdown(drain.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(error = %error, "a listener failed");
-        }
-    });
+fn rates(limits: &Limits) -> RateLimits {
+    let rate = |rate: Option<config::Rate>, burst: Option<NonZeroU32>| {
+        rate.map(|config::Rate { count, per }| Rate { count, per, burst: burst.unwrap_or(count) })
+    };
+    RateLimits {
+        tenant: rate(limits.rate_per_tenant, limits.burst_per_tenant),
+        subject: rate(limits.rate_per_subject, limits.burst_per_subject),
+    }
 }
 
 async fn metrics(State(registry): State<Registry>) -> Response {

@@ -7,6 +7,7 @@ mod broker_faults;
 mod crash;
 mod cron;
 mod documents;
+mod edge;
 mod flow;
 mod harness;
 mod layers;

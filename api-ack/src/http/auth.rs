@@ -63,6 +63,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    #[cfg(test)]
+    pub(super) fn new(tenant: &str, subject: &str) -> Self {
+        Self { tenant: tenant.to_owned(), subject: subject.to_owned(), scopes: Vec::new() }
+    }
+
     /// Whether the token has this scope.
     pub fn has(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| own == scope)

@@ -3,6 +3,8 @@
 //! Not atomic: one bad item fails alone. All that are taken share commits with whoever else is waiting; the answer comes when
 //! the last of them is decided. Limits: 1,000 items, each as large as a body of its own may be, 8 MiB or one such body in all.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -113,6 +115,8 @@ pub(super) struct BatchAnswer<'a> {
         (status = 413, description = "body-too-large, batch-too-large", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "rate-limited: each item counts as a request", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Response {
@@ -134,6 +138,8 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     let lines = is_ndjson(&parts.headers)?;
     let body = body::read(body, api.options().body_limit.max(BYTES), api.options().body_deadline).await?;
     let raw = if lines { by_line(&body)? } else { by_element(&body)? };
+    let count = u32::try_from(raw.len()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    let standing = api.rates().take(&caller, count)?;
 
     let traceparent = headers::traceparent(&parts.headers);
     let submitted =
@@ -144,7 +150,11 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
         refused: submitted.len() - accepted,
         items: submitted.iter().map(|item| told(api, item)).collect(),
     };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+    let mut response = ([(CACHE_CONTROL, "no-store")], Json(answer)).into_response();
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
+    Ok(response)
 }
 
 /// What stands for one job cannot stand for all of them.

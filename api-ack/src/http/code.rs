@@ -72,6 +72,11 @@ catalogue! {
     BacklogFull "backlog-full" SERVICE_UNAVAILABLE "Too many jobs wait already";
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The store does not answer";
     Refused "refused" BAD_REQUEST "The store refuses this job";
+    RateLimited "rate-limited" TOO_MANY_REQUESTS "Too many jobs are submitted too fast";
+    MalformedRequest "malformed-request" BAD_REQUEST "The request is not well-formed HTTP";
+    HeadTooLarge "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE "The head of the request is too large";
+    HeadTooSlow "head-too-slow" REQUEST_TIMEOUT "The head of the request did not arrive in time";
+    TooManyConnections "too-many-connections" SERVICE_UNAVAILABLE "Too many connections are open";
     InvalidParameter "invalid-parameter" BAD_REQUEST "A parameter is wrong";
     DeadLetterNotFound "dead-letter-not-found" NOT_FOUND "There is no such dead letter";
     DeadLetterNotOpen "dead-letter-not-open" CONFLICT "The dead letter was dealt with before";
@@ -83,6 +88,9 @@ impl Code {
     /// Codes that only the operators' API answers.
     pub const OPERATORS: &[Self] =
         &[Self::InvalidParameter, Self::DeadLetterNotFound, Self::DeadLetterNotOpen, Self::JobMovedOn, Self::TooOldToRedrive];
+
+    /// Codes that a listener answers, before there is a request for any route.
+    pub const LISTENERS: &[Self] = &[Self::MalformedRequest, Self::HeadTooLarge, Self::HeadTooSlow, Self::TooManyConnections];
 
     /// The code of that name.
     pub fn parse(text: &str) -> Option<Self> {

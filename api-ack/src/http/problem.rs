@@ -2,10 +2,11 @@
 //!
 //! ```json
 //! {"type":"/problems/unknown-kind","title":"There is no such kind of job","status":404,
-//!  "detail":"there is no kind `demo.eco`","instance":"urn:uuid:0198...","code":"unknown-kind"}
+//!  "detail":"there is no kind `demo.eco`","instance":"urn:uuid:0198...","request_id":"0198...","code":"unknown-kind"}
 //! ```
 //!
-//! `instance` is also in the log line of the refusal. Nothing that the database or a library says goes out: it is logged.
+//! `instance` is this very refusal, `request_id` the `X-Request-Id` of the request; both are the same UUID unless the client
+//! brought an id of its own. Both are in the log line of the refusal. Nothing that the database or a library says goes out: it is logged.
 
 use std::borrow::Cow;
 
@@ -16,6 +17,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 pub use super::code::Code;
+use super::current::Current;
+use super::rates::Standing;
 use crate::accept::AcceptError;
 use crate::store::StoreError;
 
@@ -30,6 +33,8 @@ pub struct Problem {
     pub errors: Vec<Fault>,
     /// Seconds after which it makes sense to try again.
     pub retry_after: Option<u64>,
+    /// The limit that was reached.
+    pub standing: Option<Standing>,
 }
 
 /// One part of a request that is at fault.
@@ -61,6 +66,10 @@ pub(crate) struct Document<'a> {
     /// This very refusal; the log names it too.
     #[schema(example = "urn:uuid:01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
     instance: String,
+    /// The request's id, as in the header `X-Request-Id`.
+    #[schema(example = "01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
     /// Stable and kebab-case: what a program compares.
     code: &'a str,
     /// Which parts of the request are at fault, when that helps.
@@ -71,7 +80,7 @@ pub(crate) struct Document<'a> {
 impl Problem {
     /// A problem with a text for people.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { code, detail: detail.into(), errors: Vec::new(), retry_after: None, standing: None }
     }
 
     /// Points at a header.
@@ -95,27 +104,37 @@ impl Problem {
         self
     }
 
-    fn log(&self, instance: Uuid) {
+    fn log(&self, instance: Uuid, request: Option<&Current>) {
+        let id = request.map(Current::id_text);
+        let client = request.and_then(Current::client).map(tracing::field::display);
         let (code, status) = (self.code.as_str(), self.code.status().as_u16());
         match self.code {
             // Somebody may be knocking at the door; the rest is counted, and would only fill the log.
             Code::TokenInvalid | Code::ScopeMissing => {
-                tracing::info!(request.id = %instance, problem.code = code, http.status = status, "refused: {}", self.detail);
+                tracing::info!(
+                    request.id = id, client, %instance, problem.code = code, http.status = status, "refused: {}", self.detail
+                );
             }
-            _ => tracing::debug!(request.id = %instance, problem.code = code, http.status = status, "refused: {}", self.detail),
+            _ => {
+                tracing::debug!(
+                    request.id = id, client, %instance, problem.code = code, http.status = status, "refused: {}", self.detail
+                );
+            }
         }
     }
 
     /// As a document of its own, or as part of an answer to several requests.
     pub(super) fn document(&self) -> Document<'_> {
-        let instance = Uuid::now_v7();
-        self.log(instance);
+        let request = Current::get();
+        let instance = request.as_ref().and_then(Current::made).unwrap_or_else(Uuid::now_v7);
+        self.log(instance, request.as_ref());
         Document {
             r#type: format!("/problems/{}", self.code.as_str()),
             title: self.code.title(),
             status: self.code.status().as_u16(),
             detail: &self.detail,
             instance: format!("urn:uuid:{instance}"),
+            request_id: request.as_ref().map(|request| request.id_text().to_owned()),
             code: self.code.as_str(),
             errors: &self.errors,
         }
@@ -130,6 +149,9 @@ impl IntoResponse for Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(standing) = &self.standing {
+            standing.write(&mut headers);
         }
         match self.code {
             Code::TokenMissing => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),

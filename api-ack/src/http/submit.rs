@@ -1,5 +1,6 @@
 //! `POST /v1/kinds/{kind}/jobs`: the hot path. Checks at the door, cheapest and most telling first; then one durable write.
 
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 use axum::extract::rejection::PathRejection;
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::{Code, Document, Problem, unknown_kind};
+use super::rates::Standing;
 use super::view::Links;
 use super::{Api, auth, body, headers, pages};
 use crate::accept::{Accepted, Submission, Timing};
@@ -54,6 +56,8 @@ pub(super) struct AcceptedView {
             ("Location" = String, description = "the job's address"),
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this is the first answer again"),
+            ("RateLimit-Policy" = Option<String>, description = "the limit nearer to its end, if there is one: `\"tenant\";q=1000;w=1`"),
+            ("RateLimit" = Option<String>, description = "what is left of it: `\"tenant\";r=999`"),
         )),
         (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, invalid-timing, not-supported-yet, refused",
             body = Document, content_type = "application/problem+json"),
@@ -68,6 +72,11 @@ pub(super) struct AcceptedView {
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
         (status = 422, description = "schema-violation, idempotency-key-reused", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "rate-limited", body = Document, content_type = "application/problem+json", headers(
+            ("Retry-After" = u32, description = "seconds"),
+            ("RateLimit-Policy" = String, description = "the limit: `\"tenant\";q=1000;w=1`"),
+            ("RateLimit" = String, description = "what is left, and seconds until there is more: `\"tenant\";r=0;t=1`"),
+        )),
         (status = 503, description = "backlog-full, store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),
@@ -94,13 +103,16 @@ pub(super) async fn mapped(State(api): State<Api>, request: Request) -> Response
 async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) -> Response {
     let begun = Instant::now();
     match accept(api, kind, route, request).await {
-        Ok((accepted, state)) => {
+        Ok(Taken { accepted, state, standing }) => {
             if accepted.replayed {
                 api.metrics().replayed.inc();
             } else {
                 api.metrics().accepted(kind);
             }
-            let response = answer(kind, accepted, state);
+            let mut response = answer(kind, accepted, state);
+            if let Some(standing) = standing {
+                standing.write(response.headers_mut());
+            }
             api.metrics().duration.observe(begun.elapsed().as_secs_f64());
             response
         }
@@ -111,10 +123,19 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
     }
 }
 
-async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) -> Result<(Accepted, &'static str), Problem> {
+/// A submission that is on disk.
+struct Taken {
+    accepted: Accepted,
+    /// The state that the answer names.
+    state: &'static str,
+    standing: Option<Standing>,
+}
+
+async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
     caller.require(auth::JOBS_SUBMIT)?;
+    let standing = api.rates().take(&caller, NonZeroU32::MIN)?;
 
     let Some(spec) = api.acceptor().kinds().get(kind) else { return Err(unknown_kind(kind)) };
     headers::refuse_unsupported_of_a_job(&parts.headers)?;
@@ -139,7 +160,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
         timing,
         kind: kind.to_owned(),
     };
-    Ok((api.acceptor().accept(submission).await?, state))
+    Ok(Taken { accepted: api.acceptor().accept(submission).await?, state, standing })
 }
 
 /// The address that every kind has.

@@ -1,6 +1,7 @@
 //! Who asks, which tenants they act for, and what they ask for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_ack::http::auth::{Authenticated, Caller, JOBS_ADMIN, Verifier};
 use api_ack::http::problem::{Code, Fault, Problem};
@@ -78,7 +79,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let read: Result<Bytes, BytesRejection> = Bytes::from_request(request, state).await;
+        let read = tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await;
+        let read: Result<Bytes, BytesRejection> =
+            read.map_err(|_| Problem::new(Code::BodyTooSlow, "the body must arrive within 30 s"))?;
         let bytes = read.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body may have 16 KiB at most"),
             _ => Problem::new(Code::BodyIncomplete, "the body broke off: send the request again"),
@@ -91,6 +94,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         })
     }
 }
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The longest note or reason, in bytes.
 const NOTE_MAX: usize = 2000;

@@ -175,8 +175,12 @@ impl Dev {
         config.broker.urls = vec![BrokerUrl::parse(&node.amqp_url()).map_err(Failure::failed)?];
         config.broker.vhost = None;
         config.store.url = Secret::new(format!("sqlite://{}", node.home().join("hub.db").display()));
-        config.listen =
-            Listen { public: local(self.public_port), admin: local(self.admin_port), internal: local(self.internal_port) };
+        config.listen = Listen {
+            public: local(self.public_port),
+            admin: local(self.admin_port),
+            internal: local(self.internal_port),
+            ..config.listen.clone()
+        };
         add_dev_key(&mut config.auth, node.token_secret()?);
         for name in demo::KINDS {
             if !config.kinds.iter().any(|kind| kind.name.as_str() == name) {

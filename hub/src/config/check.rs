@@ -8,7 +8,7 @@ use api_ack::kinds::{JSON, is_json};
 
 use super::kinds::wait;
 use super::units::show_duration;
-use super::{Config, CronConfig, KindConfig, Problem};
+use super::{Config, Cors, CronConfig, KindConfig, Problem};
 
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -16,6 +16,18 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     broker(config, &mut say);
     listeners(config, &mut say);
     auth(config, &mut say);
+    if config.cors.credentials && config.cors.origins.iter().any(|origin| origin == Cors::ANY) {
+        say("cors.credentials", "would let every page act as its visitor: name the origins instead of \"*\"".to_owned());
+    }
+    let limits = &config.limits;
+    for (who, rate, burst) in [
+        ("tenant", limits.rate_per_tenant, limits.burst_per_tenant),
+        ("subject", limits.rate_per_subject, limits.burst_per_subject),
+    ] {
+        if burst.is_some() && rate.is_none() {
+            say(&format!("limits.burst_per_{who}"), format!("limits nothing without rate_per_{who}: add that one"));
+        }
+    }
     if config.limits.backlog_per_tenant > config.limits.backlog_total {
         say("limits.backlog_per_tenant", "is over limits.backlog_total: lower it".to_owned());
     }

@@ -1,5 +1,6 @@
 //! The small concerns: store, limits, retention, drain, log, roles.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use serde::{Serialize, Serializer};
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
-use super::Secret;
 use super::secret::without_password;
 use super::section::Section;
 use super::units::{dump_duration, dump_size};
 use super::value::{FromValue, Size, words};
+use super::{Rate, Secret};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -66,6 +67,18 @@ pub struct Limits {
     pub backlog_total: u32,
     /// The same for one tenant; default 250,000.
     pub backlog_per_tenant: u32,
+    /// How fast one tenant may submit jobs to this process; absent: as fast as it can. Beyond it: 429 with `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_tenant: Option<Rate>,
+    /// How many a tenant may submit at once after a pause; default: the count of its rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst_per_tenant: Option<NonZeroU32>,
+    /// The same for one subject of a tenant, which is the `sub` of its tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_subject: Option<Rate>,
+    /// How many a subject may submit at once after a pause; default: the count of its rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst_per_subject: Option<NonZeroU32>,
 }
 
 impl Limits {
@@ -77,6 +90,10 @@ impl Limits {
             body: section.within("body", Size(1 << 20), Size(1)..=Size(Self::MAX_BODY), "from 1B to 8MiB").0,
             backlog_total: section.within("backlog_total", 1_000_000, 1..=u32::MAX, "at least 1"),
             backlog_per_tenant: section.within("backlog_per_tenant", 250_000, 1..=u32::MAX, "at least 1"),
+            rate_per_tenant: section.opt("rate_per_tenant"),
+            burst_per_tenant: section.opt("burst_per_tenant"),
+            rate_per_subject: section.opt("rate_per_subject"),
+            burst_per_subject: section.opt("burst_per_subject"),
         }
     }
 }

@@ -225,6 +225,9 @@ fn what_does_not_fit_together_is_refused() {
     refused("broker = { url = 'amqps://h', ca_file = '/nowhere/ca.pem' }", "`broker.ca_file` cannot be read");
     refused("broker.client_cert_file = '/x'", "`broker.client_cert_file` and client_key_file belong together");
     refused("limits.backlog_total = 5", "`limits.backlog_per_tenant` is over limits.backlog_total");
+    refused("cors = { origins = ['*'], credentials = true }", "`cors.credentials` would let every page act as its visitor");
+    refused("limits.burst_per_tenant = 5", "`limits.burst_per_tenant` limits nothing without rate_per_tenant");
+    refused("limits.burst_per_subject = 5", "`limits.burst_per_subject` limits nothing without rate_per_subject");
     refused("roles = 'api,devices'", "`roles` holds `devices`, a role that is not supported yet");
 }
 
@@ -248,6 +251,41 @@ fn keys_are_checked_before_they_are_used() {
     }
     let nameless = given().file(&format!("auth = {{ keys = [{{ id = 'k', algorithm = 'HS256', {secret} }}] }}")).error();
     assert!(nameless.contains("`auth.issuer` must be given"), "{nameless}");
+}
+
+#[test]
+fn the_edge_is_told_in_its_own_words() {
+    let config = given()
+        .file("listen = { trusted_proxies = ['10.0.0.0/8', '::1'], head_deadline = '3s', max_connections = 7 }")
+        .file("cors = { origins = ['https://a.example', 'http://localhost:3000'], credentials = true }")
+        .file("limits = { rate_per_tenant = '1000/s', rate_per_subject = '60 / m', burst_per_subject = 5 }")
+        .config();
+    let nets: Vec<String> = config.listen.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!((nets.join(" ").as_str(), config.listen.max_connections), ("10.0.0.0/8 ::1/128", 7));
+    assert_eq!((config.listen.head_deadline, config.listen.idle), (Duration::from_secs(3), Duration::from_secs(60)));
+    assert!(config.cors.credentials && config.cors.origins == ["https://a.example", "http://localhost:3000"]);
+    let rate = config.limits.rate_per_subject.unwrap();
+    assert_eq!((rate.count.get(), rate.per, config.limits.burst_per_tenant), (60, Duration::from_secs(60), None));
+    assert_eq!(given().file(&config.dump().replace("***", "guest")).config(), config);
+    for (text, part) in [
+        ("listen.trusted_proxies = ['10.0.0.0/33']", "`listen.trusted_proxies` must be a network such as"),
+        ("listen.trusted_proxies = ['everybody']", "`listen.trusted_proxies` must be a network such as"),
+        ("listen.head_deadline = '0s'", "`listen.head_deadline` must be from 100ms to 5m"),
+        ("listen.idle = '2h'", "`listen.idle` must be from 1s to 1h"),
+        ("listen.max_connections = 0", "`listen.max_connections` must be from 1"),
+        ("cors.origins = ['https://a.example/']", "which no browser sends: write \"https://a.example\""),
+        ("cors.origins = ['https://A.example:443']", "which no browser sends: write \"https://a.example\""),
+        ("cors.origins = ['a.example']", "which is no origin"),
+        ("cors.origins = ['null']", "which is no origin"),
+        ("cors.credentials = 'yes'", "`cors.credentials` must be true or false"),
+        ("limits.rate_per_tenant = '0/s'", "`limits.rate_per_tenant` must be a rate"),
+        ("limits.rate_per_tenant = '5/d'", "`limits.rate_per_tenant` must be a rate"),
+        ("limits.rate_per_tenant = 5", "`limits.rate_per_tenant` must be a rate"),
+        ("limits.rate_per_subject = '1000001/s'", "`limits.rate_per_subject` must be a rate"),
+    ] {
+        let error = given().file(text).error();
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    }
 }
 
 #[test]
@@ -298,10 +336,23 @@ fn keys(config: &Config) -> Vec<String> {
             }
         }
     }
-    let mut found =
-        ["vhost", "ca_file", "client_cert_file", "client_key_file", "issuer", "id", "secret", "secret_file", "public_key_file"]
-            .map(str::to_owned)
-            .to_vec();
+    let mut found = [
+        "vhost",
+        "ca_file",
+        "client_cert_file",
+        "client_key_file",
+        "issuer",
+        "id",
+        "secret",
+        "secret_file",
+        "public_key_file",
+        "rate_per_tenant",
+        "rate_per_subject",
+        "burst_per_tenant",
+        "burst_per_subject",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     walk(&config.dump().parse().unwrap(), &mut found);
     found
 }

@@ -1,11 +1,12 @@
 //! What a single value may be, and how its text is read.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use broker_topology::Kind;
+use ipnet::IpNet;
 use toml::{Table, Value};
 
 use super::{Secret, units};
@@ -66,6 +67,12 @@ impl FromValue for Size {
     }
 }
 
+impl FromValue for bool {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        value.as_bool().ok_or_else(|| "must be true or false".to_owned())
+    }
+}
+
 impl FromValue for u32 {
     fn from_value(value: &Value) -> Result<Self, String> {
         let number = value.as_integer().and_then(|number| number.try_into().ok());
@@ -83,6 +90,13 @@ impl FromValue for SocketAddr {
     fn from_value(value: &Value) -> Result<Self, String> {
         let address = value.as_str().and_then(|text| text.parse().ok());
         address.ok_or_else(|| "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"".to_owned())
+    }
+}
+
+impl FromValue for IpNet {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let net = value.as_str().and_then(|text| text.parse().ok().or_else(|| text.parse().ok().map(|one: IpAddr| one.into())));
+        net.ok_or_else(|| "must be a network such as \"10.0.0.0/8\", or an address".to_owned())
     }
 }
 
