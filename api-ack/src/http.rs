@@ -3,25 +3,32 @@
 //! | request | answers |
 //! |---|---|
 //! | `POST /v1/kinds/{kind}/jobs` | 202 once the job is on disk |
+//! | `GET /v1/jobs` | jobs, newest first, in pages |
 //! | `GET /v1/jobs/{id}` | the job |
+//! | `GET /v1/jobs/{id}/events` | its changes as they happen |
+//! | `POST /v1/jobs/{id}/cancel` | 200 once it is cancelled, 202 while it runs |
+//! | `PATCH /v1/jobs/{id}` | the job, due at another time |
 //! | `GET /v1/kinds`, `GET /v1/kinds/{kind}` | what can be submitted |
 //! | `GET /problems/{code}` | what a refusal means and what to do |
 //!
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
-//! (batches, lists, events, cancelling, `Warren-*` headers, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
+//! (batches, events of a kind, results and progress over HTTP, `Warren-*` headers, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
 //!
 //! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router; the limits on
 //! bodies are here.
 
 pub mod auth;
 mod body;
+mod changing;
 mod code;
+mod events;
 mod headers;
 mod listing;
 mod metrics;
 mod pages;
 pub mod problem;
 mod read;
+mod search;
 mod submit;
 pub mod view;
 
@@ -37,7 +44,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accept::Acceptor;
+use crate::changing::Changing;
+use crate::pauses::Pauses;
 use crate::store::JobStore;
+use crate::watch::Watch;
 use auth::Verifier;
 use metrics::Metrics;
 
@@ -58,6 +68,17 @@ impl Default for ApiOptions {
     }
 }
 
+/// What the API shares with the rest of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Live {
+    /// Cancels and moves jobs.
+    pub changing: Changing,
+    /// Waits for jobs.
+    pub watch: Watch,
+    /// Which kinds are paused.
+    pub pauses: Pauses,
+}
+
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
@@ -65,6 +86,7 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     acceptor: Acceptor,
     store: Arc<dyn JobStore>,
+    live: Live,
     verifier: Arc<Verifier>,
     options: ApiOptions,
     metrics: Metrics,
@@ -78,12 +100,13 @@ impl Api {
     pub fn new(
         acceptor: Acceptor,
         store: Arc<dyn JobStore>,
+        live: Live,
         verifier: Arc<Verifier>,
         options: ApiOptions,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry, acceptor.kinds())?;
-        Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, metrics })))
+        Ok(Self(Arc::new(Inner { acceptor, store, live, verifier, options, metrics })))
     }
 
     fn acceptor(&self) -> &Acceptor {
@@ -92,6 +115,10 @@ impl Api {
 
     fn store(&self) -> &dyn JobStore {
         &*self.0.store
+    }
+
+    fn live(&self) -> &Live {
+        &self.0.live
     }
 
     fn verifier(&self) -> &Verifier {
@@ -117,7 +144,10 @@ impl FromRef<Api> for Arc<Verifier> {
 pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
     let (router, mut openapi) = OpenApiRouter::new()
         .routes(routes!(submit::submit))
-        .routes(routes!(read::job))
+        .routes(routes!(search::jobs))
+        .routes(routes!(read::job, changing::patch))
+        .routes(routes!(changing::cancel))
+        .routes(routes!(events::job))
         .routes(routes!(listing::kinds))
         .routes(routes!(listing::kind))
         .routes(routes!(pages::problem))
@@ -126,9 +156,8 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
 
     let later = pages::not_supported_yet;
     let router = router
-        .route("/v1/jobs", post(later).get(later))
-        .route("/v1/jobs/{id}/events", get(later))
-        .route("/v1/jobs/{id}/cancel", post(later))
+        .route("/v1/jobs", post(later))
+        .route("/v1/kinds/{kind}/events", get(later))
         .route("/v1/jobs/{id}/result", put(later))
         .route("/v1/jobs/{id}/progress", post(later))
         .fallback(pages::not_found)

@@ -5,6 +5,7 @@
 //! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell.
 
 pub mod accept;
+pub mod changing;
 pub mod clock;
 pub mod dead;
 mod decide;
@@ -13,9 +14,11 @@ pub mod keeper;
 pub mod kinds;
 pub mod ledger;
 pub mod metrics;
+pub mod pauses;
 pub mod processes;
 pub mod relay;
 pub mod results;
 pub mod rules;
 pub mod store;
 pub mod sweeper;
+pub mod watch;

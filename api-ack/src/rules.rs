@@ -13,6 +13,9 @@
 //!                                                          '-----> running  | |
 //!                                                                           | '-> succeeded
 //!   any live state -- deadline passes --> expired                           '---> dead   rejected, exhausted, poison
+//!   any live state but running -- cancel --> cancelled
+//!   running, a cancel asked for -- neither done nor rejected, or its process is gone --> cancelled
+//!   waiting in the store for anybody -- move --> scheduled, or as it was, due at another time
 //!   dead -- redrive (epoch + 1) --> accepted
 //! ```
 //!
@@ -63,7 +66,13 @@ impl Status {
             updated_at: now,
             reason: None,
             error: None,
+            cancel_epoch: None,
         }
+    }
+
+    /// Whether a cancel was asked for while it ran. It runs on, and is cancelled where it would wait for another start.
+    pub fn cancel_asked(&self) -> bool {
+        self.cancel_epoch == Some(self.epoch)
     }
 
     /// Which run it is at.
@@ -82,6 +91,10 @@ impl Status {
 
     fn ended(&self, state: State, now: Micros) -> Self {
         Self { state, starts: 0, ended_at: Some(now), ..self.quiet(now) }
+    }
+
+    fn cancelled(&self, now: Micros) -> Self {
+        Self { reason: Some("cancelled".to_owned()), ..self.ended(State::Cancelled, now) }
     }
 
     /// Given up, with its dead letter still to be published.
@@ -105,6 +118,8 @@ pub enum Begin {
     Busy,
     /// Not the run the job is at.
     Stale,
+    /// A cancel was asked for and its process is gone; cancelled once this is stored.
+    Cancelled(Status),
     /// Started too often; dead once this is stored.
     Poisoned(Status),
 }
@@ -124,6 +139,9 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
     let held = matches!(job.state, State::Scheduled | State::Retrying) && job.outlet.is_some() && job.due_at > now;
     if held {
         return Begin::Busy;
+    }
+    if job.cancel_asked() {
+        return Begin::Cancelled(job.cancelled(now));
     }
     if job.starts >= MAX_STARTS {
         let error = format!("started {} times without an end: it takes the process with it", job.starts);
@@ -184,6 +202,7 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
     let job = &Status { started_at: Some(report.started_at), starts: 0, ..job.clone() };
     let outcome = match report.end {
         End::Outcome(outcome) => outcome,
+        End::Interrupted if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
         End::Interrupted => {
             let interrupted = job.interrupted + 1;
             let waiting = Status { state: State::Queued, interrupted, started_at: None, ..job.quiet(now) };
@@ -193,6 +212,10 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
     let (next, keep) = match outcome {
         Outcome::Done(_) => (Status { reason: None, error: None, ..job.ended(State::Succeeded, report.ended_at) }, false),
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
+        Outcome::Snooze(_) | Outcome::Retry(_) | Outcome::RetryAfter(..) if job.cancel_asked() => {
+            let latest = Status { started_at: None, ..job.cancelled(now) };
+            (latest, true)
+        }
         Outcome::Snooze(wait) => {
             let due = now.saturating_add(micros(*wait)).min(job.deadline);
             (Status { state: State::Retrying, started_at: None, ..job.waits_for(Outlet::Jobs, due, now) }, true)
@@ -286,6 +309,9 @@ pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -
         State::Running => !job.owner.is_some_and(lives),
         _ => false,
     };
+    if lost && job.cancel_asked() {
+        return Some(job.cancelled(now));
+    }
     let state = if job.state == State::Running { State::Queued } else { job.state };
     lost.then(|| Status { state, ..job.waits_for(Outlet::Jobs, now, now) })
 }
@@ -295,6 +321,59 @@ pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -
 pub fn buried(job: &Status, run: Run, reason: &str, error: &str, now: Micros) -> Option<Status> {
     let hit = !job.state.is_end() && job.state != State::Running && job.run() == run;
     hit.then(|| Status { reason: Some(reason.to_owned()), error: Some(cut(error.to_owned())), ..job.ended(State::Dead, now) })
+}
+
+/// What a cancel does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cancel {
+    /// It waits: cancelled once this is stored. Its message, if the broker has one, is stale.
+    Now(Status),
+    /// It runs: to be asked for with this epoch.
+    Ask(i32),
+    /// It runs, and was asked for before.
+    Asked,
+    /// It is cancelled already.
+    Done,
+    /// It ended in another way.
+    Ended,
+}
+
+/// Somebody wants the job not to be done.
+pub fn cancel(job: &Status, now: Micros) -> Cancel {
+    match job.state {
+        State::Cancelled => Cancel::Done,
+        state if state.is_end() => Cancel::Ended,
+        State::Running if job.cancel_asked() => Cancel::Asked,
+        State::Running => Cancel::Ask(job.epoch),
+        _ => Cancel::Now(job.cancelled(now)),
+    }
+}
+
+/// What moving a job does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Move {
+    /// It waits in the store: due at the other time once this is stored.
+    To(Status),
+    /// It is on its way to the broker, there, or running.
+    UnderWay,
+    /// It is over.
+    Ended,
+}
+
+/// Somebody wants the job to be due at `due_at`, which is before its deadline; a time that has passed means now.
+///
+/// What a process holds in memory may be on the wire at this moment, and a redrive or a rung is due at once: only a row that
+/// nobody owns and that waits for its work queue is moved.
+pub fn move_to(job: &Status, due_at: Micros, now: Micros) -> Move {
+    if job.state.is_end() {
+        return Move::Ended;
+    }
+    if job.owner.is_some() || job.outlet != Some(Outlet::Jobs) {
+        return Move::UnderWay;
+    }
+    let due_at = due_at.max(now);
+    let state = if matches!(job.state, State::Accepted | State::Queued) && due_at > now { State::Scheduled } else { job.state };
+    Move::To(Status { state, ..job.waits_for(Outlet::Jobs, due_at, now) })
 }
 
 /// A dead letter goes back to its queue: a new epoch, a new budget of attempts, a new deadline. `None` if the job is not dead.

@@ -19,15 +19,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::changing::Changing;
 use api_ack::dead::DeadLetters;
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
+use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
 use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
+use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::{Kind, Names, Topology};
 use messaging::connection::{BrokerOptions, Link};
+use messaging::consumer::Running as Runs;
 use messaging::handler::{self, AnyHandler, Decode, Handler};
 use messaging::publisher::{Publisher, PublisherOptions};
 use prometheus::Registry;
@@ -134,6 +138,8 @@ impl Hub {
         let stores = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let joined = Processes::join(stores.jobs.clone()).await;
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let read = Pauses::load(stores.pauses.clone()).await;
+        let pauses = read.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -147,6 +153,7 @@ impl Hub {
             topology,
             stores,
             processes,
+            pauses,
             registry,
             metrics,
             handlers: self.handlers,
@@ -169,6 +176,7 @@ pub(crate) struct Wiring {
     pub(crate) topology: Topology,
     pub(crate) stores: Stores,
     pub(crate) processes: Arc<Processes>,
+    pub(crate) pauses: Pauses,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
@@ -198,6 +206,7 @@ impl Wiring {
             ..RelayOptions::default()
         };
         let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room);
+        let hand_over = hand_over.heeding(self.pauses.clone());
         let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
         let backlog = Arc::new(Backlog::new(BacklogLimits {
@@ -211,16 +220,19 @@ impl Wiring {
             names: self.names.clone(),
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
+            pauses: self.pauses.clone(),
             declared: topology_ready.clone(),
             metrics: self.metrics.jobs.clone(),
             options,
         };
         outlet.spawn(Relay::new(relay, handed).run(stages.relay.clone()));
         outlet.spawn(self.processes.clone().run(stages.relay.clone()));
+        outlet.spawn(self.pauses.clone().run(stages.relay.clone()));
         let sweeper = Sweeper {
             stores: self.stores.clone(),
             processes: self.processes.clone(),
             kinds: self.kinds.clone(),
+            pauses: self.pauses.clone(),
             names: self.names.clone(),
             link: looking.clone(),
             backlog: backlog.clone(),
@@ -242,8 +254,13 @@ impl Wiring {
             vec![("publish", publishing.clone()), ("consume", consuming.clone())],
             topology_ready.clone(),
         ));
-        let ledger =
-            Arc::new(StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone()));
+        let running = Runs::default();
+        let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
+        let changing = Changing::new(self.stores.jobs.clone(), running.clone(), watch.clone(), hand_over.clone());
+        // Until the last handler is through: the drain lets them end.
+        outlet.spawn(changing.clone().follow(stages.relay.clone()));
+        let ledger = StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone());
+        let ledger = Arc::new(ledger.watched_by(watch.clone()));
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
@@ -252,6 +269,8 @@ impl Wiring {
             solitude: Arc::default(),
             ledger: ledger.clone(),
             metrics: self.metrics.messaging.clone(),
+            running,
+            stop: stages.drain.clone(),
             drain: stages.drain.clone(),
             grace: self.config.drain.grace,
         };
@@ -269,7 +288,7 @@ impl Wiring {
         );
         let addresses = bound.addresses();
         let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, hand_over));
-        listeners::serve(bound, &self, acceptor, verifier, dead, health, &intake, &stages.drain)?;
+        listeners::serve(bound, &self, acceptor, verifier, dead, changing, watch, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }

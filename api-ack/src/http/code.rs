@@ -68,6 +68,9 @@ catalogue! {
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The store does not answer";
     Refused "refused" BAD_REQUEST "The store refuses this job";
     InvalidParameter "invalid-parameter" BAD_REQUEST "A parameter is wrong";
+    JobEnded "job-ended" CONFLICT "The job has ended";
+    JobUnderWay "job-under-way" CONFLICT "The job is under way";
+    TooManyWatchers "too-many-watchers" SERVICE_UNAVAILABLE "Too many wait for jobs already";
     DeadLetterNotFound "dead-letter-not-found" NOT_FOUND "There is no such dead letter";
     DeadLetterNotOpen "dead-letter-not-open" CONFLICT "The dead letter was dealt with before";
     JobMovedOn "job-moved-on" CONFLICT "The job has moved on since it died";
@@ -76,8 +79,7 @@ catalogue! {
 
 impl Code {
     /// Codes that only the operators' API answers.
-    pub const OPERATORS: &[Self] =
-        &[Self::InvalidParameter, Self::DeadLetterNotFound, Self::DeadLetterNotOpen, Self::JobMovedOn, Self::TooOldToRedrive];
+    pub const OPERATORS: &[Self] = &[Self::DeadLetterNotFound, Self::DeadLetterNotOpen, Self::JobMovedOn, Self::TooOldToRedrive];
 
     /// The code of that name.
     pub fn parse(text: &str) -> Option<Self> {

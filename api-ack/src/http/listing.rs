@@ -29,6 +29,8 @@ pub(super) struct KindView {
     deadline_seconds: f64,
     /// Attempts in all before a job is dead.
     max_attempts: u32,
+    /// Whether it is paused: accepted as ever, and delivered when it is resumed.
+    paused: bool,
     /// Addresses.
     links: KindLinks,
 }
@@ -52,7 +54,7 @@ pub(super) struct KindsView {
 }
 
 impl KindView {
-    fn of(spec: &KindSpec) -> Self {
+    fn of(api: &Api, spec: &KindSpec) -> Self {
         let kind = spec.kind.as_str();
         Self {
             kind: kind.to_owned(),
@@ -61,6 +63,7 @@ impl KindView {
             timeout_seconds: spec.timeout.as_secs_f64(),
             deadline_seconds: spec.deadline.as_secs_f64(),
             max_attempts: spec.retry.max_attempts,
+            paused: api.live().pauses.holds(kind),
             links: KindLinks { this: format!("/v1/kinds/{kind}"), jobs: format!("/v1/kinds/{kind}/jobs") },
         }
     }
@@ -83,7 +86,7 @@ impl KindView {
 )]
 pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: HeaderMap) -> Result<Json<KindsView>, Problem> {
     headers::refuse_unsupported(&request)?;
-    Ok(Json(KindsView { kinds: api.acceptor().kinds().iter().map(|spec| KindView::of(spec)).collect() }))
+    Ok(Json(KindsView { kinds: api.acceptor().kinds().iter().map(|spec| KindView::of(&api, spec)).collect() }))
 }
 
 /// Read a kind of job
@@ -112,5 +115,5 @@ pub(super) async fn kind(
     let Ok(Path(name)) = name else { return Err(unknown_kind("")) };
     let spec = api.acceptor().kinds().get(&name).ok_or_else(|| unknown_kind(&name))?;
     headers::refuse_unsupported(&request)?;
-    Ok(Json(KindView::of(spec)))
+    Ok(Json(KindView::of(&api, spec)))
 }

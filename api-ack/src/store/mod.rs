@@ -104,6 +104,9 @@ pub struct Status {
     pub reason: Option<String>,
     /// The latest error, for people; at most 4 KiB.
     pub error: Option<String>,
+    /// The epoch in which a cancel was asked for while it ran. Only [`JobStore::ask_cancel`] writes it; a change leaves it as it
+    /// is, and an epoch later it says nothing.
+    pub cancel_epoch: Option<i32>,
 }
 
 /// A job as the store holds it, without its payload.
@@ -261,6 +264,45 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
+/// Which jobs to look for, newest first, and how far. The cost of a page is `scan` rows at most, however rare the matches.
+#[derive(Clone, Debug, Default)]
+pub struct JobSearch {
+    /// Only those that match, `limit` of them at most.
+    pub filter: JobFilter,
+    /// Only those that this subject submitted.
+    pub subject: Option<String>,
+    /// Only those accepted at this time or later, to the millisecond.
+    pub since: Option<Micros>,
+    /// Only those accepted before this time, to the millisecond.
+    pub until: Option<Micros>,
+    /// How many rows are looked at, at most.
+    pub scan: u32,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Newest first; maybe none although there are more further on.
+    pub jobs: Vec<Job>,
+    /// Where to go on, as the next [`JobFilter::before`]; `None` at the end.
+    pub next: Option<Uuid>,
+}
+
+/// How a kind stands since somebody paused or resumed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The kind.
+    pub kind: String,
+    /// Since when.
+    pub at: Micros,
+    /// Whether it is paused; otherwise it was resumed.
+    pub paused: bool,
+    /// Who did that.
+    pub actor: String,
+    /// Why; may be empty.
+    pub note: String,
+}
+
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -311,6 +353,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError>;
 
+    /// Puts down that a cancel is asked for the job, in `epoch`, if it is still at version `from`; answers whether it was. The
+    /// row gets `from + 1`. The one writer of [`Status::cancel_epoch`].
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn ask_cancel(&self, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, StoreError>;
+
     /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored.
     ///
     /// # Errors
@@ -340,6 +389,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
+
+    /// As [`JobStore::list`], within [`JobSearch::scan`] rows. A walk down the primary key.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn search(&self, search: &JobSearch) -> Result<Found, StoreError>;
 
     /// Lanes with a row that nobody owns and that is due at `now`. The cost is per lane, not per row.
     ///
@@ -415,6 +470,22 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Which kinds are paused.
+#[async_trait]
+pub trait PauseStore: Send + Sync + 'static {
+    /// Puts a pause or its end on record, unless the kind stands like that already. Answers how it stands then.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn put_pause(&self, pause: &Pause) -> Result<Pause, StoreError>;
+
+    /// The latest of every kind that was ever paused.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError>;
 }
 
 /// A message that was given up, on its way into the store.

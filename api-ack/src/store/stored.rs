@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use broker_topology::Rung;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{DeadState, Micros, Outlet, State};
+use super::{DeadState, Found, Job, JobSearch, Micros, Outlet, State};
 
 impl State {
     /// Every state, in the order of its number.
@@ -20,6 +20,21 @@ impl State {
         Self::Cancelled,
         Self::Expired,
     ];
+
+    /// The word for it in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Accepted => "accepted",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
 
     /// The number it is stored as.
     pub fn stored(self) -> i16 {
@@ -69,6 +84,21 @@ impl Outlet {
     }
 }
 
+impl JobSearch {
+    /// Ids before the first, and from the second on.
+    pub(super) fn bounds(&self) -> (Uuid, Uuid) {
+        let until = self.until.map_or(Uuid::max(), first_id_at);
+        (self.filter.before.unwrap_or(Uuid::max()).min(until), self.since.map_or(Uuid::nil(), first_id_at))
+    }
+
+    /// What a page is that found `jobs`, with `floor` the last row it looked at if it looked at as many as it may.
+    pub(super) fn found(&self, jobs: Vec<Job>, floor: Option<Uuid>) -> Found {
+        let full = jobs.len() >= self.filter.limit as usize;
+        let next = if full { jobs.last().map(|job| job.id) } else { floor };
+        Found { jobs, next }
+    }
+}
+
 /// Text for people, fit for both databases: Postgres has no place for a NUL, and an error message must never be the
 /// reason why an outcome cannot be stored.
 pub(super) fn legible(text: &str) -> Cow<'_, str> {
@@ -100,6 +130,7 @@ mod tests {
     fn every_stored_value_is_read_back() {
         for state in State::ALL {
             assert_eq!(State::from_stored(state.stored()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
         for state in DeadState::ALL {
             assert_eq!(DeadState::from_stored(state.stored()), Some(state));

@@ -19,7 +19,7 @@ async fn kinds_are_listed_and_shown() {
     assert_eq!(list["kinds"][0], echo);
     let expected = json!({
         "kind": "demo.echo", "description": "", "worker": "rust", "timeout_seconds": 30.0, "deadline_seconds": 86400.0,
-        "max_attempts": 7, "links": {"self": "/v1/kinds/demo.echo", "jobs": "/v1/kinds/demo.echo/jobs"},
+        "max_attempts": 7, "paused": false, "links": {"self": "/v1/kinds/demo.echo", "jobs": "/v1/kinds/demo.echo/jobs"},
     });
     assert_eq!(echo, expected);
     problem(ground.get("/v1/kinds/none", &ada()).await, 404, "unknown-kind").await;
@@ -43,9 +43,7 @@ async fn what_comes_later_says_so() {
     let ground = start().await;
     for (method, path) in [
         ("POST", "/v1/jobs"),
-        ("GET", "/v1/jobs"),
-        ("GET", "/v1/jobs/1/events"),
-        ("POST", "/v1/jobs/1/cancel"),
+        ("GET", "/v1/kinds/demo.echo/events"),
         ("PUT", "/v1/jobs/1/result"),
         ("POST", "/v1/jobs/1/progress"),
     ] {

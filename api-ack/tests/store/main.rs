@@ -30,6 +30,8 @@ mod keeping;
 mod listing;
 mod on_postgres;
 mod on_sqlite;
+mod pausing;
 mod processes;
+mod searching;
 mod server;
 mod waiting;
