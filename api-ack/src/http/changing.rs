@@ -59,7 +59,7 @@ pub(super) async fn cancel(
 ) -> Result<impl IntoResponse, Problem> {
     caller.require(JOBS_CANCEL)?;
     headers::refuse_unsupported(&request)?;
-    let id = read::find(&api, &caller, id).await?.job.id;
+    let id = read::find(&api, &caller, read::id_of(id)?).await?.job.id;
     let status = match api.live().changing.cancel(id).await? {
         Cancelled::Done => StatusCode::OK,
         Cancelled::Asked => StatusCode::ACCEPTED,
@@ -116,6 +116,7 @@ pub(super) async fn patch(
 ) -> Result<impl IntoResponse, Problem> {
     caller.require(JOBS_SUBMIT)?;
     headers::refuse_unsupported(&request)?;
+    let id = read::id_of(id)?;
     headers::check_media_type(&request)?;
     headers::check_encoding(&request)?;
     let sent = body::read(sent, api.options().body_limit, api.options().body_deadline).await?;

@@ -66,7 +66,7 @@ pub(super) async fn job(
         caller.require(JOBS_READ)?;
     }
     headers::refuse_unsupported(&request)?;
-    let record = read::find(&api, &caller, id).await?;
+    let record = read::find(&api, &caller, read::id_of(id)?).await?;
     // What is no version was not sent by us: it names nothing that was seen.
     let seen: Option<i64> = request.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
     let news = seen.is_none_or(|seen| seen < record.job.version);
