@@ -76,7 +76,7 @@ enum Seen {
     Nothing,
     /// This, at least.
     Job(Arc<Job>),
-    /// It was there, and retention has taken it.
+    /// It is not there: it never was, or retention has taken it.
     Gone,
 }
 
@@ -94,24 +94,24 @@ impl Watch {
         watch
     }
 
-    /// Subscribes to a job that the caller knows as `known`: only what is newer is told.
+    /// Subscribes to a job that the caller has seen at version `seen`: only what is newer is told. 0 for a caller that has seen
+    /// nothing, which is then told at once how the job stands.
     ///
     /// # Errors
     /// [`TooMany`] at the limit.
-    pub fn job(&self, known: &Job) -> Result<Subscription, TooMany> {
+    pub fn job(&self, id: Uuid, seen: i64) -> Result<Subscription, TooMany> {
         let mut watched = self.lock();
         let limit = self.0.options.limit;
         if self.0.subscribers.load(Ordering::Relaxed) >= limit {
             return Err(TooMany(limit));
         }
         self.0.subscribers.fetch_add(1, Ordering::Relaxed);
-        let job =
-            watched.entry(known.id).or_insert_with(|| Watched { newest: watch::Sender::new(Seen::Nothing), subscribers: 0 });
+        let job = watched.entry(id).or_insert_with(|| Watched { newest: watch::Sender::new(Seen::Nothing), subscribers: 0 });
         job.subscribers += 1;
         let newest = job.newest.subscribe();
         drop(watched);
         self.0.wake.notify_one();
-        Ok(Subscription { id: known.id, version: known.version, newest, watch: self.clone() })
+        Ok(Subscription { id, version: seen, newest, watch: self.clone() })
     }
 
     /// Says what a job has become, as this process has stored it. Costs nothing while nobody watches.
@@ -206,8 +206,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The job as soon as it is newer than what was told before. `None` when nothing more will be told: the process drains, or the
-    /// job was purged. Cancel-safe.
+    /// The job as soon as it is newer than what was told before. `None` when nothing more will be told: the process drains, or there
+    /// is no such job (any more). Cancel-safe.
     pub async fn changed(&mut self) -> Option<Arc<Job>> {
         let drain = self.watch.0.drain.clone();
         let version = self.version;
@@ -231,7 +231,7 @@ impl Subscription {
     }
 
     /// The job once it has ended; `None` as for [`Subscription::changed`]. Put a time limit around it: a job may take days.
-    /// Does not look at what the caller knew when it subscribed: ask first whether that had ended. Cancel-safe.
+    /// A job that had ended as `seen` is not told again: ask first whether that had, or subscribe with 0. Cancel-safe.
     pub async fn ended(&mut self) -> Option<Arc<Job>> {
         loop {
             let job = self.changed().await?;

@@ -150,6 +150,19 @@ async fn what_waits_in_the_queue_is_cancelled_and_its_message_is_stale() {
 }
 
 #[tokio::test]
+async fn a_stream_does_not_hold_up_a_drain() {
+    let stage = Stage::new().await;
+    let mut hub = stage.hub(&["api"]).await;
+    let client = hub.client();
+    let id = client.accepted("demo.other", &json!({})).await;
+    let mut stream = client.request(Method::GET, &format!("/v1/jobs/{id}/events")).send().await.unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    // Well under the grace of handlers, for which a drain would wait.
+    assert!(hub.terminate(Duration::from_secs(15)).await.success());
+    while stream.chunk().await.unwrap().is_some() {}
+}
+
+#[tokio::test]
 async fn a_stream_follows_a_job_that_another_process_runs() {
     let stage = Stage::new().await;
     let (front, _back) = (stage.hub(&["api", "keeper"]).await, stage.hub(&["worker"]).await);

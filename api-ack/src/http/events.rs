@@ -73,7 +73,7 @@ pub(super) async fn job(
     if !news && record.job.status.state.is_end() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let subscription = api.live().watch.job(&record.job)?;
+    let subscription = api.live().watch.job(record.job.id, record.job.version)?;
     let follow = Follow { shown: visible(&record.job), subscription, api, until: Instant::now() + LONGEST };
     let stream = changes(follow, news.then_some(record));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())

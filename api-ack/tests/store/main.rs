@@ -35,3 +35,4 @@ mod processes;
 mod searching;
 mod server;
 mod waiting;
+mod watching;
