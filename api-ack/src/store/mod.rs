@@ -1,4 +1,4 @@
-//! The hub's tables behind two traits, with one implementation per database.
+//! The hub's tables behind three traits, with one implementation per database.
 //!
 //! The store decides nothing about jobs: it loads rows, and applies changes that `rules` computed, each only
 //! if the row is still at the version the decision was made on. So the state machine exists once, in Rust, and both databases
@@ -100,7 +100,7 @@ pub struct Status {
     pub ended_at: Option<Micros>,
     /// When this row last changed.
     pub updated_at: Micros,
-    /// Why it is dead, expired or retrying: a stable kebab-case code.
+    /// Why it is dead, cancelled, expired or retrying: a stable kebab-case code.
     pub reason: Option<String>,
     /// The latest error, for people; at most 4 KiB.
     pub error: Option<String>,
