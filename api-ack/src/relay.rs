@@ -12,6 +12,7 @@
 //! refreshed when the room is used up, so the window may be overshot by one count per process. Work of a paused kind is neither
 //! held in memory nor claimed nor published; its dead letters are.
 
+mod free;
 mod lanes;
 mod outgoing;
 mod room;
@@ -214,7 +215,8 @@ impl Relay {
                 refill_at = Instant::now();
             }
             if self.parts.pauses.any() {
-                self.let_go(lanes.take_work(|kind| self.parts.pauses.holds(kind))).await;
+                let held = lanes.take_work(|kind| self.parts.pauses.holds(kind));
+                self.let_go(&held.iter().map(|item| &item.job).collect::<Vec<_>>()).await;
             }
             let idle = stop.is_cancelled()
                 || self.parts.processes.lapsed()
@@ -285,7 +287,7 @@ impl Relay {
                         match self.handed.room.reserve(&job, &payload) {
                             Some(ticket) => lanes.push(Item { job, payload, ticket }),
                             // What came through the door meanwhile took the place.
-                            None => self.free(job).await,
+                            None => self.let_go(&[&job]).await,
                         }
                     }
                 }
@@ -298,26 +300,9 @@ impl Relay {
         more
     }
 
-    /// Gives a claimed row up, for anybody to claim.
-    async fn free(&self, job: Job) {
-        self.free_all(&[&job]).await;
-    }
-
-    /// Gives up rows of kinds that were paused: others need the memory.
-    async fn let_go(&self, items: Vec<Item>) {
-        for items in items.chunks(TOGETHER) {
-            self.free_all(&items.iter().map(|item| &item.job).collect::<Vec<_>>()).await;
-        }
-    }
-
-    async fn free_all(&self, jobs: &[&Job]) {
-        let now = clock::now();
-        let change = |job: &&Job| {
-            let to = rules::publish_later(&job.status, job.status.due_at, now);
-            Change { id: job.id, from: job.version, to, history: None, result: None }
-        };
-        let changes: Vec<Change> = jobs.iter().map(change).collect();
-        if let Err(error) = self.parts.store.apply(&changes).await {
+    /// Gives rows up: there is no room for them, or their kind was paused and others need the memory.
+    async fn let_go(&self, jobs: &[&Job]) {
+        if let Err(error) = free::free(&*self.parts.store, jobs).await {
             // They are ours until somebody looks for strays.
             self.handed.doubt.notify_one();
             tracing::warn!(error = %error, rows = jobs.len(), "cannot give claimed rows up");

@@ -14,7 +14,7 @@ use warren_tests::postgres::Postgres;
 use warren_tests::process::binary;
 use warren_tests::wait::until_true;
 
-use crate::world::{LONG, settled};
+use crate::world::{Keep, LONG, RESERVE, World, settled};
 
 const KIND: &str = "test.hard";
 const QUEUE: &str = "jobs.test.hard";
@@ -151,10 +151,11 @@ async fn what_waits_in_the_queue_is_cancelled_and_its_message_is_stale() {
 
 #[tokio::test]
 async fn a_stream_does_not_hold_up_a_drain() {
-    let stage = Stage::new().await;
-    let mut hub = stage.hub(&["api"]).await;
+    let world = World::new(Keep::Sqlite).await;
+    let mut hub = world.hub().await;
     let client = hub.client();
-    let id = client.accepted("demo.other", &json!({})).await;
+    // Nobody works on it here.
+    let id = client.accepted(RESERVE, &json!({})).await;
     let mut stream = client.request(Method::GET, &format!("/v1/jobs/{id}/events")).send().await.unwrap();
     assert!(stream.chunk().await.unwrap().is_some());
     // Well under the grace of handlers, for which a drain would wait.

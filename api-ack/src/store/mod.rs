@@ -8,13 +8,17 @@
 
 mod migrations;
 mod open;
+mod pauses;
 pub mod postgres;
 mod row;
+mod search;
 pub mod sqlite;
 mod stored;
 
 pub use open::{Stores, migrate, open};
+pub use pauses::{Pause, PauseStore};
 pub use postgres::PostgresStore;
+pub use search::{Found, JobSearch};
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
@@ -264,45 +268,6 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-/// Which jobs to look for, newest first, and how far. The cost of a page is `scan` rows at most, however rare the matches.
-#[derive(Clone, Debug, Default)]
-pub struct JobSearch {
-    /// Only those that match, `limit` of them at most.
-    pub filter: JobFilter,
-    /// Only those that this subject submitted.
-    pub subject: Option<String>,
-    /// Only those accepted at this time or later, to the millisecond.
-    pub since: Option<Micros>,
-    /// Only those accepted before this time, to the millisecond.
-    pub until: Option<Micros>,
-    /// How many rows are looked at, at most.
-    pub scan: u32,
-}
-
-/// What a search found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// Newest first; maybe none although there are more further on.
-    pub jobs: Vec<Job>,
-    /// Where to go on, as the next [`JobFilter::before`]; `None` at the end.
-    pub next: Option<Uuid>,
-}
-
-/// How a kind stands since somebody paused or resumed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pause {
-    /// The kind.
-    pub kind: String,
-    /// Since when.
-    pub at: Micros,
-    /// Whether it is paused; otherwise it was resumed.
-    pub paused: bool,
-    /// Who did that.
-    pub actor: String,
-    /// Why; may be empty.
-    pub note: String,
-}
-
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -470,22 +435,6 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn ping(&self) -> Result<(), StoreError>;
-}
-
-/// Which kinds are paused.
-#[async_trait]
-pub trait PauseStore: Send + Sync + 'static {
-    /// Puts a pause or its end on record, unless the kind stands like that already. Answers how it stands then.
-    ///
-    /// # Errors
-    /// As [`StoreError`].
-    async fn put_pause(&self, pause: &Pause) -> Result<Pause, StoreError>;
-
-    /// The latest of every kind that was ever paused.
-    ///
-    /// # Errors
-    /// As [`StoreError`].
-    async fn pauses(&self) -> Result<Vec<Pause>, StoreError>;
 }
 
 /// A message that was given up, on its way into the store.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use broker_topology::Rung;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{DeadState, Found, Job, JobSearch, Micros, Outlet, State};
+use super::{DeadState, Micros, Outlet, State};
 
 impl State {
     /// Every state, in the order of its number.
@@ -81,21 +81,6 @@ impl Outlet {
             "dead" => Some(Self::Dead),
             rung => Rung::named(rung).map(Self::Rung),
         }
-    }
-}
-
-impl JobSearch {
-    /// Ids before the first, and from the second on.
-    pub(super) fn bounds(&self) -> (Uuid, Uuid) {
-        let until = self.until.map_or(Uuid::max(), first_id_at);
-        (self.filter.before.unwrap_or(Uuid::max()).min(until), self.since.map_or(Uuid::nil(), first_id_at))
-    }
-
-    /// What a page is that found `jobs`, with `floor` the last row it looked at if it looked at as many as it may.
-    pub(super) fn found(&self, jobs: Vec<Job>, floor: Option<Uuid>) -> Found {
-        let full = jobs.len() >= self.filter.limit as usize;
-        let next = if full { jobs.last().map(|job| job.id) } else { floor };
-        Found { jobs, next }
     }
 }
 
