@@ -12,7 +12,7 @@ use warren_tests::broker::{Broker, Vhost};
 use warren_tests::hub::{ALL_SCOPES, Answer, HubClient, HubOptions, HubProcess, token};
 use warren_tests::postgres::Postgres;
 use warren_tests::process::binary;
-use warren_tests::wait::until_true;
+use warren_tests::wait::{until, until_true};
 
 use crate::world::{Keep, LONG, RESERVE, World, settled};
 
@@ -38,13 +38,17 @@ impl Stage {
 
     /// A hub whose handlers do as their messages ask: two at a time, and two more prefetched.
     async fn hub(&self, roles: &[&str]) -> HubProcess {
+        self.hub_with(roles, "5m").await
+    }
+
+    async fn hub_with(&self, roles: &[&str], limit: &str) -> HubProcess {
         let hub = HubProcess::start(&HubOptions {
             broker_url: self.vhost.url(),
             store_url: self.store_url.clone(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             env: vec![("DATABASE_URL".to_owned(), self.effects_url.clone())],
             extra_toml: format!(
-                "[[kind]]\nname = \"{KIND}\"\nprefetch = 4\nconcurrency = 2\ntimeout = \"5m\"\nretry = {{ delays = [\"1s\"] }}\n\
+                "[[kind]]\nname = \"{KIND}\"\nprefetch = 4\nconcurrency = 2\ntimeout = \"{limit}\"\ndeadline = \"{limit}\"\nretry = {{ delays = [\"1s\"] }}\n\
                  [[kind]]\nname = \"demo.other\"\nworker = \"amqp\"\n"
             ),
             program: "hard-handlers".to_owned(),
@@ -94,6 +98,28 @@ async fn a_cancel_reaches_the_handler_in_another_process() {
     assert_eq!(post(&client, &format!("/v1/jobs/{id}/cancel")).await.status, 200, "asked again, it is cancelled");
     assert_eq!(stage.starts(&id).await, 1, "and never tried again");
     until_true(LONG, "the queue to be empty", async || stage.vhost.queue_depth(QUEUE).await == Some(0)).await;
+}
+
+#[tokio::test]
+async fn a_handler_hears_that_its_job_ended_without_it() {
+    let stage = Stage::new().await;
+    let hub = stage.hub_with(&[], "10s").await;
+    let client = hub.client();
+    // It is begun so late that its deadline comes well before its time limit.
+    let switch = async |what: &str| post(&operator(&hub), &format!("/admin/kinds/{KIND}/{what}")).await;
+    assert_eq!(switch("pause").await.status, 200);
+    let accepted = std::time::Instant::now();
+    let id = client.accepted(KIND, &json!({"do": "wait"})).await;
+    until_true(LONG, "some of its time to pass", async || accepted.elapsed() > Duration::from_secs(5)).await;
+    assert_eq!(switch("resume").await.status, 200);
+    client.wait_state(&id, "expired", LONG).await;
+    let late = until(LONG, "its late end to be on record", async || {
+        let attempts = client.job(&id).await.ok()?.body["attempts"].as_array()?.clone();
+        attempts.into_iter().find(|attempt| attempt["outcome"] == "late")
+    })
+    .await;
+    assert_eq!(late["reason"], "unwanted", "it was told, and not cut off by its time limit: {late}");
+    assert_eq!(client.job(&id).await.unwrap().state(), Some("expired"));
 }
 
 #[tokio::test]
