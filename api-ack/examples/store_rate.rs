@@ -43,6 +43,7 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
             updated_at: now(),
             reason: None,
             error: None,
+            cancel_epoch: None,
         };
         let payload = Payload {
             subject: "anna".into(),

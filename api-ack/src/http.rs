@@ -4,12 +4,17 @@
 //! |---|---|
 //! | `POST /v1/kinds/{kind}/jobs`, or an address that is mapped to a kind | 202 once the job is on disk |
 //! | `POST /v1/jobs` | many jobs, each with its own status |
+//! | `GET /v1/jobs` | jobs, newest first, in pages |
 //! | `GET /v1/jobs/{id}` | the job |
+//! | `GET /v1/jobs/{id}/events` | its changes as they happen |
+//! | `POST /v1/jobs/{id}/cancel` | 200 once it is cancelled, 202 while it runs |
+//! | `PATCH /v1/jobs/{id}` | the job, due at another time |
 //! | `GET /v1/kinds`, `GET /v1/kinds/{kind}` | what can be submitted |
 //! | `GET /problems/{code}` | what a refusal means and what to do |
 //!
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
-//! (lists, events, cancelling, priorities, callbacks, `Prefer: wait`) is refused as `not-supported-yet`, never ignored.
+//! (events of a kind, results and progress over HTTP, priorities, callbacks, `Prefer: wait`) is refused as
+//! `not-supported-yet`, never ignored.
 //!
 //! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router, and so does
 //! `X-Request-Id` ([`current`]); the limits on bodies and on the rate of submissions ([`rates`]) are here.
@@ -17,8 +22,10 @@
 pub mod auth;
 mod batch;
 mod body;
+mod changing;
 mod code;
 pub mod current;
+mod events;
 mod headers;
 mod listing;
 mod metrics;
@@ -26,6 +33,7 @@ mod pages;
 pub mod problem;
 pub mod rates;
 mod read;
+mod search;
 mod submit;
 pub mod view;
 
@@ -41,7 +49,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accept::Acceptor;
+use crate::changing::Changing;
+use crate::pauses::Pauses;
 use crate::store::JobStore;
+use crate::watch::Watch;
 use auth::Verifier;
 pub(crate) use headers::takes;
 use metrics::Metrics;
@@ -72,6 +83,17 @@ impl Default for ApiOptions {
     }
 }
 
+/// What the API shares with the rest of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Live {
+    /// Cancels and moves jobs.
+    pub changing: Changing,
+    /// Waits for jobs.
+    pub watch: Watch,
+    /// Which kinds are paused.
+    pub pauses: Pauses,
+}
+
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
@@ -79,6 +101,7 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     acceptor: Acceptor,
     store: Arc<dyn JobStore>,
+    live: Live,
     verifier: Arc<Verifier>,
     options: ApiOptions,
     rates: Rates,
@@ -93,12 +116,13 @@ impl Api {
     pub fn new(
         acceptor: Acceptor,
         store: Arc<dyn JobStore>,
+        live: Live,
         verifier: Arc<Verifier>,
         options: ApiOptions,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry, acceptor.kinds())?;
-        Ok(Self(Arc::new(Inner { acceptor, store, verifier, options, rates: Rates::new(options.rates), metrics })))
+        Ok(Self(Arc::new(Inner { acceptor, store, live, verifier, options, rates: Rates::new(options.rates), metrics })))
     }
 
     fn acceptor(&self) -> &Acceptor {
@@ -107,6 +131,10 @@ impl Api {
 
     fn store(&self) -> &dyn JobStore {
         &*self.0.store
+    }
+
+    fn live(&self) -> &Live {
+        &self.0.live
     }
 
     fn verifier(&self) -> &Verifier {
@@ -136,8 +164,10 @@ impl FromRef<Api> for Arc<Verifier> {
 pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
     let (router, mut openapi) = OpenApiRouter::new()
         .routes(routes!(submit::submit))
-        .routes(routes!(batch::submit))
-        .routes(routes!(read::job))
+        .routes(routes!(batch::submit, search::jobs))
+        .routes(routes!(read::job, changing::patch))
+        .routes(routes!(changing::cancel))
+        .routes(routes!(events::job))
         .routes(routes!(listing::kinds))
         .routes(routes!(listing::kind))
         .routes(routes!(pages::problem))
@@ -146,9 +176,7 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
 
     let later = pages::not_supported_yet;
     let router = router
-        .route("/v1/jobs", get(later))
-        .route("/v1/jobs/{id}/events", get(later))
-        .route("/v1/jobs/{id}/cancel", post(later))
+        .route("/v1/kinds/{kind}/events", get(later))
         .route("/v1/jobs/{id}/result", put(later))
         .route("/v1/jobs/{id}/progress", post(later))
         .fallback(submit::mapped)

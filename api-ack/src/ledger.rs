@@ -18,6 +18,7 @@ use crate::processes::Processes;
 use crate::relay::{HandOver, Ticket};
 use crate::rules::{self, Begin, Finish, Report};
 use crate::store::{Attempt, Change, Job, JobStore, Payload, State, StoreError};
+use crate::watch::Watch;
 
 /// Starts and ends in the jobs table.
 pub struct StoreLedger {
@@ -27,6 +28,8 @@ pub struct StoreLedger {
     hand_over: HandOver,
     /// Rows this process began, as it left them: their ends need no load.
     begun: Mutex<HashMap<Uuid, Job>>,
+    /// Who waits for jobs that this process changes.
+    watch: Option<Watch>,
 }
 
 /// A row after a change, and its place in the relay's memory if it now waits to be published.
@@ -38,7 +41,13 @@ struct Changed {
 impl StoreLedger {
     /// A ledger over `store` that hands next attempts and dead letters over to the relay.
     pub fn new(store: Arc<dyn JobStore>, processes: Arc<Processes>, kinds: Kinds, hand_over: HandOver) -> Self {
-        Self { store, processes, kinds, hand_over, begun: Mutex::default() }
+        Self { store, processes, kinds, hand_over, begun: Mutex::default(), watch: None }
+    }
+
+    /// Tells `watch` of every start and end.
+    #[must_use]
+    pub fn watched_by(self, watch: Watch) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// A process that joined since the last beat is not yet known here: learn who lives before calling anybody dead.
@@ -68,7 +77,14 @@ impl StoreLedger {
         deciding.await.inspect_err(|_| self.hand_over.doubt())
     }
 
+    fn tell(&self, job: &Job) {
+        if let Some(watch) = &self.watch {
+            watch.tell(job);
+        }
+    }
+
     fn give(&self, changed: Changed, payload: Option<Payload>) {
+        self.tell(&changed.job);
         match (changed.ticket, payload) {
             (Some(ticket), Some(payload)) => self.hand_over.give(changed.job, payload, ticket),
             _ if changed.job.status.outlet.is_some() => self.hand_over.wake(),
@@ -110,6 +126,11 @@ impl StoreLedger {
                             let changed = Changed { job: after(job, &change), ticket: None };
                             Decision::Apply(change, (verdict, Some(changed)))
                         }
+                        Begin::Cancelled(to) => {
+                            let change = change(job, to);
+                            let changed = Changed { job: after(job, &change), ticket: None };
+                            Decision::Apply(change, (Verdict::Stale, Some(changed)))
+                        }
                         Begin::Poisoned(to) => {
                             let (change, changed) = self.place(job, change(job, to), Some(&payload_of(&arrival.message)));
                             Decision::Apply(change, (Verdict::Poisoned, Some(changed)))
@@ -121,7 +142,10 @@ impl StoreLedger {
         let mut verdicts = Vec::with_capacity(decided.len());
         for ((verdict, changed), (id, arrival)) in decided.into_iter().zip(arrivals) {
             match (&verdict, changed) {
-                (Verdict::Run { .. }, Some(changed)) => drop(self.begun().insert(*id, changed.job)),
+                (Verdict::Run { .. }, Some(changed)) => {
+                    self.tell(&changed.job);
+                    self.begun().insert(*id, changed.job);
+                }
                 (_, Some(changed)) => self.give(changed, Some(payload_of(&arrival.message))),
                 (_, None) => {}
             }

@@ -5,6 +5,7 @@
 //! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell.
 
 pub mod accept;
+pub mod changing;
 pub mod clock;
 pub mod cron;
 pub mod dead;
@@ -15,6 +16,7 @@ pub mod kinds;
 pub mod ledger;
 mod letter;
 pub mod metrics;
+pub mod pauses;
 pub mod processes;
 pub mod relay;
 pub mod results;
@@ -23,3 +25,4 @@ pub mod schema;
 pub mod store;
 pub mod submissions;
 pub mod sweeper;
+pub mod watch;

@@ -9,8 +9,10 @@
 //! The row is the truth; memory is only a short cut. What gets no [`Ticket`] is stored without an owner and claimed by whichever
 //! process has room. A crash anywhere loses nothing: unmarked rows are published again, under the same id, and the copy is stale
 //! or attached. Limits: a kind has at most its window published and not ended, shared out over the live processes; counts are
-//! refreshed when the room is used up, so the window may be overshot by one count per process.
+//! refreshed when the room is used up, so the window may be overshot by one count per process. Work of a paused kind is neither
+//! held in memory nor claimed nor published; its dead letters are.
 
+mod free;
 mod lanes;
 mod outgoing;
 mod room;
@@ -37,6 +39,7 @@ pub use window::Windows;
 use crate::clock;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::pauses::Pauses;
 use crate::processes::Processes;
 use crate::rules;
 use crate::store::{Change, Job, JobStore, Lane, Outlet, Payload, ProcessId, Waiting};
@@ -75,20 +78,28 @@ impl Default for RelayOptions {
 }
 
 /// The way into the relay's memory. Cheap to clone; never blocks.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HandOver {
     me: ProcessId,
     room: room::Room,
     queue: mpsc::UnboundedSender<Item>,
     wake: Arc<Notify>,
     doubt: Arc<Notify>,
+    pauses: Option<Pauses>,
 }
 
 impl HandOver {
+    /// Takes no work of kinds that are paused.
+    #[must_use]
+    pub fn heeding(self, pauses: Pauses) -> Self {
+        Self { pauses: Some(pauses), ..self }
+    }
+
     /// A place in memory for a row that is about to be stored, if there is one: with a ticket it is stored as this process's
     /// own and then given; without one it is stored without an owner.
     pub fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
-        self.room.reserve(job, payload)
+        let held = self.pauses.as_ref().is_some_and(|pauses| is_work(job.status.outlet) && pauses.holds(&job.kind));
+        if held { None } else { self.room.reserve(job, payload) }
     }
 
     /// The process that publishes what is given here.
@@ -131,7 +142,7 @@ pub fn hand_over(me: ProcessId, limits: RoomLimits) -> (HandOver, HandedOver) {
     let (sender, queue) = mpsc::unbounded_channel();
     let room = room::Room::new(limits);
     let (wake, doubt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let hand_over = HandOver { me, room: room.clone(), queue: sender, wake: wake.clone(), doubt: doubt.clone() };
+    let hand_over = HandOver { me, room: room.clone(), queue: sender, wake: wake.clone(), doubt: doubt.clone(), pauses: None };
     (hand_over, HandedOver { queue, room, wake, doubt })
 }
 
@@ -155,6 +166,8 @@ pub struct RelayParts {
     pub kinds: Kinds,
     /// Who lives.
     pub processes: Arc<Processes>,
+    /// Which kinds are paused.
+    pub pauses: Pauses,
     /// True once the topology is on the broker: nothing is published before, since nothing would take it.
     pub declared: watch::Receiver<bool>,
     /// Metrics.
@@ -201,6 +214,10 @@ impl Relay {
             {
                 refill_at = Instant::now();
             }
+            if self.parts.pauses.any() {
+                let held = lanes.take_work(|kind| self.parts.pauses.holds(kind));
+                self.let_go(&held.iter().map(|item| &item.job).collect::<Vec<_>>()).await;
+            }
             let idle = stop.is_cancelled()
                 || self.parts.processes.lapsed()
                 || !self.parts.link.is_usable()
@@ -245,11 +262,13 @@ impl Relay {
 
     /// Claims what waits in the store without an owner; `true` if there is more than there was room for.
     async fn refill(&self, lanes: &mut Lanes) -> bool {
-        let RelayParts { store, kinds, processes, .. } = &self.parts;
+        let RelayParts { store, kinds, processes, pauses, .. } = &self.parts;
         let now = clock::now();
         let waiting: Vec<Lane> = match store.lanes(now).await {
-            // A kind that was taken out of the configuration waits until it is back.
-            Ok(waiting) => waiting.into_iter().filter(|lane| kinds.get(&lane.kind).is_some()).collect(),
+            // A kind that was taken out of the configuration waits until it is back, and a paused one until it is resumed.
+            Ok(waiting) => {
+                waiting.into_iter().filter(|lane| kinds.get(&lane.kind).is_some() && !pauses.holds(&lane.kind)).collect()
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "cannot read what waits to be published");
                 return false;
@@ -268,7 +287,7 @@ impl Relay {
                         match self.handed.room.reserve(&job, &payload) {
                             Some(ticket) => lanes.push(Item { job, payload, ticket }),
                             // What came through the door meanwhile took the place.
-                            None => self.free(job).await,
+                            None => self.let_go(&[&job]).await,
                         }
                     }
                 }
@@ -281,15 +300,12 @@ impl Relay {
         more
     }
 
-    /// Gives a claimed row up, for anybody to claim.
-    async fn free(&self, job: Job) {
-        let now = clock::now();
-        let to = rules::publish_later(&job.status, job.status.due_at, now);
-        let change = Change { id: job.id, from: job.version, to, history: None, result: None };
-        if let Err(error) = self.parts.store.apply(&[change]).await {
-            // It is ours until somebody looks for strays.
+    /// Gives rows up: there is no room for them, or their kind was paused and others need the memory.
+    async fn let_go(&self, jobs: &[&Job]) {
+        if let Err(error) = free::free(&*self.parts.store, jobs).await {
+            // They are ours until somebody looks for strays.
             self.handed.doubt.notify_one();
-            tracing::warn!(error = %error, job = %job.id, "cannot give a claimed row up");
+            tracing::warn!(error = %error, rows = jobs.len(), "cannot give claimed rows up");
         }
     }
 

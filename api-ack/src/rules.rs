@@ -13,6 +13,9 @@
 //!                                                          '-----> running  | |
 //!                                                                           | '-> succeeded
 //!   any live state -- deadline passes --> expired                           '---> dead   rejected, exhausted, poison
+//!   any live state but running -- cancel --> cancelled
+//!   running, a cancel asked for -- neither done nor rejected, or its process is gone --> cancelled
+//!   waiting in the store for anybody -- move --> scheduled, or as it was, due at another time
 //!   dead -- redrive (epoch + 1) --> accepted
 //! ```
 //!
@@ -20,10 +23,14 @@
 //! late, and changes nothing. `outlet` is set exactly while something waits to be published for the row: the row is the outbox,
 //! for the first attempt, for the next one, and for the dead letter alike.
 
+mod changing;
+
 use messaging::handler::{Failure, Outcome};
 use messaging::ledger::End;
 use messaging::message::Run;
 use messaging::retry::{Next, RetryPolicy};
+
+pub use changing::{Cancel, Move, cancel, move_to};
 
 use crate::store::{Attempt, Micros, Outlet, ProcessId, State, Status};
 
@@ -63,12 +70,18 @@ impl Status {
             updated_at: now,
             reason: None,
             error: None,
+            cancel_epoch: None,
         }
     }
 
     /// A job accepted for later: it waits in the store, for anybody, until `due_at`.
     pub fn scheduled(now: Micros, due_at: Micros, deadline: Micros) -> Self {
         Self { state: State::Scheduled, due_at, ..Self::accepted(now, deadline) }
+    }
+
+    /// Whether a cancel was asked for while it ran. It runs on, and is cancelled where it would wait for another start.
+    pub fn cancel_asked(&self) -> bool {
+        self.cancel_epoch == Some(self.epoch)
     }
 
     /// Which run it is at.
@@ -87,6 +100,10 @@ impl Status {
 
     fn ended(&self, state: State, now: Micros) -> Self {
         Self { state, starts: 0, ended_at: Some(now), ..self.quiet(now) }
+    }
+
+    fn cancelled(&self, now: Micros) -> Self {
+        Self { reason: Some("cancelled".to_owned()), ..self.ended(State::Cancelled, now) }
     }
 
     /// Given up, with its dead letter still to be published.
@@ -110,6 +127,8 @@ pub enum Begin {
     Busy,
     /// Not the run the job is at.
     Stale,
+    /// A cancel was asked for and its process is gone; cancelled once this is stored.
+    Cancelled(Status),
     /// Started too often; dead once this is stored.
     Poisoned(Status),
 }
@@ -129,6 +148,9 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
     let held = matches!(job.state, State::Scheduled | State::Retrying) && job.outlet.is_some() && job.due_at > now;
     if held {
         return Begin::Busy;
+    }
+    if job.cancel_asked() {
+        return Begin::Cancelled(job.cancelled(now));
     }
     if job.starts >= MAX_STARTS {
         let error = format!("started {} times without an end: it takes the process with it", job.starts);
@@ -189,6 +211,7 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
     let job = &Status { started_at: Some(report.started_at), starts: 0, ..job.clone() };
     let outcome = match report.end {
         End::Outcome(outcome) => outcome,
+        End::Interrupted if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
         End::Interrupted => {
             let interrupted = job.interrupted + 1;
             let waiting = Status { state: State::Queued, interrupted, started_at: None, ..job.quiet(now) };
@@ -198,6 +221,10 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
     let (next, keep) = match outcome {
         Outcome::Done(_) => (Status { reason: None, error: None, ..job.ended(State::Succeeded, report.ended_at) }, false),
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
+        Outcome::Snooze(_) | Outcome::Retry(_) | Outcome::RetryAfter(..) if job.cancel_asked() => {
+            let latest = Status { started_at: None, ..job.cancelled(now) };
+            (latest, true)
+        }
         Outcome::Snooze(wait) => {
             let due = now.saturating_add(micros(*wait)).min(job.deadline);
             (Status { state: State::Retrying, started_at: None, ..job.waits_for(Outlet::Jobs, due, now) }, true)
@@ -291,6 +318,9 @@ pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -
         State::Running => !job.owner.is_some_and(lives),
         _ => false,
     };
+    if lost && job.cancel_asked() {
+        return Some(job.cancelled(now));
+    }
     let state = if job.state == State::Running { State::Queued } else { job.state };
     lost.then(|| Status { state, ..job.waits_for(Outlet::Jobs, now, now) })
 }

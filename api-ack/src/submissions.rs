@@ -66,7 +66,7 @@ impl Submissions {
         // What is only bytes, said or unsaid, is taken for what the kind takes: the checks below tell.
         let said = Some(message.content_type.as_str())
             .filter(|said| *said != BYTES || spec.content_types.iter().any(|one| one == BYTES));
-        let content_type = takes(spec, said)?;
+        let content_type = takes(&spec.content_types, said)?;
         if message.body.len() > self.body_limit {
             let why = format!("the body has {} bytes, {} at most are taken", message.body.len(), self.body_limit);
             return Err(Problem::new(Code::BodyTooLarge, why));

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::decide::{Decision, change, decide};
 use crate::kinds::{KindSpec, Kinds};
 use crate::metrics::Metrics;
+use crate::pauses::Pauses;
 use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
@@ -68,6 +69,8 @@ pub struct Sweeper {
     pub processes: Arc<Processes>,
     /// The kinds.
     pub kinds: Kinds,
+    /// Which kinds are paused: their jobs may be quiet for as long as that lasts.
+    pub pauses: Pauses,
     /// Names on this broker.
     pub names: Names,
     /// A connection to look at queues with.
@@ -166,6 +169,10 @@ impl Sweeper {
             }
             let now = clock::now();
             let before = now.saturating_sub(micros(self.patience(spec)));
+            // Nor is anything of a paused kind, and after the resume it all begins again.
+            if self.pauses.explains(spec.kind.as_str(), before) {
+                continue;
+            }
             let quiet = self.stores.jobs.quiet(spec.kind.as_str(), before, BATCH).await?;
             let again = self.change_all(&quiet, |job| rules::republish(&job.status, |p| self.processes.lives(p), now)).await?;
             if again > 0 {

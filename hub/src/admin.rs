@@ -4,6 +4,10 @@
 //! |---|---|
 //! | `GET /admin/jobs?kind=&state=&tenant=&cursor=&limit=` | lists jobs, newest first |
 //! | `GET /admin/jobs/{id}` | shows all about one: state, history, result, what its payload is |
+//! | `POST /admin/jobs/{id}/cancel` | cancels it: 200, or 202 while it runs |
+//! | `GET /admin/kinds` | lists the kinds, and which are paused |
+//! | `POST /admin/kinds/{kind}/pause` `{"note"}` | delivers no more of it; for the tenant `*` only |
+//! | `POST /admin/kinds/{kind}/resume` `{"note"}` | delivers it again; for the tenant `*` only |
 //! | `GET /admin/dead-letters?queue=&kind=&reason=&state=&tenant=&cursor=&limit=` | lists dead letters, newest first |
 //! | `GET /admin/dead-letters/{id}` | shows all about one: headers, body, what was done to it |
 //! | `GET /admin/dead-letters/{id}/body` | the exact bytes |
@@ -15,20 +19,23 @@
 //! carry none. Lists are paged: `next` is the `cursor` of the following page, absent on the last one. Refusals are problem
 //! documents with the codes of the public API.
 //!
-//! It decides nothing about jobs: [`api_ack::dead`] does. What it answers is in [`view`], which the CLI reads.
+//! It decides nothing about jobs: [`api_ack::dead`] and [`api_ack::changing`] do. What it answers is in [`view`], which the CLI reads.
 
 mod base64;
 mod caller;
 mod dead_letters;
 mod jobs;
+mod kinds;
 pub mod view;
 
 use std::sync::Arc;
 
+use api_ack::changing::Changing;
 use api_ack::dead::DeadLetters;
 use api_ack::http::auth::Verifier;
 use api_ack::http::problem::{Code, Problem};
 use api_ack::kinds::Kinds;
+use api_ack::pauses::Pauses;
 use api_ack::store::Stores;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -43,6 +50,10 @@ pub struct AdminApi {
     pub kinds: Kinds,
     /// What moves dead letters.
     pub dead: DeadLetters,
+    /// What cancels jobs.
+    pub changing: Changing,
+    /// Which kinds are paused.
+    pub pauses: Pauses,
     /// Whose tokens are believed.
     pub verifier: Arc<Verifier>,
 }
@@ -61,6 +72,10 @@ pub fn router(api: AdminApi) -> Router {
     Router::new()
         .route("/admin/jobs", get(jobs::list))
         .route("/admin/jobs/{id}", get(jobs::show))
+        .route("/admin/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/admin/kinds", get(kinds::list))
+        .route("/admin/kinds/{kind}/pause", post(kinds::pause))
+        .route("/admin/kinds/{kind}/resume", post(kinds::resume))
         .route("/admin/dead-letters", get(dead_letters::list))
         .route("/admin/dead-letters/{id}", get(dead_letters::show))
         .route("/admin/dead-letters/{id}/body", get(dead_letters::body))

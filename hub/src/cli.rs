@@ -10,6 +10,7 @@ mod dead;
 mod dev;
 mod failure;
 mod jobs;
+mod kinds;
 mod migrate;
 mod print;
 mod serve;
@@ -40,9 +41,12 @@ enum Command {
     Dev(dev::Dev),
     /// Run a hub until SIGTERM or Ctrl-C, then drain
     Serve(serve::Serve),
-    /// Look at jobs
+    /// Look at jobs, and cancel them
     #[command(subcommand)]
     Jobs(jobs::Jobs),
+    /// Look at kinds of job, pause and resume them
+    #[command(subcommand)]
+    Kinds(kinds::Kinds),
     /// Look at dead letters, move them back, or discard them
     #[command(subcommand)]
     Dead(dead::Dead),
@@ -93,6 +97,7 @@ pub async fn run(cli: Cli, around: Surroundings) -> ExitCode {
         Command::Dev(command) => command.run(&around).await,
         Command::Serve(command) => command.run(&around).await,
         Command::Jobs(command) => command.run(&around).await,
+        Command::Kinds(command) => command.run(&around).await,
         Command::Dead(command) => command.run(&around).await,
         Command::Topology(command) => command.run(&around).await,
         Command::Config(command) => command.run(&around),

@@ -19,16 +19,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::changing::Changing;
 use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
+use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
 use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
+use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::{Kind, Names, Topology};
 use messaging::connection::{BrokerOptions, Link};
+use messaging::consumer::Running as Runs;
 use messaging::handler::{self, AnyHandler, Decode, Handler};
 use messaging::publisher::{Publisher, PublisherOptions};
 use prometheus::Registry;
@@ -135,6 +139,8 @@ impl Hub {
         let stores = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let joined = Processes::join(stores.jobs.clone()).await;
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let read = Pauses::load(stores.pauses.clone()).await;
+        let pauses = read.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
@@ -148,6 +154,7 @@ impl Hub {
             topology,
             stores,
             processes,
+            pauses,
             registry,
             metrics,
             handlers: self.handlers,
@@ -170,6 +177,7 @@ pub(crate) struct Wiring {
     pub(crate) topology: Topology,
     pub(crate) stores: Stores,
     pub(crate) processes: Arc<Processes>,
+    pub(crate) pauses: Pauses,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
@@ -199,6 +207,7 @@ impl Wiring {
             ..RelayOptions::default()
         };
         let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room);
+        let hand_over = hand_over.heeding(self.pauses.clone());
         let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
         let backlog = Arc::new(Backlog::new(BacklogLimits {
@@ -212,16 +221,19 @@ impl Wiring {
             names: self.names.clone(),
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
+            pauses: self.pauses.clone(),
             declared: topology_ready.clone(),
             metrics: self.metrics.jobs.clone(),
             options,
         };
         outlet.spawn(Relay::new(relay, handed).run(stages.relay.clone()));
         outlet.spawn(self.processes.clone().run(stages.relay.clone()));
+        outlet.spawn(self.pauses.clone().run(stages.relay.clone()));
         let sweeper = Sweeper {
             stores: self.stores.clone(),
             processes: self.processes.clone(),
             kinds: self.kinds.clone(),
+            pauses: self.pauses.clone(),
             names: self.names.clone(),
             link: looking.clone(),
             backlog: backlog.clone(),
@@ -243,8 +255,13 @@ impl Wiring {
             vec![("publish", publishing.clone()), ("consume", consuming.clone())],
             topology_ready.clone(),
         ));
-        let ledger =
-            Arc::new(StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone()));
+        let running = Runs::default();
+        let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
+        let changing = Changing::new(self.stores.jobs.clone(), running.clone(), watch.clone(), hand_over.clone());
+        // Until the last handler is through: the drain lets them end.
+        outlet.spawn(changing.clone().follow(stages.relay.clone()));
+        let ledger = StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone());
+        let ledger = Arc::new(ledger.watched_by(watch.clone()));
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
@@ -253,6 +270,8 @@ impl Wiring {
             solitude: Arc::default(),
             ledger: ledger.clone(),
             metrics: self.metrics.messaging.clone(),
+            running,
+            stop: stages.drain.clone(),
             drain: stages.drain.clone(),
             grace: self.config.drain.grace,
         };
@@ -277,7 +296,7 @@ impl Wiring {
                 intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));
             }
         }
-        listeners::serve(bound, &self, acceptor, verifier, dead, health, &intake, &stages.drain)?;
+        listeners::serve(bound, &self, acceptor, verifier, dead, changing, watch, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }

@@ -5,9 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
+use api_ack::changing::Changing;
 use api_ack::dead::DeadLetters;
 use api_ack::http::rates::{Rate, RateLimits};
-use api_ack::http::{Api, ApiOptions};
+use api_ack::http::{Api, ApiOptions, Live};
+use api_ack::watch::Watch;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -63,6 +65,8 @@ pub(crate) fn serve(
     acceptor: Option<Acceptor>,
     verifier: Verifier,
     dead: DeadLetters,
+    changing: Changing,
+    watch: Watch,
     health: Arc<Health>,
     tasks: &TaskTracker,
     drain: &CancellationToken,
@@ -76,14 +80,22 @@ pub(crate) fn serve(
             rates: rates(&wiring.config.limits),
             ..ApiOptions::default()
         };
-        let api = Api::new(acceptor, wiring.stores.jobs.clone(), verifier.clone(), options, &wiring.registry)?;
+        let live = Live { changing: changing.clone(), watch, pauses: wiring.pauses.clone() };
+        let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
         let document = openapi.to_json().unwrap_or_default();
         let answer = async move || ([(CONTENT_TYPE, "application/json")], document.clone());
         // The API's own fallback answers everything else with a problem document.
         public = routes.merge(public).route("/openapi.json", get(answer));
     }
-    let admin = admin::router(AdminApi { stores: wiring.stores.clone(), kinds: wiring.kinds.clone(), dead, verifier });
+    let admin = admin::router(AdminApi {
+        stores: wiring.stores.clone(),
+        kinds: wiring.kinds.clone(),
+        dead,
+        changing,
+        pauses: wiring.pauses.clone(),
+        verifier,
+    });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());
     if let Some(cors) = edge::cors(&wiring.config.cors) {
         public = public.layer(cors);

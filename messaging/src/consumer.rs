@@ -14,6 +14,7 @@
 mod finish;
 mod receive;
 mod registry;
+mod running;
 mod start;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 
 pub use receive::{Batch, BatchHandler, Delivered, consume_batches};
+pub use running::Running;
 
 /// The most deliveries that are begun or finished together.
 pub const BATCH: usize = 512;
@@ -63,13 +65,18 @@ pub struct Runtime {
     pub ledger: Arc<dyn JobLedger>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Cancelled to stop taking deliveries.
+    /// What runs: one per process, shared by all its consumers.
+    pub running: Running,
+    /// Cancelled to stop taking deliveries, and nothing else: what runs goes on to its end, what was not started is given back. A
+    /// child of `drain`, or `drain` itself.
+    pub stop: CancellationToken,
+    /// Cancelled when the process drains.
     pub drain: CancellationToken,
-    /// How long running handlers may go on after that.
+    /// How long running handlers may go on after `drain`.
     pub grace: Duration,
 }
 
-/// Consumes until drained: every delivery is then settled, or given back to the broker.
+/// Consumes until stopped or drained: every delivery is then settled, or given back to the broker.
 pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyHandler>) {
     let depth = usize::from(spec.prefetch).max(1);
     let (arrivals, arriving) = mpsc::channel(depth);
@@ -99,6 +106,7 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
         let _ = tokio::time::timeout(runtime.grace, running.wait()).await;
         // What still runs is interrupted and keeps its attempt.
         cut.cancel();
+        std::future::pending::<()>().await;
     };
     let deadline = async {
         cut.cancelled().await;
@@ -111,10 +119,11 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
             finish.run(ending).await;
             finished.cancel();
         };
-        tokio::join!(receive::receive(&spec, &runtime, &registry, arrivals, &finished), work.run(arriving), finishing, drained);
+        tokio::join!(receive::receive(&spec, &runtime, &registry, arrivals, &finished), work.run(arriving), finishing);
     };
     tokio::select! {
         () = pipeline => {}
+        () = drained => {}
         () = deadline => tracing::warn!(queue = spec.queue, "ends could not be recorded in time; the broker delivers these messages again"),
     }
 }

@@ -80,6 +80,10 @@ pub struct Context {
     pub traceparent: Option<String>,
     /// Set when the process drains: stop early if you can, the attempt is kept.
     pub interrupted: CancellationToken,
+    /// Set when nobody wants this run any more: somebody asked for a cancel, or the job ended without it (its deadline passed).
+    /// Within about a second, in hub processes; never in a service. Stop early if you can, and come back with [`Outcome::Retry`]
+    /// or [`Outcome::Snooze`]: the job is then cancelled. `Done` and `Reject` count as they do otherwise.
+    pub cancelled: CancellationToken,
 }
 
 /// Work for one kind of message.

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::apply::{Mode, apply};
 use crate::connection::{BrokerOptions, Link};
-use crate::consumer::{ConsumerSpec, Runtime, consume};
+use crate::consumer::{ConsumerSpec, Running, Runtime, consume};
 use crate::event_ledger::EventLedger;
 use crate::handler::{AnyHandler, Decode, Handler, any};
 use crate::inbox::{self, Inbox};
@@ -238,6 +238,8 @@ impl Service {
                     solitude: Arc::clone(&solitude),
                     ledger: if of_events { events.clone() } else { jobs.clone() },
                     metrics: metrics.clone(),
+                    running: Running::default(),
+                    stop: drain.clone(),
                     drain: drain.clone(),
                     grace: self.grace,
                 };

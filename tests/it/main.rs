@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod broker_faults;
+mod changing;
 mod crash;
 mod cron;
 mod documents;

@@ -35,6 +35,8 @@ pub const JOBS_SUBMIT: &str = "jobs:submit";
 pub const JOBS_READ: &str = "jobs:read";
 /// May read all jobs of its tenant.
 pub const JOBS_READ_ALL: &str = "jobs:read:all";
+/// May cancel the jobs it submitted; with [`JOBS_READ_ALL`] all jobs of its tenant.
+pub const JOBS_CANCEL: &str = "jobs:cancel";
 /// May use the admin API.
 pub const JOBS_ADMIN: &str = "jobs:admin";
 

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -30,7 +30,8 @@ pub const ITEMS: usize = 1000;
 /// Bytes in one batch, unless a single body may be larger.
 const BYTES: usize = 8 << 20;
 
-const NDJSON: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
+/// An array, or one item per line by any of its names.
+const TAKEN: [&str; 4] = [JSON, "application/x-ndjson", "application/ndjson", "application/jsonl"];
 
 /// One job of a batch.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -135,7 +136,7 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     caller.require(auth::JOBS_SUBMIT)?;
     refuse_for_all(&parts.headers)?;
     headers::check_encoding(&parts.headers)?;
-    let lines = is_ndjson(&parts.headers)?;
+    let lines = headers::content_type(&parts.headers, &TAKEN)? != JSON;
     let body = body::read(body, api.options().body_limit.max(BYTES), api.options().body_deadline).await?;
     let raw = if lines { by_line(&body)? } else { by_element(&body)? };
     let count = u32::try_from(raw.len()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
@@ -165,22 +166,6 @@ fn refuse_for_all(headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::new(Code::MalformedBatch, why).header("idempotency-key", "not taken with a batch"));
     }
     Ok(())
-}
-
-fn is_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let said = match (values.next(), values.next()) {
-        (None, _) => return Ok(false),
-        (Some(value), None) => value.to_str().unwrap_or("?"),
-        _ => "?",
-    };
-    let essence = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
-        "" | JSON => Ok(false),
-        other if NDJSON.contains(&other) => Ok(true),
-        _ => Err(Problem::new(Code::UnsupportedMediaType, "send a batch as application/json or application/x-ndjson")
-            .header("content-type", "not taken")),
-    }
 }
 
 /// The elements of a JSON array, unread.

@@ -78,6 +78,9 @@ catalogue! {
     HeadTooSlow "head-too-slow" REQUEST_TIMEOUT "The head of the request did not arrive in time";
     TooManyConnections "too-many-connections" SERVICE_UNAVAILABLE "Too many connections are open";
     InvalidParameter "invalid-parameter" BAD_REQUEST "A parameter is wrong";
+    JobEnded "job-ended" CONFLICT "The job has ended";
+    JobUnderWay "job-under-way" CONFLICT "The job is under way";
+    TooManyWatchers "too-many-watchers" SERVICE_UNAVAILABLE "Too many wait for jobs already";
     DeadLetterNotFound "dead-letter-not-found" NOT_FOUND "There is no such dead letter";
     DeadLetterNotOpen "dead-letter-not-open" CONFLICT "The dead letter was dealt with before";
     JobMovedOn "job-moved-on" CONFLICT "The job has moved on since it died";
@@ -86,8 +89,7 @@ catalogue! {
 
 impl Code {
     /// Codes that only the operators' API answers.
-    pub const OPERATORS: &[Self] =
-        &[Self::InvalidParameter, Self::DeadLetterNotFound, Self::DeadLetterNotOpen, Self::JobMovedOn, Self::TooOldToRedrive];
+    pub const OPERATORS: &[Self] = &[Self::DeadLetterNotFound, Self::DeadLetterNotOpen, Self::JobMovedOn, Self::TooOldToRedrive];
 
     /// Codes that a listener answers, before there is a request for any route.
     pub const LISTENERS: &[Self] = &[Self::MalformedRequest, Self::HeadTooLarge, Self::HeadTooSlow, Self::TooManyConnections];

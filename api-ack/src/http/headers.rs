@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName};
 
 use super::problem::{Code, Problem};
 use crate::accept::{TIMING_HEADERS, Timing, parse_key};
-use crate::kinds::{KindSpec, is_json};
+use crate::kinds::is_json;
 
 /// Refuses what a later version will do, so that nobody takes silence for consent.
 pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
@@ -55,29 +55,29 @@ fn is_wait(preference: &[u8]) -> bool {
     name.trim_ascii().eq_ignore_ascii_case(b"wait")
 }
 
-/// The media type of the body, if `spec` takes it.
-pub(super) fn content_type(headers: &HeaderMap, spec: &KindSpec) -> Result<String, Problem> {
+/// The media type of the body, if it is one of those `taken`.
+pub(super) fn content_type(headers: &HeaderMap, taken: &[impl AsRef<str>]) -> Result<String, Problem> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
-        (None, _) => takes(spec, None),
-        (Some(value), None) => takes(spec, Some(value.to_str().unwrap_or("?"))),
-        _ => takes(spec, Some("two of them")),
+        (None, _) => takes(taken, None),
+        (Some(value), None) => takes(taken, Some(value.to_str().unwrap_or("?"))),
+        _ => takes(taken, Some("two of them")),
     }
 }
 
-/// The media type that was `said`, if `spec` takes it: as it is stored and handed to the worker.
-pub(crate) fn takes(spec: &KindSpec, said: Option<&str>) -> Result<String, Problem> {
+/// The media type that was `said`, if it is one of those `taken`: as it is stored and handed to the worker. Unsaid, it is the first.
+pub(crate) fn takes(taken: &[impl AsRef<str>], said: Option<&str>) -> Result<String, Problem> {
     let refused = || {
-        let taken = spec.content_types.join(", ");
-        Problem::new(Code::UnsupportedMediaType, format!("a job of this kind is sent with `Content-Type`: {taken}"))
+        let taken: Vec<&str> = taken.iter().map(AsRef::as_ref).collect();
+        Problem::new(Code::UnsupportedMediaType, format!("this is sent with `Content-Type`: {}", taken.join(", ")))
             .header("content-type", "not taken")
     };
     let Some(text) = said.map(str::trim).filter(|text| !text.is_empty()) else {
-        return spec.content_types.first().cloned().ok_or_else(refused);
+        return taken.first().map(|first| first.as_ref().to_owned()).ok_or_else(refused);
     };
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     let essence = essence.trim().to_ascii_lowercase();
-    if !spec.content_types.contains(&essence) || text.len() > LONGEST {
+    if !taken.iter().any(|one| one.as_ref() == essence) || text.len() > LONGEST {
         return Err(refused());
     }
     match (is_json(&essence), is_utf8(parameters)) {
@@ -149,15 +149,9 @@ mod tests {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
     }
 
-    fn kind(content_types: &[&str]) -> KindSpec {
-        let kind = broker_topology::Kind::parse("demo.echo").unwrap();
-        let content_types = content_types.iter().map(|one| (*one).to_owned()).collect();
-        KindSpec { content_types, ..KindSpec::new(kind, crate::kinds::Worker::Rust) }
-    }
-
     #[test]
     fn json_is_json_in_any_dress() {
-        let spec = kind(&[JSON]);
+        let spec = [JSON];
         for value in
             ["application/json", "", "Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""]
         {
@@ -175,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_kind_takes_its_own_types_and_hands_them_on_as_they_came() {
-        let spec = kind(&["application/xml", "application/vnd.shop+json"]);
+        let spec = ["application/xml", "application/vnd.shop+json"];
         let said = |value| content_type(&headers(&[("content-type", value)]), &spec);
         assert_eq!(said("").unwrap(), "application/xml");
         assert_eq!(said("Application/XML; charset=latin1").unwrap(), "Application/XML; charset=latin1");

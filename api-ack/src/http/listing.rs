@@ -36,6 +36,8 @@ pub(super) struct KindView {
     /// The JSON Schema of the body, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<serde_json::Value>,
+    /// Whether it is paused: accepted as ever, and delivered when it is resumed.
+    paused: bool,
     /// Addresses.
     links: KindLinks,
 }
@@ -61,7 +63,7 @@ pub(super) struct KindsView {
 }
 
 impl KindView {
-    fn of(spec: &KindSpec) -> Self {
+    fn of(api: &Api, spec: &KindSpec) -> Self {
         let kind = spec.kind.as_str();
         Self {
             kind: kind.to_owned(),
@@ -73,6 +75,7 @@ impl KindView {
             content_types: spec.content_types.clone(),
             key_required: spec.key_required,
             schema: spec.schema.as_ref().map(|schema| schema.document().clone()),
+            paused: api.live().pauses.holds(kind),
             links: KindLinks {
                 this: format!("/v1/kinds/{kind}"),
                 jobs: format!("/v1/kinds/{kind}/jobs"),
@@ -99,7 +102,7 @@ impl KindView {
 )]
 pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: HeaderMap) -> Result<Json<KindsView>, Problem> {
     headers::refuse_unsupported(&request)?;
-    Ok(Json(KindsView { kinds: api.acceptor().kinds().iter().map(|spec| KindView::of(spec)).collect() }))
+    Ok(Json(KindsView { kinds: api.acceptor().kinds().iter().map(|spec| KindView::of(&api, spec)).collect() }))
 }
 
 /// Read a kind of job
@@ -128,5 +131,5 @@ pub(super) async fn kind(
     let Ok(Path(name)) = name else { return Err(unknown_kind("")) };
     let spec = api.acceptor().kinds().get(&name).ok_or_else(|| unknown_kind(&name))?;
     headers::refuse_unsupported(&request)?;
-    Ok(Json(KindView::of(spec)))
+    Ok(Json(KindView::of(&api, spec)))
 }

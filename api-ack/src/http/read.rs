@@ -47,12 +47,23 @@ pub(super) async fn job(
         caller.require(JOBS_READ)?;
     }
     headers::refuse_unsupported(&request)?;
+    let record = find(&api, &caller, id_of(id)?).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(JobView::of(record))))
+}
+
+/// The id in an address.
+pub(super) fn id_of(id: Result<Path<String>, PathRejection>) -> Result<Uuid, Problem> {
     let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
-    let id = id.ok_or_else(|| Problem::new(Code::InvalidJobId, "a job's id is the UUID that its acceptance answered"))?;
+    id.ok_or_else(|| Problem::new(Code::InvalidJobId, "a job's id is the UUID that its acceptance answered"))
+}
+
+/// The job of that id, if it is the caller's: submitted by the same subject, or by anybody of the tenant with
+/// `jobs:read:all`.
+pub(super) async fn find(api: &Api, caller: &Caller, id: Uuid) -> Result<JobRecord, Problem> {
     match api.store().record_of(id).await? {
-        Some(record) if may_read(&caller, &record) => Ok(([(CACHE_CONTROL, "no-store")], Json(JobView::of(record)))),
+        Some(record) if may_read(caller, &record) => Ok(record),
         // Alike for what is not there and what is not yours, or the answer would tell which ids exist.
-        _ => Err(gone(&api, id)),
+        _ => Err(gone(api, id)),
     }
 }
 
@@ -60,7 +71,8 @@ fn may_read(caller: &Caller, record: &JobRecord) -> bool {
     caller.tenant == record.job.tenant && (caller.has(JOBS_READ_ALL) || caller.subject == record.payload.subject)
 }
 
-fn gone(api: &Api, id: Uuid) -> Problem {
+/// Why there is no such job for anybody, or for the caller.
+pub(super) fn gone(api: &Api, id: Uuid) -> Problem {
     let retention = i64::try_from(api.options().retention.as_micros()).unwrap_or(i64::MAX);
     match clock::made_at(id) {
         Some(made) if made < clock::now().saturating_sub(retention) => {

@@ -139,7 +139,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
 
     let Some(spec) = api.acceptor().kinds().get(kind) else { return Err(unknown_kind(kind)) };
     headers::refuse_unsupported_of_a_job(&parts.headers)?;
-    let content_type = headers::content_type(&parts.headers, spec)?;
+    let content_type = headers::content_type(&parts.headers, &spec.content_types)?;
     headers::check_encoding(&parts.headers)?;
     let timing = headers::timing(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;

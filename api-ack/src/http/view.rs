@@ -52,9 +52,16 @@ pub struct JobView {
     result_base64: Option<String>,
     /// The latest error, for people.
     error: Option<String>,
-    /// Why it is dead, expired or retrying: a stable code.
+    /// Why it is dead, cancelled, expired or retrying: a stable code.
     #[schema(example = "exhausted")]
     reason: Option<String>,
+    /// There, and true, when a cancel was asked for while it ran.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cancel_requested: bool,
+    /// While it is scheduled: when it is to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    run_at: Option<Timestamp>,
     /// When it was stored.
     #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
@@ -102,6 +109,7 @@ impl JobView {
         let JobRecord { job, history, result, .. } = record;
         let latest = latest(&job.status);
         let status = job.status;
+        let cancel_requested = status.cancel_asked();
         let (result, result_base64) = split(result.as_deref());
         Self {
             links: Links::of(job.id),
@@ -117,6 +125,8 @@ impl JobView {
             result_base64,
             error: status.error,
             reason: status.reason,
+            cancel_requested,
+            run_at: (status.state == State::Scheduled).then(|| clock::timestamp(status.due_at)),
             deadline: clock::timestamp(status.deadline),
             started_at: when(status.started_at),
             ended_at: when(status.ended_at),

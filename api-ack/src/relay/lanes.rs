@@ -57,6 +57,21 @@ impl Lanes {
         self.len += 1;
     }
 
+    /// Takes out what would become work of the kinds that `held` names; their dead letters stay.
+    pub(super) fn take_work(&mut self, held: impl Fn(&str) -> bool) -> Vec<Item> {
+        let mut taken = Vec::new();
+        for (_, waiting) in self.lanes.iter_mut().filter(|(lane, _)| held(&lane.kind)) {
+            let (work, rest): (VecDeque<Item>, VecDeque<Item>) =
+                std::mem::take(&mut waiting.items).into_iter().partition(|item| is_work(item.job.status.outlet));
+            waiting.items = rest;
+            taken.extend(work);
+        }
+        self.lanes.retain(|_, waiting| !waiting.items.is_empty());
+        self.turns.retain(|lane| self.lanes.contains_key(lane));
+        self.len -= taken.len();
+        taken
+    }
+
     /// Forgets all rows.
     pub fn clear(&mut self) {
         self.len = 0;
@@ -166,6 +181,21 @@ mod tests {
         let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
         assert_eq!(tenants(&batch), "b");
         assert_eq!(lanes.len(), 1);
+    }
+
+    #[test]
+    fn work_of_a_paused_kind_leaves_the_memory_and_its_dead_letters_stay() {
+        let mut lanes = Lanes::new(BTreeMap::new());
+        let mut dead = item("k", "a");
+        dead.job.status.outlet = Some(crate::store::Outlet::Dead);
+        lanes.push(dead);
+        (0..3).for_each(|_| lanes.push(item("k", "a")));
+        lanes.push(item("k", "b"));
+        lanes.push(item("other", "c"));
+        assert_eq!(lanes.take_work(|kind| kind == "k").len(), 4);
+        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        assert_eq!(tenants(&batch), "ac");
+        assert!(lanes.is_empty());
     }
 
     #[test]

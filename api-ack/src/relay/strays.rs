@@ -11,9 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::room::Room;
-use crate::clock;
-use crate::rules;
-use crate::store::{Change, JobStore, ProcessId, StoreError};
+use crate::store::{JobStore, ProcessId, StoreError};
 
 /// How often it is looked without a doubt. It reads every row under way.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -24,9 +22,6 @@ const OFTEN: Duration = Duration::from_secs(2);
 /// How long after the store answers again a write from before may still take effect: its statement was cut short or ended by
 /// then, whatever stood still.
 const LATE: Duration = Duration::from_secs(30);
-
-/// Rows changed together.
-const BATCH: usize = 500;
 
 /// When to look for them.
 #[derive(Debug)]
@@ -79,15 +74,5 @@ async fn free(store: &dyn JobStore, room: &Room, me: ProcessId) -> Result<u64, S
     // A ticket is there before its row is, so a row that was seen and has none now is either a stray or was settled since; that
     // changed its version.
     owned.retain(|job| !room.holds(job.id));
-    let now = clock::now();
-    let mut freed = 0;
-    for jobs in owned.chunks(BATCH) {
-        let change = |job: &crate::store::Job| {
-            let to = rules::publish_later(&job.status, job.status.due_at, now);
-            Change { id: job.id, from: job.version, to, history: None, result: None }
-        };
-        let changes: Vec<Change> = jobs.iter().map(change).collect();
-        freed += store.apply(&changes).await?.into_iter().map(u64::from).sum::<u64>();
-    }
-    Ok(freed)
+    super::free::free(store, &owned.iter().collect::<Vec<_>>()).await
 }

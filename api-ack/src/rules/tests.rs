@@ -44,6 +44,11 @@ enum Step {
         back: i32,
     },
     Redrive,
+    Cancel,
+    /// To a time to come, or one that has passed.
+    Move {
+        later: bool,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -57,6 +62,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(|late| Step::Expire { late }),
         1 => (0..2_i32).prop_map(|back| Step::Buried { back }),
         2 => Just(Step::Redrive),
+        1 => Just(Step::Cancel),
+        1 => any::<bool>().prop_map(|later| Step::Move { later }),
     ];
     proptest::collection::vec(step, 0..60)
 }
@@ -95,7 +102,7 @@ impl Life {
 
     fn begin(&mut self, run: Run, alone: bool, me: ProcessId) -> Begin {
         let begin = begin(&self.job, run, alone, me, |p| self.alive.contains(&p), self.now);
-        if let Begin::Run(to) | Begin::Poisoned(to) = &begin {
+        if let Begin::Run(to) | Begin::Poisoned(to) | Begin::Cancelled(to) = &begin {
             self.job = to.clone();
         }
         begin
@@ -108,6 +115,16 @@ impl Life {
             self.job = (**to).clone();
         }
         finish
+    }
+
+    fn cancel(&mut self) -> Cancel {
+        let cancel = cancel(&self.job, self.now);
+        match &cancel {
+            Cancel::Now(to) => self.job = to.clone(),
+            Cancel::Ask(epoch) => self.job.cancel_epoch = Some(*epoch),
+            Cancel::Asked | Cancel::Done | Cancel::Ended => {}
+        }
+        cancel
     }
 
     fn take(&mut self, step: &Step) {
@@ -143,6 +160,15 @@ impl Life {
                 let found = buried(&self.job, self.run(*back), "delivery-limit", "too often", self.now);
                 self.job = found.unwrap_or_else(|| self.job.clone());
             }
+            Step::Cancel => {
+                self.cancel();
+            }
+            Step::Move { later } => {
+                let at = self.now + if *later { 30 * SECOND } else { -SECOND };
+                if let Move::To(to) = move_to(&self.job, at, self.now) {
+                    self.job = to;
+                }
+            }
             Step::Redrive => {
                 self.job = redrive(&self.job, DEADLINE, self.now).unwrap_or_else(|| self.job.clone());
             }
@@ -172,6 +198,13 @@ proptest! {
             }
             if job.state == State::Running {
                 prop_assert!(job.owner.is_some() && job.starts > 0 && job.outlet.is_none(), "running has an owner: {:?}", job);
+            }
+            if before.cancel_asked() && job.state != State::Running {
+                prop_assert!(job.state.is_end() || job.epoch > before.epoch, "what was asked to be cancelled never waits again: {:?}", job);
+            }
+            if let Step::Move { .. } = step && *job != before {
+                prop_assert!(before.owner.is_none() && before.outlet == Some(Outlet::Jobs), "only what waits is moved: {:?}", before);
+                prop_assert!(job.run() == before.run() && job.outlet == before.outlet && job.due_at >= life.now, "and goes on waiting: {:?}", job);
             }
             if job.outlet == Some(Outlet::Dead) {
                 prop_assert_eq!(job.state, State::Dead);
@@ -209,6 +242,37 @@ proptest! {
         prop_assert!(false, "still {:?}", life.job);
     }
 
+    /// A cancel is answered alike however often it comes, and whatever follows ends the job.
+    #[test]
+    fn a_cancel_ends_the_job_and_asking_again_answers_the_same(steps in steps(), how in 0..6_u8) {
+        let mut life = Life::new();
+        for step in &steps {
+            life.take(step);
+        }
+        let (before, first) = (life.job.clone(), life.cancel());
+        let after = life.job.clone();
+        let again = life.cancel();
+        prop_assert_eq!(&life.job, &after, "the second changes nothing");
+        match first {
+            Cancel::Now(to) => {
+                prop_assert_eq!(to.state, State::Cancelled);
+                prop_assert_eq!(again, Cancel::Done);
+                prop_assert_eq!(life.begin(after.run(), true, A), Begin::Stale, "its message is stale");
+            }
+            Cancel::Ask(_) | Cancel::Asked => {
+                prop_assert_eq!(before.state, State::Running);
+                prop_assert_eq!(again, Cancel::Asked);
+                life.finish(life.run(0), Some(life.job.lease), &end(how));
+                let expected = match how { 0 => State::Succeeded, 3 => State::Dead, _ => State::Cancelled };
+                prop_assert_eq!(life.job.state, expected, "it ends as it ends, and never waits again");
+            }
+            same => {
+                prop_assert_eq!(&before, &after);
+                prop_assert_eq!(again, same);
+            }
+        }
+    }
+
     #[test]
     fn a_late_end_changes_nothing(steps in steps(), how in 0..6_u8, behind in 1..4_i64) {
         let mut life = Life::new();
@@ -237,6 +301,55 @@ fn a_copy_that_arrives_while_another_process_runs_it_is_given_back() {
     assert_eq!(life.begin(Run::default(), false, B), Begin::Alone, "its process died: only alone");
     assert!(matches!(life.begin(Run::default(), true, B), Begin::Run(_)));
     assert_eq!((life.job.starts, life.job.interrupted, life.job.attempt), (2, 1, 1));
+}
+
+#[test]
+fn a_cancel_of_what_runs_holds_when_its_process_dies() {
+    let mut life = running();
+    assert_eq!(life.cancel(), Cancel::Ask(1));
+    assert_eq!(life.job.state, State::Running);
+    let mut swept = life.job.clone();
+    life.alive.remove(&A);
+    assert!(matches!(life.begin(Run::default(), false, B), Begin::Cancelled(_)), "delivered again, it is not run again");
+    assert_eq!((life.job.state, life.job.reason.as_deref()), (State::Cancelled, Some("cancelled")));
+    swept = republish(&swept, |_| false, life.now).unwrap();
+    assert_eq!((swept.state, swept.outlet), (State::Cancelled, None), "nor published again");
+}
+
+#[test]
+fn a_cancel_keeps_the_failure_that_made_it_one_in_the_history() {
+    let mut life = running();
+    life.cancel();
+    let Finish::Applied(to, Some(attempt)) = life.finish(Run::default(), Some(1), &end(1)) else { panic!("no history") };
+    assert_eq!((to.state, to.attempt, to.started_at), (State::Cancelled, 1, None));
+    assert_eq!((attempt.outcome.as_str(), attempt.reason.as_deref()), ("failed", Some("boom")));
+}
+
+#[test]
+fn a_redrive_forgets_a_cancel() {
+    let mut life = running();
+    life.cancel();
+    life.finish(Run::default(), Some(1), &end(3));
+    assert_eq!((life.job.state, life.cancel()), (State::Dead, Cancel::Ended));
+    life.job = redrive(&life.job, DEADLINE, life.now).unwrap();
+    assert!(!life.job.cancel_asked());
+}
+
+#[test]
+fn what_waits_in_the_store_is_moved_and_its_old_copy_waits() {
+    let mut life = Life::new();
+    let Move::To(to) = move_to(&life.job, 500 * SECOND, life.now) else { panic!("not moved") };
+    assert_eq!((to.state, to.due_at, to.outlet), (State::Scheduled, 500 * SECOND, Some(Outlet::Jobs)));
+    life.job = to;
+    assert_eq!(life.begin(Run::default(), false, A), Begin::Busy);
+    let Move::To(to) = move_to(&life.job, 1, 7 * SECOND) else { panic!("not moved back") };
+    assert_eq!((to.state, to.due_at), (State::Scheduled, 7 * SECOND));
+    assert_eq!(published(&to, 8 * SECOND).state, State::Queued);
+    let held = Status { owner: Some(A), ..life.job.clone() };
+    assert_eq!(move_to(&held, 1, life.now), Move::UnderWay, "a process has it in memory, maybe on the wire");
+    assert_eq!(move_to(&running().job, 1, 1), Move::UnderWay);
+    life.cancel();
+    assert_eq!(move_to(&life.job, 1, 1), Move::Ended);
 }
 
 #[test]

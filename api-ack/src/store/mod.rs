@@ -1,4 +1,4 @@
-//! The hub's tables behind two traits, with one implementation per database.
+//! The hub's tables behind three traits, with one implementation per database.
 //!
 //! The store decides nothing about jobs: it loads rows, and applies changes that `rules` computed, each only
 //! if the row is still at the version the decision was made on. So the state machine exists once, in Rust, and both databases
@@ -8,13 +8,17 @@
 
 mod migrations;
 mod open;
+mod pauses;
 pub mod postgres;
 mod row;
+mod search;
 pub mod sqlite;
 mod stored;
 
 pub use open::{Stores, migrate, open};
+pub use pauses::{Pause, PauseStore};
 pub use postgres::PostgresStore;
+pub use search::{Found, JobSearch};
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
@@ -100,10 +104,13 @@ pub struct Status {
     pub ended_at: Option<Micros>,
     /// When this row last changed.
     pub updated_at: Micros,
-    /// Why it is dead, expired or retrying: a stable kebab-case code.
+    /// Why it is dead, cancelled, expired or retrying: a stable kebab-case code.
     pub reason: Option<String>,
     /// The latest error, for people; at most 4 KiB.
     pub error: Option<String>,
+    /// The epoch in which a cancel was asked for while it ran. Only [`JobStore::ask_cancel`] writes it; a change leaves it as it
+    /// is, and an epoch later it says nothing.
+    pub cancel_epoch: Option<i32>,
 }
 
 /// A job as the store holds it, without its payload.
@@ -311,6 +318,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn mark_published(&self, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, StoreError>;
 
+    /// Puts down that a cancel is asked for the job, in `epoch`, if it is still at version `from`; answers whether it was. The
+    /// row gets `from + 1`. The one writer of [`Status::cancel_epoch`].
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn ask_cancel(&self, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, StoreError>;
+
     /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored.
     ///
     /// # Errors
@@ -340,6 +354,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
+
+    /// As [`JobStore::list`], within [`JobSearch::scan`] rows. A walk down the primary key.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn search(&self, search: &JobSearch) -> Result<Found, StoreError>;
 
     /// Lanes with a row that nobody owns and that is due at `now`. The cost is per lane, not per row.
     ///

@@ -13,9 +13,11 @@ mod claim;
 mod dead;
 mod error;
 mod insert;
+mod pauses;
 mod processes;
 mod purge;
 mod read;
+mod search;
 mod rows {
     crate::store::row::decoders!(sqlx::postgres::PgRow);
 }
@@ -33,8 +35,9 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Found, Inserted, Job, JobFilter, JobRecord,
+    JobSearch, JobStore, Lane, Micros, NewDeadLetter, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError,
+    Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -68,7 +71,10 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 1] = [(1, "store", include_str!("../../migrations/postgres/0001_store.sql"))];
+const STEPS: [Step; 2] = [
+    (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
+    (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
+];
 
 /// The store on Postgres.
 #[derive(Debug)]
@@ -204,6 +210,10 @@ impl JobStore for PostgresStore {
         ask!(self.marking, conn => apply::mark_published(conn, rows, now))
     }
 
+    async fn ask_cancel(&self, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, StoreError> {
+        ask!(self, conn => apply::ask_cancel(conn, id, from, epoch, now))
+    }
+
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
         ask!(self, conn => apply::record(conn, attempts))
     }
@@ -222,6 +232,10 @@ impl JobStore for PostgresStore {
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
         ask!(self, conn => read::list(conn, filter))
+    }
+
+    async fn search(&self, search: &JobSearch) -> Result<Found, StoreError> {
+        ask!(self, conn => search::search(conn, search))
     }
 
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {
@@ -271,6 +285,17 @@ impl JobStore for PostgresStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         ask!(self, conn => async { conn.ping().await.map_err(Fault::Sql) })
+    }
+}
+
+#[async_trait]
+impl PauseStore for PostgresStore {
+    async fn put_pause(&self, pause: &Pause) -> Result<Pause, StoreError> {
+        ask!(self, conn => pauses::put(conn, pause))
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        ask!(self, conn => pauses::latest(conn))
     }
 }
 

@@ -48,14 +48,16 @@ macro_rules! job_columns {
             $table,
             ".reason, ",
             $table,
-            ".error"
+            ".error, ",
+            $table,
+            ".cancel_epoch"
         )
     };
 }
 pub(super) use job_columns;
 
 /// How many columns [`job_columns`] names.
-pub(super) const JOB_WIDTH: usize = 20;
+pub(super) const JOB_WIDTH: usize = 21;
 
 /// The columns of a [`super::Payload`].
 macro_rules! payload_columns {
@@ -91,7 +93,7 @@ macro_rules! decoders {
     ($row:ty) => {
         use crate::store::row::{damaged, foreign};
         use crate::store::{
-            AuditEntry, DeadLetter, DeadState, Job, NewDeadLetter, Outlet, Payload, ProcessId, State, Status, StoreError,
+            AuditEntry, DeadLetter, DeadState, Job, NewDeadLetter, Outlet, Pause, Payload, ProcessId, State, Status, StoreError,
         };
         use sqlx::Row;
 
@@ -129,6 +131,7 @@ macro_rules! decoders {
                     updated_at: get(row, 17)?,
                     reason: get(row, 18)?,
                     error: get(row, 19)?,
+                    cancel_epoch: get(row, 20)?,
                 },
             })
         }
@@ -182,6 +185,11 @@ macro_rules! decoders {
                 note: get(row, 16)?,
                 updated_at: get(row, 17)?,
             })
+        }
+
+        /// A pause or its end.
+        pub(crate) fn pause(row: &$row) -> Result<Pause, StoreError> {
+            Ok(Pause { kind: get(row, 0)?, at: get(row, 1)?, paused: get(row, 2)?, actor: get(row, 3)?, note: get(row, 4)? })
         }
 
         /// A line of the audit.

@@ -14,9 +14,11 @@ mod dead;
 mod error;
 mod insert;
 mod json;
+mod pauses;
 mod processes;
 mod purge;
 mod read;
+mod search;
 mod rows {
     crate::store::row::decoders!(sqlx::sqlite::SqliteRow);
 }
@@ -35,8 +37,9 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Found, Inserted, Job, JobFilter, JobRecord,
+    JobSearch, JobStore, Lane, Micros, NewDeadLetter, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError,
+    Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -45,7 +48,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 1] = [(1, "store", include_str!("../../migrations/sqlite/0001_store.sql"))];
+const STEPS: [Step; 2] = [
+    (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
+    (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
+];
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -255,6 +261,10 @@ impl JobStore for SqliteStore {
         write!(LAZY, self, conn => apply::mark_published(conn, rows, now))
     }
 
+    async fn ask_cancel(&self, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, StoreError> {
+        write!(self, conn => apply::ask_cancel(conn, id, from, epoch, now))
+    }
+
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
         write!(self, conn => apply::record(conn, attempts.iter().map(|(id, attempt)| (*id, attempt))))
     }
@@ -273,6 +283,10 @@ impl JobStore for SqliteStore {
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
         read!(self, conn => read::list(conn, filter))
+    }
+
+    async fn search(&self, search: &JobSearch) -> Result<Found, StoreError> {
+        read!(self, conn => search::search(conn, search))
     }
 
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {
@@ -321,6 +335,17 @@ impl JobStore for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         read!(self, conn => async { conn.ping().await.map_err(error::store) })
+    }
+}
+
+#[async_trait]
+impl PauseStore for SqliteStore {
+    async fn put_pause(&self, pause: &Pause) -> Result<Pause, StoreError> {
+        write!(self, conn => pauses::put(conn, pause))
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        read!(self, conn => pauses::latest(conn))
     }
 }
 

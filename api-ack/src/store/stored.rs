@@ -21,6 +21,21 @@ impl State {
         Self::Expired,
     ];
 
+    /// The word for it in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Accepted => "accepted",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
     /// The number it is stored as.
     pub fn stored(self) -> i16 {
         self as i16
@@ -100,6 +115,7 @@ mod tests {
     fn every_stored_value_is_read_back() {
         for state in State::ALL {
             assert_eq!(State::from_stored(state.stored()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
         for state in DeadState::ALL {
             assert_eq!(DeadState::from_stored(state.stored()), Some(state));

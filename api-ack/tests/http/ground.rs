@@ -4,17 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::changing::Changing;
 use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
-use api_ack::http::{Api, ApiOptions, router};
+use api_ack::http::{Api, ApiOptions, Live, router};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
+use api_ack::pauses::Pauses;
 use api_ack::relay::{HandedOver, hand_over};
 use api_ack::schema::Schema;
 use api_ack::store::{Change, Job, JobFilter, JobStore, ProcessId, SqliteStore, Status};
+use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::Kind;
+use messaging::consumer::Running;
 use prometheus::Registry;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use sqlx::Connection;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -25,8 +30,11 @@ pub struct Ground {
     pub address: String,
     pub client: Client,
     pub store: Arc<SqliteStore>,
+    pub pauses: Pauses,
     pub registry: Registry,
     pub openapi: utoipa::openapi::OpenApi,
+    /// Ends what waits for jobs.
+    pub drain: CancellationToken,
     _handed: HandedOver,
     folder: tempfile::TempDir,
 }
@@ -57,16 +65,22 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
     let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(kind).into_iter().chain([orders(), scans()]));
     let (hand_over, handed) = hand_over(ProcessId(1), Default::default());
-    let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over, &TaskTracker::new());
+    let pauses = Pauses::load(store.clone()).await.unwrap();
+    let hand_over = hand_over.heeding(pauses.clone());
+    let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over.clone(), &TaskTracker::new());
     let acceptor = Acceptor::new(kinds, Arc::new(Backlog::new(limits)), writer);
     let registry = Registry::new();
+    let drain = CancellationToken::new();
     let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
-    let api = Api::new(acceptor, store.clone(), verifier, options, &registry).unwrap();
+    let watch = Watch::start(store.clone(), WatchOptions::default(), &TaskTracker::new(), drain.clone());
+    let changing = Changing::new(store.clone(), Running::default(), watch.clone(), hand_over);
+    let live = Live { changing, watch, pauses: pauses.clone() };
+    let api = Api::new(acceptor, store.clone(), live, verifier, options, &registry).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (router, openapi) = router(api);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ground { address, client: Client::new(), store, registry, openapi, _handed: handed, folder }
+    Ground { address, client: Client::new(), store, pauses, registry, openapi, drain, _handed: handed, folder }
 }
 
 fn kind(name: &str) -> KindSpec {

@@ -2,7 +2,7 @@
 
 use crate::ground::{Ground, start, token};
 
-const SCOPES: [&str; 6] = ["", "jobs:submit", "jobs:read", "jobs:read:all", "jobs:admin", "jobs:*"];
+const SCOPES: [&str; 7] = ["", "jobs:submit", "jobs:read", "jobs:read:all", "jobs:cancel", "jobs:admin", "jobs:*"];
 
 /// Method, path, and the scopes that are let in; `None` needs no token at all.
 const ROUTES: &[(&str, &str, Option<&[&str]>)] = &[
@@ -13,9 +13,11 @@ const ROUTES: &[(&str, &str, Option<&[&str]>)] = &[
     ("get", "/problems/unknown-kind", None),
     ("post", "/v1/orders", Some(&["jobs:submit"])),
     ("post", "/v1/jobs", Some(&["jobs:submit"])),
-    ("get", "/v1/jobs", Some(&SCOPES)),
-    ("get", "/v1/jobs/1/events", Some(&SCOPES)),
-    ("post", "/v1/jobs/1/cancel", Some(&SCOPES)),
+    ("get", "/v1/jobs", Some(&["jobs:read", "jobs:read:all"])),
+    ("get", "/v1/jobs/1/events", Some(&["jobs:read", "jobs:read:all"])),
+    ("post", "/v1/jobs/1/cancel", Some(&["jobs:cancel"])),
+    ("patch", "/v1/jobs/1", Some(&["jobs:submit"])),
+    ("get", "/v1/kinds/demo.echo/events", Some(&SCOPES)),
     ("put", "/v1/jobs/1/result", Some(&SCOPES)),
     ("post", "/v1/jobs/1/progress", Some(&SCOPES)),
 ];

@@ -14,7 +14,32 @@ contract!(
     late_attempts_are_recorded_once,
     an_error_text_never_stops_an_outcome,
     concurrent_changes_of_the_same_rows_apply_once,
+    a_cancel_that_is_asked_for_stays_with_its_epoch,
 );
+
+async fn a_cancel_that_is_asked_for_stays_with_its_epoch(ground: &Ground) {
+    let new = accepted("mail", "acme");
+    ground.store(std::slice::from_ref(&new)).await;
+    ground.change(change(&new.job, |status| begin(status, T0 + 5))).await;
+    let running = ground.job(new.job.id).await;
+    assert!(!running.status.cancel_asked());
+    assert!(!ground.jobs.ask_cancel(running.id, running.version - 1, 1, T0 + 6).await.unwrap(), "the row has moved on");
+    assert!(!ground.jobs.ask_cancel(Uuid::now_v7(), 1, 1, T0 + 6).await.unwrap());
+    assert!(ground.jobs.ask_cancel(running.id, running.version, 1, T0 + 6).await.unwrap());
+    let asked = ground.job(running.id).await;
+    assert_eq!((asked.version, asked.status.updated_at, asked.status.cancel_asked()), (running.version + 1, T0 + 6, true));
+
+    // A change that knows nothing of it is void; the next one leaves it, also in a batch with ends.
+    assert_eq!(ground.jobs.apply(&[change(&running, publish)]).await.unwrap(), [false]);
+    ground.change(change(&asked, |status| (status.cancel_epoch, status.interrupted) = (None, 7))).await;
+    let mut failed = change(&ground.job(running.id).await, |status| end(status, State::Dead, T0 + 9));
+    failed.history = Some(attempt(1));
+    ground.change(failed).await;
+    let dead = ground.job(running.id).await;
+    assert!(dead.status.cancel_asked());
+    ground.change(change(&dead, |status| status.epoch = 2)).await;
+    assert!(!ground.job(running.id).await.status.cancel_asked(), "a redrive is another epoch");
+}
 
 async fn a_change_of_a_row_that_moved_on_is_void(ground: &Ground) {
     let batch = [accepted("mail", "acme"), accepted("mail", "acme"), accepted("mail", "acme")];

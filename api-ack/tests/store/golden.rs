@@ -39,6 +39,7 @@ pub fn jobs() -> Vec<NewJob> {
             updated_at: AT + 3,
             reason: ended.then(|| "exhausted".to_owned()),
             error: ended.then(|| "no answer — 無".to_owned()),
+            cancel_epoch: None,
         };
         NewJob {
             job: Job { id: id(n), kind: "orders.place".into(), tenant: "acme".into(), version: 1, status },

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_ack::store::{Inserted, JobFilter, JobStore, PostgresStore, StoreError, migrate};
+use api_ack::store::{Inserted, JobFilter, JobSearch, JobStore, Pause, PostgresStore, StoreError, migrate};
 use sqlx::{Connection, PgConnection};
 
 use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane, publish, rows};
@@ -172,6 +172,13 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.claim(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.overdue(T0, 10).await.unwrap();
         ground.jobs.list(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+        let filter = JobFilter { tenant: Some("acme".into()), limit: 10, ..JobFilter::default() };
+        let search = JobSearch { filter, subject: Some("bea".into()), since: Some(T0), scan: 20, ..JobSearch::default() };
+        ground.jobs.search(&search).await.unwrap();
+        let pause = Pause { kind: "mail".into(), at: T0, paused: true, actor: "ann".into(), note: String::new() };
+        ground.pauses.put_pause(&pause).await.unwrap();
+        ground.pauses.pauses().await.unwrap();
+        ground.jobs.ask_cancel(batch[0].job.id, 1, 1, T0).await.unwrap();
         ground.jobs.backlog().await.unwrap();
         ground.jobs.lanes(T0).await.unwrap();
         ground.jobs.in_flight("mail", 10).await.unwrap();

@@ -24,6 +24,15 @@ impl Admin {
         &self.0.subject
     }
 
+    /// Goes on only with a token for all tenants.
+    pub(super) fn for_all_tenants(&self) -> Result<(), Problem> {
+        if self.0.tenant == ALL_TENANTS {
+            return Ok(());
+        }
+        let why = "this concerns all tenants, and the token is for one: use one whose tenant is `*`";
+        Err(Problem::new(Code::ScopeMissing, why))
+    }
+
     /// Whether what belongs to `tenant` is theirs to see.
     pub(super) fn sees(&self, tenant: &str) -> bool {
         self.0.tenant == ALL_TENANTS || self.0.tenant == tenant

@@ -1,9 +1,11 @@
-//! Jobs: looked at, never changed.
+//! Jobs: looked at, and cancelled.
 
+use api_ack::changing::Cancelled;
 use api_ack::http::problem::{Code, Problem};
-use api_ack::store::{JobFilter, State as JobState};
+use api_ack::store::{JobFilter, JobRecord, State as JobState};
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -49,8 +51,25 @@ pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> Uuid) ->
 }
 
 pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>) -> Result<Json<JobDetail>, Problem> {
-    let id = Uuid::parse_str(&id).map_err(|_| Problem::new(Code::InvalidJobId, "the id of a job is a UUID"))?;
+    Ok(Json(find(&api, &admin, &id).await?.into()))
+}
+
+pub(super) async fn cancel(
+    State(api): State<AdminApi>,
+    admin: Admin,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<JobDetail>), Problem> {
+    let job = find(&api, &admin, &id).await?.job.id;
+    let status = match api.changing.cancel(job).await? {
+        Cancelled::Done => StatusCode::OK,
+        Cancelled::Asked => StatusCode::ACCEPTED,
+    };
+    tracing::info!(job = %job, actor = admin.actor(), "a cancel is asked for");
+    Ok((status, Json(find(&api, &admin, &id).await?.into())))
+}
+
+async fn find(api: &AdminApi, admin: &Admin, id: &str) -> Result<JobRecord, Problem> {
+    let id = Uuid::parse_str(id).map_err(|_| Problem::new(Code::InvalidJobId, "the id of a job is a UUID"))?;
     let record = api.stores.jobs.record_of(id).await?.filter(|record| admin.sees(&record.job.tenant));
-    let record = record.ok_or_else(|| Problem::new(Code::JobNotFound, format!("there is no job {id}, or it was purged")))?;
-    Ok(Json(record.into()))
+    record.ok_or_else(|| Problem::new(Code::JobNotFound, format!("there is no job {id}, or it was purged")))
 }

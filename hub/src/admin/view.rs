@@ -1,7 +1,8 @@
 //! What the admin API answers, as the CLI reads it. Times are RFC 3339, UTC.
 
 use api_ack::clock::{made_at, timestamp};
-use api_ack::store::{self, DeadLetter, DeadState, Job, JobRecord, State};
+use api_ack::kinds::{KindSpec, Worker};
+use api_ack::store::{self, DeadLetter, DeadState, Job, JobRecord, Pause, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,6 +42,37 @@ pub struct JobLine {
     pub updated_at: Timestamp,
 }
 
+/// A kind of job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KindLine {
+    /// Its name.
+    pub kind: String,
+    /// Who does the work.
+    pub worker: Worker,
+    /// Whether it is paused: accepted, and not delivered.
+    pub paused: bool,
+    /// When it was paused, or resumed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since: Option<Timestamp>,
+    /// Who did that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub actor: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+}
+
+impl KindLine {
+    /// A kind, and how it stands if it was ever paused.
+    pub fn of(spec: &KindSpec, pause: Option<Pause>) -> Self {
+        let paused = pause.as_ref().is_some_and(|pause| pause.paused);
+        let since = pause.as_ref().map(|pause| timestamp(pause.at));
+        let actor = pause.as_ref().map(|pause| pause.actor.clone());
+        let note = pause.map(|pause| pause.note).filter(|note| !note.is_empty());
+        Self { kind: spec.kind.as_str().to_owned(), worker: spec.worker, paused, since, actor, note }
+    }
+}
+
 /// Everything about a job but its payload's bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobDetail {
@@ -50,6 +82,9 @@ pub struct JobDetail {
     /// The latest error, for people.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// Whether a cancel was asked for while it ran.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub cancel_requested: bool,
     /// Starts of this attempt that have not ended.
     pub starts: i32,
     /// How often a start was cut short.
@@ -216,6 +251,7 @@ impl From<JobRecord> for JobDetail {
         let payload = record.payload;
         Self {
             job: record.job.into(),
+            cancel_requested: status.cancel_asked(),
             error: status.error,
             starts: status.starts,
             interrupted: status.interrupted,

@@ -1,10 +1,11 @@
 //! `warren jobs`: what is in the store, through the admin API.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::Surroundings;
-use super::client::Reach;
+use super::client::{Denied, Reach};
 use super::failure::Failure;
 use super::print::{self, Fields, Table, short, talk, time};
 use crate::admin::view::{JobDetail, JobLine, Page};
@@ -19,6 +20,9 @@ pub(super) enum Jobs {
     #[command(after_help = "Examples:\n  warren jobs show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77\n  \
                             warren jobs show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --json | jq .history")]
     Show(Show),
+    /// Cancel jobs: at once if they wait; if they run, their handlers are told
+    #[command(after_help = "Examples:\n  warren jobs cancel 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    Cancel(Cancel),
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +60,18 @@ pub(super) struct Show {
     reach: Reach,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Cancel {
+    /// The jobs
+    #[arg(required = true)]
+    ids: Vec<String>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
 impl Jobs {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
         match self {
@@ -64,6 +80,40 @@ impl Jobs {
                 let job: JobDetail = show.reach.hub(around)?.get(&["jobs", &show.id], &[]).await?;
                 if show.json { print::json(&job) } else { print::data(&detail(&job)) }
             }
+            Self::Cancel(cancel) => cancel.run(around).await,
+        }
+    }
+}
+
+impl Cancel {
+    /// One that is refused does not keep the others from being asked for.
+    async fn run(self, around: &Surroundings) -> Result<(), Failure> {
+        let hub = self.reach.hub(around)?;
+        let (mut jobs, mut refused, mut broken) = (Vec::<JobDetail>::new(), 0, None);
+        for id in &self.ids {
+            match hub.post(&["jobs", id, "cancel"], json!({})).await {
+                Ok(job) => jobs.push(job),
+                Err(Denied::Refused(why)) => {
+                    talk(&format!("warren: {id}: {why}"));
+                    refused += 1;
+                }
+                Err(Denied::Broken(failure)) => {
+                    broken = Some(failure);
+                    break;
+                }
+            }
+        }
+        if self.json {
+            print::json(&json!({ "items": jobs }))?;
+        } else if !jobs.is_empty() {
+            print::data(&table(&jobs.into_iter().map(|job| job.job).collect::<Vec<_>>()))?;
+        }
+        match broken {
+            Some(failure) => Err(failure),
+            None if refused > 0 => {
+                Err(Failure::failed(format!("{refused} of {} were refused, for the reasons above", self.ids.len())))
+            }
+            None => Ok(()),
         }
     }
 }
@@ -118,6 +168,7 @@ fn detail(detail: &JobDetail) -> String {
         .with("tenant", &job.tenant)
         .with("subject", &payload.subject)
         .with("state", word(job.state))
+        .maybe("cancel", detail.cancel_requested.then_some("asked for"))
         .maybe("reason", job.reason.as_ref())
         .maybe("error", detail.error.as_ref())
         .with("epoch", job.epoch)

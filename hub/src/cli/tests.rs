@@ -21,6 +21,10 @@ fn command_lines_people_type() {
         "warren serve --role api,worker --config a.toml --config b.toml --lenient",
         "warren jobs list --kind orders.place --state dead --json",
         "warren jobs show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77",
+        "warren jobs cancel 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b78",
+        "warren kinds list --json",
+        "warren kinds pause orders.place --note down",
+        "warren kinds resume orders.place",
         "warren dead redrive a b --note why --force",
         "warren dead redrive --all --queue jobs.orders.place --reason exhausted --yes",
         "warren dead discard a --reason test",
@@ -38,6 +42,8 @@ fn command_lines_people_type() {
 fn what_makes_no_sense_is_refused_with_exit_code_2() {
     let bad = [
         "warren",
+        "warren jobs cancel",
+        "warren kinds pause",
         "warren dead redrive",
         "warren dead redrive a --all --queue q",
         "warren dead redrive --all",

@@ -38,7 +38,7 @@ pub(super) struct Mint {
     /// Who it is within the tenant
     #[arg(long)]
     subject: String,
-    /// What it may do, apart by spaces or commas: jobs:submit, jobs:read, jobs:read:all, jobs:admin
+    /// What it may do, apart by spaces or commas: jobs:submit, jobs:read, jobs:read:all, jobs:cancel, jobs:admin
     #[arg(long)]
     scope: Vec<String>,
     /// For how long, as in 30m, 8h, 30d

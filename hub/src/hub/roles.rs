@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
 use api_ack::keeper::{Keeper, redrive_others};
-use api_ack::kinds::Worker;
+use api_ack::kinds::{KindSpec, Worker};
 use api_ack::ledger::StoreLedger;
+use api_ack::pauses::Pauses;
 use api_ack::results::Results;
 use api_ack::submissions::Submissions;
 use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
+use messaging::handler::AnyHandler;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +32,8 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
             concurrency: kind.concurrency,
             timeout: kind.timeout,
         };
-        tasks.spawn(once(ready.clone(), runtime.clone(), consume(spec, runtime.clone(), handler.clone())));
+        let consuming = consume_unless_paused(kind.clone(), spec, runtime.clone(), handler.clone(), wiring.pauses.clone());
+        tasks.spawn(once(ready.clone(), runtime.clone(), consuming));
     }
     let results = wiring.names.results();
     let handler = Results::new(wiring.stores.clone(), ledger, results.clone());
@@ -43,6 +46,36 @@ pub(super) fn submissions(wiring: &Wiring, runtime: &Runtime, acceptor: Acceptor
     let limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
     let handler = Submissions::new(acceptor, wiring.stores.clone(), queue.clone(), limit);
     batches(queue, SUBMITTED, handler, runtime, &ready, tasks);
+}
+
+/// Consumes a kind while it is not paused. At a pause what runs goes on to its end, and only then may a resume begin.
+async fn consume_unless_paused(
+    kind: Arc<KindSpec>,
+    spec: ConsumerSpec,
+    runtime: Runtime,
+    handler: Arc<dyn AnyHandler>,
+    pauses: Pauses,
+) {
+    let name = kind.kind.as_str();
+    loop {
+        tokio::select! {
+            biased;
+            () = runtime.drain.cancelled() => return,
+            () = pauses.until(name, false) => {}
+        }
+        let stop = runtime.drain.child_token();
+        let consuming = consume(spec.clone(), Runtime { stop: stop.clone(), ..runtime.clone() }, handler.clone());
+        tokio::pin!(consuming);
+        tokio::select! {
+            // It ends by itself only on the way down.
+            () = &mut consuming => return,
+            () = pauses.until(name, true) => {
+                tracing::info!(kind = name, "paused: no more work of this kind is taken here");
+                stop.cancel();
+                consuming.await;
+            }
+        }
+    }
 }
 
 /// Keepers of every dead letter queue and of what no queue wanted.

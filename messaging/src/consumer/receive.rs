@@ -28,7 +28,7 @@ pub(super) struct Arrived {
     pub(super) properties: BasicProperties,
 }
 
-/// Feeds deliveries into `arrivals` until drained, then keeps the channel open until `finished`.
+/// Feeds deliveries into `arrivals` until stopped, then keeps the channel open until `finished`.
 pub(super) async fn receive(
     spec: &ConsumerSpec,
     runtime: &Runtime,
@@ -40,7 +40,7 @@ pub(super) async fn receive(
     loop {
         let subscription = tokio::select! {
             biased;
-            () = runtime.drain.cancelled() => return,
+            () = runtime.stop.cancelled() => return,
             opened = open(&runtime.link, &spec.queue, spec.prefetch) => match opened {
                 Ok(subscription) => subscription,
                 Err(Stopped) => return,
@@ -50,7 +50,7 @@ pub(super) async fn receive(
         let drained = loop {
             tokio::select! {
                 biased;
-                () = runtime.drain.cancelled() => break true,
+                () = runtime.stop.cancelled() => break true,
                 delivery = deliveries.next() => match (delivery, &arrivals) {
                     (Some(Ok(delivery)), Some(arrivals)) => {
                         crate::crash_point!("K7");

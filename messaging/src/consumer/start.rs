@@ -74,7 +74,7 @@ impl Start {
         this.running.wait().await;
     }
 
-    /// A slot to run in, or `None` once the process drains.
+    /// A slot to run in, or `None` once nothing more is to be started.
     async fn slot(&self) -> Option<Slot> {
         let slot = async {
             let permit = self.permits.clone().acquire_owned().await.ok()?;
@@ -82,7 +82,7 @@ impl Start {
         };
         tokio::select! {
             biased;
-            () = self.runtime.drain.cancelled() => None,
+            () = self.runtime.stop.cancelled() => None,
             slot = slot => slot,
         }
     }
@@ -112,7 +112,7 @@ impl Start {
     async fn run_alone(self: Arc<Self>, arrived: Arrived) {
         let all = tokio::select! {
             biased;
-            () = self.runtime.drain.cancelled() => None,
+            () = self.runtime.stop.cancelled() => None,
             alone = self.runtime.solitude.clone().write_owned() => Some(alone),
         };
         let Some(all) = all else {
@@ -128,7 +128,7 @@ impl Start {
         Arrival { message: arrived.message.clone(), run: arrived.run, queue: self.queue.clone(), alone }
     }
 
-    /// Asks the ledger until it answers; `None` for each once the process drains.
+    /// Asks the ledger until it answers; `None` for each once nothing more is to be started.
     async fn ask(&self, arrivals: &[Arrival]) -> Vec<Option<Verdict>> {
         let mut wait = Duration::from_millis(100);
         loop {
@@ -137,7 +137,7 @@ impl Start {
                 Err(error) => tracing::warn!(queue = &*self.queue, error = %error, "cannot begin, trying again"),
             }
             tokio::select! {
-                () = self.runtime.drain.cancelled() => return vec![None; arrivals.len()],
+                () = self.runtime.stop.cancelled() => return vec![None; arrivals.len()],
                 () = tokio::time::sleep(wait) => {}
             }
             wait = (wait * 2).min(Duration::from_secs(5));
@@ -181,6 +181,7 @@ impl Start {
     /// The handler, its time limit, its panics, and the drain.
     async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
         let Arrived { message, run, .. } = arrived;
+        let place = self.runtime.running.enter(&message.id, lease);
         let cx = Context {
             id: message.id.clone(),
             kind: message.kind.clone(),
@@ -191,6 +192,7 @@ impl Start {
             deadline,
             traceparent: message.traceparent.clone(),
             interrupted: self.runtime.drain.clone(),
+            cancelled: place.cancelled.clone(),
         };
         let started_at = Timestamp::now();
         let clock = std::time::Instant::now();
@@ -204,6 +206,7 @@ impl Start {
             }),
             () = self.cut.cancelled() => End::Interrupted,
         };
+        drop(place);
         let name = match &end {
             End::Outcome(outcome) => outcome.name(),
             End::Interrupted => "interrupted",

@@ -187,6 +187,7 @@ async fn record(stage: &Stage, id: &str, run: Run, outcome: &Outcome) -> Entry {
         deadline: None,
         traceparent: None,
         interrupted: Default::default(),
+        cancelled: Default::default(),
     };
     let mut tx = stage.pool.begin().await.unwrap();
     let entry = Inbox::record(&mut tx, &cx, outcome).await.unwrap();

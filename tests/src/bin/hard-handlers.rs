@@ -51,6 +51,12 @@ enum What {
     Panic,
     /// Asks for a retry at first, and has its effect then.
     Retry,
+    /// Waits until nobody wants it any more, and asks for a retry.
+    Wait,
+    /// Waits until nobody wants it any more, and has its effect all the same.
+    Linger,
+    /// Waits for ever.
+    Deaf,
 }
 
 struct Hard {
@@ -87,6 +93,15 @@ impl Handler<Json<Wish>> for Hard {
             What::Abort => std::process::abort(),
             What::Panic => panic!("attempt {} ends in a panic, as the message asks", cx.attempt),
             What::Retry if cx.attempt < 2 => Outcome::Retry(Failure::new("not-yet", "as the message asks")),
+            What::Wait => {
+                cx.cancelled.cancelled().await;
+                Outcome::Retry(Failure::new("unwanted", "somebody asked for a cancel"))
+            }
+            What::Deaf => std::future::pending().await,
+            What::Linger => {
+                cx.cancelled.cancelled().await;
+                self.work(cx).await.unwrap_or_else(|error| Outcome::Retry(Failure::new("database", error.to_string())))
+            }
             What::Work | What::Retry => {
                 self.work(cx).await.unwrap_or_else(|error| Outcome::Retry(Failure::new("database", error.to_string())))
             }

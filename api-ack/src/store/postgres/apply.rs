@@ -66,6 +66,9 @@ const MARK: &str = "WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_co
      FROM lazy, UNNEST($1::uuid[], $2::bigint[]) AS c(id, at_version) \
      WHERE lazy.commit = 'off' AND j.id = c.id AND j.version = c.at_version AND j.outlet IS NOT NULL";
 
+const ASK_CANCEL: &str =
+    "UPDATE jobs SET cancel_epoch = $3, version = version + 1, updated_at = $4 WHERE id = $1 AND version = $2";
+
 // An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
 const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \
      SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], \
@@ -143,6 +146,11 @@ pub(super) async fn mark_published(conn: &mut PgConnection, rows: &[(Uuid, i64)]
         .bind(rows.iter().map(|(_, version)| *version).bind_iter())
         .bind(now);
     Ok(query.execute(conn).await?.rows_affected())
+}
+
+pub(super) async fn ask_cancel(conn: &mut PgConnection, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, Fault> {
+    let done = sqlx::query(ASK_CANCEL).bind(id).bind(from).bind(epoch).bind(now).execute(conn).await?;
+    Ok(done.rows_affected() > 0)
 }
 
 pub(super) async fn record(conn: &mut PgConnection, attempts: &[(Uuid, Attempt)]) -> Result<(), Fault> {

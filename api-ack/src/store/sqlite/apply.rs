@@ -28,6 +28,9 @@ const MARK: &str = "UPDATE jobs SET version = version + 1, state = CASE WHEN sta
      FROM (SELECT unhex(value->>0) AS id, value->>1 AS at_version FROM json_each(?1)) AS c \
      WHERE jobs.id = c.id AND jobs.version = c.at_version AND jobs.outlet IS NOT NULL";
 
+const ASK_CANCEL: &str =
+    "UPDATE jobs SET cancel_epoch = ?3, version = version + 1, updated_at = ?4 WHERE id = ?1 AND version = ?2";
+
 // An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
 const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \
      SELECT unhex(value->>0), value->>'$[1][0]', value->>'$[1][1]', value->>'$[1][2]', value->>'$[1][3]', value->>'$[1][4]', \
@@ -56,6 +59,17 @@ pub(super) async fn mark_published(conn: &mut SqliteConnection, rows: &[(Uuid, i
     let batch = json::rows(rows.iter().map(|(id, version)| (Hex(id.as_bytes()), version)))?;
     let done = sqlx::query(MARK).bind(batch).bind(now).execute(conn).await.map_err(error::store)?;
     Ok(done.rows_affected())
+}
+
+pub(super) async fn ask_cancel(
+    conn: &mut SqliteConnection,
+    id: Uuid,
+    from: i64,
+    epoch: i32,
+    now: Micros,
+) -> Result<bool, StoreError> {
+    let asking = sqlx::query(ASK_CANCEL).bind(id).bind(from).bind(epoch).bind(now);
+    Ok(asking.execute(conn).await.map_err(error::store)?.rows_affected() > 0)
 }
 
 pub(super) async fn record<'a>(

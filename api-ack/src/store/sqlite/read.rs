@@ -74,7 +74,7 @@ const OWNED: &str = concat!(
     " FROM jobs INDEXED BY jobs_under_way WHERE place = 1 AND outlet IS NOT NULL AND owner = ?1 LIMIT ?2"
 );
 
-fn jobs(found: &[SqliteRow]) -> Result<Vec<Job>, StoreError> {
+pub(super) fn jobs(found: &[SqliteRow]) -> Result<Vec<Job>, StoreError> {
     found.iter().map(rows::job).collect()
 }
 

@@ -1,0 +1,142 @@
+//! `GET /v1/jobs/{id}/events`: a job's changes as Server-Sent Events.
+//!
+//! Waiting costs no query per client ([`crate::watch`]); each change that shows costs the one that reads what is sent.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use futures::stream::unfold;
+use tokio::time::{Instant, timeout_at};
+
+use super::auth::{Authenticated, JOBS_READ, JOBS_READ_ALL};
+use super::problem::{Code, Document, Problem};
+use super::view::JobView;
+use super::{Api, headers, read};
+use crate::store::{Job, JobRecord, Micros, State as JobState};
+use crate::watch::{Subscription, TooMany};
+
+/// Between two comments that keep the connection from being taken for dead.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long one stream lasts: the token it began with does not count for ever. The client comes back by itself.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Follow a job
+///
+/// Server-Sent Events. An event `state` carries the job as `GET /v1/jobs/{id}` shows it, first as it is and then after each
+/// change of its state, attempt or time; states in between may be skipped. `id` is the job's version: a client that comes back with
+/// `Last-Event-ID` is told only what is newer. A comment every 15 s keeps the connection. The stream ends after the job's end, when
+/// the hub drains, and after an hour; whoever comes back after the end it has seen gets 204, which tells an `EventSource` to stop.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/events",
+    tag = "jobs",
+    security(("token" = ["jobs:read"]), ("token" = ["jobs:read:all"])),
+    params(
+        ("id" = String, Path, description = "the job's id, a UUID"),
+        ("Last-Event-ID" = Option<String>, Header, description = "the `id` of the last event seen"),
+    ),
+    responses(
+        (status = 200, description = "the changes", body = String, content_type = "text/event-stream"),
+        (status = 204, description = "the job has ended, and its end was seen"),
+        (status = 400, description = "invalid-job-id, not-supported-yet", body = Document, content_type = "application/problem+json"),
+        (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "job-not-found: unknown, or not yours", body = Document, content_type = "application/problem+json"),
+        (status = 410, description = "purged: older than what is kept", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "store-unavailable, too-many-watchers", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
+    ),
+)]
+pub(super) async fn job(
+    State(api): State<Api>,
+    caller: Authenticated,
+    id: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
+) -> Result<Response, Problem> {
+    if !caller.has(JOBS_READ_ALL) {
+        caller.require(JOBS_READ)?;
+    }
+    headers::refuse_unsupported(&request)?;
+    let record = read::find(&api, &caller, read::id_of(id)?).await?;
+    // What is no version was not sent by us: it names nothing that was seen.
+    let seen: Option<i64> = request.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok());
+    let news = seen.is_none_or(|seen| seen < record.job.version);
+    if !news && record.job.status.state.is_end() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let subscription = api.live().watch.job(record.job.id, record.job.version)?;
+    let follow = Follow { shown: visible(&record.job), subscription, api, until: Instant::now() + LONGEST };
+    let stream = changes(follow, news.then_some(record));
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+impl From<TooMany> for Problem {
+    fn from(error: TooMany) -> Self {
+        Self::new(Code::TooManyWatchers, format!("{error}: ask again later, or poll the job")).retry_after(5)
+    }
+}
+
+/// One client.
+struct Follow {
+    api: Api,
+    subscription: Subscription,
+    /// What the client was told last.
+    shown: Visible,
+    until: Instant,
+}
+
+/// What a client sees change.
+type Visible = (JobState, i32, i32, Micros, bool);
+
+fn visible(job: &Job) -> Visible {
+    let status = &job.status;
+    (status.state, status.epoch, status.attempt, status.due_at, status.cancel_asked())
+}
+
+enum Next {
+    Send(Follow, Box<JobRecord>),
+    Wait(Follow),
+    End,
+}
+
+fn changes(follow: Follow, first: Option<JobRecord>) -> impl Stream<Item = Result<Event, Infallible>> {
+    let start = match first {
+        Some(record) => Next::Send(follow, Box::new(record)),
+        None => Next::Wait(follow),
+    };
+    unfold(start, async |next| {
+        let (follow, record) = match next {
+            Next::End => return None,
+            Next::Send(follow, record) => (follow, record),
+            Next::Wait(follow) => follow.next().await?,
+        };
+        let (version, ended) = (record.job.version, record.job.status.state.is_end());
+        let event = Event::default().event("state").id(version.to_string()).json_data(JobView::of(*record)).ok()?;
+        Some((Ok(event), if ended { Next::End } else { Next::Wait(follow) }))
+    })
+}
+
+impl Follow {
+    /// The job after the next change that shows; `None` when the stream is to end.
+    async fn next(mut self) -> Option<(Self, Box<JobRecord>)> {
+        loop {
+            let job: Arc<Job> = timeout_at(self.until, self.subscription.changed()).await.ok()??;
+            if visible(&job) == self.shown {
+                continue;
+            }
+            // With the store away the stream ends: the client comes back with its `Last-Event-ID`.
+            let record = self.api.store().record_of(job.id).await.ok()??;
+            self.shown = visible(&record.job);
+            return Some((self, Box::new(record)));
+        }
+    }
+}

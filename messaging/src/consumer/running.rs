@@ -1,0 +1,81 @@
+//! Which handlers run in this process, so that whoever learns that one is not wanted any more can tell it.
+//!
+//! One table for all consumers of a process: what is to be stopped is then asked for once, not per queue or job.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+/// The message's id and the lease of this start.
+type Key = (String, i64);
+
+/// Handlers that run in this process. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Running(Arc<Mutex<HashMap<Key, Started>>>);
+
+#[derive(Debug)]
+struct Started {
+    at: Instant,
+    cancelled: CancellationToken,
+}
+
+/// A handler's place in the table; given up on drop.
+pub(super) struct Place {
+    running: Running,
+    key: Key,
+    pub(super) cancelled: CancellationToken,
+}
+
+impl Running {
+    pub(super) fn enter(&self, id: &str, lease: i64) -> Place {
+        let key = (id.to_owned(), lease);
+        let cancelled = CancellationToken::new();
+        self.lock().insert(key.clone(), Started { at: Instant::now(), cancelled: cancelled.clone() });
+        Place { running: self.clone(), key, cancelled }
+    }
+
+    /// Ids and leases of what has run for `age` at least and was not told to stop.
+    pub fn since(&self, age: Duration) -> Vec<(String, i64)> {
+        let table = self.lock();
+        let due = table.iter().filter(|(_, started)| started.at.elapsed() >= age && !started.cancelled.is_cancelled());
+        due.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Tells a handler to stop, if it runs here: its `Context::cancelled` is set.
+    pub fn cancel(&self, id: &str, lease: i64) {
+        if let Some(started) = self.lock().get(&(id.to_owned(), lease)) {
+            started.cancelled.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Started>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.running.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_start_is_told_and_no_other_and_none_is_left_behind() {
+        let running = Running::default();
+        let (first, second) = (running.enter("a", 1), running.enter("a", 2));
+        assert_eq!(running.since(Duration::ZERO).len(), 2);
+        assert!(running.since(Duration::from_secs(3600)).is_empty());
+        running.cancel("a", 2);
+        running.cancel("b", 1);
+        assert!(second.cancelled.is_cancelled() && !first.cancelled.is_cancelled());
+        assert_eq!(running.since(Duration::ZERO), [("a".to_owned(), 1)], "who was told is not asked about again");
+        drop((first, second));
+        assert!(running.since(Duration::ZERO).is_empty());
+    }
+}
