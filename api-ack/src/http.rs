@@ -39,6 +39,7 @@ use utoipa_axum::routes;
 use crate::accept::Acceptor;
 use crate::store::JobStore;
 use auth::Verifier;
+pub use body::check_json;
 use metrics::Metrics;
 
 /// Limits of the API.

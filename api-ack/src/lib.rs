@@ -2,12 +2,14 @@
 //!
 //! The flow in one sitting: [`accept`] validates and hands a job to the [`accept::Writer`], which commits it with its
 //! neighbours ([`store`]); the 202 goes out; the [`relay`] publishes it; a consumer asks the [`ledger`] to begin and to finish
-//! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell.
+//! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell;
+//! people deal with what died, one by one ([`dead`]) or many at once ([`selections`]), grouped by [`fingerprint`].
 
 pub mod accept;
 pub mod clock;
 pub mod dead;
 mod decide;
+pub mod fingerprint;
 pub mod http;
 pub mod keeper;
 pub mod kinds;
@@ -17,5 +19,6 @@ pub mod processes;
 pub mod relay;
 pub mod results;
 pub mod rules;
+pub mod selections;
 pub mod store;
 pub mod sweeper;

@@ -24,6 +24,7 @@ use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::processes::Processes;
 use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
+use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
 use broker_topology::{Kind, Names, Topology};
@@ -267,9 +268,11 @@ impl Wiring {
             self.config.retention.keys,
             Some(Arc::new(hand_over.clone())),
         );
+        let selections = Arc::new(Selections::new(self.stores.clone(), dead, self.processes.clone()));
+        intake.spawn(selections.clone().run(stages.drain.clone()));
         let addresses = bound.addresses();
         let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, hand_over));
-        listeners::serve(bound, &self, acceptor, verifier, dead, health, &intake, &stages.drain)?;
+        listeners::serve(bound, &self, acceptor, verifier, selections, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }

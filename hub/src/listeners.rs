@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
-use api_ack::dead::DeadLetters;
 use api_ack::http::{Api, ApiOptions};
+use api_ack::selections::Selections;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -60,19 +60,16 @@ pub(crate) fn serve(
     wiring: &Wiring,
     acceptor: Option<Acceptor>,
     verifier: Verifier,
-    dead: DeadLetters,
+    selections: Arc<Selections>,
     health: Arc<Health>,
     tasks: &TaskTracker,
     drain: &CancellationToken,
 ) -> Result<(), HubError> {
     let verifier = Arc::new(verifier);
+    let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
     let mut public = health.clone().router();
     if let Some(acceptor) = acceptor {
-        let options = ApiOptions {
-            retention: wiring.config.retention.jobs,
-            body_limit: usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX),
-            ..ApiOptions::default()
-        };
+        let options = ApiOptions { retention: wiring.config.retention.jobs, body_limit, ..ApiOptions::default() };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
         let document = openapi.to_json().unwrap_or_default();
@@ -80,7 +77,14 @@ pub(crate) fn serve(
         // The API's own fallback answers everything else with a problem document.
         public = routes.merge(public).route("/openapi.json", get(answer));
     }
-    let admin = admin::router(AdminApi { stores: wiring.stores.clone(), kinds: wiring.kinds.clone(), dead, verifier });
+    let admin = admin::router(AdminApi {
+        stores: wiring.stores.clone(),
+        kinds: wiring.kinds.clone(),
+        dead: selections.dead().clone(),
+        selections,
+        body_limit,
+        verifier,
+    });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());
     run(bound.public, public, tasks, drain);
     run(bound.admin, health.clone().router().merge(admin), tasks, drain);

@@ -11,12 +11,18 @@ mod migrations;
 mod open;
 pub mod postgres;
 mod row;
+mod search;
+mod selection;
 pub mod sqlite;
 mod stored;
 
-pub use dead::{AuditEntry, DeadFilter, DeadLetter, DeadLetterStore, DeadState, NewDeadLetter};
+pub use dead::{
+    AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, DeadState, Edit, Edited, Move,
+    NewDeadLetter,
+};
 pub use open::{Stores, migrate, open};
 pub use postgres::PostgresStore;
+pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
@@ -246,6 +252,10 @@ pub struct JobRecord {
     pub history: Vec<Attempt>,
     /// The result, if it succeeded with one.
     pub result: Option<Bytes>,
+    /// The dead job it was made from, by editing its letter.
+    pub edited_from: Option<Uuid>,
+    /// The job that was made from it, by editing its dead letter.
+    pub edited_to: Option<Uuid>,
 }
 
 /// Which jobs to list; newest first.
