@@ -51,6 +51,9 @@ pub enum DeadError {
     Store(#[from] StoreError),
 }
 
+/// Looks at a letter whose job changes meanwhile.
+const ROUNDS: usize = 3;
+
 /// What somebody wants done to dead letters.
 pub(crate) struct Order<'a> {
     pub(crate) action: Action,
@@ -99,22 +102,24 @@ impl DeadLetters {
     /// # Errors
     /// As [`DeadError`]; then nothing has changed.
     pub(crate) async fn carry_out(&self, id: Uuid, order: &Order<'_>, picked: Option<Picked>) -> Result<(), DeadError> {
-        let dead = self.open(id).await?;
-        let now = clock::now();
-        let (to, job) = match (order.action, dead.letter.job_id) {
-            (Action::Discard, _) => (DeadState::Discarded, None),
-            (Action::Redrive, _) if !order.force && self.forgotten(&dead, now) => return Err(DeadError::TooOld),
-            (Action::Redrive, None) => (DeadState::Redriving, None),
-            (Action::Redrive, Some(job)) => (DeadState::Redriven, Some(self.revive(job, &dead, now).await?)),
-        };
-        let step = Move { job: job.as_ref(), picked, ..Move::new(id, DeadState::Open, to, order.actor, order.note, now) };
-        if !self.stores.dead.resolve(&step).await? {
-            // Between our look and the write somebody was faster: say what is true now.
+        for _ in 0..ROUNDS {
             let dead = self.open(id).await?;
-            return Err(DeadError::JobMovedOn(dead.letter.job_id.unwrap_or(id)));
+            let now = clock::now();
+            let (to, job) = match (order.action, dead.letter.job_id) {
+                (Action::Discard, _) => (DeadState::Discarded, None),
+                (Action::Redrive, _) if !order.force && self.forgotten(&dead, now) => return Err(DeadError::TooOld),
+                (Action::Redrive, None) => (DeadState::Redriving, None),
+                (Action::Redrive, Some(job)) => (DeadState::Redriven, Some(self.revive(job, &dead, now).await?)),
+            };
+            let step = Move { job: job.as_ref(), picked, ..Move::new(id, DeadState::Open, to, order.actor, order.note, now) };
+            if self.stores.dead.resolve(&step).await? {
+                self.wake();
+                return Ok(());
+            }
+            // Between our look and the write somebody was faster: a person, or a late mark of the job. Look again.
         }
-        self.wake();
-        Ok(())
+        let dead = self.open(id).await?;
+        Err(DeadError::JobMovedOn(dead.letter.job_id.unwrap_or(id)))
     }
 
     /// Whether it died before the inbox's memory begins.

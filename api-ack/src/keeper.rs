@@ -109,7 +109,7 @@ impl BatchHandler for Keeper {
     }
 }
 
-/// How long a keeper has to publish the letters it took, in microseconds: longer than all their publishes may take.
+/// How long a keeper has the letters it took for itself, in microseconds: twice as long as one publish may take.
 const HOLD: i64 = 30_000_000;
 
 /// Letters a keeper takes at a time: their bodies come along.
@@ -129,6 +129,10 @@ pub async fn redrive_others(stores: Stores, publisher: Publisher, names: Names, 
         let now = clock::now();
         let held = stores.dead.hold_redriving(now, now.saturating_add(HOLD), AT_A_TIME).await.unwrap_or_default();
         for letter in held {
+            // The last publish must be over when another keeper may take the letter.
+            if clock::now() > now.saturating_add(HOLD / 2) || drain.is_cancelled() {
+                break;
+            }
             if let Err(error) = redrive_one(&stores, &publisher, &names, &letter).await {
                 tracing::warn!(dead_letter = %letter.id, error, "cannot move a dead letter back, trying again");
             }

@@ -105,7 +105,7 @@ impl Selections {
         let mut found: Vec<Uuid> = Vec::new();
         for _ in 0..LOOKED_AT / LOOK {
             filter.limit = u32::try_from(MOST + 1 - found.len()).unwrap_or(u32::MAX);
-            let (ids, below) = window(&self.stores, &filter).await?;
+            let (ids, below) = window(&self.stores, &filter, LOOK).await?;
             found.extend(ids);
             if found.len() > MOST {
                 found.truncate(MOST);
@@ -188,13 +188,13 @@ impl Selections {
     }
 }
 
-/// One window of a search: ids that match, newest first, among the [`LOOK`] letters before `filter.before`, and where the next
+/// One window of a search: ids that match, newest first, among the `look` letters before `filter.before`, and where the next
 /// window begins; `None` after the last one, and the last id found when there are as many as `filter.limit`.
 ///
 /// # Errors
 /// As [`StoreError`].
-pub async fn window(stores: &Stores, filter: &DeadFilter) -> Result<(Vec<Uuid>, Option<Uuid>), StoreError> {
-    let floor = stores.dead.dead_floor(filter.below(), LOOK).await?;
+pub async fn window(stores: &Stores, filter: &DeadFilter, look: u32) -> Result<(Vec<Uuid>, Option<Uuid>), StoreError> {
+    let floor = stores.dead.dead_floor(filter.below(), look).await?;
     let ids = stores.dead.dead_ids(&DeadFilter { from: floor, ..filter.clone() }).await?;
     let next = if ids.len() >= filter.limit as usize { ids.last().copied() } else { floor };
     // Nothing older can match.

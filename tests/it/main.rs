@@ -9,6 +9,7 @@ mod documents;
 mod flow;
 mod harness;
 mod layers;
+mod letters;
 mod newcomer;
 mod poison;
 mod pressure;

@@ -1,7 +1,8 @@
 //! Dead letters for people: searched, grouped, edited, and on record.
 
 use api_ack::fingerprint::Fingerprint;
-use api_ack::store::{AuditFilter, DeadFilter, DeadGroup, DeadLetter, DeadState, Edit, Edited, Move, State};
+use api_ack::selections::window;
+use api_ack::store::{AuditFilter, DeadFilter, DeadGroup, DeadLetter, DeadState, Edit, Edited, Move, State, Stores};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -82,17 +83,34 @@ async fn letters_are_found_by_all_that_is_known(ground: &Ground) {
 }
 
 async fn a_search_goes_from_window_to_window(ground: &Ground) {
-    let letters: Vec<_> = (0..10).map(|n| letter("jobs.mail", &format!("m{n}"), T0 + n * SECOND)).collect();
+    let mut letters: Vec<_> = (0..20).map(|n| letter("jobs.mail", &format!("m{n}"), T0 + n * SECOND)).collect();
+    for n in [1, 2, 3, 4, 13, 19] {
+        letters[n].error = "smtp: refused".into();
+    }
     ground.dead.keep(&letters).await.unwrap();
-    let floor = ground.dead.dead_floor(Uuid::max(), 4).await.unwrap().unwrap();
-    let window = DeadFilter { from: Some(floor), ..DeadFilter::default() };
-    assert_eq!(found(ground, window).await, ["m9", "m8", "m7", "m6"]);
-    let next = ground.dead.dead_floor(floor, 4).await.unwrap();
-    assert_eq!(
-        found(ground, DeadFilter { from: next, before: Some(floor), ..DeadFilter::default() }).await,
-        ["m5", "m4", "m3", "m2"]
-    );
-    assert_eq!(ground.dead.dead_floor(next.unwrap(), 4).await.unwrap(), None, "fewer are left");
+    let stores = Stores { jobs: ground.jobs.clone(), dead: ground.dead.clone(), selections: ground.selections.clone() };
+    // Each look is at so many letters and no more; together they find what one look at all of them finds.
+    let search = async |filter: DeadFilter, look: u32| {
+        let (mut filter, mut found, mut looks) = (filter, Vec::new(), 0);
+        loop {
+            let (ids, next) = window(&stores, &filter, look).await.unwrap();
+            looks += 1;
+            found.extend(ids);
+            let Some(next) = next else { return (found, looks) };
+            assert!(filter.before.is_none_or(|before| next < before), "it goes down");
+            filter.before = Some(next);
+        }
+    };
+    let smtp = DeadFilter { code: some("smtp"), limit: 3, ..DeadFilter::default() };
+    let whole = ground.dead.dead_ids(&DeadFilter { limit: 100, ..smtp.clone() }).await.unwrap();
+    assert_eq!(whole.len(), 6);
+    for (look, looks) in [(100, 3), (4, 6), (1, 20), (20, 3)] {
+        let (found, took) = search(smtp.clone(), look).await;
+        assert_eq!(found, whole, "a look at {look}");
+        assert!(took <= looks + 1, "{took} looks at {look}");
+    }
+    let some_time = DeadFilter { since: Some(T0 + 3 * SECOND), until: Some(T0 + 14 * SECOND), ..smtp };
+    assert_eq!(search(some_time, 4).await.0, whole[1..4]);
 }
 
 async fn groups_are_counted_up_to_a_limit_and_paged(ground: &Ground) {

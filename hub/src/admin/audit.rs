@@ -5,12 +5,12 @@ use api_ack::selections::LOOK;
 use api_ack::store::AuditFilter;
 use axum::Json;
 use axum::extract::State;
-use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::AdminApi;
 use super::caller::{Admin, Parameters};
+use super::filter::{moment, of_query};
 use super::view::{AuditPage, AuditRecordLine};
 
 /// Lines of a page, unless asked otherwise.
@@ -26,7 +26,7 @@ pub(super) struct ListAudit {
     letter: Option<Uuid>,
     actor: Option<String>,
     tenant: Option<String>,
-    since: Option<Timestamp>,
+    since: Option<String>,
     cursor: Option<i64>,
     limit: Option<u32>,
 }
@@ -39,7 +39,7 @@ pub(super) async fn list(
     let nothing = || Json(AuditPage { items: Vec::new(), next: None });
     let Ok(tenant) = admin.listed(asked.tenant) else { return Ok(nothing()) };
     let limit = asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let (letter, actor, since) = (asked.letter, asked.actor, asked.since.map(Timestamp::as_microsecond));
+    let (letter, actor, since) = (asked.letter, asked.actor, moment("since", asked.since.as_deref()).map_err(of_query)?);
     let newest = AuditFilter { limit: 1, before: asked.cursor, ..AuditFilter::default() };
     let Some(newest) = api.stores.dead.audit_records(&newest).await?.pop() else { return Ok(nothing()) };
     let mut before = newest.number + 1;

@@ -2,19 +2,18 @@
 
 use api_ack::dead::DeadError;
 use api_ack::http::problem::{Code, Problem};
-use api_ack::selections::window;
+use api_ack::selections::{LOOK, window};
 use api_ack::store::{DeadFilter, DeadLetter, DeadState};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::AdminApi;
 use super::caller::{Admin, Body, Parameters, note, wrong};
-use super::filter::Narrowed;
+use super::filter::{Narrowed, of_query};
 use super::jobs::page;
 use super::view::{DeadDetail, DeadLine, Page};
 
@@ -24,7 +23,7 @@ const PAGE: u32 = 50;
 const PAGE_MAX: u32 = 500;
 /// Read from the store at a time: their bodies come along, and may have 8 MiB each.
 const AT_A_TIME: usize = 16;
-/// Windows of [`LOOK`](api_ack::selections::LOOK) letters that one answer looks through.
+/// Windows of [`LOOK`] letters that one answer looks through.
 const WINDOWS: usize = 10;
 
 #[derive(Deserialize)]
@@ -37,8 +36,8 @@ pub(super) struct ListDead {
     fingerprint: Option<String>,
     state: Option<DeadState>,
     tenant: Option<String>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
+    since: Option<String>,
+    until: Option<String>,
     text: Option<String>,
     cursor: Option<Uuid>,
     limit: Option<u32>,
@@ -53,12 +52,12 @@ pub(super) async fn list(
     let limit = asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let ListDead { queue, kind, reason, code, fingerprint, state, cursor, since, until, text, .. } = asked;
     let narrowed = Narrowed { queue, kind, reason, code, fingerprint, since, until, text, tenant: None };
-    let mut filter = DeadFilter { state, before: cursor, ..narrowed.filter(tenant)? };
+    let mut filter = DeadFilter { state, before: cursor, ..narrowed.filter(tenant).map_err(of_query)? };
     let mut items: Vec<DeadLine> = Vec::new();
     for _ in 0..WINDOWS {
         // One more than asked tells whether there is a next page.
         filter.limit = (limit + 1).saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
-        let (ids, next) = window(&api.stores, &filter).await?;
+        let (ids, next) = window(&api.stores, &filter, LOOK).await?;
         for some in ids.chunks(AT_A_TIME) {
             let limit = u32::try_from(some.len()).unwrap_or(u32::MAX);
             let these = DeadFilter { from: some.last().copied(), limit, ..filter.clone() };

@@ -1,7 +1,7 @@
 //! Which dead letters are asked for, checked.
 
 use api_ack::http::problem::Problem;
-use api_ack::store::DeadFilter;
+use api_ack::store::{DeadFilter, Micros};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -34,10 +34,10 @@ pub(super) struct Narrowed {
     pub(super) tenant: Option<String>,
     /// Died then or later.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) since: Option<Timestamp>,
+    pub(super) since: Option<String>,
     /// Died before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) until: Option<Timestamp>,
+    pub(super) until: Option<String>,
     /// Somewhere in the error; the case of ASCII letters does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
@@ -55,9 +55,8 @@ impl Narrowed {
         if self.text.as_ref().is_some_and(|text| text.is_empty() || text.len() > TEXT_MAX) {
             return Err(wrong("text", format!("a `text` to look for has 1 to {TEXT_MAX} bytes")));
         }
-        if let (Some(since), Some(until)) = (self.since, self.until)
-            && since >= until
-        {
+        let (since, until) = (moment("since", self.since.as_deref())?, moment("until", self.until.as_deref())?);
+        if since.zip(until).is_some_and(|(since, until)| since >= until) {
             return Err(wrong("until", "`until` must be after `since`".to_owned()));
         }
         Ok(DeadFilter {
@@ -67,10 +66,25 @@ impl Narrowed {
             reason: self.reason,
             code: self.code,
             fingerprint: self.fingerprint.map(|hash| hash.to_ascii_lowercase()),
-            since: self.since.map(Timestamp::as_microsecond),
-            until: self.until.map(Timestamp::as_microsecond),
+            since,
+            until,
             text: self.text,
             ..DeadFilter::default()
         })
     }
+}
+
+/// A time given under `name`.
+pub(super) fn moment(name: &str, text: Option<&str>) -> Result<Option<Micros>, Problem> {
+    let read = |text: &str| {
+        let at =
+            text.parse::<Timestamp>().map_err(|_| wrong(name, format!("`{name}` is no time such as 2026-01-02T03:04:05Z")))?;
+        Ok(at.as_microsecond())
+    };
+    text.map(read).transpose()
+}
+
+/// A fault of a query has no place in a body.
+pub(super) fn of_query(problem: Problem) -> Problem {
+    Problem { errors: Vec::new(), ..problem }
 }
