@@ -1,7 +1,7 @@
 //! Which dead letters died of the same thing: a short hash over kind, reason and the error without what varies.
 //!
 //! Pure. It looks at the first [`LOOKED_AT`] bytes of an error and never fails. What it makes is stored when a letter is kept,
-//! so a change here splits every group in two: [`VERSION`] says so, and a test pins the values.
+//! so a change here splits every group in two: `VERSION` says so, and a test pins the values.
 //! Guarantee: an error that differs only in numbers, ids, addresses, times or quoted words has the same fingerprint.
 //! Limit: words that vary and hold no digit look like any other word.
 

@@ -118,7 +118,7 @@ const AT_A_TIME: u32 = 16;
 /// Publishes dead letters that are no jobs back to their queues, and keeps the metric of open ones.
 ///
 /// A letter is `redriving` from the moment somebody asked until the broker has confirmed it. Of several keepers one holds it;
-/// when that one fails or dies, it is published again [`HOLD`] later, under the same message id.
+/// when that one fails or dies, it is published again half a minute later, under the same message id.
 pub async fn redrive_others(stores: Stores, publisher: Publisher, names: Names, metrics: Arc<Metrics>, drain: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
