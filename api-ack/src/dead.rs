@@ -1,4 +1,10 @@
-//! What people do with dead letters: move one back, or discard it.
+//! What people do with dead letters: move one back, edit it first, or discard it. Many at once: [`crate::selections`].
+//!
+//! Guarantee: of two who ask for the same letter at once, one does it; letter, job and audit record change together.
+
+mod edit;
+
+pub use edit::{Edition, Replaced};
 
 use std::sync::Arc;
 
@@ -6,10 +12,10 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::decide::change;
-use crate::kinds::Kinds;
+use crate::kinds::{KindSpec, Kinds};
 use crate::relay::HandOver;
 use crate::rules;
-use crate::store::{Change, DeadLetter, DeadState, StoreError, Stores};
+use crate::store::{Action, Change, DeadLetter, DeadState, Move, Picked, StoreError, Stores};
 
 /// Why a dead letter was not moved.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +37,30 @@ pub enum DeadError {
         "it died before the inbox's memory begins, so a handler could repeat its effect; ask with force to move it all the same"
     )]
     TooOld,
+    /// It is no job's: there is no row to make another one from.
+    #[error("the dead letter {0} is not that of a job: only those of jobs can be edited so far")]
+    NoJob(Uuid),
+    /// Nobody here does jobs of this kind.
+    #[error("there is no kind `{0}` here any more")]
+    UnknownKind(String),
+    /// The name of the request was used for another body.
+    #[error("this Idempotency-Key was used to edit the dead letter to another body")]
+    RequestReused,
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Looks at a letter whose job changes meanwhile.
+const ROUNDS: usize = 3;
+
+/// What somebody wants done to dead letters.
+pub(crate) struct Order<'a> {
+    pub(crate) action: Action,
+    /// Also what is older than what consumers remember.
+    pub(crate) force: bool,
+    pub(crate) actor: &'a str,
+    pub(crate) note: &'a str,
 }
 
 /// Moves dead letters. Cheap to clone.
@@ -57,24 +84,7 @@ impl DeadLetters {
     /// # Errors
     /// As [`DeadError`]; then nothing has changed.
     pub async fn redrive(&self, id: Uuid, actor: &str, note: &str, force: bool) -> Result<DeadLetter, DeadError> {
-        let dead = self.open(id).await?;
-        let now = clock::now();
-        let memory = i64::try_from(self.inbox_memory.as_micros()).unwrap_or(i64::MAX);
-        if !force && dead.letter.died_at.saturating_add(memory) < now {
-            return Err(DeadError::TooOld);
-        }
-        let (to, job) = match dead.letter.job_id {
-            None => (DeadState::Redriving, None),
-            Some(job) => (DeadState::Redriven, Some(self.revive(job, &dead, now).await?)),
-        };
-        if !self.stores.dead.resolve(id, DeadState::Open, to, job.as_ref(), actor, note, now).await? {
-            // Between our look and the write somebody was faster: say what is true now.
-            let dead = self.open(id).await?;
-            return Err(DeadError::JobMovedOn(dead.letter.job_id.unwrap_or(id)));
-        }
-        if let Some(relay) = &self.relay {
-            relay.wake();
-        }
+        self.carry_out(id, &Order { action: Action::Redrive, force, actor, note }, None).await?;
         self.get(id).await
     }
 
@@ -83,17 +93,50 @@ impl DeadLetters {
     /// # Errors
     /// As [`DeadError`]; then nothing has changed.
     pub async fn discard(&self, id: Uuid, actor: &str, reason: &str) -> Result<DeadLetter, DeadError> {
-        self.open(id).await?;
-        if !self.stores.dead.resolve(id, DeadState::Open, DeadState::Discarded, None, actor, reason, clock::now()).await? {
-            return Err(DeadError::NotOpen(self.get(id).await?.state));
-        }
+        self.carry_out(id, &Order { action: Action::Discard, force: false, actor, note: reason }, None).await?;
         self.get(id).await
+    }
+
+    /// Does what was asked to one letter; for a selection, the letter counts as moved in the same transaction.
+    ///
+    /// # Errors
+    /// As [`DeadError`]; then nothing has changed.
+    pub(crate) async fn carry_out(&self, id: Uuid, order: &Order<'_>, picked: Option<Picked>) -> Result<(), DeadError> {
+        for _ in 0..ROUNDS {
+            let dead = self.open(id).await?;
+            let now = clock::now();
+            let (to, job) = match (order.action, dead.letter.job_id) {
+                (Action::Discard, _) => (DeadState::Discarded, None),
+                (Action::Redrive, _) if !order.force && self.forgotten(&dead, now) => return Err(DeadError::TooOld),
+                (Action::Redrive, None) => (DeadState::Redriving, None),
+                (Action::Redrive, Some(job)) => (DeadState::Redriven, Some(self.revive(job, &dead, now).await?)),
+            };
+            let step = Move { job: job.as_ref(), picked, ..Move::new(id, DeadState::Open, to, order.actor, order.note, now) };
+            if self.stores.dead.resolve(&step).await? {
+                self.wake();
+                return Ok(());
+            }
+            // Between our look and the write somebody was faster: a person, or a late mark of the job. Look again.
+        }
+        let dead = self.open(id).await?;
+        Err(DeadError::JobMovedOn(dead.letter.job_id.unwrap_or(id)))
+    }
+
+    /// Whether it died before the inbox's memory begins.
+    fn forgotten(&self, dead: &DeadLetter, now: i64) -> bool {
+        let memory = i64::try_from(self.inbox_memory.as_micros()).unwrap_or(i64::MAX);
+        dead.letter.died_at.saturating_add(memory) < now
+    }
+
+    fn wake(&self) {
+        if let Some(relay) = &self.relay {
+            relay.wake();
+        }
     }
 
     async fn revive(&self, job: Uuid, dead: &DeadLetter, now: i64) -> Result<Change, DeadError> {
         let row = self.stores.jobs.load(&[job]).await?.pop().ok_or(DeadError::JobPurged(job))?;
-        let spec = self.kinds.get(&row.kind);
-        let allowance = spec.map_or(i64::MAX / 4, |spec| i64::try_from(spec.deadline.as_micros()).unwrap_or(i64::MAX / 4));
+        let allowance = self.kinds.get(&row.kind).map_or(i64::MAX / 4, |spec| allowance(spec));
         let same_epoch = row.status.epoch == dead.letter.epoch;
         let to = rules::redrive(&row.status, now.saturating_add(allowance), now).filter(|_| same_epoch);
         let to = to.ok_or(DeadError::JobMovedOn(job))?;
@@ -108,4 +151,9 @@ impl DeadLetters {
     async fn get(&self, id: Uuid) -> Result<DeadLetter, DeadError> {
         self.stores.dead.dead_letter(id).await?.ok_or(DeadError::Unknown(id))
     }
+}
+
+/// How long after its acceptance a job of a kind is given up, in microseconds.
+fn allowance(spec: &KindSpec) -> i64 {
+    i64::try_from(spec.deadline.as_micros()).unwrap_or(i64::MAX / 4)
 }

@@ -54,10 +54,11 @@ use crate::pauses::Pauses;
 use crate::store::JobStore;
 use crate::watch::Watch;
 use auth::Verifier;
+pub use body::check_json;
 pub(crate) use headers::takes;
 use metrics::Metrics;
 use rates::{RateLimits, Rates};
-pub(crate) use submit::check_payload;
+pub use submit::check_payload;
 
 /// Limits of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use crate::clock;
 use crate::decide::{Decision, change, decide};
 use crate::metrics::Metrics;
 use crate::rules::{self, cut};
-use crate::store::{DeadFilter, DeadLetter, DeadState, JobStore, NewDeadLetter, StoreError, Stores};
+use crate::store::{DeadLetter, DeadState, JobStore, Move, NewDeadLetter, StoreError, Stores};
 
 /// Stores what is found in one terminal queue.
 pub struct Keeper {
@@ -110,10 +110,16 @@ impl BatchHandler for Keeper {
     }
 }
 
+/// How long a keeper has the letters it took for itself, in microseconds: twice as long as one publish may take.
+const HOLD: i64 = 30_000_000;
+
+/// Letters a keeper takes at a time: their bodies come along.
+const AT_A_TIME: u32 = 16;
+
 /// Publishes dead letters that are no jobs back to their queues, and keeps the metric of open ones.
 ///
-/// A letter is `redriving` from the moment somebody asked until the broker has confirmed it; a crash in between publishes it
-/// again under the same message id.
+/// A letter is `redriving` from the moment somebody asked until the broker has confirmed it. Of several keepers one holds it;
+/// when that one fails or dies, it is published again half a minute later, under the same message id.
 pub async fn redrive_others(stores: Stores, publisher: Publisher, names: Names, metrics: Arc<Metrics>, drain: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -121,9 +127,13 @@ pub async fn redrive_others(stores: Stores, publisher: Publisher, names: Names, 
             () = drain.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let filter = DeadFilter { state: Some(DeadState::Redriving), limit: 100, ..DeadFilter::default() };
-        let waiting = stores.dead.dead_letters(&filter).await.unwrap_or_default();
-        for letter in waiting {
+        let now = clock::now();
+        let held = stores.dead.hold_redriving(now, now.saturating_add(HOLD), AT_A_TIME).await.unwrap_or_default();
+        for letter in held {
+            // The last publish must be over when another keeper may take the letter.
+            if clock::now() > now.saturating_add(HOLD / 2) || drain.is_cancelled() {
+                break;
+            }
             if let Err(error) = redrive_one(&stores, &publisher, &names, &letter).await {
                 tracing::warn!(dead_letter = %letter.id, error, "cannot move a dead letter back, trying again");
             }
@@ -157,14 +167,15 @@ async fn redrive_one(stores: &Stores, publisher: &Publisher, names: &Names, dead
         Ok(outbound) => outbound,
         Err(error) => {
             // It never will be: whoever looks finds it open again, with the reason.
-            let (from, to, note) = (DeadState::Redriving, DeadState::Open, format!("cannot be sent: {error}"));
-            stores.dead.resolve(dead.id, from, to, None, &dead.actor, &note, clock::now()).await.map_err(|e| e.to_string())?;
+            let note = format!("cannot be sent: {error}");
+            let step = Move::new(dead.id, DeadState::Redriving, DeadState::Open, &dead.actor, &note, clock::now());
+            stores.dead.resolve(&step).await.map_err(|e| e.to_string())?;
             return Err(note);
         }
     };
     publisher.publish(outbound).await.map_err(|e| e.to_string())?;
-    let (from, to) = (DeadState::Redriving, DeadState::Redriven);
-    stores.dead.resolve(dead.id, from, to, None, &dead.actor, &dead.note, clock::now()).await.map_err(|e| e.to_string())?;
+    let step = Move::new(dead.id, DeadState::Redriving, DeadState::Redriven, &dead.actor, &dead.note, clock::now());
+    stores.dead.resolve(&step).await.map_err(|e| e.to_string())?;
     Ok(())
 }
 

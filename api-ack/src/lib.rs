@@ -2,7 +2,8 @@
 //!
 //! The flow in one sitting: [`accept`] validates and hands a job to the [`accept::Writer`], which commits it with its
 //! neighbours ([`store`]); the 202 goes out; the [`relay`] publishes it; a consumer asks the [`ledger`] to begin and to finish
-//! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell.
+//! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell;
+//! people deal with what died, one by one ([`dead`]) or many at once ([`selections`]), grouped by [`fingerprint`].
 
 pub mod accept;
 pub mod changing;
@@ -10,6 +11,7 @@ pub mod clock;
 pub mod cron;
 pub mod dead;
 mod decide;
+pub mod fingerprint;
 pub mod http;
 pub mod keeper;
 pub mod kinds;
@@ -22,6 +24,7 @@ pub mod relay;
 pub mod results;
 pub mod rules;
 pub mod schema;
+pub mod selections;
 pub mod store;
 pub mod submissions;
 pub mod sweeper;

@@ -1,5 +1,5 @@
 //! The sweeper is always on: it ends jobs whose deadline has passed, publishes again what is nowhere, counts what waits, and
-//! purges what is old.
+//! purges what is old. Dead letters of older versions get their fingerprint here, some hundreds per pass.
 //!
 //! Every process counts for its own door; the rest is done by the one that leads ([`Processes::leads`]). Two that lead for a
 //! moment do the same thing twice, and the second time changes nothing. It goes easy: after a slow pass it rests in proportion.
@@ -24,6 +24,7 @@ use crate::pauses::Pauses;
 use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
+use crate::selections;
 use crate::store::{Job, Micros, StoreError, Stores};
 
 /// How long ended things are kept.
@@ -124,6 +125,7 @@ impl Sweeper {
             return Ok(());
         }
         self.expire().await?;
+        self.stores.dead.print_old(BATCH).await?;
         if Instant::now() >= *lost_at {
             *lost_at = Instant::now() + Duration::from_secs(5);
             self.find_lost().await?;
@@ -200,8 +202,9 @@ impl Sweeper {
         let Retention { jobs, keys, dead_letters } = self.options.retention;
         let purged = self.stores.jobs.purge(now - micros(jobs), now - micros(keys), BATCH).await?;
         let dead = self.stores.dead.purge_dead(now - micros(dead_letters), BATCH).await?;
+        let picked = self.stores.selections.purge_selections(now, now - micros(selections::KEPT), BATCH).await?;
         self.metrics.swept.with_label_values(&["purged"]).inc_by(purged + dead);
-        Ok(purged.max(dead) >= u64::from(BATCH))
+        Ok(purged.max(dead).max(picked) >= u64::from(BATCH))
     }
 
     async fn change_all(&self, jobs: &[Job], rule: impl Fn(&Job) -> Option<crate::store::Status>) -> Result<u64, StoreError> {

@@ -8,24 +8,37 @@
 //! | `GET /admin/kinds` | lists the kinds, and which are paused |
 //! | `POST /admin/kinds/{kind}/pause` `{"note"}` | delivers no more of it; for the tenant `*` only |
 //! | `POST /admin/kinds/{kind}/resume` `{"note"}` | delivers it again; for the tenant `*` only |
-//! | `GET /admin/dead-letters?queue=&kind=&reason=&state=&tenant=&cursor=&limit=` | lists dead letters, newest first |
+//! | `GET /admin/dead-letters?queue=&kind=&reason=&code=&fingerprint=&state=&tenant=&since=&until=&text=&cursor=&limit=` | lists dead letters, newest first |
+//! | `GET /admin/dead-letters/groups?kind=&reason=&tenant=&cursor=&limit=` | groups the open ones by what they died of |
+//! | `POST /admin/dead-letters/selections` `{"kind",...}` | freezes the open ones that match; tells how many |
+//! | `GET /admin/dead-letters/selections/{id}?after=&limit=` | how far it has come, and what was refused |
+//! | `POST /admin/dead-letters/selections/{id}/redrive` `{"note","force","rate"}` | moves all of them back |
+//! | `POST /admin/dead-letters/selections/{id}/discard` `{"reason","rate"}` | gives all of them up |
 //! | `GET /admin/dead-letters/{id}` | shows all about one: headers, body, what was done to it |
 //! | `GET /admin/dead-letters/{id}/body` | the exact bytes |
 //! | `POST /admin/dead-letters/{id}/redrive` `{"note","force"}` | moves it back to its queue |
 //! | `POST /admin/dead-letters/{id}/discard` `{"reason"}` | gives it up for good |
+//! | `POST /admin/dead-letters/{id}/edit?note=` and the new body, `Idempotency-Key` | a new job in its place |
+//! | `GET /admin/audit?letter=&actor=&tenant=&since=&cursor=&limit=` | who did what, newest first |
 //!
 //! Every route asks for a token with the scope `jobs:admin`; its subject is the actor on record. A token acts within its own
 //! `tenant`: what is another's is answered 404, and left out of lists. The tenant `*` means all tenants, and dead letters that
-//! carry none. Lists are paged: `next` is the `cursor` of the following page, absent on the last one. Refusals are problem
-//! documents with the codes of the public API.
+//! carry none. Lists are paged: `next` is the `cursor` of the following page, absent on the last one. A page may be shorter than
+//! its `limit` and still have a `next`: a search looks at so many letters and no more. Refusals are problem documents with the
+//! codes of the public API.
 //!
 //! It decides nothing about jobs: [`api_ack::dead`] and [`api_ack::changing`] do. What it answers is in [`view`], which the CLI reads.
 
+mod audit;
 mod base64;
 mod caller;
 mod dead_letters;
+mod edit;
+mod filter;
+mod groups;
 mod jobs;
 mod kinds;
+mod selections;
 pub mod view;
 
 use std::sync::Arc;
@@ -36,6 +49,7 @@ use api_ack::http::auth::Verifier;
 use api_ack::http::problem::{Code, Problem};
 use api_ack::kinds::Kinds;
 use api_ack::pauses::Pauses;
+use api_ack::selections::Selections;
 use api_ack::store::Stores;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -54,6 +68,10 @@ pub struct AdminApi {
     pub changing: Changing,
     /// Which kinds are paused.
     pub pauses: Pauses,
+    /// What moves many of them.
+    pub selections: Arc<Selections>,
+    /// The largest body of a job, in bytes.
+    pub body_limit: usize,
     /// Whose tokens are believed.
     pub verifier: Arc<Verifier>,
 }
@@ -69,6 +87,7 @@ const BODY_LIMIT: usize = 16 * 1024;
 
 /// The routes.
 pub fn router(api: AdminApi) -> Router {
+    let edit = post(edit::edit).layer(DefaultBodyLimit::max(api.body_limit));
     Router::new()
         .route("/admin/jobs", get(jobs::list))
         .route("/admin/jobs/{id}", get(jobs::show))
@@ -77,6 +96,12 @@ pub fn router(api: AdminApi) -> Router {
         .route("/admin/kinds/{kind}/pause", post(kinds::pause))
         .route("/admin/kinds/{kind}/resume", post(kinds::resume))
         .route("/admin/dead-letters", get(dead_letters::list))
+        .route("/admin/dead-letters/groups", get(groups::list))
+        .route("/admin/dead-letters/selections", post(selections::freeze))
+        .route("/admin/dead-letters/selections/{id}", get(selections::show))
+        .route("/admin/dead-letters/selections/{id}/redrive", post(selections::redrive))
+        .route("/admin/dead-letters/selections/{id}/discard", post(selections::discard))
+        .route("/admin/audit", get(audit::list))
         .route("/admin/dead-letters/{id}", get(dead_letters::show))
         .route("/admin/dead-letters/{id}/body", get(dead_letters::body))
         .route("/admin/dead-letters/{id}/redrive", post(dead_letters::redrive))
@@ -84,5 +109,7 @@ pub fn router(api: AdminApi) -> Router {
         .fallback(async || Problem::new(Code::NotFound, "the admin API has nothing at this address"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the address does not take this method"))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        // After the layer: an edit may be as large as a job.
+        .route("/admin/dead-letters/{id}/edit", edit)
         .with_state(api)
 }

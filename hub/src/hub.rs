@@ -27,6 +27,7 @@ use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
 use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
+use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
 use api_ack::watch::{Watch, WatchOptions};
@@ -287,6 +288,8 @@ impl Wiring {
             self.config.retention.keys,
             Some(Arc::new(hand_over.clone())),
         );
+        let selections = Arc::new(Selections::new(self.stores.clone(), dead, self.processes.clone()));
+        intake.spawn(selections.clone().run(stages.drain.clone()));
         let addresses = bound.addresses();
         let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, hand_over));
         if let Some(acceptor) = &acceptor {
@@ -296,7 +299,7 @@ impl Wiring {
                 intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));
             }
         }
-        listeners::serve(bound, &self, acceptor, verifier, dead, changing, watch, health, &intake, &stages.drain)?;
+        listeners::serve(bound, &self, acceptor, verifier, selections, changing, watch, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
-use api_ack::dead::DeadLetters;
 use api_ack::http::rates::{Rate, RateLimits};
 use api_ack::http::{Api, ApiOptions, Live};
+use api_ack::selections::Selections;
 use api_ack::watch::Watch;
 use axum::Router;
 use axum::extract::State;
@@ -64,7 +64,7 @@ pub(crate) fn serve(
     wiring: &Wiring,
     acceptor: Option<Acceptor>,
     verifier: Verifier,
-    dead: DeadLetters,
+    selections: Arc<Selections>,
     changing: Changing,
     watch: Watch,
     health: Arc<Health>,
@@ -72,11 +72,12 @@ pub(crate) fn serve(
     drain: &CancellationToken,
 ) -> Result<(), HubError> {
     let verifier = Arc::new(verifier);
+    let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
     let mut public = health.clone().router();
     if let Some(acceptor) = acceptor {
         let options = ApiOptions {
             retention: wiring.config.retention.jobs,
-            body_limit: usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX),
+            body_limit,
             rates: rates(&wiring.config.limits),
             ..ApiOptions::default()
         };
@@ -91,9 +92,11 @@ pub(crate) fn serve(
     let admin = admin::router(AdminApi {
         stores: wiring.stores.clone(),
         kinds: wiring.kinds.clone(),
-        dead,
+        dead: selections.dead().clone(),
+        selections,
         changing,
         pauses: wiring.pauses.clone(),
+        body_limit,
         verifier,
     });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());

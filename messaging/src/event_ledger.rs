@@ -82,8 +82,8 @@ impl EventLedger {
             message.headers.remove(stale);
         }
         // A copy that came through a rung says where it was published first; otherwise it came as an event, by its name.
-        let exchange = message.headers.get(header::EXCHANGE).cloned().unwrap_or_else(|| self.names.events());
-        let key = message.headers.get(header::KEY).cloned().unwrap_or_else(|| message.kind.clone());
+        let exchange = first_route(message.headers.get(header::EXCHANGE), &self.names.events());
+        let key = first_route(message.headers.get(header::KEY), &message.kind);
         let mut more = vec![(header::EXCHANGE, exchange), (header::KEY, key)];
         let exchange = match follow {
             Follow::Rung(rung, attempt) => {
@@ -154,6 +154,13 @@ fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_ERROR)].to_owned()
 }
 
+/// A part of the route a message came by first. A longer one than AMQP carries is no such part but a stranger's writing, and
+/// would keep every copy from being sent, for ever.
+fn first_route(written: Option<&String>, otherwise: &str) -> String {
+    let written = written.map(String::as_str).filter(|name| name.len() <= 255).unwrap_or(otherwise);
+    written[..written.floor_char_boundary(255)].to_owned()
+}
+
 fn slim(mut message: Message) -> Message {
     message.headers.clear();
     message.kind.truncate(message.kind.floor_char_boundary(255));
@@ -165,4 +172,17 @@ fn slim(mut message: Message) -> Message {
 
 fn error(error: impl std::error::Error + Send + Sync + 'static) -> LedgerError {
     LedgerError(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_route;
+
+    #[test]
+    fn a_route_no_broker_could_have_taken_is_not_repeated() {
+        let (short, long) = ("warren.events".to_owned(), "x".repeat(20_000));
+        assert_eq!(first_route(Some(&short), "kind"), "warren.events");
+        assert_eq!(first_route(Some(&long), "kind"), "kind");
+        assert_eq!(first_route(None, &long).len(), 255);
+    }
 }

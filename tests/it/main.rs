@@ -12,6 +12,7 @@ mod edge;
 mod flow;
 mod harness;
 mod layers;
+mod letters;
 mod newcomer;
 mod poison;
 mod pressure;

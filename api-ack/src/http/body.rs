@@ -57,7 +57,10 @@ fn too_large(limit: usize) -> Problem {
 }
 
 /// Whether the bytes are one JSON value that every reader can read: UTF-8, well formed, not too deep.
-pub(super) fn check_json(body: &[u8]) -> Result<(), Problem> {
+///
+/// # Errors
+/// `empty-body`, `malformed-json` or `too-deep`.
+pub fn check_json(body: &[u8]) -> Result<(), Problem> {
     if body.is_empty() {
         return Err(Problem::new(Code::EmptyBody, "the body is empty: send JSON, `null` if there is nothing to say"));
     }

@@ -85,11 +85,20 @@ catalogue! {
     DeadLetterNotOpen "dead-letter-not-open" CONFLICT "The dead letter was dealt with before";
     JobMovedOn "job-moved-on" CONFLICT "The job has moved on since it died";
     TooOldToRedrive "too-old-to-redrive" CONFLICT "The dead letter is older than what consumers remember";
+    SelectionNotFound "selection-not-found" NOT_FOUND "There is no such selection of dead letters";
+    SelectionActed "selection-acted" CONFLICT "Something else was asked of this selection before";
 }
 
 impl Code {
     /// Codes that only the operators' API answers.
-    pub const OPERATORS: &[Self] = &[Self::DeadLetterNotFound, Self::DeadLetterNotOpen, Self::JobMovedOn, Self::TooOldToRedrive];
+    pub const OPERATORS: &[Self] = &[
+        Self::DeadLetterNotFound,
+        Self::DeadLetterNotOpen,
+        Self::JobMovedOn,
+        Self::TooOldToRedrive,
+        Self::SelectionNotFound,
+        Self::SelectionActed,
+    ];
 
     /// Codes that a listener answers, before there is a request for any route.
     pub const LISTENERS: &[Self] = &[Self::MalformedRequest, Self::HeadTooLarge, Self::HeadTooSlow, Self::TooManyConnections];

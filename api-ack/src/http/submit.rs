@@ -169,7 +169,10 @@ pub(super) fn route_of(kind: &str) -> String {
 }
 
 /// Whether a payload is one that `spec` takes. `place` is where it stands in the body, as a JSON Pointer.
-pub(crate) fn check_payload(spec: &KindSpec, content_type: &str, payload: &[u8], place: &str) -> Result<(), Problem> {
+///
+/// # Errors
+/// What is wrong with it, as the door would refuse it.
+pub fn check_payload(spec: &KindSpec, content_type: &str, payload: &[u8], place: &str) -> Result<(), Problem> {
     if !is_json(content_type.split(';').next().unwrap_or_default().trim()) {
         return Ok(());
     }

@@ -76,6 +76,12 @@ pub struct JobView {
     ended_at: Option<Timestamp>,
     /// How often an attempt was cut short and started again, which costs no attempt.
     interrupted: i32,
+    /// The dead job this one was made from, with another body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited_from: Option<String>,
+    /// The job that was made from this dead one, with another body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited_to: Option<String>,
     /// Addresses.
     links: Links,
 }
@@ -106,7 +112,7 @@ pub struct AttemptView {
 impl JobView {
     /// The view of a record.
     pub fn of(record: JobRecord) -> Self {
-        let JobRecord { job, history, result, .. } = record;
+        let JobRecord { job, history, result, edited_from, edited_to, .. } = record;
         let latest = latest(&job.status);
         let status = job.status;
         let cancel_requested = status.cancel_asked();
@@ -131,6 +137,8 @@ impl JobView {
             started_at: when(status.started_at),
             ended_at: when(status.ended_at),
             interrupted: status.interrupted,
+            edited_from: edited_from.map(|id| id.to_string()),
+            edited_to: edited_to.map(|id| id.to_string()),
         }
     }
 }

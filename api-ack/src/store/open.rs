@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DeadLetterStore, JobStore, PauseStore, PostgresStore, SqliteStore, StoreError, postgres, sqlite};
+use super::{DeadLetterStore, JobStore, PauseStore, PostgresStore, SelectionStore, SqliteStore, StoreError, postgres, sqlite};
 
 /// Connections one hub process shares out over everything but accepting and marking, which have one each: 16 in all.
 const MAX_CONNECTIONS: u32 = 14;
@@ -16,12 +16,14 @@ pub struct Stores {
     pub dead: Arc<dyn DeadLetterStore>,
     /// Paused kinds.
     pub pauses: Arc<dyn PauseStore>,
+    /// Frozen sets of dead letters.
+    pub selections: Arc<dyn SelectionStore>,
 }
 
 impl Stores {
-    fn of<S: JobStore + DeadLetterStore + PauseStore>(store: S) -> Self {
+    fn of<S: JobStore + DeadLetterStore + PauseStore + SelectionStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { jobs: store.clone(), dead: store.clone(), pauses: store }
+        Self { jobs: store.clone(), dead: store.clone(), pauses: store.clone(), selections: store }
     }
 }
 

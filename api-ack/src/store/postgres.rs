@@ -21,6 +21,7 @@ mod search;
 mod rows {
     crate::store::row::decoders!(sqlx::postgres::PgRow);
 }
+mod selection;
 
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -35,9 +36,8 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Found, Inserted, Job, JobFilter, JobRecord,
-    JobSearch, JobStore, Lane, Micros, NewDeadLetter, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError,
-    Waiting,
+    Attempt, Change, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob, Pause, PauseStore,
+    Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -71,9 +71,10 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
+    (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
 ];
 
 /// The store on Postgres.
@@ -192,6 +193,8 @@ macro_rules! ask {
     }};
 }
 
+mod letters;
+
 #[async_trait]
 impl JobStore for PostgresStore {
     async fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Inserted>, StoreError> {
@@ -296,46 +299,5 @@ impl PauseStore for PostgresStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         ask!(self, conn => pauses::latest(conn))
-    }
-}
-
-#[async_trait]
-impl DeadLetterStore for PostgresStore {
-    async fn keep(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
-        ask!(self, conn => dead::keep(conn, letters))
-    }
-
-    async fn dead_letters(&self, filter: &DeadFilter) -> Result<Vec<DeadLetter>, StoreError> {
-        ask!(self, conn => dead::list(conn, filter))
-    }
-
-    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
-        ask!(self, conn => dead::one(conn, id))
-    }
-
-    async fn resolve(
-        &self,
-        id: Uuid,
-        from: DeadState,
-        to: DeadState,
-        job: Option<&Change>,
-        actor: &str,
-        note: &str,
-        now: Micros,
-    ) -> Result<bool, StoreError> {
-        let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
-        ask!(self, conn => dead::resolve(conn, id, job, &entry))
-    }
-
-    async fn audit(&self, id: Uuid) -> Result<Vec<AuditEntry>, StoreError> {
-        ask!(self, conn => dead::audit(conn, id))
-    }
-
-    async fn dead_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        ask!(self, conn => dead::counts(conn))
-    }
-
-    async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
-        ask!(self, conn => dead::purge(conn, before, limit))
     }
 }

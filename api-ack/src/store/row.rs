@@ -71,10 +71,26 @@ pub(super) use payload_columns;
 macro_rules! letter_columns {
     () => {
         "id, queue, message_id, epoch, attempt, job_id, kind, tenant, reason, error, headers, content_type, body, died_at, \
-         state, actor, note, updated_at"
+         state, actor, note, updated_at, fingerprint, code, title"
     };
 }
 pub(super) use letter_columns;
+
+/// The columns of an [`super::AuditRecord`].
+macro_rules! audit_columns {
+    () => {
+        "at, actor, note, from_state, to_state, number, letter, tenant, selection"
+    };
+}
+pub(super) use audit_columns;
+
+/// The columns of a [`super::Selection`].
+macro_rules! selection_columns {
+    () => {
+        "id, tenant, filter, created_by, created_at, expires_at, action, forced, rate, actor, note, acted_at, finished_at"
+    };
+}
+pub(super) use selection_columns;
 
 /// A value in the database that this binary has no word for.
 pub(super) fn foreign(what: &str, value: &dyn std::fmt::Display) -> StoreError {
@@ -91,9 +107,11 @@ pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
 /// Writes the decoding functions for a row type.
 macro_rules! decoders {
     ($row:ty) => {
+        use crate::fingerprint::Fingerprint;
         use crate::store::row::{damaged, foreign};
         use crate::store::{
-            AuditEntry, DeadLetter, DeadState, Job, NewDeadLetter, Outlet, Pause, Payload, ProcessId, State, Status, StoreError,
+            Acting, Action, AuditEntry, AuditRecord, DeadGroup, DeadLetter, DeadState, Job, NewDeadLetter, Outlet, Pause,
+            Payload, Picked, ProcessId, Refusal, Selection, State, Status, StoreError, Tally,
         };
         use sqlx::Row;
 
@@ -184,6 +202,87 @@ macro_rules! decoders {
                 actor: get(row, 15)?,
                 note: get(row, 16)?,
                 updated_at: get(row, 17)?,
+                fingerprint: fingerprint(row, 18)?,
+            })
+        }
+
+        /// A fingerprint in the columns from `at`.
+        fn fingerprint(row: &$row, at: usize) -> Result<Fingerprint, StoreError> {
+            Ok(Fingerprint { hash: get(row, at)?, code: get(row, at + 1)?, title: get(row, at + 2)? })
+        }
+
+        /// A group of dead letters.
+        pub(crate) fn group(row: &$row) -> Result<DeadGroup, StoreError> {
+            Ok(DeadGroup {
+                fingerprint: fingerprint(row, 0)?,
+                kind: get(row, 3)?,
+                reason: get(row, 4)?,
+                queue: get(row, 5)?,
+                count: count(row, 6)?,
+                first_at: get(row, 7)?,
+                latest_at: get(row, 8)?,
+                latest: get(row, 9)?,
+            })
+        }
+
+        /// A selection.
+        pub(crate) fn selection(row: &$row) -> Result<Selection, StoreError> {
+            let acting = match get::<Option<i16>>(row, 6)? {
+                None => None,
+                Some(action) => Some(Acting {
+                    action: Action::from_stored(action).ok_or_else(|| foreign("action", &action))?,
+                    force: get(row, 7)?,
+                    rate: u32::try_from(get::<i32>(row, 8)?).map_err(damaged)?,
+                    actor: get(row, 9)?,
+                    note: get(row, 10)?,
+                    at: get::<Option<i64>>(row, 11)?.unwrap_or_default(),
+                }),
+            };
+            Ok(Selection {
+                id: get(row, 0)?,
+                tenant: get(row, 1)?,
+                filter: serde_json::from_str(get(row, 2)?).map_err(damaged)?,
+                created_by: get(row, 3)?,
+                created_at: get(row, 4)?,
+                expires_at: get(row, 5)?,
+                acting,
+                finished_at: get(row, 12)?,
+            })
+        }
+
+        /// A letter of `selection` in its place.
+        pub(crate) fn picked(selection: uuid::Uuid, row: &$row) -> Result<(Picked, uuid::Uuid), StoreError> {
+            Ok((Picked { selection, number: get(row, 0)? }, get(row, 1)?))
+        }
+
+        /// A letter that was not moved.
+        pub(crate) fn refusal(row: &$row) -> Result<Refusal, StoreError> {
+            Ok(Refusal { number: get(row, 0)?, letter: get(row, 1)?, why: get(row, 2)? })
+        }
+
+        /// How far a selection has come, from rows of an outcome and a count.
+        pub(crate) fn tally(rows: &[$row]) -> Result<Tally, StoreError> {
+            let mut tally = Tally::default();
+            for row in rows {
+                let place = match get::<i16>(row, 0)? {
+                    0 => &mut tally.waiting,
+                    1 => &mut tally.moved,
+                    2 => &mut tally.refused,
+                    other => return Err(foreign("outcome of a letter", &other)),
+                };
+                *place = count(row, 1)?;
+            }
+            Ok(tally)
+        }
+
+        /// A line of the audit, with what it is about.
+        pub(crate) fn audit_record(row: &$row) -> Result<AuditRecord, StoreError> {
+            Ok(AuditRecord {
+                entry: audit(row)?,
+                number: get(row, 5)?,
+                letter: get(row, 6)?,
+                tenant: get(row, 7)?,
+                selection: get(row, 8)?,
             })
         }
 

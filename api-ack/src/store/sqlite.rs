@@ -22,6 +22,7 @@ mod search;
 mod rows {
     crate::store::row::decoders!(sqlx::sqlite::SqliteRow);
 }
+mod selection;
 mod values;
 
 use std::fs::{File, TryLockError};
@@ -37,9 +38,8 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Found, Inserted, Job, JobFilter, JobRecord,
-    JobSearch, JobStore, Lane, Micros, NewDeadLetter, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError,
-    Waiting,
+    Attempt, Change, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob, Pause, PauseStore,
+    Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -48,9 +48,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
+    (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -242,6 +243,8 @@ macro_rules! write {
     }};
 }
 
+mod letters;
+
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn insert(&self, jobs: &[NewJob]) -> Result<Vec<Inserted>, StoreError> {
@@ -346,59 +349,5 @@ impl PauseStore for SqliteStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         read!(self, conn => pauses::latest(conn))
-    }
-}
-
-#[async_trait]
-impl DeadLetterStore for SqliteStore {
-    async fn keep(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
-        write!(self, conn => dead::keep(conn, letters))
-    }
-
-    async fn dead_letters(&self, filter: &DeadFilter) -> Result<Vec<DeadLetter>, StoreError> {
-        read!(self, conn => dead::list(conn, filter))
-    }
-
-    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
-        read!(self, conn => dead::one(conn, id))
-    }
-
-    async fn resolve(
-        &self,
-        id: Uuid,
-        from: DeadState,
-        to: DeadState,
-        job: Option<&Change>,
-        actor: &str,
-        note: &str,
-        now: Micros,
-    ) -> Result<bool, StoreError> {
-        let entry = AuditEntry { at: now, actor: actor.to_owned(), note: note.to_owned(), from, to };
-        let mut lease = self.lease().await?;
-        let moved = async {
-            let mut tx = begin(&mut lease, SYNCED).await?;
-            let moved = dead::resolve(&mut tx, id, job, &entry).await?;
-            if moved {
-                tx.commit().await.map_err(error::store)?;
-            } else {
-                tx.rollback().await.map_err(error::store)?;
-            }
-            Ok(moved)
-        }
-        .await;
-        give_back(lease, &moved).await;
-        moved
-    }
-
-    async fn audit(&self, id: Uuid) -> Result<Vec<AuditEntry>, StoreError> {
-        read!(self, conn => dead::audit(conn, id))
-    }
-
-    async fn dead_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        read!(self, conn => dead::counts(conn))
-    }
-
-    async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
-        write!(self, conn => dead::purge(conn, before, limit))
     }
 }

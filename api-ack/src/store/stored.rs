@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use broker_topology::Rung;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{DeadState, Micros, Outlet, State};
+use super::{Action, DeadState, Micros, Outlet, State};
 
 impl State {
     /// Every state, in the order of its number.
@@ -59,6 +59,18 @@ impl DeadState {
     /// The state stored as `number`.
     pub fn from_stored(number: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.stored() == number)
+    }
+}
+
+impl Action {
+    /// The number it is stored as.
+    pub fn stored(self) -> i16 {
+        self as i16
+    }
+
+    /// The action stored as `number`.
+    pub fn from_stored(number: i16) -> Option<Self> {
+        [Self::Redrive, Self::Discard].into_iter().find(|action| action.stored() == number)
     }
 }
 
@@ -119,6 +131,9 @@ mod tests {
         }
         for state in DeadState::ALL {
             assert_eq!(DeadState::from_stored(state.stored()), Some(state));
+        }
+        for action in [Action::Redrive, Action::Discard] {
+            assert_eq!(Action::from_stored(action.stored()), Some(action));
         }
         let rungs = Rung::ALL.into_iter().map(Outlet::Rung);
         for outlet in [Outlet::Jobs, Outlet::Return, Outlet::Dead].into_iter().chain(rungs) {

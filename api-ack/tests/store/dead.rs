@@ -1,6 +1,6 @@
 //! Dead letters: kept once, listed, moved with a record of who and why.
 
-use api_ack::store::{AuditEntry, DeadFilter, DeadLetter, DeadState, NewDeadLetter, Outlet, State};
+use api_ack::store::{AuditEntry, DeadFilter, DeadLetter, DeadState, Move, NewDeadLetter, Outlet, State, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -38,8 +38,13 @@ async fn all(ground: &Ground, filter: DeadFilter) -> Vec<DeadLetter> {
     ground.dead.dead_letters(&DeadFilter { limit: 100, ..filter }).await.unwrap()
 }
 
+/// Discards an open letter.
+pub async fn discard(ground: &Ground, id: Uuid) -> Result<bool, StoreError> {
+    ground.dead.resolve(&Move::new(id, DeadState::Open, DeadState::Discarded, "op", "", T0)).await
+}
+
 /// Keeps one letter and answers it.
-async fn kept(ground: &Ground, new: NewDeadLetter) -> DeadLetter {
+pub async fn kept(ground: &Ground, new: NewDeadLetter) -> DeadLetter {
     ground.dead.keep(&[new]).await.unwrap();
     all(ground, DeadFilter::default()).await.remove(0)
 }
@@ -89,7 +94,7 @@ async fn dead_letters_are_filtered_and_paged(ground: &Ground) {
     let page = DeadFilter { before: Some(listed[4].id), limit: 3, ..DeadFilter::default() };
     assert_eq!(ground.dead.dead_letters(&page).await.unwrap(), listed[5..8]);
 
-    assert!(ground.dead.resolve(listed[0].id, DeadState::Open, DeadState::Discarded, None, "op", "", T0).await.unwrap());
+    assert!(discard(ground, listed[0].id).await.unwrap());
     let some = |text: &str| Some(text.to_owned());
     let filters = [
         (DeadFilter { queue: some("jobs.sms"), ..DeadFilter::default() }, 6),
@@ -119,8 +124,8 @@ async fn a_letter_is_moved_with_its_job_and_a_record(ground: &Ground) {
         (status.state, status.epoch, status.ended_at) = (State::Retrying, 2, None);
         (status.due_at, status.outlet) = (T0 + 9, Some(Outlet::Return));
     });
-    let resolve = |to| ground.dead.resolve(id, DeadState::Open, to, Some(&redrive), "olga", "fixed in 1.2", T0 + 9);
-    assert!(resolve(DeadState::Redriven).await.unwrap());
+    let step = |to| Move { job: Some(&redrive), ..Move::new(id, DeadState::Open, to, "olga", "fixed in 1.2", T0 + 9) };
+    assert!(ground.dead.resolve(&step(DeadState::Redriven)).await.unwrap());
     assert_eq!(ground.job(new.job.id).await.status, redrive.to);
     let moved = ground.dead.dead_letter(id).await.unwrap().unwrap();
     assert_eq!(
@@ -135,7 +140,7 @@ async fn a_letter_is_moved_with_its_job_and_a_record(ground: &Ground) {
         to: DeadState::Redriven,
     };
     // The second of two operators comes too late.
-    assert!(!resolve(DeadState::Discarded).await.unwrap());
+    assert!(!ground.dead.resolve(&step(DeadState::Discarded)).await.unwrap());
     assert_eq!(ground.dead.audit(id).await.unwrap(), [entry]);
     assert_eq!(ground.job(new.job.id).await.version, 2);
 }
@@ -146,8 +151,8 @@ async fn a_letter_whose_job_moved_on_stays(ground: &Ground) {
     let before = kept(ground, letter("jobs.mail", "m1", T0)).await;
     let mut stale = change(&new.job, |status| status.epoch = 2);
     stale.from = 7;
-    let moved = ground.dead.resolve(before.id, DeadState::Open, DeadState::Redriven, Some(&stale), "olga", "", T0 + 9);
-    assert!(!moved.await.unwrap());
+    let step = Move { job: Some(&stale), ..Move::new(before.id, DeadState::Open, DeadState::Redriven, "olga", "", T0 + 9) };
+    assert!(!ground.dead.resolve(&step).await.unwrap());
     assert_eq!(ground.dead.dead_letter(before.id).await.unwrap(), Some(before.clone()));
     assert_eq!(ground.job(new.job.id).await, new.job);
     assert!(ground.dead.audit(before.id).await.unwrap().is_empty());
@@ -157,12 +162,12 @@ async fn a_letter_without_a_job_goes_through_redriving(ground: &Ground) {
     let id = kept(ground, letter("shop.orders", "e1", T0)).await.id;
     let (open, redriving, redriven) = (DeadState::Open, DeadState::Redriving, DeadState::Redriven);
     for (from, to) in [(open, redriving), (redriving, open), (open, redriving), (redriving, redriven)] {
-        assert!(ground.dead.resolve(id, from, to, None, "olga", "try", T0 + 1).await.unwrap());
+        assert!(ground.dead.resolve(&Move::new(id, from, to, "olga", "try", T0 + 1)).await.unwrap());
         let found = ground.dead.dead_letter(id).await.unwrap().unwrap();
         assert_eq!((found.state, found.actor.is_empty()), (to, to == open), "an open letter is nobody's");
     }
     assert_eq!(ground.dead.audit(id).await.unwrap().len(), 4);
-    assert!(!ground.dead.resolve(Uuid::now_v7(), open, redriving, None, "olga", "", T0).await.unwrap());
+    assert!(!ground.dead.resolve(&Move::new(Uuid::now_v7(), open, redriving, "olga", "", T0)).await.unwrap());
 }
 
 async fn old_dead_letters_are_purged(ground: &Ground) {

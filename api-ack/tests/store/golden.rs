@@ -4,7 +4,8 @@
 //! released it is never written again: every later version must read it. A new format gets a file of its own.
 
 use api_ack::store::{
-    Attempt, Change, DeadLetterStore, DeadState, Job, JobStore, NewDeadLetter, NewJob, Outlet, Payload, ProcessId, State, Status,
+    Attempt, Change, DeadLetterStore, DeadState, Job, JobStore, Move, NewDeadLetter, NewJob, Outlet, Payload, ProcessId, State,
+    Status,
 };
 use bytes::Bytes;
 use uuid::Uuid;
@@ -97,7 +98,7 @@ pub async fn fill(store: &dyn JobStore, dead: &dyn DeadLetterStore) -> Result<()
     dead.keep(&[letter()]).await?;
     let filter = api_ack::store::DeadFilter { limit: 1, ..Default::default() };
     for found in dead.dead_letters(&filter).await? {
-        dead.resolve(found.id, DeadState::Open, DeadState::Discarded, None, "olga", "a test", AT + 9).await?;
+        dead.resolve(&Move::new(found.id, DeadState::Open, DeadState::Discarded, "olga", "a test", AT + 9)).await?;
     }
     Ok(())
 }

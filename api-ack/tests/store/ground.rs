@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
     Attempt, Change, DeadLetterStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload, Portion,
-    PostgresStore, ProcessId, SqliteStore, State, Status,
+    PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -30,6 +30,7 @@ pub struct Ground {
     pub jobs_of_another: Arc<dyn JobStore>,
     pub dead: Arc<dyn DeadLetterStore>,
     pub pauses: Arc<dyn PauseStore>,
+    pub selections: Arc<dyn SelectionStore>,
     /// Postgres: its URL. SQLite: its file.
     pub place: Place,
 }
@@ -44,7 +45,14 @@ impl Ground {
         let url = empty_postgres().await;
         let store = Arc::new(PostgresStore::connect(&url, 8, true).await.unwrap());
         let another = Arc::new(PostgresStore::connect(&url, 8, false).await.unwrap());
-        Self { jobs: store.clone(), jobs_of_another: another, dead: store.clone(), pauses: store, place: Place::Postgres(url) }
+        Self {
+            jobs: store.clone(),
+            jobs_of_another: another,
+            dead: store.clone(),
+            pauses: store.clone(),
+            selections: store,
+            place: Place::Postgres(url),
+        }
     }
 
     pub async fn sqlite() -> Self {
@@ -55,7 +63,8 @@ impl Ground {
             jobs: store.clone(),
             jobs_of_another: store.clone(),
             dead: store.clone(),
-            pauses: store,
+            pauses: store.clone(),
+            selections: store,
             place: Place::Sqlite(file, folder),
         }
     }

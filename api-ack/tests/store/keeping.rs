@@ -1,6 +1,6 @@
 //! Retention.
 
-use api_ack::store::{DeadFilter, DeadState, Inserted, State};
+use api_ack::store::{DeadFilter, DeadState, Inserted, Move, State};
 use bytes::Bytes;
 
 use crate::dead::letter;
@@ -83,6 +83,6 @@ async fn a_job_stays_with_its_open_letter(ground: &Ground) {
     assert_eq!(ground.jobs.purge(T0 + DAY, 0, 10).await.unwrap(), 0, "somebody may redrive it");
     let found = ground.dead.dead_letters(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap().remove(0);
     let (from, to) = (DeadState::Open, DeadState::Discarded);
-    assert!(ground.dead.resolve(found.id, from, to, None, "ada", "no more", T0 + 6).await.unwrap());
+    assert!(ground.dead.resolve(&Move::new(found.id, from, to, "ada", "no more", T0 + 6)).await.unwrap());
     assert_eq!(ground.jobs.purge(T0 + DAY, 0, 10).await.unwrap(), 1);
 }

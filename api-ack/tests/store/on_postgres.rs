@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use api_ack::store::{Inserted, JobFilter, JobSearch, JobStore, Pause, PostgresStore, StoreError, migrate};
+use api_ack::store::{
+    AuditFilter, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, Pause, PostgresStore, StoreError, migrate,
+};
 use sqlx::{Connection, PgConnection};
 
 use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane, publish, rows};
@@ -187,6 +189,14 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.leave(OTHER).await.unwrap();
         ground.jobs.release_lapsed().await.unwrap();
         ground.jobs.purge(T0, T0, 10).await.unwrap();
+        ground.dead.dead_groups(Some("acme"), "", 10, 10).await.unwrap();
+        ground.dead.dead_ids(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap();
+        ground.dead.audit_records(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
+        ground.dead.print_old(10).await.unwrap();
+        ground.dead.hold_redriving(T0, T0, 10).await.unwrap();
+        ground.selections.acting(10).await.unwrap();
+        ground.selections.picked(batch[0].job.id, 10).await.unwrap();
+        ground.selections.purge_selections(T0, T0, 10).await.unwrap();
     }
     ground.store(&batch).await;
     let changes: Vec<_> = batch.iter().map(|new| change(&new.job, |status| begin(status, T0 + 1))).collect();

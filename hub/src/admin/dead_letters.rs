@@ -2,6 +2,7 @@
 
 use api_ack::dead::DeadError;
 use api_ack::http::problem::{Code, Problem};
+use api_ack::selections::{LOOK, window};
 use api_ack::store::{DeadFilter, DeadLetter, DeadState};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::AdminApi;
 use super::caller::{Admin, Body, Parameters, note, wrong};
+use super::filter::{Narrowed, of_query};
 use super::jobs::page;
 use super::view::{DeadDetail, DeadLine, Page};
 
@@ -20,7 +22,9 @@ const PAGE: u32 = 50;
 /// At most.
 const PAGE_MAX: u32 = 500;
 /// Read from the store at a time: their bodies come along, and may have 8 MiB each.
-const AT_A_TIME: u32 = 16;
+const AT_A_TIME: usize = 16;
+/// Windows of [`LOOK`] letters that one answer looks through.
+const WINDOWS: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,8 +32,13 @@ pub(super) struct ListDead {
     queue: Option<String>,
     kind: Option<String>,
     reason: Option<String>,
+    code: Option<String>,
+    fingerprint: Option<String>,
     state: Option<DeadState>,
     tenant: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    text: Option<String>,
     cursor: Option<Uuid>,
     limit: Option<u32>,
 }
@@ -41,21 +50,28 @@ pub(super) async fn list(
 ) -> Result<Json<Page<DeadLine>>, Problem> {
     let Ok(tenant) = admin.listed(asked.tenant) else { return Ok(Json(Page { items: Vec::new(), next: None })) };
     let limit = asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let ListDead { queue, kind, reason, state, cursor, .. } = asked;
-    let mut filter = DeadFilter { tenant, queue, kind, reason, state, before: cursor, limit: 0 };
+    let ListDead { queue, kind, reason, code, fingerprint, state, cursor, since, until, text, .. } = asked;
+    let narrowed = Narrowed { queue, kind, reason, code, fingerprint, since, until, text, tenant: None };
+    let mut filter = DeadFilter { state, before: cursor, ..narrowed.filter(tenant).map_err(of_query)? };
     let mut items: Vec<DeadLine> = Vec::new();
-    loop {
+    for _ in 0..WINDOWS {
         // One more than asked tells whether there is a next page.
-        let wanted = (limit + 1).saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
-        filter.limit = wanted.min(AT_A_TIME);
-        let read = api.stores.dead.dead_letters(&filter).await?;
-        let end = read.len() < filter.limit as usize;
-        items.extend(read.into_iter().map(DeadLine::from));
-        filter.before = items.last().map(|letter| letter.id);
-        if end || wanted <= AT_A_TIME {
+        filter.limit = (limit + 1).saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX));
+        let (ids, next) = window(&api.stores, &filter, LOOK).await?;
+        for some in ids.chunks(AT_A_TIME) {
+            let limit = u32::try_from(some.len()).unwrap_or(u32::MAX);
+            let these = DeadFilter { from: some.last().copied(), limit, ..filter.clone() };
+            items.extend(api.stores.dead.dead_letters(&these).await?.into_iter().map(DeadLine::from));
+            filter.before = some.last().copied();
+        }
+        let full = items.len() > limit as usize;
+        if full || next.is_none() {
             return Ok(Json(page(items, limit, |letter| letter.id)));
         }
+        filter.before = next;
     }
+    // Looked at enough for one answer: there may be more below.
+    Ok(Json(Page { items, next: filter.before }))
 }
 
 pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>) -> Result<Json<DeadDetail>, Problem> {
@@ -125,7 +141,7 @@ pub(super) async fn discard(
 }
 
 /// The letter, if there is one and it is theirs to see.
-async fn find(api: &AdminApi, admin: &Admin, id: &str) -> Result<DeadLetter, Problem> {
+pub(super) async fn find(api: &AdminApi, admin: &Admin, id: &str) -> Result<DeadLetter, Problem> {
     let found = match Uuid::parse_str(id) {
         Ok(id) => api.stores.dead.dead_letter(id).await?,
         Err(_) => None,
@@ -139,13 +155,16 @@ async fn detail(api: &AdminApi, dead: DeadLetter) -> Result<Json<DeadDetail>, Pr
     Ok(Json(DeadDetail::new(dead, audit)))
 }
 
-fn refused(error: DeadError) -> Problem {
+pub(super) fn refused(error: DeadError) -> Problem {
     let code = match &error {
         DeadError::Unknown(_) => Code::DeadLetterNotFound,
         DeadError::NotOpen(_) => Code::DeadLetterNotOpen,
         DeadError::JobMovedOn(_) => Code::JobMovedOn,
         DeadError::JobPurged(_) => Code::Purged,
         DeadError::TooOld => Code::TooOldToRedrive,
+        DeadError::NoJob(_) => Code::NotSupportedYet,
+        DeadError::UnknownKind(_) => Code::UnknownKind,
+        DeadError::RequestReused => Code::IdempotencyKeyReused,
         DeadError::Store(_) => Code::StoreUnavailable,
     };
     match error {

@@ -1,5 +1,9 @@
 //! What the admin API answers, as the CLI reads it. Times are RFC 3339, UTC.
 
+mod letters;
+
+pub use letters::{AuditPage, AuditRecordLine, EditView, GroupLine, GroupPage, RefusalLine, SelectionView};
+
 use api_ack::clock::{made_at, timestamp};
 use api_ack::kinds::{KindSpec, Worker};
 use api_ack::store::{self, DeadLetter, DeadState, Job, JobRecord, Pause, State};
@@ -106,6 +110,12 @@ pub struct JobDetail {
     pub payload: PayloadInfo,
     /// Attempts of the past, oldest first.
     pub history: Vec<AttemptLine>,
+    /// The dead job it was made from, with another body.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub edited_from: Option<Uuid>,
+    /// The job that was made from this dead one, with another body.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub edited_to: Option<Uuid>,
     /// The result: JSON if it is JSON, else text.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<Value>,
@@ -167,6 +177,12 @@ pub struct DeadLine {
     pub state: DeadState,
     /// Why it died: a stable code.
     pub reason: String,
+    /// The code of the failure; empty if there was none.
+    #[serde(default)]
+    pub code: String,
+    /// The group it belongs to: 16 hex digits.
+    #[serde(default)]
+    pub fingerprint: String,
     /// For people.
     pub error: String,
     /// 0 when it is no job.
@@ -267,6 +283,8 @@ impl From<JobRecord> for JobDetail {
                 traceparent: payload.traceparent,
             },
             history: record.history.into_iter().map(AttemptLine::from).collect(),
+            edited_from: record.edited_from,
+            edited_to: record.edited_to,
             result: record.result.map(|bytes| {
                 serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
             }),
@@ -300,6 +318,8 @@ impl From<DeadLetter> for DeadLine {
             job_id: letter.job_id,
             state: dead.state,
             reason: letter.reason,
+            code: dead.fingerprint.code,
+            fingerprint: dead.fingerprint.hash,
             error: letter.error,
             epoch: letter.epoch,
             attempt: letter.attempt,

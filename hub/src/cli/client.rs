@@ -102,12 +102,23 @@ impl Hub {
 
     /// Asks for `path`; parameters without a value are left out.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, Option<String>)]) -> Result<T, Denied> {
-        self.ask(Method::GET, path, query, None).await
+        self.ask(Method::GET, path, query, |request| request).await
     }
 
     /// Sends `body` to `path`.
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: Value) -> Result<T, Denied> {
-        self.ask(Method::POST, path, &[], Some(body)).await
+        self.ask(Method::POST, path, &[], |request| request.json(&body)).await
+    }
+
+    /// Sends bytes as they are to `path`, under a name by which the hub knows the request again.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, Option<String>)],
+        name: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Denied> {
+        self.ask(Method::POST, path, query, |request| request.header("idempotency-key", name).body(body)).await
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -115,7 +126,7 @@ impl Hub {
         method: Method,
         path: &[&str],
         query: &[(&str, Option<String>)],
-        body: Option<Value>,
+        filled: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> Result<T, Denied> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -125,10 +136,7 @@ impl Hub {
         if !given.is_empty() {
             url.query_pairs_mut().extend_pairs(given);
         }
-        let mut request = self.http.request(method, url).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
+        let request = filled(self.http.request(method, url).bearer_auth(&self.token));
         let answer = request.send().await.map_err(|error| self.silent(&error))?;
         let status = answer.status();
         let bytes = answer.bytes().await.map_err(|error| self.silent(&error))?;

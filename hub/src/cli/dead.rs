@@ -1,9 +1,14 @@
 //! `warren dead`: dead letters, through the admin API.
 
+mod audit;
+mod discard;
+mod edit;
+mod groups;
+mod many;
+mod narrow;
 mod redrive;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::Surroundings;
@@ -19,37 +24,50 @@ pub(super) enum Dead {
     #[command(after_help = "Examples:\n  warren dead list\n  warren dead list --queue jobs.orders.place --reason exhausted\n  \
                             warren dead list --state open --json | jq '.items | length'")]
     List(List),
+    /// Group open dead letters by what they died of, the most first
+    #[command(
+        after_help = "Examples:\n  warren dead groups\n  warren dead groups --kind orders.place --json | jq -r '.items[].fingerprint'"
+    )]
+    Groups(groups::Groups),
     /// Show everything about one dead letter: headers, body, what was done to it
     #[command(after_help = "Examples:\n  warren dead show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77\n  \
                             warren dead show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --json | jq -r .body")]
     Show(Show),
-    /// Move dead letters back to their queues
+    /// Move dead letters back to their queues: some by id, or all open ones that match, from a set frozen and counted before
     #[command(after_help = "Examples:\n  warren dead redrive 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --note 'the bank is back'\n  \
-                            warren dead redrive --all --queue jobs.orders.place --reason exhausted\n  \
+                            warren dead redrive --group 49956dcea5537768\n  \
+                            warren dead redrive --kind orders.place --reason exhausted --since 2h --yes --json\n  \
                             warren dead redrive --all --queue jobs.orders.place --yes")]
     Redrive(redrive::Redrive),
-    /// Give dead letters up for good; what was done and why is kept on record
-    #[command(after_help = "Examples:\n  warren dead discard 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --reason 'a test order'")]
-    Discard(Discard),
+    /// Give dead letters up for good, by id or all open ones that match; what was done and why is kept on record
+    #[command(after_help = "Examples:\n  warren dead discard 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --reason 'a test order'\n  \
+                            warren dead discard --group 49956dcea5537768 --reason 'fixed by hand' --yes")]
+    Discard(discard::Discard),
+    /// Make a new job of a dead letter, with another body; the two jobs know each other
+    #[command(
+        after_help = "Examples:\n  warren dead show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --json | jq -r .body > body.json\n  \
+                            warren dead edit 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --body @body.json --note 'the sku was misspelt'"
+    )]
+    Edit(edit::Edit),
+    /// Show how far what was asked of many dead letters has come, and what was refused
+    #[command(after_help = "Examples:\n  warren dead selection 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    Selection(many::Show),
+    /// Show who did what to which dead letter, newest first
+    #[command(after_help = "Examples:\n  warren dead audit --since 1d\n  warren dead audit --actor ann --json\n  \
+                            warren dead audit --letter 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    Audit(audit::Audit),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only from this work queue
-    #[arg(long)]
-    queue: Option<String>,
-    /// Only this kind
-    #[arg(long)]
-    kind: Option<String>,
-    /// Only this reason: rejected, exhausted, poison, undecodable, origin-gone, delivery-limit, ...
+    #[command(flatten)]
+    narrow: narrow::Narrow,
+    /// Only those that died for this reason: rejected, exhausted, poison, undecodable, origin-gone, delivery-limit, ...
     #[arg(long)]
     reason: Option<String>,
     /// Only this state: open, redriving, redriven, discarded
     #[arg(long)]
     state: Option<String>,
-    /// Only this tenant
-    #[arg(long)]
-    tenant: Option<String>,
     /// At most this many
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -74,21 +92,6 @@ pub(super) struct Show {
     reach: Reach,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Discard {
-    /// The dead letters
-    #[arg(required = true)]
-    ids: Vec<String>,
-    /// Why; kept on record
-    #[arg(long)]
-    reason: String,
-    /// For programs
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    reach: Reach,
-}
-
 impl Dead {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
         match self {
@@ -98,25 +101,24 @@ impl Dead {
                 if show.json { print::json(&letter) } else { print::data(&detail(&letter)) }
             }
             Self::Redrive(redrive) => redrive.run(around).await,
-            Self::Discard(discard) => {
-                let hub = discard.reach.hub(around)?;
-                redrive::each(&hub, &discard.ids, "discard", json!({ "reason": discard.reason }), discard.json).await
-            }
+            Self::Discard(discard) => discard.run(around).await,
+            Self::Groups(groups) => groups.run(around).await,
+            Self::Edit(edit) => edit.run(around).await,
+            Self::Selection(show) => show.run(around).await,
+            Self::Audit(audit) => audit.run(around).await,
         }
     }
 }
 
 impl List {
     async fn run(self, around: &Surroundings) -> Result<(), Failure> {
-        let query = [
-            ("queue", self.queue),
-            ("kind", self.kind),
+        let mut query = self.narrow.query();
+        query.extend([
             ("reason", self.reason),
             ("state", self.state),
-            ("tenant", self.tenant),
             ("limit", Some(self.limit.to_string())),
             ("cursor", self.cursor.map(|id| id.to_string())),
-        ];
+        ]);
         let page: Page<DeadLine> = self.reach.hub(around)?.get(&["dead-letters"], &query).await?;
         if self.json {
             return print::json(&page);
@@ -162,6 +164,8 @@ fn detail(detail: &DeadDetail) -> String {
         .maybe("job", letter.job_id)
         .with("state", word(letter.state))
         .with("reason", &letter.reason)
+        .with("code", &letter.code)
+        .with("group", &letter.fingerprint)
         .with("error", &letter.error)
         .with("epoch", letter.epoch)
         .with("attempt", letter.attempt)

@@ -19,7 +19,8 @@ const RECORD_OF: &str = concat!(
     job_columns!("j"),
     ", ",
     payload_columns!("p"),
-    ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error \
+    ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error, \
+     (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id) \
      FROM jobs j JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
@@ -91,6 +92,8 @@ pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Optio
         payload: rows::payload(&row, JOB_WIDTH)?,
         result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
         history: history(&row, JOB_WIDTH + 5)?,
+        edited_from: rows::get(&row, JOB_WIDTH + 13)?,
+        edited_to: rows::get(&row, JOB_WIDTH + 14)?,
     }))
 }
 

@@ -1,32 +1,47 @@
-//! Dead letters and the audit.
+//! Dead letters: kept, moved, counted.
+
+mod edit;
+mod search;
+
+pub(super) use edit::{edit, edited};
+pub(super) use search::{audit_records, floor, groups, ids, list};
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::{apply, error, rows};
+use crate::fingerprint::Fingerprint;
 use crate::store::row::letter_columns;
 use crate::store::stored::{first_id_at, legible, new_id_at};
-use crate::store::{AuditEntry, Change, DeadFilter, DeadLetter, DeadState, Micros, NewDeadLetter, StoreError};
+use crate::store::{AuditEntry, DeadLetter, DeadState, Micros, Move, NewDeadLetter, Picked, StoreError};
 
 const KEEP: &str = concat!(
     "INSERT INTO dead_letters (",
     letter_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, '', '', ?14) ON CONFLICT DO NOTHING",
-);
-
-const LIST: &str = concat!(
-    "SELECT ",
-    letter_columns!(),
-    " FROM dead_letters WHERE id < ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR queue = ?3) \
-     AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR reason = ?5) AND (?6 IS NULL OR state = ?6) ORDER BY id DESC LIMIT ?7",
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, '', '', ?14, ?15, ?16, ?17) \
+     ON CONFLICT DO NOTHING",
 );
 
 const ONE: &str = concat!("SELECT ", letter_columns!(), " FROM dead_letters WHERE id = ?1");
 
-const MOVE: &str = "UPDATE dead_letters SET state = ?3, actor = ?4, note = ?5, updated_at = ?6 WHERE id = ?1 AND state = ?2";
+const MOVE: &str =
+    "UPDATE dead_letters SET state = ?3, actor = ?4, note = ?5, updated_at = ?6, held_until = 0 WHERE id = ?1 AND state = ?2";
 
-const RECORD: &str = "INSERT INTO audit (letter, at, actor, note, from_state, to_state) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+const PICKED: &str = "UPDATE selected_letters SET outcome = 1 WHERE selection = ?1 AND number = ?2 AND outcome = 0";
+
+const RECORD: &str = "INSERT INTO audit (letter, at, actor, note, from_state, to_state, selection, tenant) \
+     SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, tenant FROM dead_letters WHERE id = ?1";
+
+const HOLD: &str = concat!(
+    "UPDATE dead_letters SET held_until = ?2 WHERE state = 1 AND id IN (SELECT id FROM dead_letters \
+     WHERE state = 1 AND held_until <= ?1 ORDER BY id LIMIT ?3) RETURNING ",
+    letter_columns!(),
+);
+
+const UNPRINTED: &str = "SELECT id, kind, reason, error FROM dead_letters WHERE fingerprint = '' ORDER BY id LIMIT ?1";
+
+const PRINT: &str = "UPDATE dead_letters SET fingerprint = ?2, code = ?3, title = ?4 WHERE id = ?1 AND fingerprint = ''";
 
 const AUDIT: &str = "SELECT at, actor, note, from_state, to_state FROM audit WHERE letter = ?1 ORDER BY number";
 
@@ -38,6 +53,7 @@ const PURGE: &str =
 /// A dead letter must never be refused for what a stranger wrote into it: every text is made legible, the body stays as it is.
 pub(super) async fn keep(conn: &mut SqliteConnection, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
     for letter in letters {
+        let print = Fingerprint::of(&letter.kind, &letter.reason, &legible(&letter.error));
         let query = sqlx::query(KEEP)
             .bind(new_id_at(letter.died_at))
             .bind(&*legible(&letter.queue))
@@ -52,7 +68,10 @@ pub(super) async fn keep(conn: &mut SqliteConnection, letters: &[NewDeadLetter])
             .bind(letter.headers.to_string())
             .bind(&*legible(&letter.content_type))
             .bind(&letter.body[..])
-            .bind(letter.died_at);
+            .bind(letter.died_at)
+            .bind(&*print.hash)
+            .bind(&*print.code)
+            .bind(&*print.title);
         query.execute(&mut *conn).await.map_err(error::store)?;
     }
     Ok(())
@@ -62,55 +81,61 @@ fn letters(found: &[SqliteRow]) -> Result<Vec<DeadLetter>, StoreError> {
     found.iter().map(rows::letter).collect()
 }
 
-pub(super) async fn list(conn: &mut SqliteConnection, filter: &DeadFilter) -> Result<Vec<DeadLetter>, StoreError> {
-    let query = sqlx::query(LIST)
-        .bind(filter.before.unwrap_or(Uuid::max()))
-        .bind(filter.tenant.as_deref())
-        .bind(filter.queue.as_deref())
-        .bind(filter.kind.as_deref())
-        .bind(filter.reason.as_deref())
-        .bind(filter.state.map(|state| state.stored()))
-        .bind(filter.limit);
-    letters(&query.fetch_all(conn).await.map_err(error::store)?)
-}
-
 pub(super) async fn one(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
     let found = sqlx::query(ONE).bind(id).fetch_optional(conn).await.map_err(error::store)?;
     found.as_ref().map(rows::letter).transpose()
 }
 
 /// `false`: the caller rolls back.
-pub(super) async fn resolve(
-    conn: &mut SqliteConnection,
-    id: Uuid,
-    job: Option<&Change>,
-    entry: &AuditEntry,
-) -> Result<bool, StoreError> {
-    let (actor, note) = (legible(&entry.actor), legible(&entry.note));
-    // An open letter is nobody's.
-    let (held_by, why) = if entry.to == DeadState::Open { ("", "") } else { (&*actor, &*note) };
-    let moved = sqlx::query(MOVE)
-        .bind(id)
-        .bind(entry.from.stored())
-        .bind(entry.to.stored())
-        .bind(held_by)
-        .bind(why)
-        .bind(entry.at)
-        .execute(&mut *conn)
-        .await
-        .map_err(error::store)?;
-    if moved.rows_affected() == 0 {
+pub(super) async fn resolve(conn: &mut SqliteConnection, step: &Move<'_>) -> Result<bool, StoreError> {
+    if !moved(conn, step).await? {
         return Ok(false);
     }
-    if let Some(change) = job
+    if let Some(change) = step.job
         && apply::apply(conn, std::slice::from_ref(change)).await? != [true]
     {
         return Ok(false);
     }
-    let audit =
-        sqlx::query(RECORD).bind(id).bind(entry.at).bind(&*actor).bind(&*note).bind(entry.from.stored()).bind(entry.to.stored());
-    audit.execute(conn).await.map_err(error::store)?;
+    if let Some(Picked { selection, number }) = step.picked {
+        let query = sqlx::query(PICKED).bind(selection).bind(number);
+        return Ok(query.execute(conn).await.map_err(error::store)?.rows_affected() > 0);
+    }
     Ok(true)
+}
+
+/// Moves the letter itself, and records it.
+async fn moved(conn: &mut SqliteConnection, step: &Move<'_>) -> Result<bool, StoreError> {
+    let (actor, note) = (legible(step.actor), legible(step.note));
+    // An open letter is nobody's.
+    let (held_by, why) = if step.to == DeadState::Open { ("", "") } else { (&*actor, &*note) };
+    let (from, to) = (step.from.stored(), step.to.stored());
+    let query = sqlx::query(MOVE).bind(step.id).bind(from).bind(to).bind(held_by).bind(why).bind(step.at);
+    if query.execute(&mut *conn).await.map_err(error::store)?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let record = sqlx::query(RECORD).bind(step.id).bind(step.at).bind(&*actor).bind(&*note).bind(from).bind(to);
+    record.bind(step.picked.map(|picked| picked.selection)).execute(conn).await.map_err(error::store)?;
+    Ok(true)
+}
+
+pub(super) async fn hold(
+    conn: &mut SqliteConnection,
+    now: Micros,
+    until: Micros,
+    limit: u32,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    letters(&sqlx::query(HOLD).bind(now).bind(until).bind(limit).fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn print_old(conn: &mut SqliteConnection, limit: u32) -> Result<u64, StoreError> {
+    let found = sqlx::query(UNPRINTED).bind(limit).fetch_all(&mut *conn).await.map_err(error::store)?;
+    for row in &found {
+        let (id, print): (Uuid, _) =
+            (rows::get(row, 0)?, Fingerprint::of(rows::get(row, 1)?, rows::get(row, 2)?, rows::get(row, 3)?));
+        let query = sqlx::query(PRINT).bind(id).bind(&*print.hash).bind(&*print.code).bind(&*print.title);
+        query.execute(&mut *conn).await.map_err(error::store)?;
+    }
+    Ok(found.len() as u64)
 }
 
 pub(super) async fn audit(conn: &mut SqliteConnection, id: Uuid) -> Result<Vec<AuditEntry>, StoreError> {

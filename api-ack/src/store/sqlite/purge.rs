@@ -15,10 +15,11 @@ macro_rules! old {
     };
 }
 
-const PARTS: [&str; 3] = [
+const PARTS: [&str; 4] = [
     concat!("DELETE FROM job_payloads WHERE id IN ", old!()),
     concat!("DELETE FROM job_results WHERE job_id IN ", old!()),
     concat!("DELETE FROM job_attempts WHERE job_id IN ", old!()),
+    concat!("DELETE FROM job_edits WHERE job IN ", old!()),
 ];
 
 const JOBS: &str = concat!("DELETE FROM jobs WHERE id IN ", old!());

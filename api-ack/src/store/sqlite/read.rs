@@ -24,7 +24,8 @@ const RECORD_OF: &str = concat!(
     job_columns!("j"),
     ", ",
     payload_columns!("p"),
-    ", r.body FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
+    ", r.body, (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id) \
+     FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
 );
 
 const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error FROM job_attempts \
@@ -108,6 +109,8 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
         payload: rows::payload(&row, JOB_WIDTH)?,
         result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
         history: history.iter().map(attempt).collect::<Result<_, _>>()?,
+        edited_from: rows::get(&row, JOB_WIDTH + 5)?,
+        edited_to: rows::get(&row, JOB_WIDTH + 6)?,
     }))
 }
 

@@ -1,35 +1,39 @@
 //! `warren dead redrive`: some by id, or all that match.
 
-use std::io::{BufRead, IsTerminal};
-
 use clap::Args;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::super::Surroundings;
 use super::super::client::{Denied, Hub, Reach};
 use super::super::failure::Failure;
 use super::super::jobs::word;
 use super::super::print::{self, Table, talk};
-use crate::admin::view::{DeadDetail, DeadLine, Page};
+use super::many::{Ask, act};
+use super::narrow::Narrow;
+use crate::admin::view::DeadDetail;
 
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("which").multiple(true).required(true)
+    .args(["ids", "queue", "kind", "code", "group", "tenant", "since", "until", "text", "reason"])))]
 pub(in super::super) struct Redrive {
     /// The dead letters
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(conflicts_with_all =
+        ["queue", "kind", "code", "group", "tenant", "since", "until", "text", "reason", "all", "yes", "rate"])]
     ids: Vec<String>,
-    /// All open ones of a queue
-    #[arg(long, requires = "queue")]
-    all: bool,
-    /// With --all: the work queue they came from
-    #[arg(long, requires = "all")]
-    queue: Option<String>,
-    /// With --all: only those that died for this reason
-    #[arg(long, requires = "all")]
+    #[command(flatten)]
+    narrow: Narrow,
+    /// Only those that died for this reason
+    #[arg(long)]
     reason: Option<String>,
-    /// With --all: do not ask
-    #[arg(long, requires = "all")]
+    /// All open ones that match the filter, as without it
+    #[arg(long)]
+    all: bool,
+    /// With a filter: do not ask
+    #[arg(long)]
     yes: bool,
+    /// With a filter: letters per second, at most [default: 100]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rate: Option<u32>,
     /// Why; kept on record
     #[arg(long, default_value = "")]
     note: String,
@@ -45,49 +49,15 @@ pub(in super::super) struct Redrive {
 
 impl Redrive {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
-        let hub = self.reach.hub(around)?;
-        let ids = if self.all { self.all_that_match(&hub).await? } else { self.ids.clone() };
-        each(&hub, &ids, "redrive", json!({ "note": self.note, "force": self.force }), self.json).await
-    }
-
-    async fn all_that_match(&self, hub: &Hub) -> Result<Vec<String>, Failure> {
-        let mut ids: Vec<String> = Vec::new();
-        let mut cursor: Option<Uuid> = None;
-        loop {
-            let query = [
-                ("queue", self.queue.clone()),
-                ("reason", self.reason.clone()),
-                ("state", Some("open".to_owned())),
-                ("limit", Some("500".to_owned())),
-                ("cursor", cursor.map(|id| id.to_string())),
-            ];
-            let page: Page<DeadLine> = hub.get(&["dead-letters"], &query).await?;
-            ids.extend(page.items.iter().map(|letter| letter.id.to_string()));
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
+        let Self { note, force, json, .. } = &self;
+        if !self.ids.is_empty() {
+            let hub = self.reach.hub(around)?;
+            return each(&hub, &self.ids, "redrive", json!({ "note": note, "force": force }), *json).await;
         }
-        let queue = self.queue.as_deref().unwrap_or_default();
-        talk(&format!("{} open dead letters of {queue} match", ids.len()));
-        if !ids.is_empty() && !self.yes {
-            agree(ids.len())?;
-        }
-        // The oldest first: it waited longest.
-        ids.reverse();
-        Ok(ids)
+        let order = json!({ "note": note, "force": force, "rate": self.rate });
+        let (filter, reach) = (self.narrow.body(self.reason.as_ref()), &self.reach);
+        act(Ask { verb: "redrive", filter, order, yes: self.yes, json: *json, reach }, around).await
     }
-}
-
-fn agree(count: usize) -> Result<(), Failure> {
-    let no = || Failure::failed("nothing was moved");
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("this would move {count} dead letters: add --yes to do it")));
-    }
-    talk("Move them back? Type yes:");
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(|_| no())?;
-    if line.trim() == "yes" { Ok(()) } else { Err(no()) }
 }
 
 /// Does one thing to each of `ids`. What is refused does not stop the others, and makes the command fail in the end.

@@ -1,0 +1,113 @@
+//! The traits about dead letters, one statement or transaction each.
+
+use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::{ANSWER, CONFLICTS, PostgresStore, dead, error, selection};
+use crate::store::{
+    Acting, AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, Edit, Edited, Micros, Move,
+    NewDeadLetter, Picked, Refusal, Selection, SelectionStore, StoreError, Tally,
+};
+
+#[async_trait]
+impl DeadLetterStore for PostgresStore {
+    async fn keep(&self, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+        ask!(self, conn => dead::keep(conn, letters))
+    }
+
+    async fn dead_letters(&self, filter: &DeadFilter) -> Result<Vec<DeadLetter>, StoreError> {
+        ask!(self, conn => dead::list(conn, filter))
+    }
+
+    async fn dead_ids(&self, filter: &DeadFilter) -> Result<Vec<Uuid>, StoreError> {
+        ask!(self, conn => dead::ids(conn, filter))
+    }
+
+    async fn dead_floor(&self, before: Uuid, look: u32) -> Result<Option<Uuid>, StoreError> {
+        ask!(self, conn => dead::floor(conn, before, look))
+    }
+
+    async fn dead_groups(&self, tenant: Option<&str>, after: &str, limit: u32, count: u32) -> Result<Vec<DeadGroup>, StoreError> {
+        ask!(self, conn => dead::groups(conn, tenant, after, limit, count))
+    }
+
+    async fn print_old(&self, limit: u32) -> Result<u64, StoreError> {
+        ask!(self, conn => dead::print_old(conn, limit))
+    }
+
+    async fn hold_redriving(&self, now: Micros, until: Micros, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        ask!(self, conn => dead::hold(conn, now, until, limit))
+    }
+
+    async fn dead_letter(&self, id: Uuid) -> Result<Option<DeadLetter>, StoreError> {
+        ask!(self, conn => dead::one(conn, id))
+    }
+
+    async fn resolve(&self, step: &Move<'_>) -> Result<bool, StoreError> {
+        ask!(self, conn => dead::resolve(conn, step))
+    }
+
+    async fn edit(&self, edit: &Edit<'_>) -> Result<bool, StoreError> {
+        ask!(self, conn => dead::edit(conn, edit))
+    }
+
+    async fn edited(&self, letter: Uuid) -> Result<Option<Edited>, StoreError> {
+        ask!(self, conn => dead::edited(conn, letter))
+    }
+
+    async fn audit(&self, id: Uuid) -> Result<Vec<AuditEntry>, StoreError> {
+        ask!(self, conn => dead::audit(conn, id))
+    }
+
+    async fn audit_records(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, StoreError> {
+        ask!(self, conn => dead::audit_records(conn, filter))
+    }
+
+    async fn dead_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        ask!(self, conn => dead::counts(conn))
+    }
+
+    async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
+        ask!(self, conn => dead::purge(conn, before, limit))
+    }
+}
+
+#[async_trait]
+impl SelectionStore for PostgresStore {
+    async fn freeze(&self, selection: &Selection, letters: &[Uuid]) -> Result<(), StoreError> {
+        ask!(self, conn => selection::freeze(conn, selection, letters))
+    }
+
+    async fn selection(&self, id: Uuid) -> Result<Option<(Selection, Tally)>, StoreError> {
+        ask!(self, conn => selection::one(conn, id))
+    }
+
+    async fn act(&self, id: Uuid, acting: &Acting) -> Result<bool, StoreError> {
+        ask!(self, conn => selection::act(conn, id, acting))
+    }
+
+    async fn acting(&self, limit: u32) -> Result<Vec<Selection>, StoreError> {
+        ask!(self, conn => selection::acting(conn, limit))
+    }
+
+    async fn picked(&self, selection: Uuid, limit: u32) -> Result<Vec<(Picked, Uuid)>, StoreError> {
+        ask!(self, conn => selection::picked(conn, selection, limit))
+    }
+
+    async fn refuse(&self, picked: Picked, why: &str) -> Result<(), StoreError> {
+        ask!(self, conn => selection::refuse(conn, picked, why))
+    }
+
+    async fn refusals(&self, selection: Uuid, after: i32, limit: u32) -> Result<Vec<Refusal>, StoreError> {
+        ask!(self, conn => selection::refusals(conn, selection, after, limit))
+    }
+
+    async fn finish(&self, selection: Uuid, now: Micros) -> Result<bool, StoreError> {
+        ask!(self, conn => selection::finish(conn, selection, now))
+    }
+
+    async fn purge_selections(&self, expired_before: Micros, finished_before: Micros, limit: u32) -> Result<u64, StoreError> {
+        ask!(self, conn => selection::purge(conn, expired_before, finished_before, limit))
+    }
+}

@@ -1,0 +1,67 @@
+//! A dead letter with another body: a new job in its place.
+
+use api_ack::accept::parse_key;
+use api_ack::dead::Edition;
+use api_ack::http::problem::{Code, Problem};
+use api_ack::http::{check_json, check_payload};
+use api_ack::kinds::is_json;
+use axum::Json;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::AdminApi;
+use super::caller::{Admin, Parameters, note};
+use super::dead_letters::{find, refused};
+use super::view::EditView;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    #[serde(default)]
+    note: String,
+}
+
+/// The body is the new one, byte for byte; its content type stays the letter's.
+pub(super) async fn edit(
+    State(api): State<AdminApi>,
+    admin: Admin,
+    Path(id): Path<String>,
+    Parameters(asked): Parameters<Asked>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<EditView>, Problem> {
+    let text = note("note", &asked.note)?;
+    let body = body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Code::BodyTooLarge, format!("the body has over {} bytes, as `limits.body` has it", api.body_limit))
+        }
+        _ => Problem::new(Code::BodyIncomplete, "the body broke off: send the request again"),
+    })?;
+    let request = match headers.get("idempotency-key") {
+        None => String::new(),
+        Some(value) => parse_key(value.as_bytes()).map_err(|error| {
+            Problem::new(Code::InvalidIdempotencyKey, error.to_string()).header("Idempotency-Key", error.to_string())
+        })?,
+    };
+    let dead = find(&api, &admin, &id).await?;
+    match api.kinds.get(&dead.letter.kind) {
+        Some(spec) => check_payload(spec, &dead.letter.content_type, &body, "")?,
+        // The kind was taken out of the configuration: what JSON is, is known all the same.
+        None if is_json(essence(&dead.letter.content_type)) => check_json(&body)?,
+        None => {}
+    }
+    let edition = Edition { body, request: &request, actor: admin.actor(), note: &text };
+    let replaced = api.dead.edit(dead.id, &edition).await.map_err(refused)?;
+    tracing::info!(dead_letter = %dead.id, job = %replaced.job, actor = admin.actor(), "a dead letter was edited");
+    let dead = find(&api, &admin, &id).await?;
+    let origin = dead.letter.job_id;
+    Ok(Json(EditView { job_id: replaced.job, edited_from: origin, replayed: replaced.replayed, letter: dead.into() }))
+}
+
+/// A media type without its parameters.
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
