@@ -6,6 +6,7 @@
 //!
 //! Times are microseconds since the Unix epoch, UTC, as `i64`.
 
+mod destination;
 mod migrations;
 mod open;
 pub mod postgres;
@@ -13,6 +14,7 @@ mod row;
 pub mod sqlite;
 mod stored;
 
+pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DeadLetterStore, JobStore, PostgresStore, SqliteStore, StoreError, postgres, sqlite};
+use super::{DeadLetterStore, DestinationStore, JobStore, PostgresStore, SqliteStore, StoreError, postgres, sqlite};
 
 /// Connections one hub process shares out over everything but accepting and marking, which have one each: 16 in all.
 const MAX_CONNECTIONS: u32 = 14;
@@ -14,12 +14,14 @@ pub struct Stores {
     pub jobs: Arc<dyn JobStore>,
     /// Dead letters.
     pub dead: Arc<dyn DeadLetterStore>,
+    /// Destinations of calls.
+    pub destinations: Arc<dyn DestinationStore>,
 }
 
 impl Stores {
-    fn of<S: JobStore + DeadLetterStore>(store: S) -> Self {
+    fn of<S: JobStore + DeadLetterStore + DestinationStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { jobs: store.clone(), dead: store }
+        Self { jobs: store.clone(), dead: store.clone(), destinations: store }
     }
 }
 

@@ -11,6 +11,7 @@
 mod apply;
 mod claim;
 mod dead;
+mod destinations;
 mod error;
 mod insert;
 mod processes;
@@ -33,7 +34,7 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Destination, DestinationStore, Inserted, Job, JobFilter, JobRecord,
     JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
@@ -68,7 +69,10 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 1] = [(1, "store", include_str!("../../migrations/postgres/0001_store.sql"))];
+const STEPS: [Step; 2] = [
+    (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
+    (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
+];
 
 /// The store on Postgres.
 #[derive(Debug)]
@@ -312,5 +316,24 @@ impl DeadLetterStore for PostgresStore {
 
     async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
         ask!(self, conn => dead::purge(conn, before, limit))
+    }
+}
+
+#[async_trait]
+impl DestinationStore for PostgresStore {
+    async fn destinations(&self) -> Result<Vec<Destination>, StoreError> {
+        ask!(self, conn => destinations::all(conn))
+    }
+
+    async fn hold(&self, name: &str, reason: &str, now: Micros, probe_at: Micros) -> Result<(), StoreError> {
+        ask!(self, conn => destinations::hold(conn, name, reason, now, probe_at))
+    }
+
+    async fn claim_probe(&self, name: &str, now: Micros, until: Micros) -> Result<bool, StoreError> {
+        ask!(self, conn => destinations::claim(conn, name, now, until))
+    }
+
+    async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError> {
+        ask!(self, conn => destinations::release(conn, name, now))
     }
 }

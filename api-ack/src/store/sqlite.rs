@@ -11,6 +11,7 @@
 mod apply;
 mod claim;
 mod dead;
+mod destinations;
 mod error;
 mod insert;
 mod json;
@@ -35,7 +36,7 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Inserted, Job, JobFilter, JobRecord,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Destination, DestinationStore, Inserted, Job, JobFilter, JobRecord,
     JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
@@ -45,7 +46,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 1] = [(1, "store", include_str!("../../migrations/sqlite/0001_store.sql"))];
+const STEPS: [Step; 2] = [
+    (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
+    (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
+];
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -375,5 +379,24 @@ impl DeadLetterStore for SqliteStore {
 
     async fn purge_dead(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
         write!(self, conn => dead::purge(conn, before, limit))
+    }
+}
+
+#[async_trait]
+impl DestinationStore for SqliteStore {
+    async fn destinations(&self) -> Result<Vec<Destination>, StoreError> {
+        read!(self, conn => destinations::all(conn))
+    }
+
+    async fn hold(&self, name: &str, reason: &str, now: Micros, probe_at: Micros) -> Result<(), StoreError> {
+        write!(self, conn => destinations::hold(conn, name, reason, now, probe_at))
+    }
+
+    async fn claim_probe(&self, name: &str, now: Micros, until: Micros) -> Result<bool, StoreError> {
+        write!(self, conn => destinations::claim(conn, name, now, until))
+    }
+
+    async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError> {
+        write!(self, conn => destinations::release(conn, name, now))
     }
 }
