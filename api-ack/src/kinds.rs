@@ -40,6 +40,8 @@ pub enum Worker {
     Rust,
     /// A service that consumes the work queue and reports on `warren.results`.
     Amqp,
+    /// A call over HTTP, made by a hub process with the role `worker`.
+    Http,
 }
 
 impl KindSpec {

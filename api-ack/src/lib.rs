@@ -8,6 +8,7 @@ pub mod accept;
 pub mod clock;
 pub mod dead;
 mod decide;
+pub mod destinations;
 pub mod http;
 pub mod keeper;
 pub mod kinds;

@@ -35,6 +35,7 @@ pub use room::{RoomLimits, Ticket};
 pub use window::Windows;
 
 use crate::clock;
+use crate::destinations::{Destinations, Flow};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::processes::Processes;
@@ -75,10 +76,11 @@ impl Default for RelayOptions {
 }
 
 /// The way into the relay's memory. Cheap to clone; never blocks.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HandOver {
     me: ProcessId,
     room: room::Room,
+    destinations: Arc<Destinations>,
     queue: mpsc::UnboundedSender<Item>,
     wake: Arc<Notify>,
     doubt: Arc<Notify>,
@@ -88,7 +90,9 @@ impl HandOver {
     /// A place in memory for a row that is about to be stored, if there is one: with a ticket it is stored as this process's
     /// own and then given; without one it is stored without an owner.
     pub fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
-        self.room.reserve(job, payload)
+        // What is held back takes no place from what is not: it waits in the store.
+        let held = is_work(job.status.outlet) && self.destinations.flow(&job.kind) == Flow::Held;
+        if held { None } else { self.room.reserve(job, payload) }
     }
 
     /// The process that publishes what is given here.
@@ -127,11 +131,11 @@ pub struct HandedOver {
 }
 
 /// The way rows are handed over, made before the relay so that the writer can be.
-pub fn hand_over(me: ProcessId, limits: RoomLimits) -> (HandOver, HandedOver) {
+pub fn hand_over(me: ProcessId, limits: RoomLimits, destinations: Arc<Destinations>) -> (HandOver, HandedOver) {
     let (sender, queue) = mpsc::unbounded_channel();
     let room = room::Room::new(limits);
     let (wake, doubt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let hand_over = HandOver { me, room: room.clone(), queue: sender, wake: wake.clone(), doubt: doubt.clone() };
+    let hand_over = HandOver { me, room: room.clone(), destinations, queue: sender, wake: wake.clone(), doubt: doubt.clone() };
     (hand_over, HandedOver { queue, room, wake, doubt })
 }
 
@@ -157,6 +161,8 @@ pub struct RelayParts {
     pub processes: Arc<Processes>,
     /// True once the topology is on the broker: nothing is published before, since nothing would take it.
     pub declared: watch::Receiver<bool>,
+    /// Which kinds are held back.
+    pub destinations: Arc<Destinations>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Options.
@@ -182,7 +188,7 @@ impl Relay {
     async fn publish_all(&mut self, stop: CancellationToken, confirmed: mpsc::Sender<Item>) {
         let in_flight = self.parts.options.in_flight;
         let mut lanes = Lanes::new(self.parts.options.weights.clone());
-        let mut windows = Windows::new(self.parts.kinds.clone());
+        let mut windows = Windows::new(self.parts.kinds.clone(), Some(self.parts.destinations.clone()));
         let mut strays = strays::Strays::new(self.handed.doubt.clone());
         let mut flight = FuturesUnordered::new();
         let mut publishing = 0;
@@ -245,11 +251,14 @@ impl Relay {
 
     /// Claims what waits in the store without an owner; `true` if there is more than there was room for.
     async fn refill(&self, lanes: &mut Lanes) -> bool {
-        let RelayParts { store, kinds, processes, .. } = &self.parts;
+        let RelayParts { store, kinds, processes, destinations, .. } = &self.parts;
         let now = clock::now();
         let waiting: Vec<Lane> = match store.lanes(now).await {
-            // A kind that was taken out of the configuration waits until it is back.
-            Ok(waiting) => waiting.into_iter().filter(|lane| kinds.get(&lane.kind).is_some()).collect(),
+            // A kind that was taken out of the configuration waits until it is back, one that is held back until it is not.
+            Ok(waiting) => {
+                let goes = |lane: &Lane| kinds.get(&lane.kind).is_some() && destinations.flow(&lane.kind) != Flow::Held;
+                waiting.into_iter().filter(goes).collect()
+            }
             Err(error) => {
                 tracing::warn!(error = %error, "cannot read what waits to be published");
                 return false;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::destinations::Destinations;
 use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use api_ack::http::{Api, ApiOptions, router};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
@@ -55,7 +56,7 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
     let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(|name| KindSpec::new(Kind::parse(name).unwrap(), Worker::Rust)));
-    let (hand_over, handed) = hand_over(ProcessId(1), Default::default());
+    let (hand_over, handed) = hand_over(ProcessId(1), Default::default(), Destinations::open(store.clone(), []).await.unwrap());
     let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over, &TaskTracker::new());
     let acceptor = Acceptor::new(kinds, Arc::new(Backlog::new(limits)), writer);
     let registry = Registry::new();
