@@ -151,8 +151,11 @@ impl Destinations {
         let probe_at = now.saturating_add(micros(wait));
         {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            state.changes += 1;
             let before = state.known.get(name).filter(|known| known.row.held);
+            // Many calls come back at once: what they all say is written once.
+            if before.is_some_and(|known| known.row.probing_until == 0 && probe_at <= known.row.probe_at + SECOND) {
+                return;
+            }
             let row = Destination {
                 name: name.to_owned(),
                 held: true,
@@ -161,6 +164,7 @@ impl Destinations {
                 probe_at: before.map_or(probe_at, |known| known.row.probe_at.max(probe_at)),
                 probing_until: 0,
             };
+            state.changes += 1;
             state.known.insert(name.to_owned(), Known { row, unsaved: true });
         }
         tracing::warn!(destination = name, reason, seconds = wait.as_secs(), "holding a destination back");

@@ -18,6 +18,8 @@ pub struct KindSpec {
     pub window: u32,
     /// How long one attempt may take.
     pub timeout: Duration,
+    /// The same with what comes before it, such as the wait for a turn.
+    pub attempt: Duration,
     /// How long after acceptance a job is given up.
     pub deadline: Duration,
     /// When a failed attempt is tried again.
@@ -52,6 +54,7 @@ impl KindSpec {
             description: String::new(),
             window: 10_000,
             timeout: Duration::from_secs(30),
+            attempt: Duration::from_secs(30),
             deadline: Duration::from_secs(24 * 3600),
             retry: RetryPolicy::default(),
             worker,

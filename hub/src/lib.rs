@@ -15,6 +15,7 @@ pub mod config;
 pub mod demo;
 pub mod dev;
 pub mod health;
+mod http_worker;
 pub mod hub;
 mod listeners;
 pub mod telemetry;

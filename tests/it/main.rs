@@ -8,6 +8,7 @@ mod crash;
 mod documents;
 mod flow;
 mod harness;
+mod http_worker;
 mod layers;
 mod newcomer;
 mod poison;
