@@ -130,7 +130,11 @@ async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers:
         Reply::Hang => std::future::pending().await,
         Reply::Broken => {
             let parts = futures::stream::iter([Ok(Bytes::from_static(b"{\"half\":"))]);
-            let torn = futures::stream::once(async { Err(std::io::Error::other("torn")) });
+            let torn = futures::stream::once(async {
+                // The beginning is on the wire by then.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                Err(std::io::Error::other("torn"))
+            });
             of(200, Body::from_stream(parts.chain(torn)))
         }
     }

@@ -162,11 +162,12 @@ async fn retry_after_is_obeyed_in_both_forms() {
     let stage = Stage::set(Keep::Sqlite).await;
     let hub = stage.hub(&kind(PLACE, &service, "")).await;
     let client = hub.client();
-    let in_4_s = || {
+    fn in_4_s() -> String {
         let at = Timestamp::now() + Duration::from_secs(4);
         jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap()
-    };
-    for after in ["4".to_owned(), in_4_s()] {
+    }
+    for form in [|| "4".to_owned(), in_4_s] {
+        let after = form();
         service.set(Reply::Status(503, vec![("retry-after", after.clone())], ""));
         let begun = Instant::now();
         let id = client.accepted(PLACE, &json!({})).await;
