@@ -118,7 +118,9 @@ impl Destinations {
     pub fn verdict(&self, name: &str) -> Verdict {
         let now = clock::now();
         self.look(name, |row| match row {
-            Some(row) if row.held && now < row.probe_at.max(row.probing_until) => Verdict::Held(row.probe_at.max(row.probing_until)),
+            Some(row) if row.held && now < row.probe_at.max(row.probing_until) => {
+                Verdict::Held(row.probe_at.max(row.probing_until))
+            }
             Some(row) if row.held => Verdict::Due,
             _ => Verdict::Free,
         })

@@ -34,8 +34,8 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Destination, DestinationStore, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Destination, DestinationStore, Inserted,
+    Job, JobFilter, JobRecord, JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.

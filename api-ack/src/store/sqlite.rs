@@ -36,8 +36,8 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Destination, DestinationStore, Inserted, Job, JobFilter, JobRecord,
-    JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, AuditEntry, Change, DeadFilter, DeadLetter, DeadLetterStore, DeadState, Destination, DestinationStore, Inserted,
+    Job, JobFilter, JobRecord, JobStore, Lane, Micros, NewDeadLetter, NewJob, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.

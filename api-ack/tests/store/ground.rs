@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
-    Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, Payload, Portion, PostgresStore,
-    ProcessId, SqliteStore, State, Status,
+    Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, Payload, Portion,
+    PostgresStore, ProcessId, SqliteStore, State, Status,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -46,14 +46,28 @@ impl Ground {
         let url = empty_postgres().await;
         let store = Arc::new(PostgresStore::connect(&url, 8, true).await.unwrap());
         let another = Arc::new(PostgresStore::connect(&url, 8, false).await.unwrap());
-        Self { jobs: store.clone(), jobs_of_another: another.clone(), dead: store.clone(), destinations: store, destinations_of_another: another, place: Place::Postgres(url) }
+        Self {
+            jobs: store.clone(),
+            jobs_of_another: another.clone(),
+            dead: store.clone(),
+            destinations: store,
+            destinations_of_another: another,
+            place: Place::Postgres(url),
+        }
     }
 
     pub async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("warren.db");
         let store = Arc::new(SqliteStore::open(&file, true).await.unwrap());
-        Self { jobs: store.clone(), jobs_of_another: store.clone(), dead: store.clone(), destinations: store.clone(), destinations_of_another: store, place: Place::Sqlite(file, folder) }
+        Self {
+            jobs: store.clone(),
+            jobs_of_another: store.clone(),
+            dead: store.clone(),
+            destinations: store.clone(),
+            destinations_of_another: store,
+            place: Place::Sqlite(file, folder),
+        }
     }
 
     /// Does what the store has no method for, past the store.

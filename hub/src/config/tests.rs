@@ -271,7 +271,10 @@ fn what_is_wrong_with_a_call_is_told() {
         ("[[destination]]\nname='b'", "`destination[0].name` `b` is no kind's"),
         ("destination='b'\n[[destination]]\nname='b'\n[[destination]]\nname='b'", "`destination[1]` is a second `b`"),
         ("[[destination]]\nname='https://h.example:443'\nrate='fast'", "`destination[0].rate` must be a number and a time"),
-        ("[[destination]]\nname='https://h.example:443'\nrate='60/h'", "`kind[0].timeout` is under the 1m from one call to the next"),
+        (
+            "[[destination]]\nname='https://h.example:443'\nrate='60/h'",
+            "`kind[0].timeout` is under the 1m from one call to the next",
+        ),
         ("[[destination]]\nname='https://h.example:443'\nca_file='/nowhere'", "`destination[0].ca_file` cannot be read"),
         ("[[destination]]\nname='https://h.example:443'\nca_file='Cargo.toml'", "`destination[0].ca_file` holds no certificate"),
         ("[[destination]]\nname='https://h.example:443'\nbreaker.open='1ms'", "`destination[0].breaker.open` must be from 100ms"),
@@ -296,7 +299,8 @@ fn what_is_wrong_with_a_call_is_told() {
 
 #[test]
 fn a_call_is_shown_without_its_secrets_and_a_process_takes_what_its_destination_takes() {
-    let more = "headers={Authorization='s3cret'}\n[[destination]]\nname='https://h.example:443'\nconcurrency=8\nbreaker.slow='1s'";
+    let more =
+        "headers={Authorization='s3cret'}\n[[destination]]\nname='https://h.example:443'\nconcurrency=8\nbreaker.slow='1s'";
     let config = called(more).config();
     let dump = config.dump();
     assert!(dump.contains("authorization = \"***\"") && !format!("{dump}{config:?}").contains("s3cret"), "{dump}");

@@ -158,7 +158,10 @@ mod tests {
     #[test]
     fn a_failure_shows_the_beginning_of_the_answer_in_one_line() {
         let shown = failure(StatusCode::UNPROCESSABLE_ENTITY, b"no\nsuch\0order");
-        assert_eq!((shown.code.as_str(), shown.message.as_str()), ("http-422", "answered 422 Unprocessable Entity: no such order"));
+        assert_eq!(
+            (shown.code.as_str(), shown.message.as_str()),
+            ("http-422", "answered 422 Unprocessable Entity: no such order")
+        );
         assert!(failure(StatusCode::BAD_REQUEST, &[0xff; 5000]).message.len() < 4096);
         assert_eq!(failure(StatusCode::BAD_GATEWAY, b"").message, "answered 502 Bad Gateway");
     }

@@ -60,7 +60,11 @@ async fn a_sick_destination_is_left_alone_tried_once_by_two_hubs_and_released_sl
     let failed = service.asked();
     let gap = |n: usize| failed[n].at.duration_since(failed[n - 1].at);
     assert_eq!(failed.len(), known + 2, "one call each");
-    assert!(gap(known) >= Duration::from_secs(5) && gap(known + 1) >= Duration::from_secs(7), "{:?}", [gap(known), gap(known + 1)]);
+    assert!(
+        gap(known) >= Duration::from_secs(5) && gap(known + 1) >= Duration::from_secs(7),
+        "{:?}",
+        [gap(known), gap(known + 1)]
+    );
 
     for id in sick.iter().chain(&held) {
         clients[0].wait_state(id, "succeeded", LONG).await;

@@ -35,13 +35,7 @@ pub(super) async fn all(conn: &mut PgConnection) -> Result<Vec<Destination>, Fau
     Ok(all.collect::<Result<_, StoreError>>()?)
 }
 
-pub(super) async fn hold(
-    conn: &mut PgConnection,
-    name: &str,
-    reason: &str,
-    now: Micros,
-    probe_at: Micros,
-) -> Result<(), Fault> {
+pub(super) async fn hold(conn: &mut PgConnection, name: &str, reason: &str, now: Micros, probe_at: Micros) -> Result<(), Fault> {
     sqlx::query(HOLD).bind(name).bind(reason).bind(now).bind(probe_at).execute(conn).await?;
     Ok(())
 }
