@@ -23,8 +23,9 @@ pub use key::{KEY_MAX, KeyError, key_hash, parse as parse_key};
 pub use writer::{Writer, WriterOptions};
 
 use crate::clock;
+use crate::destinations::Destinations;
 use crate::kinds::{KindSpec, Kinds};
-use crate::store::{Job, Key, NewJob, Payload, Status};
+use crate::store::{Job, Key, Micros, NewJob, Payload, Status};
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -74,6 +75,12 @@ pub enum AcceptError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// It would wait too long for what its kind calls.
+    #[error("what this kind calls is held back for longer than its jobs may wait")]
+    Overloaded {
+        /// When that is tried again.
+        retry_after: Duration,
+    },
     /// The database does not answer. Whether the job is stored is unknown: try again with the same key.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
@@ -88,12 +95,25 @@ pub struct Acceptor {
     kinds: Kinds,
     backlog: Arc<Backlog>,
     writer: Writer,
+    destinations: Option<Arc<Destinations>>,
 }
 
 impl Acceptor {
     /// An acceptor for `kinds` that stores through `writer`.
     pub fn new(kinds: Kinds, backlog: Arc<Backlog>, writer: Writer) -> Self {
-        Self { kinds, backlog, writer }
+        Self { kinds, backlog, writer, destinations: None }
+    }
+
+    /// Tells when jobs will start whose destination is held, and refuses those that may not wait so long.
+    #[must_use]
+    pub fn with_destinations(mut self, destinations: Arc<Destinations>) -> Self {
+        self.destinations = Some(destinations);
+        self
+    }
+
+    /// When a job of `kind` that is accepted now will start, as far as is known; `None` for at once.
+    pub fn starts_at(&self, kind: &str) -> Option<Micros> {
+        self.destinations.as_ref()?.held_until(kind)
     }
 
     /// The kinds it accepts.
@@ -108,6 +128,9 @@ impl Acceptor {
     pub async fn accept(&self, submission: Submission) -> Result<Accepted, AcceptError> {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let new = self.new_job(spec, submission);
+        if let Some(overloaded) = self.overloaded(spec) {
+            return self.writer.first_answer(&new).await?.ok_or(overloaded);
+        }
         match self.backlog.admit(&new.job.tenant) {
             Ok(()) => {
                 let tenant = new.job.tenant.clone();
@@ -120,6 +143,13 @@ impl Acceptor {
             // What was answered once is answered so again, however much waits.
             Err(full) => self.writer.first_answer(&new).await?.ok_or(full),
         }
+    }
+
+    fn overloaded(&self, spec: &KindSpec) -> Option<AcceptError> {
+        let most = spec.max_wait?;
+        let left = self.starts_at(spec.kind.as_str())?.saturating_sub(clock::now());
+        let wait = Duration::from_micros(u64::try_from(left).unwrap_or(0));
+        (wait > most).then_some(AcceptError::Overloaded { retry_after: wait })
     }
 
     fn new_job(&self, spec: &KindSpec, submission: Submission) -> NewJob {

@@ -134,9 +134,12 @@ impl Destinations {
         }
     }
 
-    /// The destination of `kind`, if its jobs are calls.
-    pub fn of(&self, kind: &str) -> Option<&str> {
-        self.of_kind.get(kind).map(String::as_str)
+    /// Until when the destination of `kind` is held, if it is.
+    pub fn held_until(&self, kind: &str) -> Option<Micros> {
+        match self.verdict(self.of_kind.get(kind)?) {
+            Verdict::Held(until) => Some(until),
+            Verdict::Free | Verdict::Due => None,
+        }
     }
 
     /// All that were ever held and belong to a kind of this hub, by name.

@@ -30,6 +30,8 @@ pub struct KindSpec {
     pub concurrency: usize,
     /// Deliveries without an ack, in one process.
     pub prefetch: u16,
+    /// How long a job may wait for a destination that is held back; longer: it is not accepted. Without it jobs wait.
+    pub max_wait: Option<Duration>,
     /// Whether a request must carry an `Idempotency-Key`.
     pub key_required: bool,
 }
@@ -60,6 +62,7 @@ impl KindSpec {
             worker,
             concurrency: 64,
             prefetch: 256,
+            max_wait: None,
             key_required: false,
         }
     }

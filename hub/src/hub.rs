@@ -303,7 +303,7 @@ impl Wiring {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let writer = Writer::start(self.stores.jobs.clone(), WriterOptions::default(), hand_over, &writers);
-        Acceptor::new(self.kinds.clone(), backlog, writer)
+        Acceptor::new(self.kinds.clone(), backlog, writer).with_destinations(self.destinations.clone())
     }
 }
 
@@ -357,6 +357,7 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
         concurrency: consuming.concurrency.into(),
         prefetch: consuming.prefetch,
         attempt: consuming.attempt,
+        max_wait: kind.http.as_ref().and_then(|call| call.max_wait),
         key_required: kind.idempotency == config::Idempotency::Required,
         ..KindSpec::new(
             kind.name.clone(),

@@ -49,6 +49,7 @@ pub(super) struct AcceptedView {
         (status = 202, description = "stored", body = AcceptedView, headers(
             ("Location" = String, description = "the job's address"),
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
+            ("Warren-Estimated-Start" = Option<String>, description = "RFC 3339: when the job will start, if what its kind calls is held back"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this is the first answer again"),
         )),
         (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, not-supported-yet, refused",
@@ -64,7 +65,7 @@ pub(super) struct AcceptedView {
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
         (status = 422, description = "idempotency-key-reused", body = Document, content_type = "application/problem+json"),
-        (status = 503, description = "backlog-full, store-unavailable", body = Document, content_type = "application/problem+json",
+        (status = 503, description = "backlog-full, overloaded, store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
@@ -77,7 +78,12 @@ pub(super) async fn submit(State(api): State<Api>, kind: Result<Path<String>, Pa
             } else {
                 api.metrics().accepted(&kind);
             }
-            let response = answer(&kind, accepted);
+            // A replay is the first answer again, and that job may be over.
+            let starts_at = if accepted.replayed { None } else { api.acceptor().starts_at(&kind) };
+            let mut response = answer(&kind, accepted);
+            if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(crate::clock::timestamp(at).to_string()).ok()) {
+                response.headers_mut().insert("warren-estimated-start", at);
+            }
             api.metrics().duration.observe(begun.elapsed().as_secs_f64());
             response
         }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use toml::Value;
 
 use super::section::Section;
-use super::units::dump_duration;
+use super::units::{dump_duration, dump_optional};
 use super::value::FromValue;
 
 /// One `[[destination]]`: what is sick or well as one.
@@ -94,13 +94,6 @@ impl Breaker {
             open: section.within("open", default.open, Duration::from_millis(100)..=hour, "from 100ms to 1h"),
             slow,
         }
-    }
-}
-
-fn dump_optional<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => dump_duration(value, serializer),
-        None => serializer.serialize_none(),
     }
 }
 

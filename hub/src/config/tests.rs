@@ -266,6 +266,7 @@ fn what_is_wrong_with_a_call_is_told() {
         ("headers={a=\"x\\ny\"}", "`kind[0].http.headers.a` holds what no header may hold"),
         ("headers={a={file='/nowhere/x'}}", "`kind[0].http.headers.a` cannot read /nowhere/x"),
         ("connect_timeout='2m'", "`kind[0].http.connect_timeout` must be from 1ms to 1m"),
+        ("max_wait='1ms'", "`kind[0].http.max_wait` must be from 1s to 366d"),
         ("destination='b'", "`kind[0].http.destination` names `b`, which is no [[destination]]"),
         ("retires=1", "`kind[0].http.retires` is not a key Warren knows"),
         ("[[destination]]\nname='b'", "`destination[0].name` `b` is no kind's"),

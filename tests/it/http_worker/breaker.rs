@@ -114,7 +114,13 @@ async fn slow_answers_count_against_the_destination_and_what_is_held_survives_a_
         assert_eq!(client.wait_state(&id, "succeeded", LONG).await["result"], "late", "the job succeeds all the same");
     }
     until_true(LONG, "it to be held", async || state(&hub, &service).await == 1).await;
-    let id = client.accepted(PLACE, &json!({})).await;
+    let answer = client.submit(PLACE, &json!({}), Some("one")).await.unwrap();
+    let start: jiff::Timestamp = answer.header("warren-estimated-start").unwrap().parse().unwrap();
+    let in_minutes = start.duration_since(jiff::Timestamp::now()).as_mins();
+    assert!((50..=60).contains(&in_minutes), "{start}");
+    let id = answer.job_id().unwrap().to_owned();
+    let again = client.submit(PLACE, &json!({}), Some("one")).await.unwrap();
+    assert_eq!((again.job_id(), again.header("warren-estimated-start")), (Some(id.as_str()), None));
     hub.kill9();
     hub.start_again().await;
     settled(&hub).await;
@@ -122,6 +128,27 @@ async fn slow_answers_count_against_the_destination_and_what_is_held_survives_a_
     let job = client.job(&id).await.unwrap().body;
     assert_ne!(job["state"], "succeeded");
     assert_eq!(service.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn a_job_that_would_wait_too_long_is_refused_and_one_accepted_before_is_not() {
+    let service = Downstream::start(Downstream::status(200)).await;
+    let stage = Stage::set(Keep::Sqlite).await;
+    let toml = kind(PLACE, &service, "concurrency = 1") + "max_wait = \"30s\"\n";
+    let hub = stage.hub(&toml).await;
+    let client = hub.client();
+    let first = client.submit(PLACE, &json!({}), Some("first")).await.unwrap();
+    assert_eq!((first.status, first.header("warren-estimated-start")), (202, None), "it starts at once");
+    client.wait_state(first.job_id().unwrap(), "succeeded", LONG).await;
+    service.set(Reply::Status(429, vec![("retry-after", "600".to_owned())], ""));
+    client.accepted(PLACE, &json!({})).await;
+    until_true(LONG, "it to be held", async || state(&hub, &service).await == 1).await;
+    let refused = client.submit(PLACE, &json!({}), Some("second")).await.unwrap();
+    assert_eq!((refused.status, refused.code()), (503, Some("overloaded")), "{}", refused.body);
+    let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((500..=600).contains(&seconds), "{seconds}");
+    let replayed = client.submit(PLACE, &json!({}), Some("first")).await.unwrap();
+    assert_eq!((replayed.status, replayed.job_id()), (202, first.job_id()));
 }
 
 #[tokio::test]
