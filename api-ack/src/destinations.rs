@@ -60,6 +60,17 @@ pub enum Verdict {
     Due,
 }
 
+/// How a destination stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its name.
+    pub name: String,
+    /// The verdict; `None` when it was never held.
+    pub row: Option<Destination>,
+    /// The kinds that call it.
+    pub kinds: Vec<String>,
+}
+
 /// How many jobs of a kind the relay may publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -142,11 +153,17 @@ impl Destinations {
         }
     }
 
-    /// All that were ever held and belong to a kind of this hub, by name.
-    pub fn all(&self) -> Vec<Destination> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let ours = state.known.values().filter(|known| self.of_kind.values().any(|name| *name == known.row.name));
-        ours.map(|known| known.row.clone()).collect()
+    /// All destinations of this hub's kinds, by name.
+    pub fn standing(&self) -> Vec<Standing> {
+        let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (kind, name) in &self.of_kind {
+            kinds.entry(name).or_default().push(kind.clone());
+        }
+        let one = |(name, mut kinds): (&str, Vec<String>)| {
+            kinds.sort_unstable();
+            Standing { name: name.to_owned(), row: self.look(name, |row| row.cloned()), kinds }
+        };
+        kinds.into_iter().map(one).collect()
     }
 
     /// Holds a destination for `wait` from now, if that is longer than it is held already. Known here at once, and to the store

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /admin/jobs?kind=&state=&tenant=&cursor=&limit=` | lists jobs, newest first |
 //! | `GET /admin/jobs/{id}` | shows all about one: state, history, result, what its payload is |
+//! | `GET /admin/destinations` | lists what kinds call, and which of it is held back; with the tenant `*` only |
 //! | `GET /admin/dead-letters?queue=&kind=&reason=&state=&tenant=&cursor=&limit=` | lists dead letters, newest first |
 //! | `GET /admin/dead-letters/{id}` | shows all about one: headers, body, what was done to it |
 //! | `GET /admin/dead-letters/{id}/body` | the exact bytes |
@@ -20,12 +21,14 @@
 mod base64;
 mod caller;
 mod dead_letters;
+mod destinations;
 mod jobs;
 pub mod view;
 
 use std::sync::Arc;
 
 use api_ack::dead::DeadLetters;
+use api_ack::destinations::Destinations;
 use api_ack::http::auth::Verifier;
 use api_ack::http::problem::{Code, Problem};
 use api_ack::kinds::Kinds;
@@ -33,6 +36,8 @@ use api_ack::store::Stores;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::{get, post};
+
+pub use destinations::DestinationLine;
 
 /// What the admin API works on.
 #[derive(Clone)]
@@ -43,6 +48,8 @@ pub struct AdminApi {
     pub kinds: Kinds,
     /// What moves dead letters.
     pub dead: DeadLetters,
+    /// How destinations of calls stand.
+    pub destinations: Arc<Destinations>,
     /// Whose tokens are believed.
     pub verifier: Arc<Verifier>,
 }
@@ -61,6 +68,7 @@ pub fn router(api: AdminApi) -> Router {
     Router::new()
         .route("/admin/jobs", get(jobs::list))
         .route("/admin/jobs/{id}", get(jobs::show))
+        .route("/admin/destinations", get(destinations::list))
         .route("/admin/dead-letters", get(dead_letters::list))
         .route("/admin/dead-letters/{id}", get(dead_letters::show))
         .route("/admin/dead-letters/{id}/body", get(dead_letters::body))

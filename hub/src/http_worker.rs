@@ -71,14 +71,10 @@ pub(crate) fn handlers(
     Ok(handlers)
 }
 
-/// Shows about once a second how the destinations of `config` stand, until `stop`.
-pub(crate) async fn show(config: Config, shared: Arc<Destinations>, metrics: Metrics, stop: CancellationToken) {
-    let names: Vec<&str> = config.kinds.iter().filter_map(|kind| Some(kind.http.as_ref()?.destination.as_str())).collect();
-    if names.is_empty() {
-        return;
-    }
+/// Shows about once a second how the destinations stand, until `stop`.
+pub(crate) async fn show(shared: Arc<Destinations>, metrics: Metrics, stop: CancellationToken) {
     loop {
-        metrics.show(names.iter().copied(), &shared);
+        metrics.show(&shared);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(Duration::from_secs(1)) => {}

@@ -277,7 +277,7 @@ impl Wiring {
         };
         if self.config.roles.contains(&Role::Worker) {
             let (shared, metrics) = (self.destinations.clone(), self.metrics.calls.clone());
-            intake.spawn(http_worker::show(self.config.clone(), shared, metrics, stages.drain.clone()));
+            intake.spawn(http_worker::show(shared, metrics, stages.drain.clone()));
             roles::worker(&self, &runtime, ledger, topology_ready.clone(), &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {

@@ -80,7 +80,13 @@ pub(crate) fn serve(
         // The API's own fallback answers everything else with a problem document.
         public = routes.merge(public).route("/openapi.json", get(answer));
     }
-    let admin = admin::router(AdminApi { stores: wiring.stores.clone(), kinds: wiring.kinds.clone(), dead, verifier });
+    let admin = admin::router(AdminApi {
+        stores: wiring.stores.clone(),
+        kinds: wiring.kinds.clone(),
+        dead,
+        destinations: wiring.destinations.clone(),
+        verifier,
+    });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());
     run(bound.public, public, tasks, drain);
     run(bound.admin, health.clone().router().merge(admin), tasks, drain);

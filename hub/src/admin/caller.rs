@@ -28,6 +28,11 @@ impl Admin {
         self.0.tenant == ALL_TENANTS || self.0.tenant == tenant
     }
 
+    /// Whether what is no tenant's own is theirs to see.
+    pub(super) fn sees_all(&self) -> bool {
+        self.0.tenant == ALL_TENANTS
+    }
+
     /// The tenant to list when `asked` was given: `Ok(None)` for all; `Err` when there is nothing for them to see.
     pub(super) fn listed(&self, asked: Option<String>) -> Result<Option<String>, Nothing> {
         match asked {

@@ -38,13 +38,13 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Shows how `names` stand.
-    pub(super) fn show<'a>(&self, names: impl Iterator<Item = &'a str>, destinations: &Destinations) {
-        let (known, now) = (destinations.all(), clock::now());
-        for name in names {
-            let row = known.iter().find(|row| row.name == name && row.held);
-            let state = row.map_or(0, |row| if now < row.probe_at { 1 } else { 2 });
-            self.state.with_label_values(&[name]).set(state);
+    /// Shows how the destinations stand.
+    pub(super) fn show(&self, destinations: &Destinations) {
+        let now = clock::now();
+        for standing in destinations.standing() {
+            let held = standing.row.filter(|row| row.held);
+            let state = held.map_or(0, |row| if now < row.probe_at { 1 } else { 2 });
+            self.state.with_label_values(&[standing.name.as_str()]).set(state);
         }
     }
 }

@@ -143,6 +143,14 @@ async fn a_job_that_would_wait_too_long_is_refused_and_one_accepted_before_is_no
     service.set(Reply::Status(429, vec![("retry-after", "600".to_owned())], ""));
     client.accepted(PLACE, &json!({})).await;
     until_true(LONG, "it to be held", async || state(&hub, &service).await == 1).await;
+    let list = async |tenant: &str| {
+        let token = warren_tests::hub::token(tenant, "operator", "jobs:admin");
+        HubClient::new(hub.admin_url(), Some(token)).get("/admin/destinations").await.unwrap().body["items"].clone()
+    };
+    let shown = list("*").await;
+    assert_eq!((&shown[0]["name"], &shown[0]["kinds"]), (&json!(service.origin()), &json!([PLACE])), "{shown}");
+    assert_eq!((&shown[0]["state"], &shown[0]["reason"]), (&json!("held"), &json!("throttled")), "{shown}");
+    assert_eq!(list("acme").await, json!([]), "no tenant's own");
     let refused = client.submit(PLACE, &json!({}), Some("second")).await.unwrap();
     assert_eq!((refused.status, refused.code()), (503, Some("overloaded")), "{}", refused.body);
     let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();

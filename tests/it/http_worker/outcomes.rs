@@ -204,3 +204,22 @@ async fn a_destination_that_hangs_costs_other_kinds_nothing() {
     let (first, fifth) = (dead.asked()[0].at, dead.asked()[4].at);
     assert!(fifth.duration_since(first) >= Duration::from_millis(4500), "four at one time, no more");
 }
+
+#[tokio::test]
+async fn a_call_that_the_drain_cuts_short_keeps_its_attempt() {
+    let service = Downstream::start(Reply::Hang).await;
+    let stage = Stage::set(Keep::Sqlite).await;
+    let mut hub = stage.hub(&(kind(PLACE, &service, "") + "[drain]\ngrace = \"500ms\"\n")).await;
+    let client = hub.client();
+    let id = client.accepted(PLACE, &json!({})).await;
+    until_true(LONG, "the call", async || service.asked().len() == 1).await;
+    let begun = Instant::now();
+    assert!(hub.terminate(Duration::from_secs(20)).await.success());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    service.set(Downstream::status(200));
+    hub.start_again().await;
+    let job = client.wait_state(&id, "succeeded", LONG).await;
+    assert_eq!(job["attempt"], 1, "{job}");
+    let attempts: Vec<_> = service.asked().iter().map(|asked| asked.header("warren-attempt").to_owned()).collect();
+    assert_eq!(attempts, ["1", "1"]);
+}

@@ -40,5 +40,6 @@ async fn the_readmes_slow_service_works_as_it_stands() {
     let Typed { ok, stdout, stderr } = typed;
     assert!(ok, "--- stdout\n{stdout}\n--- stderr\n{stderr}");
     assert!(stdout.contains("\"state\":\"accepted\"") && stdout.contains("{\"built\":{\"pages\":3}}"), "{stdout}");
+    assert!(stdout.contains(&format!("http://127.0.0.1:{port}")) && stdout.contains("free"), "{stdout}");
     assert_eq!(dev.ctrl_c().await.code(), Some(0));
 }
