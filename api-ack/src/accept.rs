@@ -25,8 +25,9 @@ pub use timing::{TIMING_HEADERS, Timing, TimingError};
 pub use writer::{Writer, WriterOptions};
 
 use crate::clock;
-use crate::kinds::Kinds;
-use crate::store::{Job, Key, NewJob, Payload, Status};
+use crate::destinations::Destinations;
+use crate::kinds::{KindSpec, Kinds};
+use crate::store::{Job, Key, Micros, NewJob, Payload, Status};
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -81,6 +82,12 @@ pub enum AcceptError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// It would wait too long for what its kind calls.
+    #[error("what this kind calls is held back for longer than its jobs may wait")]
+    Overloaded {
+        /// When that is tried again.
+        retry_after: Duration,
+    },
     /// The database does not answer. Whether the job is stored is unknown: try again with the same key.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
@@ -95,12 +102,25 @@ pub struct Acceptor {
     kinds: Kinds,
     backlog: Arc<Backlog>,
     writer: Writer,
+    destinations: Option<Arc<Destinations>>,
 }
 
 impl Acceptor {
     /// An acceptor for `kinds` that stores through `writer`.
     pub fn new(kinds: Kinds, backlog: Arc<Backlog>, writer: Writer) -> Self {
-        Self { kinds, backlog, writer }
+        Self { kinds, backlog, writer, destinations: None }
+    }
+
+    /// Tells when jobs will start whose destination is held, and refuses those that may not wait so long.
+    #[must_use]
+    pub fn with_destinations(mut self, destinations: Arc<Destinations>) -> Self {
+        self.destinations = Some(destinations);
+        self
+    }
+
+    /// When a job of `kind` that is accepted now will start, as far as is known; `None` for at once.
+    pub fn starts_at(&self, kind: &str) -> Option<Micros> {
+        self.destinations.as_ref()?.held_until(kind)
     }
 
     /// The kinds it accepts.
@@ -116,6 +136,7 @@ impl Acceptor {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let key = key_of(&submission);
         let admitted = submission.timing.status(spec.deadline, clock::now()).map_err(AcceptError::from).and_then(|status| {
+            self.keeps_up(spec, &status)?;
             self.backlog.admit(&submission.tenant)?;
             Ok(status)
         });
@@ -131,6 +152,15 @@ impl Acceptor {
             // What was answered once is answered so again, however much waits, and though its time is over by now.
             Err(refused) => self.writer.first_answer(key).await?.ok_or(refused),
         }
+    }
+
+    /// Whether a job would start soon enough for its kind, whose destination may be held back.
+    fn keeps_up(&self, spec: &KindSpec, status: &Status) -> Result<(), AcceptError> {
+        let (Some(most), Some(starts_at)) = (spec.max_wait, self.starts_at(spec.kind.as_str())) else { return Ok(()) };
+        // One that is scheduled for later waits for that by itself.
+        let left = starts_at.saturating_sub(status.due_at.max(clock::now()));
+        let wait = Duration::from_micros(u64::try_from(left).unwrap_or(0));
+        if wait > most { Err(AcceptError::Overloaded { retry_after: wait }) } else { Ok(()) }
     }
 
     /// Whether `kind` is one of ours, as a [`Kind`].

@@ -23,6 +23,8 @@ pub struct KindSpec {
     pub window: u32,
     /// How long one attempt may take.
     pub timeout: Duration,
+    /// The same with what comes before it, such as the wait for a turn.
+    pub attempt: Duration,
     /// How long after acceptance a job is given up.
     pub deadline: Duration,
     /// When a failed attempt is tried again.
@@ -33,6 +35,8 @@ pub struct KindSpec {
     pub concurrency: usize,
     /// Deliveries without an ack, in one process.
     pub prefetch: u16,
+    /// How long a job may wait for a destination that is held back; longer: it is not accepted. Without it jobs wait.
+    pub max_wait: Option<Duration>,
     /// Whether a request must carry an `Idempotency-Key`.
     pub key_required: bool,
     /// Addresses of its own, such as `/v1/orders`, beside `/v1/kinds/{kind}/jobs`.
@@ -51,6 +55,8 @@ pub enum Worker {
     Rust,
     /// A service that consumes the work queue and reports on `warren.results`.
     Amqp,
+    /// A call over HTTP, made by a hub process with the role `worker`.
+    Http,
 }
 
 impl KindSpec {
@@ -61,11 +67,13 @@ impl KindSpec {
             description: String::new(),
             window: 10_000,
             timeout: Duration::from_secs(30),
+            attempt: Duration::from_secs(30),
             deadline: Duration::from_secs(24 * 3600),
             retry: RetryPolicy::default(),
             worker,
             concurrency: 64,
             prefetch: 256,
+            max_wait: None,
             key_required: false,
             routes: Vec::new(),
             content_types: vec![JSON.to_owned()],

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cron;
 pub mod dead;
 mod decide;
+pub mod destinations;
 pub mod fingerprint;
 pub mod http;
 pub mod keeper;

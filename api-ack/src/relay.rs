@@ -37,6 +37,7 @@ pub use room::{RoomLimits, Ticket};
 pub use window::Windows;
 
 use crate::clock;
+use crate::destinations::{Destinations, Flow};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::pauses::Pauses;
@@ -82,6 +83,7 @@ impl Default for RelayOptions {
 pub struct HandOver {
     me: ProcessId,
     room: room::Room,
+    destinations: Arc<Destinations>,
     queue: mpsc::UnboundedSender<Item>,
     wake: Arc<Notify>,
     doubt: Arc<Notify>,
@@ -98,7 +100,10 @@ impl HandOver {
     /// A place in memory for a row that is about to be stored, if there is one: with a ticket it is stored as this process's
     /// own and then given; without one it is stored without an owner.
     pub fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
-        let held = self.pauses.as_ref().is_some_and(|pauses| is_work(job.status.outlet) && pauses.holds(&job.kind));
+        // What is held back takes no place from what is not: it waits in the store.
+        let held = is_work(job.status.outlet)
+            && (self.pauses.as_ref().is_some_and(|pauses| pauses.holds(&job.kind))
+                || self.destinations.flow(&job.kind) == Flow::Held);
         if held { None } else { self.room.reserve(job, payload) }
     }
 
@@ -138,11 +143,12 @@ pub struct HandedOver {
 }
 
 /// The way rows are handed over, made before the relay so that the writer can be.
-pub fn hand_over(me: ProcessId, limits: RoomLimits) -> (HandOver, HandedOver) {
+pub fn hand_over(me: ProcessId, limits: RoomLimits, destinations: Arc<Destinations>) -> (HandOver, HandedOver) {
     let (sender, queue) = mpsc::unbounded_channel();
     let room = room::Room::new(limits);
     let (wake, doubt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let hand_over = HandOver { me, room: room.clone(), queue: sender, wake: wake.clone(), doubt: doubt.clone(), pauses: None };
+    let hand_over =
+        HandOver { me, room: room.clone(), destinations, queue: sender, wake: wake.clone(), doubt: doubt.clone(), pauses: None };
     (hand_over, HandedOver { queue, room, wake, doubt })
 }
 
@@ -170,6 +176,8 @@ pub struct RelayParts {
     pub pauses: Pauses,
     /// True once the topology is on the broker: nothing is published before, since nothing would take it.
     pub declared: watch::Receiver<bool>,
+    /// Which kinds are held back.
+    pub destinations: Arc<Destinations>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Options.
@@ -195,7 +203,7 @@ impl Relay {
     async fn publish_all(&mut self, stop: CancellationToken, confirmed: mpsc::Sender<Item>) {
         let in_flight = self.parts.options.in_flight;
         let mut lanes = Lanes::new(self.parts.options.weights.clone());
-        let mut windows = Windows::new(self.parts.kinds.clone());
+        let mut windows = Windows::new(self.parts.kinds.clone(), Some(self.parts.destinations.clone()));
         let mut strays = strays::Strays::new(self.handed.doubt.clone());
         let mut flight = FuturesUnordered::new();
         let mut publishing = 0;
@@ -262,12 +270,14 @@ impl Relay {
 
     /// Claims what waits in the store without an owner; `true` if there is more than there was room for.
     async fn refill(&self, lanes: &mut Lanes) -> bool {
-        let RelayParts { store, kinds, processes, pauses, .. } = &self.parts;
+        let RelayParts { store, kinds, processes, pauses, destinations, .. } = &self.parts;
         let now = clock::now();
         let waiting: Vec<Lane> = match store.lanes(now).await {
-            // A kind that was taken out of the configuration waits until it is back, and a paused one until it is resumed.
+            // A kind that was taken out of the configuration waits until it is back, a paused one until it is resumed, and one
+            // that is held back until it is not.
             Ok(waiting) => {
-                waiting.into_iter().filter(|lane| kinds.get(&lane.kind).is_some() && !pauses.holds(&lane.kind)).collect()
+                let held = |kind: &str| pauses.holds(kind) || destinations.flow(kind) == Flow::Held;
+                waiting.into_iter().filter(|lane| kinds.get(&lane.kind).is_some() && !held(&lane.kind)).collect()
             }
             Err(error) => {
                 tracing::warn!(error = %error, "cannot read what waits to be published");

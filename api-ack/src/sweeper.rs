@@ -193,7 +193,7 @@ impl Sweeper {
             Delay::Store(_) => None,
         });
         let rounds = usize::from(spec.prefetch).div_ceil(spec.concurrency.max(1)).max(1);
-        let held = spec.timeout.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        let held = spec.attempt.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
         self.options.quiet + held.max(rung.max().unwrap_or_default())
     }
 

@@ -8,6 +8,7 @@
 //! | `GET /admin/kinds` | lists the kinds, and which are paused |
 //! | `POST /admin/kinds/{kind}/pause` `{"note"}` | delivers no more of it; for the tenant `*` only |
 //! | `POST /admin/kinds/{kind}/resume` `{"note"}` | delivers it again; for the tenant `*` only |
+//! | `GET /admin/destinations` | lists what kinds call, and which of it is held back; for the tenant `*` only |
 //! | `GET /admin/dead-letters?queue=&kind=&reason=&code=&fingerprint=&state=&tenant=&since=&until=&text=&cursor=&limit=` | lists dead letters, newest first |
 //! | `GET /admin/dead-letters/groups?kind=&reason=&tenant=&cursor=&limit=` | groups the open ones by what they died of |
 //! | `POST /admin/dead-letters/selections` `{"kind",...}` | freezes the open ones that match; tells how many |
@@ -33,6 +34,7 @@ mod audit;
 mod base64;
 mod caller;
 mod dead_letters;
+mod destinations;
 mod edit;
 mod filter;
 mod groups;
@@ -45,6 +47,7 @@ use std::sync::Arc;
 
 use api_ack::changing::Changing;
 use api_ack::dead::DeadLetters;
+use api_ack::destinations::Destinations;
 use api_ack::http::auth::Verifier;
 use api_ack::http::problem::{Code, Problem};
 use api_ack::kinds::Kinds;
@@ -54,6 +57,8 @@ use api_ack::store::Stores;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::{get, post};
+
+pub use destinations::DestinationLine;
 
 /// What the admin API works on.
 #[derive(Clone)]
@@ -72,6 +77,8 @@ pub struct AdminApi {
     pub selections: Arc<Selections>,
     /// The largest body of a job, in bytes.
     pub body_limit: usize,
+    /// How destinations of calls stand.
+    pub destinations: Arc<Destinations>,
     /// Whose tokens are believed.
     pub verifier: Arc<Verifier>,
 }
@@ -95,6 +102,7 @@ pub fn router(api: AdminApi) -> Router {
         .route("/admin/kinds", get(kinds::list))
         .route("/admin/kinds/{kind}/pause", post(kinds::pause))
         .route("/admin/kinds/{kind}/resume", post(kinds::resume))
+        .route("/admin/destinations", get(destinations::list))
         .route("/admin/dead-letters", get(dead_letters::list))
         .route("/admin/dead-letters/groups", get(groups::list))
         .route("/admin/dead-letters/selections", post(selections::freeze))

@@ -7,6 +7,7 @@
 mod client;
 mod config;
 mod dead;
+mod destinations;
 mod dev;
 mod failure;
 mod jobs;
@@ -50,6 +51,9 @@ enum Command {
     /// Look at dead letters, move them back, or discard them
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// Look at the services that kinds call
+    #[command(subcommand)]
+    Destinations(destinations::Destinations),
     /// Exchanges, queues and bindings, from the configuration
     #[command(subcommand)]
     Topology(topology::Topology),
@@ -99,6 +103,7 @@ pub async fn run(cli: Cli, around: Surroundings) -> ExitCode {
         Command::Jobs(command) => command.run(&around).await,
         Command::Kinds(command) => command.run(&around).await,
         Command::Dead(command) => command.run(&around).await,
+        Command::Destinations(command) => command.run(&around).await,
         Command::Topology(command) => command.run(&around).await,
         Command::Config(command) => command.run(&around),
         Command::Token(command) => command.run(&around),

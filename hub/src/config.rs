@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -18,6 +19,8 @@ mod broker;
 mod check;
 mod cors;
 mod cron;
+mod destination;
+mod http;
 mod kinds;
 mod listen;
 mod problem;
@@ -33,6 +36,8 @@ pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
 pub use broker::{Broker, BrokerUrl, Manage, Topology};
 pub use cors::Cors;
 pub use cron::{CronConfig, Overlap};
+pub use destination::{Breaker, DestinationConfig};
+pub use http::{Completion, HttpCall, Method};
 pub use kinds::{Idempotency, KindConfig, Worker};
 pub use listen::Listen;
 pub use problem::{ConfigError, Origin, Problem};
@@ -76,6 +81,20 @@ pub struct Config {
     pub kinds: Vec<KindConfig>,
     /// Jobs by the clock, one `[[cron]]` each.
     pub cron: Vec<CronConfig>,
+    /// How careful Warren is with destinations of calls, one `[[destination]]` each; those not named here have the defaults.
+    #[serde(rename = "destination")]
+    pub destinations: Vec<DestinationConfig>,
+}
+
+/// How a process takes deliveries of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consuming {
+    /// Attempts at one time.
+    pub concurrency: u16,
+    /// Deliveries held, running and waiting.
+    pub prefetch: u16,
+    /// How long an attempt may take, with its wait for a turn.
+    pub attempt: Duration,
 }
 
 /// A configuration, and what was let pass on the way to it.
@@ -119,6 +138,7 @@ impl Config {
             tenants: root.map("tenants"),
             kinds: root.sections("kind").iter_mut().filter_map(KindConfig::read).collect(),
             cron: root.sections("cron").iter_mut().filter_map(CronConfig::read).collect(),
+            destinations: root.sections("destination").iter_mut().filter_map(DestinationConfig::read).collect(),
             auth,
         }
     }
@@ -126,6 +146,30 @@ impl Config {
     /// What does not fit together, though each key is fine by itself.
     pub fn check(&self) -> Vec<Problem> {
         check::check(self)
+    }
+
+    /// How careful Warren is with the destination of `call`.
+    pub fn destination(&self, call: &HttpCall) -> DestinationConfig {
+        let named = self.destinations.iter().find(|destination| destination.name == call.destination);
+        named.cloned().unwrap_or_else(|| DestinationConfig::new(&call.destination))
+    }
+
+    /// How a process takes deliveries of `kind`: as the kind says, or for calls as its destination takes them.
+    pub fn consuming(&self, kind: &KindConfig) -> Consuming {
+        let Some(call) = &kind.http else {
+            return Consuming { concurrency: kind.concurrency, prefetch: kind.prefetch, attempt: kind.timeout };
+        };
+        let destination = self.destination(call);
+        let paced = destination.rate.map_or(u128::MAX, |rate| kind.timeout.as_nanos() / rate.interval().as_nanos().max(1));
+        let paced = u16::try_from(paced).unwrap_or(u16::MAX).max(1);
+        let concurrency = kind.concurrency.min(destination.concurrency).min(paced);
+        Consuming {
+            concurrency,
+            // What waits behind a slow call is better off where another process can take it.
+            prefetch: kind.prefetch.min(concurrency.saturating_mul(2)),
+            // It may wait for its turn as long as the call may take, and the store is told what the call said.
+            attempt: kind.timeout.saturating_mul(2) + Duration::from_secs(15),
+        }
     }
 
     /// All of it as TOML, secrets and passwords as `***`.

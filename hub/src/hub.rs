@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! api     public listener -> acceptor -> writer -> store
-//! worker  consumers of rust kinds, reports on warren.results
+//! worker  consumers of rust and http kinds, reports on warren.results
 //! keeper  dead letters into the store
 //! all     relay, sweeper, heartbeat, admin and internal listeners
 //! ```
@@ -22,6 +22,7 @@ use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
 use api_ack::changing::Changing;
 use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
+use api_ack::destinations::Destinations;
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
@@ -42,6 +43,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config, Role};
 use crate::health::Health;
+use crate::http_worker;
 use crate::listeners::{self, Bound};
 
 /// Why a hub does not start.
@@ -119,6 +121,9 @@ impl Hub {
             self.problems
                 .push(format!("a handler for the kind `{kind}`, which is not configured: add a [[kind]] with this name"));
         }
+        if self.config.kinds.iter().any(|k| k.name.as_str() == kind && k.worker == config::Worker::Http) {
+            self.problems.push(format!("a handler for the kind `{kind}`, whose worker is `http`: remove one of the two"));
+        }
         self
     }
 
@@ -142,23 +147,34 @@ impl Hub {
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let read = Pauses::load(stores.pauses.clone()).await;
         let pauses = read.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let called = config.kinds.iter().filter_map(|kind| {
+            let call = kind.http.as_ref()?;
+            Some((kind.name.as_str().to_owned(), call.destination.clone()))
+        });
+        let known = Destinations::open(stores.destinations.clone(), called).await;
+        let destinations = known.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let metrics = Metrics {
             messaging: Arc::new(messaging::metrics::Metrics::new(&registry)?),
             jobs: Arc::new(api_ack::metrics::Metrics::new(&registry)?),
+            calls: http_worker::Metrics::new(&registry)?,
         };
+        let mut handlers = self.handlers;
+        let calls = http_worker::handlers(&config, &destinations, &metrics.calls);
+        handlers.extend(calls.map_err(HubError::Handler)?);
         let wiring = Wiring {
-            kinds: Kinds::new(config.kinds.iter().map(kind_spec)),
+            kinds: Kinds::new(config.kinds.iter().map(|kind| kind_spec(kind, config.consuming(kind)))),
             names,
             topology,
             stores,
             processes,
             pauses,
+            destinations,
             registry,
             metrics,
-            handlers: self.handlers,
+            handlers,
             config,
         };
         wiring.start(broker, verifier, bound)
@@ -168,6 +184,7 @@ impl Hub {
 pub(crate) struct Metrics {
     pub(crate) messaging: Arc<messaging::metrics::Metrics>,
     pub(crate) jobs: Arc<api_ack::metrics::Metrics>,
+    pub(crate) calls: http_worker::Metrics,
 }
 
 /// Everything the roles are made from.
@@ -179,6 +196,7 @@ pub(crate) struct Wiring {
     pub(crate) stores: Stores,
     pub(crate) processes: Arc<Processes>,
     pub(crate) pauses: Pauses,
+    pub(crate) destinations: Arc<Destinations>,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
@@ -207,7 +225,7 @@ impl Wiring {
             weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
             ..RelayOptions::default()
         };
-        let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room);
+        let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, self.destinations.clone());
         let hand_over = hand_over.heeding(self.pauses.clone());
         let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
@@ -224,12 +242,14 @@ impl Wiring {
             processes: self.processes.clone(),
             pauses: self.pauses.clone(),
             declared: topology_ready.clone(),
+            destinations: self.destinations.clone(),
             metrics: self.metrics.jobs.clone(),
             options,
         };
         outlet.spawn(Relay::new(relay, handed).run(stages.relay.clone()));
         outlet.spawn(self.processes.clone().run(stages.relay.clone()));
         outlet.spawn(self.pauses.clone().run(stages.relay.clone()));
+        outlet.spawn(self.destinations.clone().run(stages.relay.clone()));
         let sweeper = Sweeper {
             stores: self.stores.clone(),
             processes: self.processes.clone(),
@@ -277,6 +297,8 @@ impl Wiring {
             grace: self.config.drain.grace,
         };
         if self.config.roles.contains(&Role::Worker) {
+            let (shared, metrics) = (self.destinations.clone(), self.metrics.calls.clone());
+            intake.spawn(http_worker::show(shared, metrics, stages.drain.clone()));
             roles::worker(&self, &runtime, ledger, topology_ready.clone(), &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {
@@ -311,7 +333,7 @@ impl Wiring {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let writer = Writer::start(self.stores.jobs.clone(), WriterOptions::default(), hand_over, &writers);
-        Acceptor::new(self.kinds.clone(), backlog, writer)
+        Acceptor::new(self.kinds.clone(), backlog, writer).with_destinations(self.destinations.clone())
     }
 }
 
@@ -356,14 +378,16 @@ impl Running {
     }
 }
 
-fn kind_spec(kind: &config::KindConfig) -> KindSpec {
+fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpec {
     KindSpec {
         window: kind.window,
         timeout: kind.timeout,
         deadline: kind.deadline,
         retry: kind.retry.clone(),
-        concurrency: kind.concurrency.into(),
-        prefetch: kind.prefetch,
+        concurrency: consuming.concurrency.into(),
+        prefetch: consuming.prefetch,
+        attempt: consuming.attempt,
+        max_wait: kind.http.as_ref().and_then(|call| call.max_wait),
         key_required: kind.idempotency == config::Idempotency::Required,
         description: kind.description.clone(),
         routes: kind.routes.iter().map(|route| route.0.clone()).collect(),
@@ -374,6 +398,7 @@ fn kind_spec(kind: &config::KindConfig) -> KindSpec {
             match kind.worker {
                 config::Worker::Rust => Worker::Rust,
                 config::Worker::Amqp => Worker::Amqp,
+                config::Worker::Http => Worker::Http,
             },
         )
     }

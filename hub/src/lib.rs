@@ -16,6 +16,7 @@ pub mod demo;
 pub mod dev;
 mod edge;
 pub mod health;
+mod http_worker;
 pub mod hub;
 mod listeners;
 pub mod telemetry;

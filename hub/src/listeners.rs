@@ -96,6 +96,7 @@ pub(crate) fn serve(
         selections,
         changing,
         pauses: wiring.pauses.clone(),
+        destinations: wiring.destinations.clone(),
         body_limit,
         verifier,
     });

@@ -11,6 +11,7 @@ mod documents;
 mod edge;
 mod flow;
 mod harness;
+mod http_worker;
 mod layers;
 mod letters;
 mod newcomer;

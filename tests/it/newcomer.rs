@@ -8,6 +8,7 @@ use warren_tests::process::Process;
 
 mod lifetime;
 mod obstacles;
+mod slow;
 mod tour;
 
 /// What a terminal gave back.

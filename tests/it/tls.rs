@@ -1,6 +1,6 @@
 //! `amqps` with a private authority and a client certificate, and what is said when one of them is wrong.
 
-mod certificates;
+pub mod certificates;
 
 use std::path::{Path, PathBuf};
 

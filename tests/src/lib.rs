@@ -10,6 +10,7 @@
 //! | [`proxy`] | a TCP proxy that delays, swallows, resets, refuses and cuts |
 //! | [`hub`] | the real `warren` binary as a process, with a client for it |
 //! | [`dev`] | `warren dev` as a process, with its banner and its broker |
+//! | [`downstream`] | a slow service that answers, fails, throttles and hangs |
 //! | [`process`] | any other program: `shop`, or a worker in another language |
 //! | [`ledger`] | what was accepted against what was done |
 //! | [`wait`] | await a condition with a deadline; the only way to synchronise |
@@ -27,6 +28,7 @@
 mod base64;
 pub mod broker;
 pub mod dev;
+pub mod downstream;
 pub mod hub;
 pub mod ledger;
 mod percent;

@@ -70,6 +70,7 @@ catalogue! {
     IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key was used for another request";
     IdempotencyKeyUndecided "idempotency-key-undecided" CONFLICT "The first request with this Idempotency-Key is undecided";
     BacklogFull "backlog-full" SERVICE_UNAVAILABLE "Too many jobs wait already";
+    Overloaded "overloaded" SERVICE_UNAVAILABLE "The job would wait too long";
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The store does not answer";
     Refused "refused" BAD_REQUEST "The store refuses this job";
     RateLimited "rate-limited" TOO_MANY_REQUESTS "Too many jobs are submitted too fast";

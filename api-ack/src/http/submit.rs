@@ -55,6 +55,7 @@ pub(super) struct AcceptedView {
         (status = 202, description = "stored", body = AcceptedView, headers(
             ("Location" = String, description = "the job's address"),
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
+            ("Warren-Estimated-Start" = Option<String>, description = "RFC 3339: when the job will start, if what its kind calls is held back"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this is the first answer again"),
             ("RateLimit-Policy" = Option<String>, description = "the limit nearer to its end, if there is one: `\"tenant\";q=1000;w=1`"),
             ("RateLimit" = Option<String>, description = "what is left of it: `\"tenant\";r=999`"),
@@ -77,7 +78,7 @@ pub(super) struct AcceptedView {
             ("RateLimit-Policy" = String, description = "the limit: `\"tenant\";q=1000;w=1`"),
             ("RateLimit" = String, description = "what is left, and seconds until there is more: `\"tenant\";r=0;t=1`"),
         )),
-        (status = 503, description = "backlog-full, store-unavailable", body = Document, content_type = "application/problem+json",
+        (status = 503, description = "backlog-full, overloaded, store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
@@ -112,6 +113,11 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
             let mut response = answer(kind, accepted, state);
             if let Some(standing) = standing {
                 standing.write(response.headers_mut());
+            }
+            // A replay is the first answer again, and that job may be over.
+            let starts_at = if accepted.replayed { None } else { api.acceptor().starts_at(kind) };
+            if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(crate::clock::timestamp(at).to_string()).ok()) {
+                response.headers_mut().insert("warren-estimated-start", at);
             }
             api.metrics().duration.observe(begun.elapsed().as_secs_f64());
             response

@@ -1,14 +1,17 @@
-//! How many more jobs of a kind may be published: the kind's window, less what is in flight, shared over the live processes.
+//! How many more jobs of a kind may be published: the kind's window, less what is in flight, shared over the live processes; and no
+//! more than the kind's destination takes, if it has one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Lanes;
+use crate::destinations::{Destinations, Flow};
 use crate::kinds::Kinds;
 use crate::processes::Processes;
-use crate::store::JobStore;
+use crate::store::{JobStore, Micros};
 
 /// How soon a used-up window is counted again.
 const RECOUNT: Duration = Duration::from_millis(100);
@@ -17,6 +20,9 @@ const RECOUNT: Duration = Duration::from_millis(100);
 pub struct Windows {
     kinds: Kinds,
     room: HashMap<String, Room>,
+    destinations: Option<Arc<Destinations>>,
+    /// What was let go of kinds whose destination is not free: since when, and how many.
+    let_go: HashMap<String, (Micros, u64)>,
     unlimited: bool,
 }
 
@@ -26,15 +32,15 @@ struct Room {
 }
 
 impl Windows {
-    /// No room until the first count.
-    pub fn new(kinds: Kinds) -> Self {
-        Self { kinds, room: HashMap::new(), unlimited: false }
+    /// No room until the first count. Without `destinations` nothing is held back.
+    pub fn new(kinds: Kinds, destinations: Option<Arc<Destinations>>) -> Self {
+        Self { kinds, room: HashMap::new(), destinations, let_go: HashMap::new(), unlimited: false }
     }
 
     /// Room without end, for tests of the turns.
     #[cfg(test)]
     pub(super) fn unlimited(kinds: Kinds) -> Self {
-        Self { unlimited: true, ..Self::new(kinds) }
+        Self { unlimited: true, ..Self::new(kinds, None) }
     }
 
     /// Takes one place. `false` if there is none.
@@ -42,13 +48,23 @@ impl Windows {
         if self.unlimited {
             return true;
         }
-        match self.room.get_mut(kind) {
-            Some(room) if room.left > 0 => {
-                room.left -= 1;
-                true
+        let Some(room) = self.room.get_mut(kind).filter(|room| room.left > 0) else { return false };
+        match self.destinations.as_ref().map_or(Flow::Free, |destinations| destinations.flow(kind)) {
+            Flow::Free => {}
+            Flow::Held => return false,
+            Flow::Paced { since, allowance } => {
+                let (of, count) = self.let_go.entry(kind.to_owned()).or_insert((since, 0));
+                if *of != since {
+                    (*of, *count) = (since, 0);
+                }
+                if *count >= allowance {
+                    return false;
+                }
+                *count += 1;
             }
-            _ => false,
         }
+        room.left -= 1;
+        true
     }
 
     /// Counts again for kinds that have rows in memory and no room left.

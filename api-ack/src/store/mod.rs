@@ -7,6 +7,7 @@
 //! Times are microseconds since the Unix epoch, UTC, as `i64`.
 
 mod dead;
+mod destination;
 mod filters;
 mod migrations;
 mod open;
@@ -22,6 +23,7 @@ pub use dead::{
     AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, DeadState, Edit, Edited, Move,
     NewDeadLetter,
 };
+pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};
 pub use pauses::{Pause, PauseStore};
 pub use postgres::PostgresStore;

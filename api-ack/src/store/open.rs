@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{DeadLetterStore, JobStore, PauseStore, PostgresStore, SelectionStore, SqliteStore, StoreError, postgres, sqlite};
+use super::{
+    DeadLetterStore, DestinationStore, JobStore, PauseStore, PostgresStore, SelectionStore, SqliteStore, StoreError, postgres,
+    sqlite,
+};
 
 /// Connections one hub process shares out over everything but accepting and marking, which have one each: 16 in all.
 const MAX_CONNECTIONS: u32 = 14;
@@ -18,12 +21,14 @@ pub struct Stores {
     pub pauses: Arc<dyn PauseStore>,
     /// Frozen sets of dead letters.
     pub selections: Arc<dyn SelectionStore>,
+    /// Destinations of calls.
+    pub destinations: Arc<dyn DestinationStore>,
 }
 
 impl Stores {
-    fn of<S: JobStore + DeadLetterStore + PauseStore + SelectionStore>(store: S) -> Self {
+    fn of<S: JobStore + DeadLetterStore + PauseStore + SelectionStore + DestinationStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { jobs: store.clone(), dead: store.clone(), pauses: store.clone(), selections: store }
+        Self { jobs: store.clone(), dead: store.clone(), pauses: store.clone(), selections: store.clone(), destinations: store }
     }
 }
 

@@ -11,6 +11,7 @@
 mod apply;
 mod claim;
 mod dead;
+mod destinations;
 mod error;
 mod insert;
 mod pauses;
@@ -36,8 +37,8 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob, Pause, PauseStore,
-    Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
+    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -71,10 +72,11 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
+    (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
 ];
 
 /// The store on Postgres.
@@ -299,5 +301,24 @@ impl PauseStore for PostgresStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         ask!(self, conn => pauses::latest(conn))
+    }
+}
+
+#[async_trait]
+impl DestinationStore for PostgresStore {
+    async fn destinations(&self) -> Result<Vec<Destination>, StoreError> {
+        ask!(self, conn => destinations::all(conn))
+    }
+
+    async fn hold(&self, name: &str, reason: &str, now: Micros, probe_at: Micros) -> Result<(), StoreError> {
+        ask!(self, conn => destinations::hold(conn, name, reason, now, probe_at))
+    }
+
+    async fn claim_probe(&self, name: &str, now: Micros, until: Micros) -> Result<bool, StoreError> {
+        ask!(self, conn => destinations::claim(conn, name, now, until))
+    }
+
+    async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError> {
+        ask!(self, conn => destinations::release(conn, name, now))
     }
 }

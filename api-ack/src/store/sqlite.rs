@@ -11,6 +11,7 @@
 mod apply;
 mod claim;
 mod dead;
+mod destinations;
 mod error;
 mod insert;
 mod json;
@@ -38,8 +39,8 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob, Pause, PauseStore,
-    Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
+    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -48,10 +49,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
+    (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -349,5 +351,24 @@ impl PauseStore for SqliteStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         read!(self, conn => pauses::latest(conn))
+    }
+}
+
+#[async_trait]
+impl DestinationStore for SqliteStore {
+    async fn destinations(&self) -> Result<Vec<Destination>, StoreError> {
+        read!(self, conn => destinations::all(conn))
+    }
+
+    async fn hold(&self, name: &str, reason: &str, now: Micros, probe_at: Micros) -> Result<(), StoreError> {
+        write!(self, conn => destinations::hold(conn, name, reason, now, probe_at))
+    }
+
+    async fn claim_probe(&self, name: &str, now: Micros, until: Micros) -> Result<bool, StoreError> {
+        write!(self, conn => destinations::claim(conn, name, now, until))
+    }
+
+    async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError> {
+        write!(self, conn => destinations::release(conn, name, now))
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
-    Attempt, Change, DeadLetterStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload, Portion,
-    PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status,
+    Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload,
+    Portion, PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -31,6 +31,9 @@ pub struct Ground {
     pub dead: Arc<dyn DeadLetterStore>,
     pub pauses: Arc<dyn PauseStore>,
     pub selections: Arc<dyn SelectionStore>,
+    pub destinations: Arc<dyn DestinationStore>,
+    /// As `jobs_of_another`.
+    pub destinations_of_another: Arc<dyn DestinationStore>,
     /// Postgres: its URL. SQLite: its file.
     pub place: Place,
 }
@@ -47,10 +50,12 @@ impl Ground {
         let another = Arc::new(PostgresStore::connect(&url, 8, false).await.unwrap());
         Self {
             jobs: store.clone(),
-            jobs_of_another: another,
+            jobs_of_another: another.clone(),
             dead: store.clone(),
             pauses: store.clone(),
-            selections: store,
+            selections: store.clone(),
+            destinations: store,
+            destinations_of_another: another,
             place: Place::Postgres(url),
         }
     }
@@ -64,7 +69,9 @@ impl Ground {
             jobs_of_another: store.clone(),
             dead: store.clone(),
             pauses: store.clone(),
-            selections: store,
+            selections: store.clone(),
+            destinations: store.clone(),
+            destinations_of_another: store,
             place: Place::Sqlite(file, folder),
         }
     }

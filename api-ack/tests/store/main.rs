@@ -23,6 +23,7 @@ macro_rules! contract {
 mod accepting;
 mod changing;
 mod dead;
+mod destinations;
 mod formats;
 mod golden;
 mod ground;

@@ -38,7 +38,7 @@ impl Admin {
         self.0.tenant == ALL_TENANTS || self.0.tenant == tenant
     }
 
-    /// Whether all tenants are theirs to see.
+    /// Whether what is no tenant's own is theirs to see.
     pub(super) fn sees_all(&self) -> bool {
         self.0.tenant == ALL_TENANTS
     }

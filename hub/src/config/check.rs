@@ -10,6 +10,8 @@ use super::kinds::wait;
 use super::units::show_duration;
 use super::{Config, Cors, CronConfig, KindConfig, Problem};
 
+mod calls;
+
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut say = |key: &str, text: String| problems.push(Problem { key: key.to_owned(), origin: None, text });
@@ -40,8 +42,10 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         if let Some((other, route)) = config.kinds[..index].iter().find_map(|other| Some((other, shared_route(kind, other)?))) {
             say(&format!("{key}.routes"), format!("has {route}, and so has the kind `{}`: map each address once", other.name));
         }
-        self::kind(kind, config.broker.consumer_timeout, &mut |field, text| say(&format!("{key}.{field}"), text));
+        self::kind(config, kind, &mut |field, text| say(&format!("{key}.{field}"), text));
+        calls::call(config, kind, &mut |field, text| say(&format!("{key}.{field}"), text));
     }
+    calls::destinations(config, &mut say);
     let mut names = BTreeSet::new();
     for (index, entry) in config.cron.iter().enumerate() {
         let key = format!("cron[{index}]");
@@ -132,13 +136,14 @@ fn auth(config: &Config, say: &mut impl FnMut(&str, String)) {
     }
 }
 
-fn kind(kind: &KindConfig, consumer_timeout: Duration, say: &mut impl FnMut(&str, String)) {
+fn kind(config: &Config, kind: &KindConfig, say: &mut impl FnMut(&str, String)) {
     if kind.content_types.is_empty() {
         say("content_types", "is empty: name at least one, or leave it out for application/json".to_owned());
     }
     if kind.schema.is_some() && !kind.content_types.iter().any(|one| is_json(&one.0)) {
         say("schema", "is of no use: the kind takes no JSON".to_owned());
     }
+    let (consumer_timeout, consuming) = (config.broker.consumer_timeout, config.consuming(kind));
     if kind.prefetch < kind.concurrency {
         say("prefetch", format!("is under concurrency ({}): some of it could never run", kind.concurrency));
     }
@@ -146,15 +151,16 @@ fn kind(kind: &KindConfig, consumer_timeout: Duration, say: &mut impl FnMut(&str
         say("timeout", format!("is over the deadline ({})", show_duration(kind.deadline)));
     }
     // The last delivery prefetched waits for all that run before it, and the broker's clock runs from the first moment.
-    let rounds = u32::from(kind.prefetch).div_ceil(u32::from(kind.concurrency.max(1)));
-    let longest = kind.timeout.saturating_mul(rounds);
+    let rounds = u32::from(consuming.prefetch).div_ceil(u32::from(consuming.concurrency.max(1)));
+    let longest = consuming.attempt.saturating_mul(rounds);
     if longest >= consumer_timeout / 2 {
         say(
             "prefetch",
             format!(
-                "lets a delivery wait up to {} ({rounds} rounds of `timeout`), over half of broker.consumer_timeout ({}): \
+                "lets a delivery wait up to {} ({rounds} rounds of {}), over half of broker.consumer_timeout ({}): \
                  lower prefetch or timeout, or raise concurrency",
                 show_duration(longest),
+                if kind.http.is_some() { "twice `timeout` and 15s: a call may wait for its turn" } else { "`timeout`" },
                 show_duration(consumer_timeout)
             ),
         );

@@ -6,11 +6,11 @@ use api_ack::kinds::JSON;
 use broker_topology::{Kind, Rung};
 use messaging::retry::{Delay, RetryPolicy};
 use serde::{Serialize, Serializer};
-use toml::Value;
 
+use super::HttpCall;
 use super::section::Section;
 use super::units::{dump_duration, show_duration};
-use super::value::{FromValue, words};
+use super::value::words;
 
 mod door;
 
@@ -49,6 +49,9 @@ pub struct KindConfig {
     /// When a failed attempt is tried again.
     #[serde(serialize_with = "dump_retry")]
     pub retry: RetryPolicy,
+    /// What is called, exactly if the worker is `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpCall>,
 }
 
 words! {
@@ -58,6 +61,8 @@ words! {
         Rust = "rust",
         /// Any program that consumes `jobs.<kind>` and reports on `warren.results`.
         Amqp = "amqp",
+        /// A call over HTTP, made by a process with the role `worker`.
+        Http = "http",
     }
 }
 
@@ -89,6 +94,7 @@ impl KindConfig {
             schema: None,
             description: String::new(),
             retry: RetryPolicy::default(),
+            http: None,
         }
     }
 
@@ -97,9 +103,9 @@ impl KindConfig {
         // Without a name the other keys are still read, so that what is wrong with them is told too.
         let default = Self::new(name.clone().or_else(|| Kind::parse("unnamed").ok())?);
         let (moment, year) = (Duration::from_millis(1), Duration::from_secs(366 * 86_400));
-        let worker: Option<WorkerWord> = section.opt("worker");
+        let http = section.maybe("http");
         let kind = Self {
-            worker: worker.map_or(default.worker, |word| word.0),
+            worker: section.get("worker", default.worker),
             window: section.within("window", default.window, 1..=u32::MAX, "at least 1"),
             timeout: section.within("timeout", default.timeout, moment..=year, "from 1ms to 366d"),
             deadline: section.within("deadline", default.deadline, moment..=year, "from 1ms to 366d"),
@@ -111,6 +117,7 @@ impl KindConfig {
             schema: section.opt("schema"),
             description: section.get("description", default.description),
             retry: read_retry(&mut section.section("retry")),
+            http: http.and_then(|mut http| HttpCall::read(&mut http)),
             name: default.name,
         };
         name.map(|_| kind)
@@ -157,15 +164,4 @@ fn dump_retry<S: Serializer>(policy: &RetryPolicy, serializer: S) -> Result<S::O
     }
     let delays = policy.delays.iter().map(|delay| show_duration(wait(delay))).collect();
     Dump { delays, max_attempts: policy.max_attempts }.serialize(serializer)
-}
-
-struct WorkerWord(Worker);
-
-impl FromValue for WorkerWord {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        if value.as_str() == Some("http") {
-            return Err("is `http`, which is not supported yet (not-supported-yet): write \"rust\" or \"amqp\"".to_owned());
-        }
-        Worker::from_value(value).map(Self)
-    }
 }

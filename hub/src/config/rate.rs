@@ -1,5 +1,6 @@
 //! How fast something may come: `"1000/s"`, `"600/m"`, `"100/h"`.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -22,6 +23,11 @@ pub struct Rate {
 impl Rate {
     const MAX: u32 = 1_000_000;
 
+    /// The time from one to the next, if they come evenly.
+    pub fn interval(self) -> Duration {
+        self.per / self.count.get()
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (count, unit) = text.split_once('/')?;
         let count = count.trim().parse::<NonZeroU32>().ok().filter(|count| count.get() <= Self::MAX)?;
@@ -39,7 +45,13 @@ impl FromValue for Rate {
 
 impl Serialize for Rate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = UNITS.iter().find(|(_, seconds)| *seconds == self.per.as_secs()).map_or("s", |(name, _)| name);
-        serializer.serialize_str(&format!("{}/{unit}", self.count))
+        write!(f, "{}/{unit}", self.count)
     }
 }

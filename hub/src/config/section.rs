@@ -147,6 +147,12 @@ impl<'a> Section<'a> {
         Section { table, path: self.full(key), known: BTreeSet::new(), report: self.report }
     }
 
+    /// The table under `key`, if there is one.
+    pub(super) fn maybe(&mut self, key: &'static str) -> Option<Section<'a>> {
+        self.known.insert(key);
+        self.table.contains_key(key).then(|| self.section(key))
+    }
+
     /// The array of tables under `key`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let tables: Vec<Table> = self.opt(key).unwrap_or_default();

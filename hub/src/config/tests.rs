@@ -146,7 +146,7 @@ fn every_problem_is_told_at_once_with_its_remedy() {
     let error = given()
         .file(
             "[broker]\nheartbeat = 10\nurl = 'http://x'\n[limits]\nbody = '9MiB'\n[retention]\njobs = 'soon'\n[listen]\npublic = '8080'\n\
-             [[kind]]\nname = 'Bad'\nworker = 'http'\nconcurrency = 0\n[topology]\nmanage = 'maybe'\n[log]\nlevel = 'a=b=c'",
+             [[kind]]\nname = 'Bad'\nworker = 'ftp'\nconcurrency = 0\n[topology]\nmanage = 'maybe'\n[log]\nlevel = 'a=b=c'",
         )
         .error();
     for part in [
@@ -156,7 +156,7 @@ fn every_problem_is_told_at_once_with_its_remedy() {
         "`retention.jobs` is not a duration",
         "`listen.public` must be an address and a port",
         "`kind[0].name` is wrong: `Bad` is not a kind",
-        "`kind[0].worker` is `http`, which is not supported yet (not-supported-yet)",
+        "`kind[0].worker` must be one of \"rust\", \"amqp\", \"http\"",
         "`kind[0].concurrency` must be from 1 to 10000",
         "`topology.manage` must be one of \"declare\", \"check\", \"off\"",
         "`log.level` must be",
@@ -251,6 +251,71 @@ fn keys_are_checked_before_they_are_used() {
     }
     let nameless = given().file(&format!("auth = {{ keys = [{{ id = 'k', algorithm = 'HS256', {secret} }}] }}")).error();
     assert!(nameless.contains("`auth.issuer` must be given"), "{nameless}");
+}
+
+/// A kind that is called, with more of `[kind.http]`, and what follows.
+fn called(more: &str) -> Given {
+    given().file(&format!("[[kind]]\nname='a'\nworker='http'\n[kind.http]\nurl='https://h.example/x'\n{more}"))
+}
+
+#[test]
+fn what_is_wrong_with_a_call_is_told() {
+    for (more, part) in [
+        ("completion='async'", "`kind[0].http.completion` is `async`, which is not supported yet (not-supported-yet)"),
+        ("method='GET'", "`kind[0].http.method` must be one of \"POST\", \"PUT\", \"PATCH\""),
+        ("headers={host='x'}", "`kind[0].http.headers` holds `host`, which Warren sets itself"),
+        ("headers={'Ce-Id'='x'}", "`kind[0].http.headers` holds `Ce-Id`, which Warren sets itself"),
+        ("headers={'a b'='x'}", "holds `a b`, which is no name of a header"),
+        ("headers={a=\"x\\ny\"}", "`kind[0].http.headers.a` holds what no header may hold"),
+        ("headers={a={file='/nowhere/x'}}", "`kind[0].http.headers.a` cannot read /nowhere/x"),
+        ("connect_timeout='2m'", "`kind[0].http.connect_timeout` must be from 1ms to 1m"),
+        ("max_wait='1ms'", "`kind[0].http.max_wait` must be from 1s to 366d"),
+        ("destination='b'", "`kind[0].http.destination` names `b`, which is no [[destination]]"),
+        ("retires=1", "`kind[0].http.retires` is not a key Warren knows"),
+        ("[[destination]]\nname='b'", "`destination[0].name` `b` is no kind's"),
+        ("destination='b'\n[[destination]]\nname='b'\n[[destination]]\nname='b'", "`destination[1]` is a second `b`"),
+        ("[[destination]]\nname='https://h.example:443'\nrate='fast'", "`destination[0].rate` must be a number and a time"),
+        (
+            "[[destination]]\nname='https://h.example:443'\nrate='60/h'",
+            "`kind[0].timeout` is under the 1m from one call to the next",
+        ),
+        ("[[destination]]\nname='https://h.example:443'\nca_file='/nowhere'", "`destination[0].ca_file` cannot be read"),
+        ("[[destination]]\nname='https://h.example:443'\nca_file='Cargo.toml'", "`destination[0].ca_file` holds no certificate"),
+        ("[[destination]]\nname='https://h.example:443'\nbreaker.open='1ms'", "`destination[0].breaker.open` must be from 100ms"),
+        ("[[destination]]\nname='https://h.example:443'\nbreaker.slow='9h'", "`destination[0].breaker.slow` must be from 1ms"),
+        ("[[destination]]\nconcurrency=0", "`destination[0].name` is missing"),
+    ] {
+        let error = called(more).error();
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    }
+    for (text, part) in [
+        ("worker='http'", "`kind[0].http` is missing: add [kind.http] with the `url` to call"),
+        ("worker='amqp'\nhttp={url='http://h'}", "`kind[0].http` is of no use with this worker"),
+        ("worker='http'\nhttp={}", "`kind[0].http.url` is missing"),
+        ("worker='http'\nhttp={url='ftp://h'}", "`kind[0].http.url` must be a URL such as \"https://"),
+        ("worker='http'\nhttp={url='http://u:s3cret@h'}", "`kind[0].http.url` holds a user or a password"),
+        ("worker='http'\ntimeout='20m'\nhttp={url='http://h'}", "`kind[0].prefetch` lets a delivery wait up to 4830s"),
+    ] {
+        let error = given().file(&format!("[[kind]]\nname='a'\n{text}")).error();
+        assert!(error.contains(part) && !error.contains("s3cret"), "{part}\nnot in\n{error}");
+    }
+}
+
+#[test]
+fn a_call_is_shown_without_its_secrets_and_a_process_takes_what_its_destination_takes() {
+    let more =
+        "headers={Authorization='s3cret'}\n[[destination]]\nname='https://h.example:443'\nconcurrency=8\nbreaker.slow='1s'";
+    let config = called(more).config();
+    let dump = config.dump();
+    assert!(dump.contains("authorization = \"***\"") && !format!("{dump}{config:?}").contains("s3cret"), "{dump}");
+    assert_eq!(given().file(&dump.replace("guest:***", "guest:guest").replace("***", "s3cret")).config(), config);
+    let of = |config: &Config| {
+        let Consuming { concurrency, prefetch, attempt } = config.consuming(&config.kinds[0]);
+        (concurrency, prefetch, attempt.as_secs())
+    };
+    assert_eq!(of(&config), (8, 16, 75));
+    assert_eq!(of(&called("").config()), (32, 64, 75));
+    assert_eq!(of(&called("[[destination]]\nname='https://h.example:443'\nrate='10/m'").config()), (5, 10, 75));
 }
 
 #[test]

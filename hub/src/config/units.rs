@@ -44,6 +44,13 @@ pub(super) fn dump_duration<S: Serializer>(value: &Duration, serializer: S) -> R
     serializer.serialize_str(&show_duration(*value))
 }
 
+pub(super) fn dump_optional<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => dump_duration(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 pub(super) fn dump_size<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&show_size(*value))
 }

@@ -19,9 +19,9 @@ use super::Wiring;
 
 type Ready = watch::Receiver<bool>;
 
-/// Consumers of rust kinds that have a handler here, and of what services report.
+/// Consumers of rust kinds that have a handler here, of kinds that are called, and of what services report.
 pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger>, ready: Ready, tasks: &TaskTracker) {
-    for kind in wiring.kinds.iter().filter(|kind| kind.worker == Worker::Rust) {
+    for kind in wiring.kinds.iter().filter(|kind| kind.worker != Worker::Amqp) {
         let Some(handler) = wiring.handlers.get(kind.kind.as_str()) else {
             tracing::warn!(kind = %kind.kind, "no handler for this kind in this process");
             continue;
@@ -30,7 +30,7 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
             queue: wiring.names.work_queue(&kind.kind),
             prefetch: kind.prefetch,
             concurrency: kind.concurrency,
-            timeout: kind.timeout,
+            timeout: kind.attempt,
         };
         let consuming = consume_unless_paused(kind.clone(), spec, runtime.clone(), handler.clone(), wiring.pauses.clone());
         tasks.spawn(once(ready.clone(), runtime.clone(), consuming));

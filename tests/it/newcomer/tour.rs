@@ -20,14 +20,14 @@ fn fences() -> Vec<String> {
 }
 
 /// The tour is told with the default ports, which may be taken here.
-fn moved(text: &str, ports: &DevPorts) -> String {
+pub(super) fn moved(text: &str, ports: &DevPorts) -> String {
     let pairs =
         [(8080, ports.public), (8081, ports.admin), (8082, ports.internal), (5682, ports.amqp), (15682, ports.management)];
     pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(&format!("127.0.0.1:{from}"), &format!("127.0.0.1:{to}")))
 }
 
 /// A folder that looks like a clone after `make run`.
-fn clone(at: &Path) {
+pub(super) fn clone(at: &Path) {
     std::fs::create_dir_all(at.join("target/release")).unwrap();
     symlink(binary("warren"), at.join("target/release/warren")).unwrap();
     for name in ["deploy", "definitions.json"] {

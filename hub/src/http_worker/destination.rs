@@ -1,0 +1,107 @@
+//! The careful side of a destination in this process: room, pace, breaker, and what all processes know about it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use api_ack::clock;
+use api_ack::destinations::{Destinations, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::answer::Health;
+use super::breaker::Breaker;
+use super::pace::Pace;
+use crate::config::DestinationConfig;
+
+/// A destination that this process calls.
+pub(super) struct Destination {
+    pub(super) config: DestinationConfig,
+    room: Arc<Semaphore>,
+    pace: Option<Pace>,
+    breaker: Mutex<Breaker>,
+    shared: Arc<Destinations>,
+}
+
+/// Leave to make one call.
+pub(super) struct Leave {
+    _room: OwnedSemaphorePermit,
+    probe: bool,
+}
+
+/// Longer than a probe lasts: the way to the store and back.
+const PROBE_SLACK: Duration = Duration::from_secs(10);
+
+impl Destination {
+    pub(super) fn new(config: DestinationConfig, shared: Arc<Destinations>) -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(config.concurrency.into())),
+            pace: config.rate.map(|rate| Pace::new(rate.interval())),
+            breaker: Mutex::new(Breaker::new(config.breaker.clone())),
+            config,
+            shared,
+        }
+    }
+
+    /// Leave for a call that may take `timeout`, after a wait that may take as long; or how long to leave the destination alone.
+    pub(super) async fn leave(&self, timeout: Duration) -> Result<Leave, Duration> {
+        // Nobody waits for a turn that could not be used.
+        if let Verdict::Held(until) = self.shared.verdict(&self.config.name) {
+            return Err(self.until(until));
+        }
+        let asked = Instant::now();
+        let room = tokio::time::timeout(timeout, self.room.clone().acquire_owned()).await;
+        let Ok(Ok(room)) = room else { return Err(spread(Duration::from_secs(1))) };
+        if let Some(pace) = &self.pace
+            && !pace.turn(timeout.saturating_sub(asked.elapsed())).await
+        {
+            return Err(spread(Duration::from_secs(1)));
+        }
+        match self.shared.verdict(&self.config.name) {
+            Verdict::Free => Ok(Leave { _room: room, probe: false }),
+            Verdict::Held(until) => Err(self.until(until)),
+            Verdict::Due if self.shared.claim_probe(&self.config.name, timeout + PROBE_SLACK).await => {
+                Ok(Leave { _room: room, probe: true })
+            }
+            // Another process tries it, and what it finds is known here a second later.
+            Verdict::Due => Err(spread(Duration::from_secs(2))),
+        }
+    }
+
+    /// What a call said about the destination.
+    pub(super) async fn learn(&self, leave: &Leave, health: Health, took: Duration) {
+        let name = &self.config.name;
+        let slow = self.config.breaker.slow.is_some_and(|slow| took > slow);
+        let (well, reason) = match health {
+            Health::Throttled(wait) => {
+                // Whoever asks for a pause gets it, whatever the share of failures.
+                return self.shared.hold(name, "throttled", wait).await;
+            }
+            Health::Well if slow => (false, "slow"),
+            Health::Well => (true, ""),
+            Health::Failed => (false, "failing"),
+        };
+        if leave.probe {
+            return match well {
+                true => self.shared.release(name).await,
+                false => self.shared.hold(name, reason, self.config.breaker.open).await,
+            };
+        }
+        let tripped = self.breaker.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now(), well);
+        // A call from before it was held has nothing new to say.
+        if tripped && self.shared.verdict(name) == Verdict::Free {
+            self.shared.hold(name, reason, self.config.breaker.open).await;
+        }
+    }
+
+    /// From now to that time and a little more, so that not all come at once.
+    fn until(&self, until: api_ack::store::Micros) -> Duration {
+        let left = u64::try_from(until - clock::now()).unwrap_or(0);
+        Duration::from_micros(left) + spread(Duration::from_millis(500))
+    }
+}
+
+/// Between `wait` and twice as long.
+fn spread(wait: Duration) -> Duration {
+    // The low half of a UUIDv7 is random, so that no further crate is needed.
+    let random = uuid::Uuid::now_v7().as_u64_pair().1 << 2 >> 11;
+    wait + wait.mul_f64(random as f64 / (1_u64 << 53) as f64)
+}
