@@ -15,7 +15,6 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_topology::Kind;
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -136,7 +135,7 @@ impl Acceptor {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let key = key_of(&submission);
         let admitted = submission.timing.status(spec.deadline, clock::now()).map_err(AcceptError::from).and_then(|status| {
-            self.keeps_up(spec, &status)?;
+            self.keeps_up(&spec, &status)?;
             self.backlog.admit(&submission.tenant)?;
             Ok(status)
         });
@@ -161,11 +160,6 @@ impl Acceptor {
         let left = starts_at.saturating_sub(status.due_at.max(clock::now()));
         let wait = Duration::from_micros(u64::try_from(left).unwrap_or(0));
         if wait > most { Err(AcceptError::Overloaded { retry_after: wait }) } else { Ok(()) }
-    }
-
-    /// Whether `kind` is one of ours, as a [`Kind`].
-    pub fn kind(&self, name: &str) -> Option<&Kind> {
-        self.kinds.get(name).map(|spec| &spec.kind)
     }
 }
 

@@ -136,7 +136,7 @@ impl DeadLetters {
 
     async fn revive(&self, job: Uuid, dead: &DeadLetter, now: i64) -> Result<Change, DeadError> {
         let row = self.stores.jobs.load(&[job]).await?.pop().ok_or(DeadError::JobPurged(job))?;
-        let allowance = self.kinds.get(&row.kind).map_or(i64::MAX / 4, |spec| allowance(spec));
+        let allowance = self.kinds.get(&row.kind).map_or(i64::MAX / 4, |spec| allowance(&spec));
         let same_epoch = row.status.epoch == dead.letter.epoch;
         let to = rules::redrive(&row.status, now.saturating_add(allowance), now).filter(|_| same_epoch);
         let to = to.ok_or(DeadError::JobMovedOn(job))?;

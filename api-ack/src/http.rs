@@ -13,8 +13,8 @@
 //! | `GET /problems/{code}` | what a refusal means and what to do |
 //!
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
-//! (events of a kind, results and progress over HTTP, priorities, callbacks, `Prefer: wait`) is refused as
-//! `not-supported-yet`, never ignored.
+//! (events of a kind, results and progress over HTTP, priorities, callbacks) is refused as `not-supported-yet`, never
+//! ignored.
 //!
 //! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router, and so does
 //! `X-Request-Id` ([`current`]); the limits on bodies and on the rate of submissions ([`rates`]) are here.
@@ -25,6 +25,7 @@ mod body;
 mod changing;
 mod code;
 pub mod current;
+mod describe;
 mod events;
 mod headers;
 mod listing;
@@ -36,6 +37,7 @@ mod read;
 mod search;
 mod submit;
 pub mod view;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +57,7 @@ use crate::store::JobStore;
 use crate::watch::Watch;
 use auth::Verifier;
 pub use body::check_json;
+pub use describe::described;
 pub(crate) use headers::takes;
 use metrics::Metrics;
 use rates::{RateLimits, Rates};

@@ -1,7 +1,7 @@
 //! The kinds of job this hub accepts, and how each is treated.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use broker_topology::Kind;
@@ -87,9 +87,9 @@ pub fn is_json(content_type: &str) -> bool {
     content_type == JSON || content_type.ends_with("+json")
 }
 
-/// All kinds by name. Cheap to clone.
+/// All kinds by name. Cheap to clone; all clones see a replacement at once.
 #[derive(Clone, Debug, Default)]
-pub struct Kinds(Arc<Table>);
+pub struct Kinds(Arc<RwLock<Arc<Table>>>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -97,28 +97,43 @@ struct Table {
     by_route: BTreeMap<String, Arc<KindSpec>>,
 }
 
-impl Kinds {
-    /// A table of `specs`; of two with one name or one route the later wins.
-    pub fn new(specs: impl IntoIterator<Item = KindSpec>) -> Self {
+impl Table {
+    fn new(specs: impl IntoIterator<Item = KindSpec>) -> Self {
         let by_name: BTreeMap<String, Arc<KindSpec>> =
             specs.into_iter().map(|spec| (spec.kind.as_str().to_owned(), Arc::new(spec))).collect();
         let routes = by_name.values().flat_map(|spec| spec.routes.iter().map(move |route| (route.clone(), spec.clone())));
         let by_route = routes.collect();
-        Self(Arc::new(Table { by_name, by_route }))
+        Self { by_name, by_route }
+    }
+}
+
+impl Kinds {
+    /// A table of `specs`; of two with one name or one route the later wins.
+    pub fn new(specs: impl IntoIterator<Item = KindSpec>) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(Table::new(specs)))))
+    }
+
+    /// Replaces all of them. What was begun under the old ones ends under the old ones.
+    pub fn replace(&self, specs: impl IntoIterator<Item = KindSpec>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Table::new(specs));
+    }
+
+    fn table(&self) -> Arc<Table> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The kind of that name.
-    pub fn get(&self, name: &str) -> Option<&Arc<KindSpec>> {
-        self.0.by_name.get(name)
+    pub fn get(&self, name: &str) -> Option<Arc<KindSpec>> {
+        self.table().by_name.get(name).cloned()
     }
 
     /// The kind whose jobs are submitted at `path`.
-    pub fn at(&self, path: &str) -> Option<&Arc<KindSpec>> {
-        self.0.by_route.get(path)
+    pub fn at(&self, path: &str) -> Option<Arc<KindSpec>> {
+        self.table().by_route.get(path).cloned()
     }
 
     /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<KindSpec>> {
-        self.0.by_name.values()
+    pub fn iter(&self) -> impl Iterator<Item = Arc<KindSpec>> {
+        self.table().by_name.values().cloned().collect::<Vec<_>>().into_iter()
     }
 }

@@ -71,7 +71,7 @@ impl Submissions {
             let why = format!("the body has {} bytes, {} at most are taken", message.body.len(), self.body_limit);
             return Err(Problem::new(Code::BodyTooLarge, why));
         }
-        check_payload(spec, &content_type, &message.body, "")?;
+        check_payload(&spec, &content_type, &message.body, "")?;
         let [run_at, delay, deadline] = TIMING_HEADERS.map(|name| message.headers.get(name).cloned());
         Ok(Submission {
             kind: message.kind.clone(),

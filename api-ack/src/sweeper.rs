@@ -156,7 +156,7 @@ impl Sweeper {
         if !self.link.is_usable() {
             return Ok(());
         }
-        let kinds: Vec<&Arc<KindSpec>> = self.kinds.iter().collect();
+        let kinds: Vec<Arc<KindSpec>> = self.kinds.iter().collect();
         let queues: Vec<String> = kinds.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
         let looks = match look(&self.link, &queues).await {
             Ok(looks) => looks,
@@ -170,7 +170,7 @@ impl Sweeper {
                 continue;
             }
             let now = clock::now();
-            let before = now.saturating_sub(micros(self.patience(spec)));
+            let before = now.saturating_sub(micros(self.patience(&spec)));
             // Nor is anything of a paused kind, and after the resume it all begins again.
             if self.pauses.explains(spec.kind.as_str(), before) {
                 continue;

@@ -11,6 +11,7 @@
 //! On drain: no new requests and deliveries, running work ends or is given back, the relay marks what is confirmed, links close.
 
 pub(crate) mod broker;
+mod reload;
 mod roles;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,8 @@ use crate::config::{self, Config, Role};
 use crate::health::Health;
 use crate::http_worker;
 use crate::listeners::{self, Bound};
+
+pub use reload::NeedsRestart;
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -325,8 +328,8 @@ impl Wiring {
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }
-        let grace = self.config.drain.grace;
-        Ok(Running { addresses, stages, intake, outlet, links, processes: self.processes, grace })
+        let (kinds, config) = (self.kinds, self.config);
+        Ok(Running { addresses, stages, intake, outlet, links, processes: self.processes, kinds, config })
     }
 
     fn acceptor(&self, backlog: Arc<Backlog>, hand_over: HandOver) -> Acceptor {
@@ -357,15 +360,26 @@ pub struct Running {
     outlet: TaskTracker,
     links: TaskTracker,
     processes: Arc<Processes>,
-    grace: Duration,
+    kinds: Kinds,
+    config: Config,
 }
 
 impl Running {
+    /// Takes a new configuration while the hub runs: whole, or not at all.
+    ///
+    /// # Errors
+    /// [`NeedsRestart`] with the keys that cannot change; then nothing has.
+    pub fn reload(&mut self, config: Config) -> Result<(), NeedsRestart> {
+        reload::reload(&self.kinds, &self.config, &config)?;
+        self.config = config;
+        Ok(())
+    }
+
     /// Stops taking work, lets what runs end within the grace period, gives the rest back, and leaves.
     pub async fn drain(self) {
         let slack = Duration::from_secs(8);
         self.stages.drain.cancel();
-        if tokio::time::timeout(self.grace + slack, self.intake.wait()).await.is_err() {
+        if tokio::time::timeout(self.config.drain.grace + slack, self.intake.wait()).await.is_err() {
             tracing::warn!("some work did not end in time; the broker delivers it again");
         }
         self.stages.relay.cancel();

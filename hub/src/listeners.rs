@@ -7,18 +7,19 @@ use std::sync::Arc;
 use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
 use api_ack::http::rates::{Rate, RateLimits};
-use api_ack::http::{Api, ApiOptions, Live};
+use api_ack::http::{Api, ApiOptions, Live, described};
 use api_ack::selections::Selections;
 use api_ack::watch::Watch;
-use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use utoipa_swagger_ui::{Config as SwaggerConfig, SwaggerUi};
 
 use crate::admin::{self, AdminApi};
 use crate::auth::Verifier;
@@ -84,10 +85,13 @@ pub(crate) fn serve(
         let live = Live { changing: changing.clone(), watch, pauses: wiring.pauses.clone() };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
-        let document = openapi.to_json().unwrap_or_default();
-        let answer = async move || ([(CONTENT_TYPE, "application/json")], document.clone());
+        let kinds = wiring.kinds.clone();
+        // Made anew each time: a reload may have changed the addresses and schemas of kinds.
+        let answer = async move || Json(described(&openapi, &kinds));
+        // The browser asks this hub and nobody else.
+        let page = SwaggerUi::new("/docs").config(SwaggerConfig::from("/openapi.json").validator_url("none"));
         // The API's own fallback answers everything else with a problem document.
-        public = routes.merge(public).route("/openapi.json", get(answer));
+        public = routes.merge(public).route("/openapi.json", get(answer)).merge(page);
     }
     let admin = admin::router(AdminApi {
         stores: wiring.stores.clone(),

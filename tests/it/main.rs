@@ -18,6 +18,7 @@ mod newcomer;
 mod poison;
 mod pressure;
 mod publisher;
+mod reload;
 mod retry_crash;
 mod service;
 mod store_faults;

@@ -50,7 +50,7 @@ impl DeadLetters {
         let kind = record.job.kind;
         let spec = self.kinds.get(&kind).ok_or_else(|| DeadError::UnknownKind(kind.clone()))?;
         let now = clock::now();
-        let deadline = now.saturating_add(allowance(spec));
+        let deadline = now.saturating_add(allowance(&spec));
         let job = NewJob {
             job: Job { id: Uuid::now_v7(), kind, tenant: record.job.tenant, version: 1, status: Status::accepted(now, deadline) },
             payload: Payload { body: edition.body.clone(), ..record.payload },

@@ -218,11 +218,11 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         let why = format!("the data of item {index} has over {} bytes", api.options().body_limit);
         return Err(Problem::new(Code::BodyTooLarge, why).pointer(&at("data"), "too large"));
     }
-    check_payload(spec, json, data, &at("data"))?;
+    check_payload(&spec, json, data, &at("data"))?;
     let key = item.key.as_ref().map(|key| parse_key(key.as_bytes())).transpose();
     let key =
         key.map_err(|error| Problem::new(Code::InvalidIdempotencyKey, error.to_string()).pointer(&at("key"), error.to_string()))?;
-    check_key(spec, key.as_deref())?;
+    check_key(&spec, key.as_deref())?;
     let timing = Timing { run_at: item.run_at, delay: item.delay, deadline: item.deadline };
     let state = said_state(&timing);
     let submission = Submission {

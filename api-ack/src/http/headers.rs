@@ -9,7 +9,13 @@ use crate::kinds::is_json;
 
 /// Refuses what a later version will do, so that nobody takes silence for consent.
 pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
-    refuse_but(headers, &[])
+    refuse_but(headers, &[])?;
+    let waits = headers.get_all("prefer").iter().flat_map(|value| value.as_bytes().split(|b| *b == b',')).any(is_wait);
+    if waits {
+        let detail = "`Prefer: wait` is taken where one job is submitted, and not here: leave it out";
+        return Err(Problem::new(Code::NotSupportedYet, detail).header("prefer", "`wait` is not supported here"));
+    }
+    Ok(())
 }
 
 /// As [`refuse_unsupported`], where a job is submitted.
@@ -23,11 +29,6 @@ fn refuse_but(headers: &HeaderMap, known: &[&str]) -> Result<(), Problem> {
         let name = name.as_str();
         let detail = format!("the header `{name}` is not supported here: leave it out");
         return Err(Problem::new(Code::NotSupportedYet, detail).header(name, "not supported"));
-    }
-    let waits = headers.get_all("prefer").iter().flat_map(|value| value.as_bytes().split(|b| *b == b',')).any(is_wait);
-    if waits {
-        let detail = "`Prefer: wait` is not supported: leave it out, and ask the address in `Location`";
-        return Err(Problem::new(Code::NotSupportedYet, detail).header("prefer", "`wait` is not supported"));
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ impl KindView {
 )]
 pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: HeaderMap) -> Result<Json<KindsView>, Problem> {
     headers::refuse_unsupported(&request)?;
-    Ok(Json(KindsView { kinds: api.acceptor().kinds().iter().map(|spec| KindView::of(&api, spec)).collect() }))
+    Ok(Json(KindsView { kinds: api.acceptor().kinds().iter().map(|spec| KindView::of(&api, &spec)).collect() }))
 }
 
 /// Read a kind of job
@@ -131,5 +131,5 @@ pub(super) async fn kind(
     let Ok(Path(name)) = name else { return Err(unknown_kind("")) };
     let spec = api.acceptor().kinds().get(&name).ok_or_else(|| unknown_kind(&name))?;
     headers::refuse_unsupported(&request)?;
-    Ok(Json(KindView::of(&api, spec)))
+    Ok(Json(KindView::of(&api, &spec)))
 }

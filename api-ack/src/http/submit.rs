@@ -3,17 +3,18 @@
 use std::num::NonZeroU32;
 use std::time::Instant;
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::problem::{Code, Document, Problem, unknown_kind};
 use super::rates::Standing;
-use super::view::Links;
-use super::{Api, auth, body, headers, pages};
+use super::view::{JobView, Links};
+use super::{Api, auth, body, headers, pages, wait};
 use crate::accept::{Accepted, Submission, Timing};
 use crate::kinds::{JSON, KindSpec, is_json};
 
@@ -48,10 +49,13 @@ pub(super) struct AcceptedView {
         ("Warren-Run-At" = Option<String>, Header, description = "run not before this time: RFC 3339, at most 366 days ahead"),
         ("Warren-Delay" = Option<String>, Header, description = "run not before this long from now: `30s`, `1h 30m`, `7d`"),
         ("Warren-Deadline" = Option<String>, Header, description = "give up at this time: RFC 3339, after the start"),
+        ("Prefer" = Option<String>, Header, description = "`wait=5`: answer with the ended job if it ends in so many seconds, 30 at most; needs `jobs:read`"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, handed on to the worker"),
     ),
     request_body(content = serde_json::Value, content_type = "application/json", description = "the payload, any JSON"),
     responses(
+        (status = 200, description = "with `Prefer: wait`: stored, and ended in time, well or not", body = JobView,
+            headers(("Preference-Applied" = String, description = "`wait=5`"))),
         (status = 202, description = "stored", body = AcceptedView, headers(
             ("Location" = String, description = "the job's address"),
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
@@ -104,7 +108,7 @@ pub(super) async fn mapped(State(api): State<Api>, request: Request) -> Response
 async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) -> Response {
     let begun = Instant::now();
     match accept(api, kind, route, request).await {
-        Ok(Taken { accepted, state, standing }) => {
+        Ok(Taken { accepted, state, standing, wait }) => {
             if accepted.replayed {
                 api.metrics().replayed.inc();
             } else {
@@ -119,8 +123,12 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
             if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(crate::clock::timestamp(at).to_string()).ok()) {
                 response.headers_mut().insert("warren-estimated-start", at);
             }
+            // The wait is the client's wish, and none of this measures it.
             api.metrics().duration.observe(begun.elapsed().as_secs_f64());
-            response
+            match wait {
+                Some(seconds) => wait_for_end(api, accepted.id, seconds, response).await,
+                None => response,
+            }
         }
         Err(problem) => {
             api.metrics().refused(problem.code);
@@ -135,6 +143,19 @@ struct Taken {
     /// The state that the answer names.
     state: &'static str,
     standing: Option<Standing>,
+    /// How many seconds the client would wait for its end.
+    wait: Option<u64>,
+}
+
+/// The ended job instead of the 202, if it ends in time; the headers of the 202 either way.
+async fn wait_for_end(api: &Api, id: uuid::Uuid, seconds: u64, mut accepted: Response) -> Response {
+    let ended = wait::for_end(api, id, seconds).await;
+    accepted.headers_mut().insert("preference-applied", wait::applied(seconds));
+    let Some(record) = ended else { return accepted };
+    let mut headers = std::mem::take(accepted.headers_mut());
+    headers.remove(RETRY_AFTER);
+    headers.remove(CONTENT_LENGTH);
+    (StatusCode::OK, headers, Json(JobView::of(record))).into_response()
 }
 
 async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) -> Result<Taken, Problem> {
@@ -149,9 +170,9 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
     headers::check_encoding(&parts.headers)?;
     let timing = headers::timing(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;
-    check_payload(spec, &content_type, &body, "")?;
+    check_payload(&spec, &content_type, &body, "")?;
     let key = headers::key(&parts.headers)?;
-    check_key(spec, key.as_deref())?;
+    check_key(&spec, key.as_deref())?;
 
     let state = said_state(&timing);
     let submission = Submission {
@@ -166,7 +187,9 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
         timing,
         kind: kind.to_owned(),
     };
-    Ok(Taken { accepted: api.acceptor().accept(submission).await?, state, standing })
+    // What is scheduled ends when it is due, at the soonest.
+    let wait = wait::wanted(&parts.headers, &caller).filter(|_| state == "accepted");
+    Ok(Taken { accepted: api.acceptor().accept(submission).await?, state, standing, wait })
 }
 
 /// The address that every kind has.

@@ -13,4 +13,5 @@ mod rest;
 mod scopes;
 mod timing;
 mod tokens;
+mod waiting;
 mod wire;

@@ -44,7 +44,6 @@ async fn every_refusal_is_a_problem_and_stores_nothing() {
         (400, "not-supported-yet", |r| r.header("warren-priority", "high")),
         (400, "not-supported-yet", |r| r.header("warren-callback", "https://example.com")),
         (400, "not-supported-yet", |r| r.header("Warren-Anything", "")),
-        (400, "not-supported-yet", |r| r.header("prefer", "respond-async, wait=5")),
         (401, "token-missing", |r| remove(r, "authorization")),
         (401, "token-missing", |r| replace(r, "authorization", "Basic YWRhOmFkYQ==")),
         (401, "token-missing", |r| replace(r, "authorization", "Bearer ")),

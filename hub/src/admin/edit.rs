@@ -48,7 +48,7 @@ pub(super) async fn edit(
     };
     let dead = find(&api, &admin, &id).await?;
     match api.kinds.get(&dead.letter.kind) {
-        Some(spec) => check_payload(spec, &dead.letter.content_type, &body, "")?,
+        Some(spec) => check_payload(&spec, &dead.letter.content_type, &body, "")?,
         // The kind was taken out of the configuration: what JSON is, is known all the same.
         None if is_json(essence(&dead.letter.content_type)) => check_json(&body)?,
         None => {}

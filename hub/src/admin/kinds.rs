@@ -11,7 +11,7 @@ use super::caller::{Admin, Body, note};
 use super::view::{KindLine, Page};
 
 pub(super) async fn list(State(api): State<AdminApi>, _: Admin) -> Json<Page<KindLine>> {
-    Json(Page { items: api.kinds.iter().map(|spec| line(&api, spec)).collect(), next: None })
+    Json(Page { items: api.kinds.iter().map(|spec| line(&api, &spec)).collect(), next: None })
 }
 
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ async fn put(api: &AdminApi, admin: &Admin, kind: &str, paused: bool, text: &str
     let spec = api.kinds.get(kind).ok_or_else(unknown)?;
     api.pauses.put(kind, paused, admin.actor(), &text).await?;
     tracing::info!(kind, actor = admin.actor(), paused, "a kind was paused or resumed");
-    Ok(Json(line(api, spec)))
+    Ok(Json(line(api, &spec)))
 }
 
 fn line(api: &AdminApi, spec: &KindSpec) -> KindLine {

@@ -6,13 +6,13 @@ use super::Surroundings;
 use super::failure::Failure;
 use super::print::talk;
 use super::settings::Settings;
-use super::signals::Stop;
+use super::signals::{Heard, Stop};
 use crate::config::Config;
 use crate::demo;
-use crate::hub::Hub;
+use crate::hub::{Hub, Running};
 use crate::telemetry;
 
-/// Without --role it does everything: api, worker, keeper. A second signal ends it at once.
+/// Without --role it does everything: api, worker, keeper. SIGTERM and Ctrl-C drain it, a second one ends it at once; SIGHUP reads its configuration again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  warren serve --config warren.toml\n  \
                         warren serve --role api --config warren.toml\n  \
@@ -28,19 +28,31 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
         let role = self.role.map(|roles| ("roles".to_owned(), roles));
-        let config = self.settings.load_with(around, &around.folder, role.as_slice())?;
+        let load = || self.settings.load_with(around, &around.folder, role.as_slice());
+        let config = load()?;
         telemetry::init(&config.log);
         let mut stop = Stop::listen()?;
-        let running = tokio::select! {
+        let mut running = tokio::select! {
             running = hub(config).start() => running?,
             _ = stop.asked() => return Ok(()),
         };
         let at = running.addresses;
         talk(&format!("warren: API on http://{}, admin on http://{}, metrics on http://{}", at.public, at.admin, at.internal));
-        stop.asked().await;
+        while let Heard::Hangup = stop.heard().await {
+            reload(&mut running, load());
+        }
         talk("warren: draining");
         stop.unless_asked_again(running.drain()).await;
         Ok(())
+    }
+}
+
+/// What is wrong with a new configuration is told, and the hub goes on with the one it has.
+fn reload(running: &mut Running, loaded: Result<Config, Failure>) {
+    match loaded.map(|config| running.reload(config)) {
+        Ok(Ok(())) => tracing::info!("the configuration was read again"),
+        Ok(Err(refused)) => tracing::error!(error = %refused, "the configuration is not taken, and stays as it was"),
+        Err(failure) => tracing::error!(error = %failure, "the configuration is not taken, and stays as it was"),
     }
 }
 

@@ -1,9 +1,18 @@
-//! SIGTERM, Ctrl-C and a closed terminal: the first one drains, the second one ends the process at once.
+//! SIGTERM, Ctrl-C and a closed terminal: the first one drains, the second one ends the process at once. For a hub that has no
+//! terminal, SIGHUP asks for the configuration to be read again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::print::talk;
+
+/// What was heard.
+pub(super) enum Heard {
+    /// Stop; the exit code a shell knows the signal by.
+    Stop(i32),
+    /// SIGHUP.
+    Hangup,
+}
 
 /// Listens from the moment it is made: a signal that comes before [`Stop::asked`] is not lost.
 pub(super) struct Stop {
@@ -22,12 +31,20 @@ impl Stop {
         })
     }
 
-    /// Waits for a signal; gives the exit code a shell knows it by.
-    pub(super) async fn asked(&mut self) -> i32 {
+    /// Waits for a signal.
+    pub(super) async fn heard(&mut self) -> Heard {
         tokio::select! {
-            _ = self.terminate.recv() => 128 + 15,
-            _ = self.interrupt.recv() => 128 + 2,
-            _ = self.hangup.recv() => 128 + 1,
+            _ = self.terminate.recv() => Heard::Stop(128 + 15),
+            _ = self.interrupt.recv() => Heard::Stop(128 + 2),
+            _ = self.hangup.recv() => Heard::Hangup,
+        }
+    }
+
+    /// Waits until it is to stop, which a closed terminal says too; gives the exit code a shell knows the signal by.
+    pub(super) async fn asked(&mut self) -> i32 {
+        match self.heard().await {
+            Heard::Stop(code) => code,
+            Heard::Hangup => 128 + 1,
         }
     }
 

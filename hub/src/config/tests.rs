@@ -274,7 +274,7 @@ fn what_is_wrong_with_a_call_is_told() {
         ("retires=1", "`kind[0].http.retires` is not a key Warren knows"),
         ("[[destination]]\nname='b'", "`destination[0].name` `b` is no kind's"),
         ("destination='b'\n[[destination]]\nname='b'\n[[destination]]\nname='b'", "`destination[1]` is a second `b`"),
-        ("[[destination]]\nname='https://h.example:443'\nrate='fast'", "`destination[0].rate` must be a number and a time"),
+        ("[[destination]]\nname='https://h.example:443'\nrate='fast'", "`destination[0].rate` must be a rate"),
         (
             "[[destination]]\nname='https://h.example:443'\nrate='60/h'",
             "`kind[0].timeout` is under the 1m from one call to the next",
