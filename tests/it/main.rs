@@ -15,6 +15,7 @@ mod http_worker;
 mod layers;
 mod letters;
 mod newcomer;
+mod openapi;
 mod poison;
 mod pressure;
 mod publisher;
