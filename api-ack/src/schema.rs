@@ -61,7 +61,7 @@ impl Schema {
         &self.document
     }
 
-    /// What `body` violates, [`TOLD`] at most; nothing when it fits.
+    /// What `body` violates, 20 at most; nothing when it fits.
     pub fn violations(&self, body: &Value) -> Vec<Violation> {
         if self.validator.is_valid(body) {
             return Vec::new();

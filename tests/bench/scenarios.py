@@ -10,17 +10,22 @@ latency   k6, an open loop: a constant rate of requests, whatever the answers ta
 drain     the side's own API takes the jobs, workers off; when all are in the queue the API is
           stopped and the worker starts alone. The clock runs from the worker's exec until no row
           is left that has not succeeded, looked at every 0.1 s.
+schedule  jobs for later, while requests come at the constant rate of `latency`: 10,000 due in one second, and 10,000
+          more spread evenly over the minute after. How late each started, by the database: `second_*` and
+          `minute_*`. Workers on.
 start     the topology and schema are there from a first start; the clock runs from exec until
           `/ready` says 200, looked at every 2 ms. Resident memory after 10 s without a request.
 """
 
 import dataclasses
+import datetime
 import json
 import os
 import re
 import subprocess
 import time
 import typing
+import urllib.request
 
 import machine
 from machine import Failure, await_true
@@ -142,6 +147,48 @@ def drain(side, field, options):
     return {"per_second": jobs / elapsed, "jobs": jobs, "seconds": elapsed}
 
 
+def submit_for_later(api, times):
+    """Batches of jobs, one for each time, in seconds since 1970."""
+    url = api.url.split("/v1/")[0] + "/v1/jobs"
+    kind = api.url.split("/")[-2]
+    headers = {"Authorization": f"Bearer {api.tokens[0]}", "Content-Type": "application/json"}
+    for at in range(0, len(times), 1000):
+        items = [{"kind": kind, "data": {"bench": "later"}, "run_at": datetime.datetime.fromtimestamp(t, datetime.UTC).isoformat()}
+                 for t in times[at:at + 1000]]
+        request = urllib.request.Request(url, json.dumps(items).encode(), headers, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            refused = json.load(answer)["refused"]
+        if refused:
+            raise Failure(f"{refused} of a batch of jobs for later were refused")
+
+
+def schedule(side, field, options):
+    with side.api(field, workers=True) as api:
+        base, route = re.fullmatch(r"(https?://[^/]+)(/.*)", api.url).groups()
+        due = int(time.time()) + 15
+        submit_for_later(api, [due + n / 10_000 for n in range(10_000)])
+        submit_for_later(api, [due + 10 + n * 60 / 10_000 for n in range(10_000)])
+        env = {
+            "BASE_URL": base, "ROUTE": route, "TOKEN": "".join(api.tokens[:1]), "RATE": str(RATE), "CLIMB": "5s",
+            "DURATION": f"{due + 75 - int(time.time())}s", "P99_MS": "60000", "SUMMARY": f"{field.logs}.k6",
+        }
+        load = subprocess.run([machine.k6(), "run", "--quiet", str(machine.ROOT / "tests/k6/accept.js")],
+                              env={**os.environ, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if load.returncode not in (0, 99):
+            raise Failure(f"k6 did not run:\n{load.stdout[-2000:]}")
+        later = "from jobs j join job_payloads p using (id) where convert_from(p.body, 'utf8') = '{\"bench\": \"later\"}'"
+        await_true(lambda: field.sql.value(f"select count(*) {later} and state = 5") == "20000", 120, "the end of all jobs for later")
+
+        def late(share, first, last):
+            return float(field.sql.value(
+                f"select percentile_cont({share}) within group (order by (started_at - due_at) / 1000.0) {later} "
+                f"and due_at between {first} * 1000000::bigint and {last} * 1000000::bigint"))
+
+        second, minute = (due, due + 1), (due + 10, due + 71)
+        return {"minute_p99_ms": late(0.99, *minute), "minute_p50_ms": late(0.5, *minute),
+                "second_p99_ms": late(0.99, *second), "second_p50_ms": late(0.5, *second)}
+
+
 def start(side, field, options):
     with side.api(field, workers=True):
         pass
@@ -183,6 +230,8 @@ SCENARIOS = {
                         ["warren", "axum"], "p99_ms", higher_is_better=False, wanted={"axum": 1.0}),
     "drain": Scenario("jobs per second, own prefilled jobs, no-op handler, alone", drain,
                       ["warren", "axum", "celery"], "per_second", wanted={"axum": 2.5}),
+    "schedule": Scenario(f"how late jobs for later start, beside {RATE} requests/s constant", schedule,
+                         ["warren"], "minute_p99_ms", higher_is_better=False, under={"minute_p99_ms": 1000}),
     "start": Scenario("from exec to ready, and memory when idle", start,
                       ["warren"], "ready_ms", higher_is_better=False, under={"ready_ms": 1000, "resident_mib": 40}),
 }

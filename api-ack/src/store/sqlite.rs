@@ -4,8 +4,9 @@
 //! batch travels as one JSON text (`json_each` is SQLite's `UNNEST`), bodies beside it as one blob, so that a transaction
 //! is three to five statements whatever its size.
 //!
-//! Guarantees: what a method returned `Ok` for is fsynced (WAL, `synchronous=FULL`). A second hub on the same file is refused
-//! ([`StoreError::Unusable`]) by a lock on `<file>.lock`, which goes with the process however it ends.
+//! Guarantees: what a method returned `Ok` for is fsynced (WAL, `synchronous=FULL`), but for marks, which are on disk with the
+//! next write that is. A second hub on the same file is refused ([`StoreError::Unusable`]) by a lock on `<file>.lock`, which goes
+//! with the process however it ends.
 //! Limits: one process, no network file system. Other programs may read the file; one that writes makes Warren wait, 5 s at most.
 
 mod apply;
@@ -370,5 +371,30 @@ impl DestinationStore for SqliteStore {
 
     async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError> {
         write!(self, conn => destinations::release(conn, name, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_is_synced_also_after_a_mark_that_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap();
+        let mut lease = store.lease().await.unwrap();
+        // 1 is NORMAL, 2 is FULL: as the transaction itself sees it.
+        for (how, seen) in [(SYNCED, 2), (LAZY, 1), (SYNCED, 2)] {
+            let mut tx = begin(&mut lease, how).await.unwrap();
+            let level: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await.unwrap();
+            assert_eq!(level, seen, "{how}");
+            tx.commit().await.unwrap();
+        }
+        // One that was given up half-way leaves nothing behind for the next.
+        drop(begin(&mut lease, LAZY).await.unwrap());
+        let mut tx = begin(&mut lease, SYNCED).await.unwrap();
+        let level: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await.unwrap();
+        assert_eq!(level, 2);
+        tx.rollback().await.unwrap();
     }
 }
