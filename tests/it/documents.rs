@@ -10,8 +10,9 @@ fn root() -> PathBuf {
 fn module(path: &str) -> String {
     let file = root().join(path);
     let mut text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{path}: {error}"));
-    for entry in std::fs::read_dir(file.with_extension("")).into_iter().flatten() {
-        text.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    let beside = std::fs::read_dir(file.with_extension("")).into_iter().flatten().map(|entry| entry.unwrap().path());
+    for path in beside.filter(|path| path.is_file()) {
+        text.push_str(&std::fs::read_to_string(path).unwrap());
     }
     text
 }
