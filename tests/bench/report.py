@@ -9,7 +9,8 @@ import subprocess
 import machine
 from scenarios import SCENARIOS
 
-UNITS = {"per_second": "/s", "answered_per_second": "/s", "p50_ms": " ms", "p99_ms": " ms", "minute_p99_ms": " ms", "minute_p50_ms": " ms", "second_p99_ms": " ms", "second_p50_ms": " ms", "max_ms": " ms",
+UNITS = {"per_second": "/s", "answered_per_second": "/s", "p50_ms": " ms", "p99_ms": " ms", "max_ms": " ms",
+         "minute_p50_ms": " ms", "minute_p99_ms": " ms", "second_p50_ms": " ms", "second_p99_ms": " ms",
          "ready_ms": " ms", "resident_mib": " MiB"}
 
 
