@@ -49,6 +49,9 @@ pub struct Submission {
     pub key: Option<String>,
     /// When it is to run.
     pub timing: Timing,
+    /// Nobody waits for the answer, and what is refused would be lost or kept elsewhere: it may wait as long as its deadline
+    /// lets it, so the kind's `max_wait` does not refuse it.
+    pub patient: bool,
 }
 
 /// The answer: durable.
@@ -135,7 +138,9 @@ impl Acceptor {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let key = key_of(&submission);
         let admitted = submission.timing.status(spec.deadline, clock::now()).map_err(AcceptError::from).and_then(|status| {
-            self.keeps_up(&spec, &status)?;
+            if !submission.patient {
+                self.keeps_up(&spec, &status)?;
+            }
             self.backlog.admit(&submission.tenant)?;
             Ok(status)
         });

@@ -168,6 +168,7 @@ impl Driver {
             traceparent: None,
             key: Some(self.key(tick)),
             timing: Timing::default(),
+            patient: true,
         }
     }
 

@@ -83,6 +83,7 @@ impl Submissions {
             traceparent: message.traceparent.clone(),
             key: Some(message.id.clone()),
             timing: Timing { run_at, delay, deadline },
+            patient: true,
         })
     }
 }

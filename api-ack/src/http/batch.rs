@@ -236,6 +236,7 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         traceparent: traceparent.map(str::to_owned),
         key,
         timing,
+        patient: false,
     };
     let accepted = api.acceptor().accept(submission).await.map_err(|error| match error {
         AcceptError::Timing(error) => Problem::new(Code::InvalidTiming, error.to_string()).pointer(&at(error.field), error.why),

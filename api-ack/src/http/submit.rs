@@ -185,6 +185,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
         traceparent: headers::traceparent(&parts.headers),
         key,
         timing,
+        patient: false,
         kind: kind.to_owned(),
     };
     // What is scheduled ends when it is due, at the soonest.

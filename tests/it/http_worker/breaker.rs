@@ -157,6 +157,18 @@ async fn a_job_that_would_wait_too_long_is_refused_and_one_accepted_before_is_no
     assert!((500..=600).contains(&seconds), "{seconds}");
     let replayed = client.submit(PLACE, &json!({}), Some("first")).await.unwrap();
     assert_eq!((replayed.status, replayed.job_id()), (202, first.job_id()));
+
+    // Nobody waits for the answer to a message: it becomes a job that waits, and no dead letter.
+    let headers = json!({"cloudEvents_source": "ada", "warren-tenant": "acme"});
+    let properties = json!({"type": PLACE, "message_id": "third", "delivery_mode": 2, "headers": headers});
+    assert!(stage.vhost.publish("warren.submit", "warren.submit", properties, b"{}").await, "no queue took it");
+    let admin = hub.admin();
+    until_true(LONG, "the message to be a job that waits", async || {
+        let jobs = admin.get(&format!("/admin/jobs?kind={PLACE}")).await.unwrap().body;
+        jobs["items"].as_array().unwrap().iter().filter(|job| job["state"] != "succeeded").count() == 2
+    })
+    .await;
+    assert_eq!(admin.get("/admin/dead-letters?queue=warren.submit").await.unwrap().body["items"], json!([]));
 }
 
 #[tokio::test]
