@@ -82,9 +82,11 @@ impl KindSpec {
     }
 }
 
-/// Whether a media type, in lower case and without parameters, is JSON.
+/// Whether a media type is JSON, whatever its parameters and its case.
 pub fn is_json(content_type: &str) -> bool {
-    content_type == JSON || content_type.ends_with("+json")
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let suffix = essence.len().checked_sub("+json".len()).and_then(|at| essence.get(at..));
+    essence.eq_ignore_ascii_case(JSON) || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }
 
 /// All kinds by name. Cheap to clone; all clones see a replacement at once.

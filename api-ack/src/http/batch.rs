@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -26,6 +26,9 @@ use crate::kinds::{JSON, is_json};
 
 /// Items in one batch at most.
 pub const ITEMS: usize = 1000;
+
+/// Items of one batch that wait for their commit at once: a few batches do not fill the writer's queue.
+const AT_ONCE: usize = 256;
 
 /// Bytes in one batch, unless a single body may be larger.
 const BYTES: usize = 8 << 20;
@@ -137,14 +140,18 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     refuse_for_all(&parts.headers)?;
     headers::check_encoding(&parts.headers)?;
     let lines = headers::content_type(&parts.headers, &TAKEN)? != JSON;
+    let mut standing = api.rates().take(&caller, NonZeroU32::MIN)?;
     let body = body::read(body, api.options().body_limit.max(BYTES), api.options().body_deadline).await?;
     let raw = if lines { by_line(&body)? } else { by_element(&body)? };
-    let count = u32::try_from(raw.len()).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-    let standing = api.rates().take(&caller, count)?;
+    // The first was counted before the body was read.
+    if let Some(more) = u32::try_from(raw.len() - 1).ok().and_then(NonZeroU32::new) {
+        standing = api.rates().take(&caller, more)?;
+    }
 
     let traceparent = headers::traceparent(&parts.headers);
-    let submitted =
-        join_all(raw.iter().enumerate().map(|(index, raw)| one(api, &caller, index, raw, traceparent.as_deref()))).await;
+    let submitted = raw.iter().enumerate().map(|(index, raw)| one(api, &caller, index, raw, traceparent.as_deref()));
+    let submitted: Vec<_> = submitted.collect();
+    let submitted: Vec<_> = stream::iter(submitted).buffered(AT_ONCE).collect().await;
     let accepted = submitted.iter().filter(|item| item.is_ok()).count();
     let answer = BatchAnswer {
         accepted,
@@ -203,6 +210,8 @@ struct Taken {
 }
 
 async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: Option<&str>) -> Result<Taken, Problem> {
+    // Reading megabytes of items is work that others wait for.
+    tokio::task::coop::consume_budget().await;
     let place = format!("/{index}");
     let at = |member: &str| format!("{place}/{member}");
     let item: Item<'_> = serde_json::from_str(raw)

@@ -61,11 +61,16 @@ fn too_large(limit: usize) -> Problem {
 /// # Errors
 /// `empty-body`, `malformed-json` or `too-deep`.
 pub fn check_json(body: &[u8]) -> Result<(), Problem> {
+    parse::<WellFormed>(body).map(drop)
+}
+
+/// The body as JSON, refused as [`check_json`] refuses it.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Err(Problem::new(Code::EmptyBody, "the body is empty: send JSON, `null` if there is nothing to say"));
     }
-    match serde_json::from_slice::<WellFormed>(body) {
-        Ok(WellFormed) => Ok(()),
+    match serde_json::from_slice(body) {
+        Ok(value) => Ok(value),
         // The parser counts levels and stops at its own limit; it tells so in words only.
         Err(error) if error.to_string().starts_with("recursion limit") => {
             Err(Problem::new(Code::TooDeep, "arrays and objects may be nested 127 levels deep"))

@@ -1,8 +1,8 @@
 //! How fast a tenant, and each of its subjects, may submit. Off unless configured.
 //!
 //! A rate of `1000/s` lets a burst of 1000 through at once, and refills evenly (GCRA). It is looked at once it is known who
-//! asks, and before the body is read. Each process counts for itself: with three of them behind a balancer a tenant has up to
-//! three times its rate.
+//! asks, and before the body is read; the items of a batch but its first once they can be counted. Each process counts for
+//! itself: with three of them behind a balancer a tenant has up to three times its rate.
 //!
 //! The answer carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), a refusal `Retry-After` too.
 //! What is shown is the limit that is nearer to its end.

@@ -14,9 +14,13 @@ use serde::Serialize;
 use super::problem::{Code, Document, Problem, unknown_kind};
 use super::rates::Standing;
 use super::view::{JobView, Links};
+use super::wait::Waited;
 use super::{Api, auth, body, headers, pages, wait};
 use crate::accept::{Accepted, Submission, Timing};
 use crate::kinds::{JSON, KindSpec, is_json};
+
+/// When a job will start whose destination is held back.
+const ESTIMATED_START: &str = "warren-estimated-start";
 
 /// The answer to a submission.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -121,7 +125,7 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
             // A replay is the first answer again, and that job may be over.
             let starts_at = if accepted.replayed { None } else { api.acceptor().starts_at(kind) };
             if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(crate::clock::timestamp(at).to_string()).ok()) {
-                response.headers_mut().insert("warren-estimated-start", at);
+                response.headers_mut().insert(ESTIMATED_START, at);
             }
             // The wait is the client's wish, and none of this measures it.
             api.metrics().duration.observe(begun.elapsed().as_secs_f64());
@@ -147,15 +151,18 @@ struct Taken {
     wait: Option<u64>,
 }
 
-/// The ended job instead of the 202, if it ends in time; the headers of the 202 either way.
+/// The ended job instead of the 202, if it ends in time; the headers of the 202 either way, but for those that speak of its start.
 async fn wait_for_end(api: &Api, id: uuid::Uuid, seconds: u64, mut accepted: Response) -> Response {
-    let ended = wait::for_end(api, id, seconds).await;
-    accepted.headers_mut().insert("preference-applied", wait::applied(seconds));
-    let Some(record) = ended else { return accepted };
+    let waited = wait::for_end(api, id, seconds).await;
+    if !matches!(waited, Waited::Not) {
+        accepted.headers_mut().insert("preference-applied", wait::applied(seconds));
+    }
+    let Waited::Ended(record) = waited else { return accepted };
     let mut headers = std::mem::take(accepted.headers_mut());
     headers.remove(RETRY_AFTER);
     headers.remove(CONTENT_LENGTH);
-    (StatusCode::OK, headers, Json(JobView::of(record))).into_response()
+    headers.remove(ESTIMATED_START);
+    (StatusCode::OK, headers, Json(JobView::of(*record))).into_response()
 }
 
 async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) -> Result<Taken, Problem> {
@@ -203,14 +210,11 @@ pub(super) fn route_of(kind: &str) -> String {
 /// # Errors
 /// What is wrong with it, as the door would refuse it.
 pub fn check_payload(spec: &KindSpec, content_type: &str, payload: &[u8], place: &str) -> Result<(), Problem> {
-    if !is_json(content_type.split(';').next().unwrap_or_default().trim()) {
+    if !is_json(content_type) {
         return Ok(());
     }
-    body::check_json(payload)?;
-    let Some(schema) = &spec.schema else { return Ok(()) };
-    let value: serde_json::Value =
-        serde_json::from_slice(payload).map_err(|e| Problem::new(Code::MalformedJson, e.to_string()))?;
-    let violations = schema.violations(&value);
+    let Some(schema) = &spec.schema else { return body::check_json(payload) };
+    let violations = schema.violations(&body::parse(payload)?);
     let Some(first) = violations.first() else { return Ok(()) };
     let detail = format!("`{}` at `#{place}{}`: GET /v1/kinds/{} shows the schema", first.why, first.pointer, spec.kind);
     let refused = Problem::new(Code::SchemaViolation, detail);

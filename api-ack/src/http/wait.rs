@@ -36,11 +36,22 @@ fn seconds(preference: &str) -> Option<u64> {
     number.filter(|_| name.trim().eq_ignore_ascii_case("wait"))
 }
 
-/// The job, if it ends within so many seconds.
-pub(super) async fn for_end(api: &Api, id: Uuid, seconds: u64) -> Option<JobRecord> {
-    let mut subscription = api.live().watch.job(id, 0).ok()?;
-    tokio::time::timeout(Duration::from_secs(seconds), subscription.ended()).await.ok()??;
-    api.store().record_of(id).await.ok().flatten()
+/// How a wait ended.
+pub(super) enum Waited {
+    /// It never began: too many wait already.
+    Not,
+    /// The job has not ended in time.
+    InVain,
+    /// The job has ended.
+    Ended(Box<JobRecord>),
+}
+
+/// Waits so many seconds for the end of the job.
+pub(super) async fn for_end(api: &Api, id: Uuid, seconds: u64) -> Waited {
+    let Ok(mut subscription) = api.live().watch.job(id, 0) else { return Waited::Not };
+    let ended = tokio::time::timeout(Duration::from_secs(seconds), subscription.ended()).await;
+    let Ok(Some(_)) = ended else { return Waited::InVain };
+    api.store().record_of(id).await.ok().flatten().map_or(Waited::InVain, |record| Waited::Ended(Box::new(record)))
 }
 
 /// What `Preference-Applied` says.

@@ -50,7 +50,7 @@ pub(super) async fn edit(
     match api.kinds.get(&dead.letter.kind) {
         Some(spec) => check_payload(&spec, &dead.letter.content_type, &body, "")?,
         // The kind was taken out of the configuration: what JSON is, is known all the same.
-        None if is_json(essence(&dead.letter.content_type)) => check_json(&body)?,
+        None if is_json(&dead.letter.content_type) => check_json(&body)?,
         None => {}
     }
     let edition = Edition { body, request: &request, actor: admin.actor(), note: &text };
@@ -59,9 +59,4 @@ pub(super) async fn edit(
     let dead = find(&api, &admin, &id).await?;
     let origin = dead.letter.job_id;
     Ok(Json(EditView { job_id: replaced.job, edited_from: origin, replayed: replaced.replayed, letter: dead.into() }))
-}
-
-/// A media type without its parameters.
-fn essence(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
 }
