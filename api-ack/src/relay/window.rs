@@ -74,7 +74,10 @@ impl Windows {
         ask.dedup();
         for kind in ask {
             let stale = self.room.get(kind).is_none_or(|room| room.left == 0 && room.counted.elapsed() >= RECOUNT);
-            let Some(spec) = self.kinds.get(kind).filter(|_| stale) else { continue };
+            if !stale {
+                continue;
+            }
+            let Some(spec) = self.kinds.get(kind) else { continue };
             match store.in_flight(kind, spec.window).await {
                 Ok(in_flight) => {
                     let left = spec.window.saturating_sub(in_flight).div_ceil(processes.count());
