@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use broker_topology::Names;
 use bytes::Bytes;
 use messaging::consumer::{Batch, BatchHandler, Delivered};
-use messaging::dead_letter::{death_of, id_of};
+use messaging::dead_letter::death_of;
 use messaging::message::{Message, Route, Run, header};
 use messaging::publisher::Publisher;
 use messaging::wire::Outbound;
@@ -22,8 +22,9 @@ use uuid::Uuid;
 use crate::accept::TIMING_HEADERS;
 use crate::clock;
 use crate::decide::{Decision, change, decide};
+use crate::letter::letter_of;
 use crate::metrics::Metrics;
-use crate::rules::{self, cut};
+use crate::rules;
 use crate::store::{DeadLetter, DeadState, JobStore, Move, NewDeadLetter, StoreError, Stores};
 
 /// Stores what is found in one terminal queue.
@@ -40,23 +41,9 @@ impl Keeper {
     }
 
     fn letter(&self, delivered: &Delivered) -> NewDeadLetter {
-        let message = &delivered.message;
         let death = death_of(delivered, &self.queue, &self.names.return_exchange());
-        NewDeadLetter {
-            queue: text(death.queue),
-            message_id: text(id_of(message)),
-            epoch: message.run.map_or(0, |run| run.epoch),
-            attempt: message.run.map_or(0, |run| run.attempt),
-            job_id: Uuid::parse_str(&message.id).ok(),
-            kind: text(message.kind.clone()),
-            tenant: text(message.tenant.clone()),
-            reason: text(death.reason),
-            error: text(death.error),
-            headers: delivered.properties.clone(),
-            content_type: text(message.content_type.clone()),
-            body: message.body.clone(),
-            died_at: clock::now(),
-        }
+        let job_id = Uuid::parse_str(&delivered.message.id).ok();
+        NewDeadLetter { job_id, ..letter_of(delivered, &death.queue, &death.reason, &death.error) }
     }
 
     async fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -96,11 +83,6 @@ async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Resul
     )
     .await
     .map(drop)
-}
-
-/// Foreign text as the store takes it: no NUL, not endless.
-fn text(text: String) -> String {
-    cut(text)
 }
 
 #[async_trait]

@@ -12,7 +12,7 @@ use messaging::results::JobResult;
 use uuid::Uuid;
 
 use crate::ledger::{Ended, StoreLedger};
-use crate::letter::of_no_use;
+use crate::letter::letter_of;
 use crate::rules::Report;
 use crate::store::{StoreError, Stores};
 
@@ -38,7 +38,7 @@ impl Results {
                     let end = End::Outcome(result.outcome());
                     ends.push((id, result, end));
                 }
-                Err(why) => unreadable.push(of_no_use(&self.queue, delivered, "undecodable", &why)),
+                Err(why) => unreadable.push(letter_of(delivered, &self.queue, "undecodable", &why)),
             }
         }
         if !unreadable.is_empty() {

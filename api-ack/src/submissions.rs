@@ -14,7 +14,7 @@ use messaging::consumer::{Batch, BatchHandler, Delivered};
 use crate::accept::{AcceptError, Acceptor, Submission, TIMING_HEADERS, Timing};
 use crate::http::problem::{Code, Problem};
 use crate::http::{check_payload, takes};
-use crate::letter::of_no_use;
+use crate::letter::letter_of;
 use crate::store::Stores;
 
 /// The route that keys of messages are scoped by.
@@ -105,7 +105,7 @@ impl BatchHandler for Submissions {
                         "a message is no job: {}",
                         problem.detail
                     );
-                    letters.push(of_no_use(&self.queue, delivered, problem.code.as_str(), &problem.detail));
+                    letters.push(letter_of(delivered, &self.queue, problem.code.as_str(), &problem.detail));
                 }
             }
         }
