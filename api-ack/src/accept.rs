@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 pub use backlog::{Backlog, BacklogLimits};
 pub use key::{KEY_MAX, KeyError, key_hash, parse as parse_key};
+pub(crate) use timing::run_at;
 pub use timing::{TIMING_HEADERS, Timing, TimingError};
 pub use writer::{Writer, WriterOptions};
 

@@ -9,8 +9,8 @@ use jiff::{Span, SpanRelativeTo, Timestamp};
 
 use crate::store::{Micros, Status};
 
-/// How far a time may lie back and still mean now: clocks differ.
-const GRACE: Micros = 5_000_000;
+/// How far a time may lie back and still mean now: clocks differ, and requests take their time.
+const GRACE: Micros = 60_000_000;
 
 /// How far ahead a job may be scheduled, and how long it may take from there.
 const HORIZON: Micros = 366 * 86_400 * 1_000_000;
@@ -21,7 +21,7 @@ pub const TIMING_HEADERS: [&str; 3] = ["warren-run-at", "warren-delay", "warren-
 /// What a caller asks for, in its own words; nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
-    /// Not before this time: RFC 3339, within 366 days. Header `Warren-Run-At`.
+    /// Not before this time: RFC 3339, within 366 days; up to a minute in the past means now. Header `Warren-Run-At`.
     pub run_at: Option<String>,
     /// Not before this long from now: `30s`, `1h 30m`, `7d`, or ISO 8601. Header `Warren-Delay`.
     pub delay: Option<String>,
@@ -73,14 +73,23 @@ impl Timing {
             (None, Some(delay)) => now.saturating_add(span(delay)?),
         };
         let field = if self.run_at.is_some() { "run_at" } else { "delay" };
-        if due < now - GRACE {
-            return Err(wrong(field, "lies in the past: give a time to come, or leave it out to run at once"));
-        }
-        if due > now + HORIZON {
-            return Err(wrong(field, "is over 366 days away"));
-        }
-        Ok(Some(due.max(now)))
+        within_reach(field, due, now).map(Some)
     }
+}
+
+/// The time that a job is moved to, by the rules of [`Timing::run_at`].
+pub(crate) fn run_at(text: &str, now: Micros) -> Result<Micros, TimingError> {
+    within_reach("run_at", instant("run_at", text)?, now)
+}
+
+fn within_reach(field: &'static str, due: Micros, now: Micros) -> Result<Micros, TimingError> {
+    if due < now - GRACE {
+        return Err(wrong(field, "lies over a minute in the past: give a time to come, or leave it out to run at once"));
+    }
+    if due > now + HORIZON {
+        return Err(wrong(field, "is over 366 days away"));
+    }
+    Ok(due.max(now))
 }
 
 fn deadline(text: &str, start: Micros, now: Micros) -> Result<Micros, TimingError> {
@@ -142,7 +151,7 @@ mod tests {
             (timing("", "1h 30m", ""), NOW + 5_400_000_000),
             (timing("", "PT90S", ""), NOW + 90_000_000),
             (timing("", "0s", ""), NOW),
-            (timing(&at(NOW - 4_000_000), "", ""), NOW),
+            (timing(&at(NOW - 59_000_000), "", ""), NOW),
             (timing("", "366d", ""), NOW + HORIZON),
         ] {
             let status = timing.status(DAY, NOW).unwrap();
@@ -156,7 +165,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_by_name() {
         for (timing, field) in [
-            (timing(&at(NOW - 6_000_000), "", ""), "run_at"),
+            (timing(&at(NOW - 61_000_000), "", ""), "run_at"),
             (timing(&at(NOW + HORIZON + 1), "", ""), "run_at"),
             (timing("tomorrow", "", ""), "run_at"),
             (timing("2030-01-31T09:00:00", "", ""), "run_at"),

@@ -8,22 +8,19 @@ use axum::extract::{Path, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::auth::{Authenticated, JOBS_CANCEL, JOBS_SUBMIT};
-use super::problem::{Code, Document, Fault, Problem};
+use super::problem::{Code, Document, Problem};
 use super::view::JobView;
 use super::{Api, body, headers, read};
+use crate::accept;
 use crate::changing::{Cancelled, ChangeError};
 use crate::clock;
 use crate::kinds::JSON;
 use crate::store::Micros;
-
-/// How far in the past `run_at` may be and still means now: clocks differ, and requests take their time.
-const GRACE: Micros = 60_000_000;
 
 /// Cancel a job
 ///
@@ -74,7 +71,7 @@ pub(super) async fn cancel(
 #[serde(deny_unknown_fields)]
 #[schema(as = JobPatch)]
 pub(super) struct Patch {
-    /// When the job is to run: RFC 3339. Up to a minute in the past means now; it must be before the job's deadline.
+    /// When the job is to run: RFC 3339, at most 366 days ahead; up to a minute in the past means now. It must be before the job's deadline.
     #[schema(format = DateTime, example = "2030-01-01T00:00:00Z")]
     run_at: String,
 }
@@ -92,7 +89,7 @@ pub(super) struct Patch {
     request_body(content = Patch, content_type = "application/json"),
     responses(
         (status = 200, description = "the job, moved", body = JobView),
-        (status = 400, description = "invalid-job-id, invalid-parameter, empty-body, malformed-json, too-deep, body-incomplete, not-supported-yet",
+        (status = 400, description = "invalid-job-id, invalid-parameter, invalid-timing, empty-body, malformed-json, too-deep, body-incomplete, not-supported-yet",
             body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
@@ -135,17 +132,11 @@ fn run_at(sent: &[u8], now: Micros) -> Result<Micros, Problem> {
     let patch: Patch = read.map_err(|error| {
         Problem::new(Code::InvalidParameter, format!("send `{{\"run_at\": \"<RFC 3339>\"}}` and nothing else: {error}"))
     })?;
-    let at: Timestamp =
-        patch.run_at.parse().map_err(|_| wrong("`run_at` is no RFC 3339 time, such as 2030-01-01T00:00:00Z".to_owned()))?;
-    if at.as_microsecond() < now.saturating_sub(GRACE) {
-        return Err(wrong("`run_at` is over a minute in the past: leave the job as it is, or name a time to come".to_owned()));
-    }
-    Ok(at.as_microsecond())
+    accept::run_at(&patch.run_at, now).map_err(|error| bad_time(error.to_string()))
 }
 
-fn wrong(detail: String) -> Problem {
-    let fault = Fault { pointer: Some("#/run_at".to_owned()), header: None, detail: detail.clone() };
-    Problem { errors: vec![fault], ..Problem::new(Code::InvalidParameter, detail) }
+fn bad_time(detail: String) -> Problem {
+    Problem::new(Code::InvalidTiming, detail.clone()).pointer("/run_at", detail)
 }
 
 async fn shown(api: &Api, id: Uuid, status: StatusCode) -> Result<impl IntoResponse + use<>, Problem> {
@@ -164,7 +155,7 @@ impl From<ChangeError> for Problem {
                 Code::JobUnderWay,
                 format!("the job is {} and on its way: only one that waits in the store can be moved; cancel it", state.name()),
             ),
-            ChangeError::BeyondDeadline(deadline) => wrong(format!(
+            ChangeError::BeyondDeadline(deadline) => bad_time(format!(
                 "the job is given up at {}: name an earlier time, or submit a new job with a later deadline",
                 clock::timestamp(deadline)
             )),

@@ -52,7 +52,7 @@ async fn the_time_is_part_of_what_a_key_stands_for() {
 async fn what_was_answered_once_is_answered_so_again_when_its_time_is_over() {
     let ground = start().await;
     // The oldest time that is still taken, and one that will be over in a moment.
-    let at = (Timestamp::now() - 4.seconds()).to_string();
+    let at = (Timestamp::now() - 59.seconds()).to_string();
     let first = accepted(submit(&ground, "k", "warren-run-at", &at).await).await;
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     loop {
