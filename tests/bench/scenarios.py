@@ -12,27 +12,24 @@ drain     the side's own API takes the jobs, workers off; when all are in the qu
           is left that has not succeeded, looked at every 0.1 s.
 schedule  jobs for later, while requests come at the constant rate of `latency`: 10,000 due in one second, and 10,000
           more spread evenly over the minute after. How late each started, by the database: `second_*` and
-          `minute_*`. Workers on.
+          `minute_*`. Workers on. `schedule-long`: 100,000 over ten minutes.
 start     the topology and schema are there from a first start; the clock runs from exec until
           `/ready` says 200, looked at every 2 ms. Resident memory after 10 s without a request.
+
+What stands behind or beside a job (`relay`, `tenants`, `hanging`) is in crowds.py.
 """
 
 import dataclasses
 import datetime
-import json
-import os
 import re
-import subprocess
 import time
 import typing
-import urllib.request
 
-import machine
+import crowds
+from load import RATE, batch, k6, percentile, wrk
 from machine import Failure, await_true
 
-CONNECTIONS = 64
 WARM_UP = 2
-RATE = 1000
 PUBLISHED_WITHIN = 120
 
 
@@ -42,38 +39,6 @@ class Options:
 
     seconds: int
     jobs: int
-
-
-def wrk(api, log, seconds=None, count=None, key="k"):
-    """One run of wrk; anything but 2xx and every broken connection is a failure."""
-    tokens = log.with_name(f"{log.name}.tokens")
-    if api.tokens:
-        tokens.write_text("\n".join(api.tokens) + "\n")
-    env = {
-        **os.environ,
-        "BENCH_TOKENS": str(tokens) if api.tokens else "",
-        "BENCH_KEY": f"{key}-{time.time_ns():x}" if api.with_key else "",
-        "BENCH_COUNT": str(count or ""),
-    }
-    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds or 3600}s", "--timeout", "10s", "--latency",
-            "-s", str(machine.BENCH / "accept.lua"), api.url]
-    done = subprocess.run(argv, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    tokens.unlink(missing_ok=True)
-    out = done.stdout
-    log.with_name(f"{log.name}.wrk.txt").write_text(out)
-    api.process.check()
-    if done.returncode or "Non-2xx" in out or "Socket errors" in out:
-        raise Failure(f"not every request was answered with 202:\n{out}")
-    return out
-
-
-def percentile(out, n):
-    """A line of wrk's latency distribution, in milliseconds."""
-    line = re.search(rf"^\s+{n}%\s+([\d.]+)(us|ms|s|m)\s*$", out, re.MULTILINE)
-    if not line:
-        raise Failure(f"wrk printed no {n}th percentile:\n{out}")
-    number, unit = line.groups()
-    return float(number) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000}[unit]
 
 
 def accept(side, field, options, workers=False):
@@ -105,21 +70,7 @@ def accept_with_workers(side, field, options):
 
 def latency(side, field, options):
     with side.api(field, workers=True) as api:
-        base, route = re.fullmatch(r"(https?://[^/]+)(/.*)", api.url).groups()
-        env = {
-            "BASE_URL": base, "ROUTE": route, "TOKEN": "".join(api.tokens[:1]), "RATE": str(RATE), "CLIMB": "6s",
-            "DURATION": f"{options.seconds}s", "P99_MS": "60000", "SUMMARY": f"{field.logs}.k6",
-        }
-        argv = [machine.k6(), "run", "--quiet", str(machine.ROOT / "tests/k6/accept.js")]
-        done = subprocess.run(argv, env={**os.environ, **env}, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        # 99: a threshold did not hold. Requests that k6 could not send in time are kept as a figure:
-        # to throw slow runs away would flatter whoever is slow.
-        if done.returncode not in (0, 99):
-            raise Failure(f"k6 did not run:\n{done.stdout[-2000:]}")
-    metrics = json.loads(field.logs.with_name(f"{field.logs.name}.k6.json").read_text())["metrics"]
-    if metrics["checks"]["values"]["rate"] < 1:
-        raise Failure(f"not every request was answered with 202:\n{done.stdout[-2000:]}")
+        metrics = k6(api, field.logs, options.seconds, climb=6)
     values = metrics["http_req_duration{scenario:constant}"]["values"]
     never_sent = metrics.get("dropped_iterations", {"values": {"count": 0}})["values"]["count"]
     return {"p99_ms": values["p(99)"], "p50_ms": values["med"], "max_ms": values["max"], "never_sent": never_sent}
@@ -147,46 +98,41 @@ def drain(side, field, options):
     return {"per_second": jobs / elapsed, "jobs": jobs, "seconds": elapsed}
 
 
-def submit_for_later(api, times):
-    """Batches of jobs, one for each time, in seconds since 1970."""
-    url = api.url.split("/v1/")[0] + "/v1/jobs"
-    kind = api.url.split("/")[-2]
-    headers = {"Authorization": f"Bearer {api.tokens[0]}", "Content-Type": "application/json"}
-    for at in range(0, len(times), 1000):
-        items = [{"kind": kind, "data": {"bench": "later"}, "run_at": datetime.datetime.fromtimestamp(t, datetime.UTC).isoformat()}
-                 for t in times[at:at + 1000]]
-        request = urllib.request.Request(url, json.dumps(items).encode(), headers, method="POST")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            refused = json.load(answer)["refused"]
-        if refused:
-            raise Failure(f"{refused} of a batch of jobs for later were refused")
+LATER = "from jobs j join job_payloads p using (id) where convert_from(p.body, 'utf8') = '{\"bench\": \"later\"}'"
+
+
+def submit_for_later(side, api, times):
+    """Jobs, one for each time, in seconds since 1970."""
+    batch(api, [{"kind": side.KIND, "data": {"bench": "later"}, "run_at": datetime.datetime.fromtimestamp(t, datetime.UTC).isoformat()}
+                for t in times])
+
+
+def lateness(field, name, first, last):
+    """How long after their time the jobs due from `first` to `last` started."""
+    shares = {"p99_ms": 0.99, "p50_ms": 0.5}
+    return {f"{name}_{word}": float(field.sql.value(
+        f"select percentile_cont({share}) within group (order by (started_at - due_at) / 1000.0) {LATER} "
+        f"and due_at between {first} * 1000000::bigint and {last} * 1000000::bigint")) for word, share in shares.items()}
 
 
 def schedule(side, field, options):
     with side.api(field, workers=True) as api:
-        base, route = re.fullmatch(r"(https?://[^/]+)(/.*)", api.url).groups()
         due = int(time.time()) + 15
-        submit_for_later(api, [due + n / 10_000 for n in range(10_000)])
-        submit_for_later(api, [due + 10 + n * 60 / 10_000 for n in range(10_000)])
-        env = {
-            "BASE_URL": base, "ROUTE": route, "TOKEN": "".join(api.tokens[:1]), "RATE": str(RATE), "CLIMB": "5s",
-            "DURATION": f"{due + 75 - int(time.time())}s", "P99_MS": "60000", "SUMMARY": f"{field.logs}.k6",
-        }
-        load = subprocess.run([machine.k6(), "run", "--quiet", str(machine.ROOT / "tests/k6/accept.js")],
-                              env={**os.environ, **env}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if load.returncode not in (0, 99):
-            raise Failure(f"k6 did not run:\n{load.stdout[-2000:]}")
-        later = "from jobs j join job_payloads p using (id) where convert_from(p.body, 'utf8') = '{\"bench\": \"later\"}'"
-        await_true(lambda: field.sql.value(f"select count(*) {later} and state = 5") == "20000", 120, "the end of all jobs for later")
+        submit_for_later(side, api, [due + n / 10_000 for n in range(10_000)])
+        submit_for_later(side, api, [due + 10 + n * 60 / 10_000 for n in range(10_000)])
+        k6(api, field.logs, due + 75 - int(time.time()), climb=5)
+        await_true(lambda: field.sql.value(f"select count(*) {LATER} and state = 5") == "20000", 120, "the end of all jobs for later")
+        return lateness(field, "minute", due + 10, due + 71) | lateness(field, "second", due, due + 1)
 
-        def late(share, first, last):
-            return float(field.sql.value(
-                f"select percentile_cont({share}) within group (order by (started_at - due_at) / 1000.0) {later} "
-                f"and due_at between {first} * 1000000::bigint and {last} * 1000000::bigint"))
 
-        second, minute = (due, due + 1), (due + 10, due + 71)
-        return {"minute_p99_ms": late(0.99, *minute), "minute_p50_ms": late(0.5, *minute),
-                "second_p99_ms": late(0.99, *second), "second_p50_ms": late(0.5, *second)}
+def schedule_long(side, field, options):
+    count, over = 100_000, 600
+    with side.api(field, workers=True) as api:
+        due = int(time.time()) + 30
+        submit_for_later(side, api, [due + n * over / count for n in range(count)])
+        k6(api, field.logs, due + over + 5 - int(time.time()), climb=5)
+        await_true(lambda: field.sql.value(f"select count(*) {LATER} and state = 5") == str(count), 120, "the end of all jobs for later")
+        return lateness(field, "minutes", due, due + over)
 
 
 def start(side, field, options):
@@ -215,6 +161,8 @@ class Scenario:
     # What the project asks of itself: times better than a side; or `under`, a ceiling in absolute figures.
     wanted: dict = dataclasses.field(default_factory=dict)
     under: dict = dataclasses.field(default_factory=dict)
+    # Whether it runs when no scenario is named.
+    usual: bool = True
 
 
 SCENARIOS = {
@@ -232,6 +180,14 @@ SCENARIOS = {
                       ["warren", "axum", "celery"], "per_second", wanted={"axum": 2.5}),
     "schedule": Scenario(f"how late jobs for later start, beside {RATE} requests/s constant", schedule,
                          ["warren"], "minute_p99_ms", higher_is_better=False, under={"minute_p99_ms": 1000}),
+    "schedule-long": Scenario("the same, 100,000 over ten minutes; only when named", schedule_long,
+                              ["warren"], "minutes_p99_ms", higher_is_better=False, under={"minutes_p99_ms": 1000}, usual=False),
+    "relay": Scenario("jobs published per second out of the store, with 1,000,000 ended rows behind them and without", crowds.relay,
+                      ["warren-aged", "warren"], "per_second", wanted={"warren": 0.8}),
+    "tenants": Scenario("how long a tenant's single jobs wait behind 100,000 of another, against the drain of a window", crowds.tenants,
+                        ["warren-window"], "waits_per_window", higher_is_better=False, under={"waits_per_window": 1}),
+    "hanging": Scenario("drain of a healthy kind beside 5,000 jobs for a destination that never answers, and without", crowds.hanging,
+                        ["warren-hanging", "warren"], "per_second", wanted={"warren": 0.9}),
     "start": Scenario("from exec to ready, and memory when idle", start,
                       ["warren"], "ready_ms", higher_is_better=False, under={"ready_ms": 1000, "resident_mib": 40}),
 }

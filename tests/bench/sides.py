@@ -27,6 +27,7 @@ class Warren:
     """`warren serve` with one kind, `demo.noop`, whose handler does nothing."""
 
     KIND = "demo.noop"
+    HANGING = "bench.hanging"
     SECRET = "a-secret-of-the-benchmark-which-guards-nothing"
     ISSUER = "bench"
     # A row waits to be published while it has a due time; 5 is the state `succeeded`.
@@ -34,13 +35,24 @@ class Warren:
     SUCCEEDED = "select count(*) from jobs where state = 5"
     UNFINISHED = "select 1 from jobs where state <> 5 limit 1"
 
-    def __init__(self, name, store="postgres", tokens=1, key=True):
+    def __init__(self, name, store="postgres", tokens=1, key=True, window=10_000_000, ended=0, hanging=False):
         self.name, self.store, self.tokens, self.with_key = name, store, tokens, key
+        self.window, self.ended = window, ended
+        # The port of a destination that hangs; no hub of one run meets that of another.
+        self.silent = free_port() if hanging else None
         self.binary = None
 
     def config(self, field, ports):
         public, admin, internal = ports
         store = field.database_url if self.store == "postgres" else f"sqlite://{field.folder}/warren.db"
+        hanging = f"""
+[[kind]]
+name = "{self.HANGING}"
+worker = "http"
+timeout = "2s"
+[kind.http]
+url = "http://127.0.0.1:{self.silent}/"
+"""
         # The window and the backlog limits are out of the way: a drain prefills more than either.
         return f"""
 [broker]
@@ -65,18 +77,18 @@ secret = "{self.SECRET}"
 [[kind]]
 name = "{self.KIND}"
 worker = "rust"
-window = 10000000
+window = {self.window}
 concurrency = 512
 prefetch = 1024
-"""
+{hanging if self.silent else ""}"""
 
-    def token(self, number):
+    def token(self, number, tenant="bench"):
         """An hour's token, made here so that a run needs nothing but the configuration above."""
         def part(data):
             return base64.urlsafe_b64encode(data).rstrip(b"=")
 
         claims = {"iss": self.ISSUER, "aud": "warren", "exp": int(time.time()) + 3600, "sub": "bench",
-                  "tenant": "bench", "scope": "jobs:submit jobs:read", "jti": str(number)}
+                  "tenant": tenant, "scope": "jobs:submit jobs:read", "jti": str(number)}
         header = {"alg": "HS256", "typ": "JWT", "kid": "bench"}
         signed = part(json.dumps(header).encode()) + b"." + part(json.dumps(claims).encode())
         mac = hmac.new(self.SECRET.encode(), signed, hashlib.sha256).digest()
@@ -95,13 +107,43 @@ prefetch = 1024
         await_true(lambda: process.check() or http_status(f"{url}/ready") == 200, 30, f"200 from {url}/ready", every)
 
     @contextlib.contextmanager
-    def api(self, field, workers=False):
-        process, public, _ = self.start(field, "api,worker,keeper" if workers else "api")
+    def hub(self, field, roles):
+        """A ready hub: its API, and the URL of its internal listener."""
+        process, public, internal = self.start(field, roles)
         try:
             self.await_ready(process, public)
-            yield Api(process, f"{public}/v1/kinds/{self.KIND}/jobs", [self.token(n) for n in range(self.tokens)], self.with_key)
+            tokens = [self.token(n) for n in range(self.tokens)]
+            yield Api(process, f"{public}/v1/kinds/{self.KIND}/jobs", tokens, self.with_key), internal
         finally:
             process.stop()
+
+    @contextlib.contextmanager
+    def api(self, field, workers=False):
+        with self.hub(field, "api,worker,keeper" if workers else "api") as (api, _):
+            yield api
+
+    def pause(self, field, paused):
+        """As an operator's `warren kinds pause` or `resume` would, seen by the hub at its next look."""
+        field.sql.value(f"insert into pauses (kind, at, paused, actor, note) values ('{self.KIND}', 0, {str(paused).lower()}, 'bench', '')")
+
+    def age(self, field):
+        """Puts ended jobs of the past two days into the tables, as a hub that has been running would have left them."""
+        if not self.ended:
+            return
+        field.sql.value(f"""
+            create temporary table past as select
+                (lpad(to_hex(at / 1000), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid as id,
+                n, at from (select n, (extract(epoch from now()) * 1000000)::bigint - n * (172800000000 / {self.ended}) as at
+                            from generate_series(1, {self.ended}) n) times""")
+        field.sql.value(f"""
+            insert into jobs (id, kind, tenant, version, state, epoch, attempt, spent, starts, interrupted, lease, due_at, deadline,
+                              started_at, ended_at, updated_at)
+            select id, '{self.KIND}', 'bench', 4, 5, 1, 1, 0, 1, 0, 1, at, at + 86400000000, at + 5000, at + 9000, at + 9000 from past""")
+        field.sql.value("insert into job_payloads (id, subject, content_type, body) "
+                        "select id, 'bench', 'application/json', convert_to(repeat('x', 1024), 'utf8') from past")
+        field.sql.value("insert into idempotency_keys (hash, job_id, fingerprint, created_at) "
+                        "select sha256(n::text::bytea), id, sha256('x'), at from past")
+        field.sql.value("drop table past")
 
     def worker(self, field):
         return self.start(field, "worker")[0]
@@ -172,6 +214,10 @@ SIDES = {
         Warren("warren"),
         Warren("warren-sqlite", store="sqlite"),
         Warren("warren-nokey", key=False),
+        # A window as it is by default, a past, and a destination that hangs: see crowds.py.
+        Warren("warren-window", window=10_000),
+        Warren("warren-aged", ended=1_000_000),
+        Warren("warren-hanging", hanging=True),
         # More tokens, in turn, than the hub remembers: each request costs a signature check.
         Warren("warren-manytokens", tokens=20_000),
         Peer("axum", machine.build_axum, [AXUM], [AXUM, "worker"]),
