@@ -17,7 +17,7 @@ pub enum Outcome {
     Done(Option<Bytes>),
     /// It failed and may work later: the retry policy says when, or gives up.
     Retry(Failure),
-    /// As [`Outcome::Retry`], not before this long from now; the attempt counts all the same.
+    /// As [`Outcome::Retry`], and not before this long from now; the attempt counts all the same.
     RetryAfter(Duration, Failure),
     /// It will never work: a dead letter at once.
     Reject(Failure),

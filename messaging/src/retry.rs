@@ -56,22 +56,47 @@ impl RetryPolicy {
 
     /// What follows the `spent`-th failed attempt of the current budget (from 1).
     ///
-    /// `hint` is the wait the handler asked for; `random` in `0.0..1.0` is the jitter, handed in so that a test is exact.
-    pub fn after(&self, spent: u32, hint: Option<Duration>, random: f64) -> Next {
+    /// `not_before` is the wait the work asked for: the longer of it and the policy's own counts, so that who asks for a second
+    /// each time does not spend all attempts in as many seconds. `random` in `0.0..1.0` is the jitter, handed in so that a test
+    /// is exact.
+    pub fn after(&self, spent: u32, not_before: Option<Duration>, random: f64) -> Next {
         if spent >= self.max_attempts {
             return Next::GiveUp;
         }
-        if let Some(wait) = hint {
-            return match Rung::at_least(wait) {
+        let step = (spent.saturating_sub(1) as usize).min(self.delays.len().saturating_sub(1));
+        let (own, length) = match self.delays.get(step) {
+            Some(Delay::Rung(rung)) => (Next::Rung(*rung), rung.delay()),
+            Some(Delay::Store(wait)) => {
+                let wait = wait.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0));
+                (Next::Store(wait), wait)
+            }
+            None => (Next::Store(Duration::ZERO), Duration::ZERO),
+        };
+        match not_before {
+            Some(wait) if wait > length => match Rung::at_least(wait) {
                 Some(rung) if wait <= Self::RUNG_HINT => Next::Rung(rung),
                 _ => Next::Store(wait),
-            };
+            },
+            _ => own,
         }
-        let step = (spent.saturating_sub(1) as usize).min(self.delays.len().saturating_sub(1));
-        match self.delays.get(step) {
-            Some(Delay::Rung(rung)) => Next::Rung(*rung),
-            Some(Delay::Store(wait)) => Next::Store(wait.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0))),
-            None => Next::Store(Duration::ZERO),
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_is_asked_for_is_the_least_and_never_shortens_the_policys() {
+        let policy = RetryPolicy::default();
+        let after = |spent, seconds| policy.after(spent, Some(Duration::from_secs(seconds)), 0.5);
+        assert_eq!(after(1, 0), Next::Rung(Rung::S1));
+        assert_eq!(after(1, 1), Next::Rung(Rung::S1));
+        assert_eq!(after(1, 4), Next::Rung(Rung::S5));
+        assert_eq!(after(1, 31), Next::Store(Duration::from_secs(31)), "longer ones wait in the store");
+        assert_eq!(after(3, 1), Next::Rung(Rung::S30));
+        assert_eq!(after(4, 1), Next::Store(Duration::from_secs(120)));
+        assert_eq!(after(4, 121), Next::Store(Duration::from_secs(121)));
+        assert_eq!(after(7, 3600), Next::GiveUp);
     }
 }
