@@ -1,11 +1,15 @@
 //! SIGHUP: a new configuration is taken whole while requests go on, or refused whole.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
+use warren_tests::downstream::{Downstream, Reply};
 use warren_tests::hub::HubOptions;
 use warren_tests::wait::until_true;
 
+use crate::http_worker::{Stage, kind};
 use crate::world::{Keep, LONG, World, settled};
 
 const BEFORE: &str = "\n[[kind]]\nname = \"test.order\"\nworker = \"amqp\"\n";
@@ -50,4 +54,21 @@ async fn a_valid_file_is_taken_and_any_other_changes_nothing() {
         assert_eq!(order(json!({})).await, 422, "{told}");
     }
     hub.terminate(LONG).await;
+}
+
+#[tokio::test]
+async fn a_hangup_never_ends_a_hub() {
+    let service = Downstream::start(Reply::Late(Duration::from_secs(3))).await;
+    let stage = Stage::set(Keep::Sqlite).await;
+    let mut hub = stage.hub(&kind("test.slow", &service, "")).await;
+    let id = hub.client().accepted("test.slow", &json!({})).await;
+    until_true(LONG, "the call", async || !service.asked().is_empty()).await;
+    hub.process().signal(Signal::SIGTERM);
+    until_true(LONG, "the drain", async || hub.log().contains("draining")).await;
+    hub.process().signal(Signal::SIGHUP);
+    let status = hub.process().wait(LONG).await;
+    assert!(status.success(), "{status}: what ran was to be finished first");
+    hub.start_again().await;
+    hub.client().wait_state(&id, "succeeded", LONG).await;
+    assert_eq!(service.asked().len(), 1);
 }

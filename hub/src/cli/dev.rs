@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::print::{self, talk};
 use super::serve;
 use super::settings::Settings;
-use super::signals::Stop;
+use super::signals::{Hangup, Stop};
 use super::token::add_dev_key;
 use crate::config::{BrokerUrl, Config, KindConfig, Listen, Role, Secret};
 use crate::demo;
@@ -72,7 +72,7 @@ impl Dev {
         let log = [("log.format", "text"), ("log.level", "warn")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let config = self.settings.load_with(around, &self.folder, &log)?;
         telemetry::init(&config.log);
-        let mut stop = Stop::listen()?;
+        let mut stop = Stop::listen(Hangup::Stops)?;
         let started = tokio::select! {
             started = self.start(config, around) => started?,
             _ = stop.asked() => {

@@ -6,7 +6,7 @@ use super::Surroundings;
 use super::failure::Failure;
 use super::print::talk;
 use super::settings::Settings;
-use super::signals::{Heard, Stop};
+use super::signals::{Hangup, Heard, Stop};
 use crate::config::Config;
 use crate::demo;
 use crate::hub::{Hub, Running};
@@ -31,14 +31,24 @@ impl Serve {
         let load = || self.settings.load_with(around, &around.folder, role.as_slice());
         let config = load()?;
         telemetry::init(&config.log);
-        let mut stop = Stop::listen()?;
-        let mut running = tokio::select! {
-            running = hub(config).start() => running?,
-            _ = stop.asked() => return Ok(()),
+        let mut stop = Stop::listen(Hangup::Reloads)?;
+        // What changes while it starts is read once it has.
+        let mut changed = false;
+        let starting = hub(config).start();
+        tokio::pin!(starting);
+        let mut running = loop {
+            tokio::select! {
+                running = &mut starting => break running?,
+                heard = stop.heard() => match heard {
+                    Heard::Stop(_) => return Ok(()),
+                    Heard::Reload => changed = true,
+                },
+            }
         };
         let at = running.addresses;
         talk(&format!("warren: API on http://{}, admin on http://{}, metrics on http://{}", at.public, at.admin, at.internal));
-        while let Heard::Hangup = stop.heard().await {
+        while changed || matches!(stop.heard().await, Heard::Reload) {
+            changed = false;
             reload(&mut running, load());
         }
         talk("warren: draining");
