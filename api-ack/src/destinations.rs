@@ -195,36 +195,55 @@ impl Destinations {
         }
     }
 
-    /// Whether this process may try a destination that is [`Verdict::Due`]; the call must end within `lasting`.
-    pub async fn claim_probe(&self, name: &str, lasting: Duration) -> bool {
+    /// Since when it is as it is; 0 if it was never held.
+    pub fn changed_at(&self, name: &str) -> Micros {
+        self.look(name, |row| row.map_or(0, |row| row.since))
+    }
+
+    /// Whether this process may try a destination that is [`Verdict::Due`]: the claim, for [`Destinations::release`]. The call must
+    /// end within `lasting`.
+    pub async fn claim_probe(&self, name: &str, lasting: Duration) -> Option<Micros> {
         let now = clock::now();
         let until = now.saturating_add(micros(lasting));
         match self.store.claim_probe(name, now, until).await {
             Ok(claimed) => {
                 // If not, somebody else tries it, or has found it well: the next reading tells.
-                if claimed {
-                    self.change(name, |row| row.probing_until = until);
-                }
-                claimed
+                claimed.then(|| {
+                    self.change(name, |row| {
+                        row.probing_until = until;
+                        true
+                    });
+                    until
+                })
             }
             Err(error) => {
                 tracing::warn!(destination = name, error = %error, "cannot ask whether a destination may be tried");
-                false
+                None
             }
         }
     }
 
-    /// Holds a destination no longer.
-    pub async fn release(&self, name: &str) {
+    /// Holds a destination no longer, unless it was held anew since the probe was claimed: another call may have heard of a longer
+    /// time.
+    pub async fn release(&self, name: &str, claim: Micros) {
         let now = clock::now();
-        match self.store.release(name, now).await {
-            Ok(_) => {
+        if self.look(name, |row| row.is_some_and(|row| row.probing_until != claim)) {
+            return;
+        }
+        match self.store.release(name, now, claim).await {
+            Ok(true) => {
                 self.change(name, |row| {
-                    (row.held, row.since, row.probing_until) = (false, now, 0);
-                    row.reason.clear();
+                    let still = row.probing_until == claim;
+                    if still {
+                        (row.held, row.since, row.probing_until) = (false, now, 0);
+                        row.reason.clear();
+                    }
+                    still
                 });
                 tracing::info!(destination = name, "a destination works again");
             }
+            // Held anew, by another process: the next reading tells.
+            Ok(false) => {}
             // It is tried again when the probe has lapsed.
             Err(error) => tracing::warn!(destination = name, error = %error, "cannot say that a destination works again"),
         }
@@ -235,12 +254,13 @@ impl Destinations {
         at(state.known.get(name).map(|known| &known.row))
     }
 
-    /// Follows a change that the store has made.
-    fn change(&self, name: &str, change: impl FnOnce(&mut Destination)) {
+    /// Follows a change that the store has made, unless `change` says that what is known here is newer.
+    fn change(&self, name: &str, change: impl FnOnce(&mut Destination) -> bool) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.changes += 1;
-        if let Some(known) = state.known.get_mut(name) {
-            change(&mut known.row);
+        if let Some(known) = state.known.get_mut(name)
+            && change(&mut known.row)
+        {
             known.unsaved = false;
         }
     }

@@ -86,13 +86,23 @@ pub(crate) async fn show(shared: Arc<Destinations>, metrics: Metrics, stop: Canc
 impl AnyHandler for Call {
     async fn handle_any(&self, cx: &Context, message: Message) -> Outcome {
         let name = self.destination.config.name.as_str();
-        let leave = match self.destination.leave(self.timeout).await {
+        let leave = tokio::select! {
+            biased;
+            // Whoever is not wanted any more need not wait for a turn; the rules end the job.
+            () = cx.cancelled.cancelled() => return Outcome::Snooze(Duration::ZERO),
+            leave = self.destination.leave(self.timeout) => leave,
+        };
+        let leave = match leave {
             Ok(leave) => leave,
             Err(wait) => {
                 self.metrics.calls.with_label_values(&[name, "held"]).inc();
                 return Outcome::Snooze(wait);
             }
         };
+        // The turn may have come too late.
+        if cx.deadline.is_some_and(|deadline| deadline <= Timestamp::now()) {
+            return Outcome::Snooze(Duration::ZERO);
+        }
         let begun = Instant::now();
         let answer = match tokio::time::timeout(self.timeout, self.call(cx, message)).await {
             Ok(answer) => answer,

@@ -42,9 +42,10 @@ pub trait DestinationStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn claim_probe(&self, name: &str, now: Micros, until: Micros) -> Result<bool, StoreError>;
 
-    /// Holds a destination no longer; answers whether it was held.
+    /// Holds a destination no longer, if the probe that was claimed until `claim` still counts: what was heard since may hold it
+    /// anew. Answers whether it was released.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError>;
+    async fn release(&self, name: &str, now: Micros, claim: Micros) -> Result<bool, StoreError>;
 }

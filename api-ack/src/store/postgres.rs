@@ -318,7 +318,7 @@ impl DestinationStore for PostgresStore {
         ask!(self, conn => destinations::claim(conn, name, now, until))
     }
 
-    async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError> {
-        ask!(self, conn => destinations::release(conn, name, now))
+    async fn release(&self, name: &str, now: Micros, claim: Micros) -> Result<bool, StoreError> {
+        ask!(self, conn => destinations::release(conn, name, now, claim))
     }
 }

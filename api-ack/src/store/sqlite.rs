@@ -369,8 +369,8 @@ impl DestinationStore for SqliteStore {
         write!(self, conn => destinations::claim(conn, name, now, until))
     }
 
-    async fn release(&self, name: &str, now: Micros) -> Result<bool, StoreError> {
-        write!(self, conn => destinations::release(conn, name, now))
+    async fn release(&self, name: &str, now: Micros, claim: Micros) -> Result<bool, StoreError> {
+        write!(self, conn => destinations::release(conn, name, now, claim))
     }
 }
 

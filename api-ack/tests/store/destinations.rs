@@ -8,6 +8,7 @@ contract!(
     a_destination_is_held_for_longer_never_for_less,
     one_of_two_processes_may_try_it,
     a_probe_that_was_never_ended_lapses,
+    a_probe_that_works_does_not_end_a_hold_that_came_after_it,
     a_released_destination_can_be_held_anew
 );
 
@@ -58,10 +59,24 @@ async fn a_probe_that_was_never_ended_lapses(ground: &Ground) {
     assert!(ground.destinations_of_another.claim_probe(SHOP, T0 + 5 * SECOND, T0 + 9 * SECOND).await.unwrap());
 }
 
+async fn a_probe_that_works_does_not_end_a_hold_that_came_after_it(ground: &Ground) {
+    let (mine, theirs) = (&ground.destinations, &ground.destinations_of_another);
+    mine.hold(SHOP, "failing", T0, T0 + SECOND).await.unwrap();
+    let claim = T0 + 9 * SECOND;
+    assert!(mine.claim_probe(SHOP, T0 + SECOND, claim).await.unwrap());
+    theirs.hold(SHOP, "throttled", T0 + 2 * SECOND, T0 + 3600 * SECOND).await.unwrap();
+    assert!(!mine.release(SHOP, T0 + 3 * SECOND, claim).await.unwrap());
+    assert_eq!(one(ground).await, held("throttled", T0, T0 + 3600 * SECOND));
+}
+
 async fn a_released_destination_can_be_held_anew(ground: &Ground) {
-    ground.destinations.hold(SHOP, "failing", T0, T0 + 60 * SECOND).await.unwrap();
-    assert!(ground.destinations_of_another.release(SHOP, T0 + 9 * SECOND).await.unwrap());
-    assert!(!ground.destinations.release(SHOP, T0 + 10 * SECOND).await.unwrap());
+    let (mine, theirs) = (&ground.destinations, &ground.destinations_of_another);
+    mine.hold(SHOP, "failing", T0, T0 + SECOND).await.unwrap();
+    let claim = T0 + 9 * SECOND;
+    assert!(theirs.claim_probe(SHOP, T0 + 2 * SECOND, claim).await.unwrap());
+    assert!(!mine.release(SHOP, T0 + 3 * SECOND, claim - 1).await.unwrap(), "the probe of somebody else");
+    assert!(theirs.release(SHOP, T0 + 9 * SECOND, claim).await.unwrap());
+    assert!(!mine.release(SHOP, T0 + 10 * SECOND, claim).await.unwrap());
     let free = one(ground).await;
     assert_eq!((free.held, free.reason.as_str(), free.since), (false, "", T0 + 9 * SECOND));
     assert!(!ground.destinations.claim_probe(SHOP, T0 + 90 * SECOND, T0 + 99 * SECOND).await.unwrap(), "nothing to try");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use api_ack::clock;
 use api_ack::destinations::{Destinations, Verdict};
+use api_ack::store::Micros;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Health;
@@ -17,14 +18,22 @@ pub(super) struct Destination {
     pub(super) config: DestinationConfig,
     room: Arc<Semaphore>,
     pace: Option<Pace>,
-    breaker: Mutex<Breaker>,
+    calls: Mutex<Calls>,
     shared: Arc<Destinations>,
+}
+
+/// What this process's calls have said since the verdict changed last.
+struct Calls {
+    since: Micros,
+    breaker: Breaker,
 }
 
 /// Leave to make one call.
 pub(super) struct Leave {
     _room: OwnedSemaphorePermit,
-    probe: bool,
+    given: Micros,
+    /// The claim, of a call that tries a destination that is held.
+    probe: Option<Micros>,
 }
 
 /// Longer than a probe lasts: the way to the store and back.
@@ -35,7 +44,7 @@ impl Destination {
         Self {
             room: Arc::new(Semaphore::new(config.concurrency.into())),
             pace: config.rate.map(|rate| Pace::new(rate.interval())),
-            breaker: Mutex::new(Breaker::new(config.breaker.clone())),
+            calls: Mutex::new(Calls { since: 0, breaker: Breaker::new(config.breaker.clone()) }),
             config,
             shared,
         }
@@ -55,14 +64,15 @@ impl Destination {
         {
             return Err(spread(Duration::from_secs(1)));
         }
+        let given = clock::now();
         match self.shared.verdict(&self.config.name) {
-            Verdict::Free => Ok(Leave { _room: room, probe: false }),
+            Verdict::Free => Ok(Leave { _room: room, given, probe: None }),
             Verdict::Held(until) => Err(self.until(until)),
-            Verdict::Due if self.shared.claim_probe(&self.config.name, timeout + PROBE_SLACK).await => {
-                Ok(Leave { _room: room, probe: true })
-            }
-            // Another process tries it, and what it finds is known here a second later.
-            Verdict::Due => Err(spread(Duration::from_secs(2))),
+            Verdict::Due => match self.shared.claim_probe(&self.config.name, timeout + PROBE_SLACK).await {
+                Some(claim) => Ok(Leave { _room: room, given, probe: Some(claim) }),
+                // Another process tries it, and what it finds is known here a second later.
+                None => Err(spread(Duration::from_secs(2))),
+            },
         }
     }
 
@@ -79,21 +89,30 @@ impl Destination {
             Health::Well => (true, ""),
             Health::Failed => (false, "failing"),
         };
-        if leave.probe {
+        if let Some(claim) = leave.probe {
             return match well {
-                true => self.shared.release(name).await,
+                true => self.shared.release(name, claim).await,
                 false => self.shared.hold(name, reason, self.config.breaker.open).await,
             };
         }
-        let tripped = self.breaker.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now(), well);
-        // A call from before it was held has nothing new to say.
-        if tripped && self.shared.verdict(name) == Verdict::Free {
+        if self.count(leave, well) && self.shared.verdict(name) == Verdict::Free {
             self.shared.hold(name, reason, self.config.breaker.open).await;
         }
     }
 
+    /// Counts a call; `true` when the destination counts as sick from now on. A call from before it was held or released last has
+    /// nothing new to say, whenever it ends. Clocks of processes may differ: by so much this is inexact.
+    fn count(&self, leave: &Leave, well: bool) -> bool {
+        let since = self.shared.changed_at(&self.config.name);
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if calls.since != since {
+            *calls = Calls { since, breaker: Breaker::new(self.config.breaker.clone()) };
+        }
+        leave.given >= since && calls.breaker.count(Instant::now(), well)
+    }
+
     /// From now to that time and a little more, so that not all come at once.
-    fn until(&self, until: api_ack::store::Micros) -> Duration {
+    fn until(&self, until: Micros) -> Duration {
         let left = u64::try_from(until - clock::now()).unwrap_or(0);
         Duration::from_micros(left) + spread(Duration::from_millis(500))
     }
@@ -101,7 +120,7 @@ impl Destination {
 
 /// Between `wait` and twice as long.
 fn spread(wait: Duration) -> Duration {
-    // The low half of a UUIDv7 is random, so that no further crate is needed.
-    let random = uuid::Uuid::now_v7().as_u64_pair().1 << 2 >> 11;
-    wait + wait.mul_f64(random as f64 / (1_u64 << 53) as f64)
+    // The last 32 bits of a UUIDv7 are random, so that no further crate is needed; those before count.
+    let random = uuid::Uuid::now_v7().as_u64_pair().1 as u32;
+    wait + wait.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }

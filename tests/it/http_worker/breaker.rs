@@ -185,3 +185,33 @@ async fn calls_keep_their_pace() {
     let took = asked[10].at.duration_since(asked[0].at);
     assert!(took >= Duration::from_millis(1900), "{took:?}");
 }
+
+#[tokio::test]
+async fn calls_from_before_a_hold_say_nothing_after_it() {
+    let service = Downstream::start(Reply::Hang).await;
+    let stage = Stage::set(Keep::Sqlite).await;
+    let hasty = kind(PLACE, &service, "timeout = \"1s\"\nconcurrency = 4\nprefetch = 8");
+    let patient = kind("orders.count", &service, "timeout = \"6s\"\nconcurrency = 4\nprefetch = 8");
+    let hub = stage.hub(&(hasty + &patient + &careful(&service, "min_calls = 3, open = \"1s\""))).await;
+    let client = hub.client();
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        slow.push(client.accepted("orders.count", &json!({})).await);
+    }
+    until_true(LONG, "the patient calls", async || service.asked().len() == 4).await;
+    let quick = accept(&client, 4).await;
+    until_true(LONG, "it to be held", async || state(&hub, &service).await == 1).await;
+    service.set(Downstream::status(200));
+    for id in &quick {
+        client.wait_state(id, "succeeded", LONG).await;
+    }
+    assert!(service.asked().iter().filter(|asked| asked.header("ce-type") == "orders.count").count() == 4, "still under way");
+    for id in &slow {
+        until_true(LONG, "the end of a patient call", async || failures(&client.job(id).await.unwrap().body) == 1).await;
+    }
+    let answer = client.submit(PLACE, &json!({}), None).await.unwrap();
+    assert_eq!(answer.header("warren-estimated-start"), None, "it is not held for what was before");
+    for id in &slow {
+        client.wait_state(id, "succeeded", LONG).await;
+    }
+}

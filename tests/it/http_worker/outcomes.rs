@@ -223,3 +223,21 @@ async fn a_call_that_the_drain_cuts_short_keeps_its_attempt() {
     let attempts: Vec<_> = service.asked().iter().map(|asked| asked.header("warren-attempt").to_owned()).collect();
     assert_eq!(attempts, ["1", "1"]);
 }
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_before_its_turn_is_never_called() {
+    let service = Downstream::start(Reply::Late(Duration::from_secs(3))).await;
+    let stage = Stage::set(Keep::Sqlite).await;
+    let one_at_a_time = format!("[[destination]]\nname = \"{}\"\nconcurrency = 1\n", service.origin());
+    let hub = stage.hub(&(kind(PLACE, &service, "") + &kind("orders.count", &service, "") + &one_at_a_time)).await;
+    let client = hub.client();
+    let first = client.accepted(PLACE, &json!({})).await;
+    until_true(LONG, "the first call", async || service.asked().len() == 1).await;
+    let second = client.accepted("orders.count", &json!({})).await;
+    client.wait_state(&second, "running", LONG).await;
+    let cancel = client.request(reqwest::Method::POST, &format!("/v1/jobs/{second}/cancel"));
+    assert_eq!(client.send(cancel).await.unwrap().status, 202);
+    client.wait_state(&second, "cancelled", LONG).await;
+    client.wait_state(&first, "succeeded", LONG).await;
+    assert_eq!(service.asked().len(), 1, "only the first");
+}

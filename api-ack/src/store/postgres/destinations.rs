@@ -18,7 +18,7 @@ const CLAIM: &str = "UPDATE destinations SET probing_until = $3 \
      WHERE name = $1 AND held AND probe_at <= $2 AND probing_until <= $2";
 
 const RELEASE: &str = "UPDATE destinations SET held = false, reason = '', since = $2, probing_until = 0 \
-     WHERE name = $1 AND held";
+     WHERE name = $1 AND held AND probing_until = $3";
 
 pub(super) async fn all(conn: &mut PgConnection) -> Result<Vec<Destination>, Fault> {
     let found = sqlx::query(ALL).fetch_all(conn).await?;
@@ -45,7 +45,7 @@ pub(super) async fn claim(conn: &mut PgConnection, name: &str, now: Micros, unti
     Ok(done.rows_affected() > 0)
 }
 
-pub(super) async fn release(conn: &mut PgConnection, name: &str, now: Micros) -> Result<bool, Fault> {
-    let done = sqlx::query(RELEASE).bind(name).bind(now).execute(conn).await?;
+pub(super) async fn release(conn: &mut PgConnection, name: &str, now: Micros, claim: Micros) -> Result<bool, Fault> {
+    let done = sqlx::query(RELEASE).bind(name).bind(now).bind(claim).execute(conn).await?;
     Ok(done.rows_affected() > 0)
 }

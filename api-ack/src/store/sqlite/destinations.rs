@@ -17,7 +17,7 @@ const CLAIM: &str = "UPDATE destinations SET probing_until = ?3 \
      WHERE name = ?1 AND held = 1 AND probe_at <= ?2 AND probing_until <= ?2";
 
 const RELEASE: &str = "UPDATE destinations SET held = 0, reason = '', since = ?2, probing_until = 0 \
-     WHERE name = ?1 AND held = 1";
+     WHERE name = ?1 AND held = 1 AND probing_until = ?3";
 
 pub(super) async fn all(conn: &mut SqliteConnection) -> Result<Vec<Destination>, StoreError> {
     let found = sqlx::query(ALL).fetch_all(conn).await.map_err(error::store)?;
@@ -50,7 +50,7 @@ pub(super) async fn claim(conn: &mut SqliteConnection, name: &str, now: Micros, 
     Ok(done.rows_affected() > 0)
 }
 
-pub(super) async fn release(conn: &mut SqliteConnection, name: &str, now: Micros) -> Result<bool, StoreError> {
-    let done = sqlx::query(RELEASE).bind(name).bind(now).execute(conn).await.map_err(error::store)?;
+pub(super) async fn release(conn: &mut SqliteConnection, name: &str, now: Micros, claim: Micros) -> Result<bool, StoreError> {
+    let done = sqlx::query(RELEASE).bind(name).bind(now).bind(claim).execute(conn).await.map_err(error::store)?;
     Ok(done.rows_affected() > 0)
 }
