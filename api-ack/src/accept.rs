@@ -159,6 +159,14 @@ impl Acceptor {
         }
     }
 
+    /// The answer that was given to this very submission before, if it carries a key and was: nothing is stored.
+    ///
+    /// # Errors
+    /// [`AcceptError::KeyReused`] when the key stands for another request, `Unavailable`.
+    pub async fn first_answer(&self, submission: &Submission) -> Result<Option<Accepted>, AcceptError> {
+        self.writer.first_answer(key_of(submission)).await
+    }
+
     /// Whether a job would start soon enough for its kind, whose destination may be held back.
     fn keeps_up(&self, spec: &KindSpec, status: &Status) -> Result<(), AcceptError> {
         let (Some(most), Some(starts_at)) = (spec.max_wait, self.starts_at(spec.kind.as_str())) else { return Ok(()) };

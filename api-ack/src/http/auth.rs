@@ -189,7 +189,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
-fn well_formed(name: &str) -> bool {
+/// Whether a text can be a tenant or a subject.
+pub(crate) fn well_formed(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 

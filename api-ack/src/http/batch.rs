@@ -3,8 +3,6 @@
 //! Not atomic: one bad item fails alone. All that are taken share commits with whoever else is waiting; the answer comes when
 //! the last of them is decided. Limits: 1,000 items, each as large as a body of its own may be, 8 MiB or one such body in all.
 
-use std::num::NonZeroU32;
-
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -12,13 +10,14 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::problem::{Code, Document, Problem, unknown_kind};
-use super::submit::{check_key, check_payload, route_of, said_state};
+use super::submit::{check_key, check_payload, route_of, said_state, store};
 use super::view::Links;
 use super::{Api, auth, body, headers};
 use crate::accept::{AcceptError, Submission, Timing, parse_key};
@@ -140,13 +139,12 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     refuse_for_all(&parts.headers)?;
     headers::check_encoding(&parts.headers)?;
     let lines = headers::content_type(&parts.headers, &TAKEN)? != JSON;
-    let mut standing = api.rates().take(&caller, NonZeroU32::MIN)?;
+    let mut standing = api.rates().take(&caller)?;
     let body = body::read(body, api.options().body_limit.max(BYTES), api.options().body_deadline).await?;
     let raw = if lines { by_line(&body)? } else { by_element(&body)? };
     // The first was counted before the body was read.
-    if let Some(more) = u32::try_from(raw.len() - 1).ok().and_then(NonZeroU32::new) {
-        standing = api.rates().take(&caller, more)?;
-    }
+    let more = u32::try_from(raw.len() - 1).unwrap_or(u32::MAX);
+    standing = api.rates().take_more(&caller, more)?.or(standing);
 
     let traceparent = headers::traceparent(&parts.headers);
     let submitted = raw.iter().enumerate().map(|(index, raw)| one(api, &caller, index, raw, traceparent.as_deref()));
@@ -180,21 +178,58 @@ fn by_element(body: &[u8]) -> Result<Vec<&str>, Problem> {
     if body.is_empty() {
         return Err(Problem::new(Code::EmptyBody, "the body is empty: send a JSON array of jobs"));
     }
-    let array: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| match error.classify() {
+    let Elements { first, count } = serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Problem::new(Code::MalformedBatch, format!("a batch is a JSON array: {error}")),
         _ => Problem::new(Code::MalformedJson, error.to_string()),
     })?;
-    bounded(array.into_iter().map(RawValue::get).collect())
+    bounded(first, count)
+}
+
+/// The elements of an array, up to [`ITEMS`] of them, and how many there are: megabytes of commas take no memory.
+struct Elements<'a> {
+    first: Vec<&'a str>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Counting)
+    }
+}
+
+struct Counting;
+
+impl<'de> Visitor<'de> for Counting {
+    type Value = Elements<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Elements<'de>, A::Error> {
+        let mut first = Vec::new();
+        while first.len() < ITEMS
+            && let Some(element) = array.next_element::<&RawValue>()?
+        {
+            first.push(element.get());
+        }
+        let mut count = first.len();
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Elements { first, count })
+    }
 }
 
 /// The lines that are not blank.
 fn by_line(body: &[u8]) -> Result<Vec<&str>, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| Problem::new(Code::MalformedJson, format!("not UTF-8: {error}")))?;
-    bounded(text.lines().filter(|line| !line.trim().is_empty()).collect())
+    let lines = || text.lines().filter(|line| !line.trim().is_empty());
+    bounded(lines().take(ITEMS).collect(), lines().count())
 }
 
-fn bounded(items: Vec<&str>) -> Result<Vec<&str>, Problem> {
-    match items.len() {
+fn bounded(items: Vec<&str>, count: usize) -> Result<Vec<&str>, Problem> {
+    match count {
         0 => Err(Problem::new(Code::MalformedBatch, "the batch has no items")),
         1..=ITEMS => Ok(items),
         many => Err(Problem::new(Code::BatchTooLarge, format!("the batch has {many} items, {ITEMS} at most are taken"))),
@@ -227,7 +262,7 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         let why = format!("the data of item {index} has over {} bytes", api.options().body_limit);
         return Err(Problem::new(Code::BodyTooLarge, why).pointer(&at("data"), "too large"));
     }
-    check_payload(&spec, json, data, &at("data"))?;
+    let checked = check_payload(&spec, json, data, &at("data"));
     let key = item.key.as_ref().map(|key| parse_key(key.as_bytes())).transpose();
     let key =
         key.map_err(|error| Problem::new(Code::InvalidIdempotencyKey, error.to_string()).pointer(&at("key"), error.to_string()))?;
@@ -247,10 +282,11 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         timing,
         patient: false,
     };
-    let accepted = api.acceptor().accept(submission).await.map_err(|error| match error {
+    let accepted = store(api.acceptor(), submission, checked, |error| match error {
         AcceptError::Timing(error) => Problem::new(Code::InvalidTiming, error.to_string()).pointer(&at(error.field), error.why),
         error => Problem::from(error),
-    })?;
+    });
+    let accepted = accepted.await?;
     Ok(Taken { id: accepted.id, kind: item.kind, state, replayed: accepted.replayed })
 }
 

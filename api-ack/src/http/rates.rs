@@ -94,20 +94,30 @@ impl Rates {
         }
     }
 
-    /// Counts `jobs` of this caller; `None` when nothing is limited. More than a burst counts as a burst, or it would never get
-    /// through.
+    /// Counts one job of this caller; `None` when nothing is limited.
     ///
     /// The subject comes first: what it is refused does not use up its tenant's.
-    pub(super) fn take(&self, caller: &Caller, jobs: NonZeroU32) -> Result<Option<Standing>, Problem> {
-        let subject = self.subject.as_ref().map(|counts| counts.take(&(&caller.tenant, &caller.subject), jobs)).transpose()?;
-        let tenant = self.tenant.as_ref().map(|counts| counts.take(&caller.tenant, jobs)).transpose()?;
+    pub(super) fn take(&self, caller: &Caller) -> Result<Option<Standing>, Problem> {
+        let subject = self.subject.as_ref().map(|counts| counts.take(&(&caller.tenant, &caller.subject))).transpose()?;
+        let tenant = self.tenant.as_ref().map(|counts| counts.take(&caller.tenant)).transpose()?;
         Ok(subject.into_iter().chain(tenant).min_by_key(|standing| standing.remaining))
+    }
+
+    /// Counts `more` jobs of a caller of whom one has just been counted; `None` when nothing more is counted. Together they count
+    /// as a burst at most, or many would never get through.
+    pub(super) fn take_more(&self, caller: &Caller, more: u32) -> Result<Option<Standing>, Problem> {
+        let subject =
+            self.subject.as_ref().map(|counts| counts.take_more(&(&caller.tenant, &caller.subject), more)).transpose()?;
+        let tenant = self.tenant.as_ref().map(|counts| counts.take_more(&caller.tenant, more)).transpose()?;
+        Ok(subject.flatten().into_iter().chain(tenant.flatten()).min_by_key(|standing| standing.remaining))
     }
 }
 
 struct Counts<C: Clock = DefaultClock> {
     policy: &'static str,
     rate: Rate,
+    /// How long it takes until there is one more.
+    one: Duration,
     limiter: RateLimiter<u64, HashMapStateStore<u64>, C, StateInformationMiddleware>,
     clock: C,
     hasher: RandomState,
@@ -120,10 +130,21 @@ impl<C: Clock + Clone> Counts<C> {
         let one = Duration::max(rate.per / rate.count.get(), Duration::from_nanos(1));
         let quota = Quota::with_period(one).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(rate.burst);
         let limiter = RateLimiter::hashmap_with_clock(quota, clock.clone()).with_middleware();
-        Self { policy, rate, limiter, clock, hasher: RandomState::new(), swept: Mutex::new(Instant::now()) }
+        Self { policy, rate, one, limiter, clock, hasher: RandomState::new(), swept: Mutex::new(Instant::now()) }
     }
 
-    fn take<K: std::hash::Hash>(&self, key: &K, jobs: NonZeroU32) -> Result<Standing, Problem> {
+    fn take<K: std::hash::Hash>(&self, key: &K) -> Result<Standing, Problem> {
+        self.take_many(key, NonZeroU32::MIN, Duration::ZERO)
+    }
+
+    fn take_more<K: std::hash::Hash>(&self, key: &K, more: u32) -> Result<Option<Standing>, Problem> {
+        // Who comes again is counted as one first: that one must be there too.
+        let more = NonZeroU32::new(more.min(self.rate.burst.get() - 1));
+        more.map(|more| self.take_many(key, more, self.one)).transpose()
+    }
+
+    /// Counts `jobs`, no more than a burst; a refusal says to come back when there are so many, and `later`.
+    fn take_many<K: std::hash::Hash>(&self, key: &K, jobs: NonZeroU32, later: Duration) -> Result<Standing, Problem> {
         let key = self.hasher.hash_one(key);
         let key = if self.is_full() { key % SHARED } else { key };
         let standing = |remaining, reset| Standing {
@@ -133,10 +154,10 @@ impl<C: Clock + Clone> Counts<C> {
             remaining,
             reset,
         };
-        match self.limiter.check_key_n(&key, jobs.min(self.rate.burst)) {
+        match self.limiter.check_key_n(&key, jobs) {
             Ok(Ok(state)) => Ok(standing(state.remaining_burst_capacity(), None)),
             Ok(Err(not_until)) => {
-                let wait = not_until.wait_time_from(self.clock.now());
+                let wait = not_until.wait_time_from(self.clock.now()) + later;
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 Err(refused(standing(0, Some(seconds.max(1)))))
             }
@@ -172,8 +193,6 @@ mod tests {
 
     use super::*;
 
-    const ONE: NonZeroU32 = NonZeroU32::MIN;
-
     fn rate(count: u32, seconds: u64, burst: u32) -> Rate {
         let number = |n| NonZeroU32::new(n).unwrap();
         Rate { count: number(count), per: Duration::from_secs(seconds), burst: number(burst) }
@@ -183,21 +202,21 @@ mod tests {
     fn a_burst_is_let_through_and_then_the_rate() {
         let clock = FakeRelativeClock::default();
         let counts = Counts::new("tenant", rate(10, 1, 3), clock.clone());
-        let left: Vec<u32> = (0..3).map(|_| counts.take(&"acme", ONE).unwrap().remaining).collect();
+        let left: Vec<u32> = (0..3).map(|_| counts.take(&"acme").unwrap().remaining).collect();
         assert_eq!(left, [2, 1, 0]);
-        let problem = counts.take(&"acme", ONE).unwrap_err();
+        let problem = counts.take(&"acme").unwrap_err();
         assert_eq!((problem.code, problem.retry_after), (Code::RateLimited, Some(1)));
-        assert!(counts.take(&"other", ONE).is_ok(), "another has its own");
+        assert!(counts.take(&"other").is_ok(), "another has its own");
         clock.advance(Duration::from_millis(100));
-        assert!(counts.take(&"acme", ONE).is_ok());
-        assert!(counts.take(&"acme", ONE).is_err());
+        assert!(counts.take(&"acme").is_ok());
+        assert!(counts.take(&"acme").is_err());
     }
 
     #[test]
     fn a_slow_rate_says_how_long() {
         let counts = Counts::new("subject", rate(6, 60, 1), FakeRelativeClock::default());
-        counts.take(&1, ONE).unwrap();
-        let problem = counts.take(&1, ONE).unwrap_err();
+        counts.take(&1).unwrap();
+        let problem = counts.take(&1).unwrap_err();
         assert_eq!(problem.retry_after, Some(10));
         let mut headers = HeaderMap::new();
         problem.standing.unwrap().write(&mut headers);
@@ -207,22 +226,32 @@ mod tests {
 
     #[test]
     fn many_jobs_count_as_many_and_at_most_as_a_burst() {
-        let counts = Counts::new("tenant", rate(1, 1, 10), FakeRelativeClock::default());
-        assert_eq!(counts.take(&1, NonZeroU32::new(4).unwrap()).unwrap().remaining, 6);
-        assert!(counts.take(&1, NonZeroU32::new(7).unwrap()).is_err());
-        assert_eq!(counts.take(&2, NonZeroU32::new(1000).unwrap()).unwrap().remaining, 0);
+        let clock = FakeRelativeClock::default();
+        let counts = Counts::new("tenant", rate(1, 1, 10), clock.clone());
+        let batch = |key: u32, jobs: u32| {
+            counts.take(&key)?;
+            Ok::<_, Problem>(counts.take_more(&key, jobs - 1)?.map(|standing| standing.remaining))
+        };
+        assert_eq!(batch(1, 4).unwrap(), Some(6));
+        assert_eq!(batch(2, 1000).unwrap(), Some(0));
+        // Whoever comes back when it was told to gets through, though the try before has cost one.
+        let wait = batch(1, 1000).unwrap_err().retry_after.unwrap();
+        clock.advance(Duration::from_secs(wait));
+        assert_eq!(batch(1, 1000).unwrap(), Some(0));
+        let narrow = Counts::new("tenant", rate(1, 1, 1), FakeRelativeClock::default());
+        assert!(narrow.take(&1).is_ok() && narrow.take_more(&1, 999).unwrap().is_none(), "one at once is all there is");
     }
 
     #[test]
     fn what_a_subject_is_refused_does_not_use_up_its_tenants() {
         let rates = Rates::new(RateLimits { tenant: Some(rate(3, 3600, 3)), subject: Some(rate(1, 3600, 1)) });
         let caller = |subject: &str| Caller::new("acme", subject);
-        assert_eq!(rates.take(&caller("ada"), ONE).unwrap().map(|s| (s.policy, s.remaining)), Some(("subject", 0)));
+        assert_eq!(rates.take(&caller("ada")).unwrap().map(|s| (s.policy, s.remaining)), Some(("subject", 0)));
         for _ in 0..10 {
-            assert!(rates.take(&caller("ada"), ONE).is_err());
+            assert!(rates.take(&caller("ada")).is_err());
         }
-        assert!(rates.take(&caller("bob"), ONE).is_ok() && rates.take(&caller("eve"), ONE).is_ok());
-        let problem = rates.take(&caller("joe"), ONE).unwrap_err();
+        assert!(rates.take(&caller("bob")).is_ok() && rates.take(&caller("eve")).is_ok());
+        let problem = rates.take(&caller("joe")).unwrap_err();
         assert!(problem.detail.contains("this tenant may submit 3 jobs in 3600 s"), "{}", problem.detail);
     }
 
@@ -231,18 +260,18 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let counts = Counts::new("subject", rate(1, 60, 1), clock.clone());
         for subject in 0..KEYS_MAX + 50_000 {
-            let _ = counts.take(&subject, ONE);
+            let _ = counts.take(&subject);
         }
         assert!(counts.limiter.len() <= KEYS_MAX + SHARED as usize, "{}", counts.limiter.len());
         clock.advance(Duration::from_secs(120));
         *counts.swept.lock().unwrap() = Instant::now().checked_sub(SWEEP).unwrap();
-        assert!(counts.take(&"new", ONE).is_ok());
+        assert!(counts.take(&"new").is_ok());
         assert_eq!(counts.limiter.len(), 1);
     }
 
     #[test]
     fn nothing_is_limited_by_default() {
         let rates = Rates::new(RateLimits::default());
-        assert!((0..10_000).all(|_| rates.take(&Caller::new("acme", "ada"), ONE) == Ok(None)));
+        assert!((0..10_000).all(|_| rates.take(&Caller::new("acme", "ada")) == Ok(None)));
     }
 }

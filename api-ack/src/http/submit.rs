@@ -1,6 +1,5 @@
 //! `POST /v1/kinds/{kind}/jobs`: the hot path. Checks at the door, cheapest and most telling first; then one durable write.
 
-use std::num::NonZeroU32;
 use std::time::Instant;
 
 use axum::Json;
@@ -16,7 +15,7 @@ use super::rates::Standing;
 use super::view::{JobView, Links};
 use super::wait::Waited;
 use super::{Api, auth, body, headers, pages, wait};
-use crate::accept::{Accepted, Submission, Timing};
+use crate::accept::{AcceptError, Accepted, Acceptor, Submission, Timing};
 use crate::kinds::{JSON, KindSpec, is_json};
 
 /// When a job will start whose destination is held back.
@@ -169,7 +168,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
     caller.require(auth::JOBS_SUBMIT)?;
-    let standing = api.rates().take(&caller, NonZeroU32::MIN)?;
+    let standing = api.rates().take(&caller)?;
 
     let Some(spec) = api.acceptor().kinds().get(kind) else { return Err(unknown_kind(kind)) };
     headers::refuse_unsupported_of_a_job(&parts.headers)?;
@@ -177,7 +176,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
     headers::check_encoding(&parts.headers)?;
     let timing = headers::timing(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;
-    check_payload(&spec, &content_type, &body, "")?;
+    let checked = check_payload(&spec, &content_type, &body, "");
     let key = headers::key(&parts.headers)?;
     check_key(&spec, key.as_deref())?;
 
@@ -197,7 +196,25 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
     };
     // What is scheduled ends when it is due, at the soonest.
     let wait = wait::wanted(&parts.headers, &caller).filter(|_| state == "accepted");
-    Ok(Taken { accepted: api.acceptor().accept(submission).await?, state, standing, wait })
+    let accepted = store(api.acceptor(), submission, checked, Problem::from).await?;
+    Ok(Taken { accepted, state, standing, wait })
+}
+
+/// Stores a submission whose payload was `checked`. What was answered once is answered so again, though a schema that came since
+/// would refuse it.
+pub(super) async fn store(
+    acceptor: &Acceptor,
+    submission: Submission,
+    checked: Result<(), Problem>,
+    refused: impl Fn(AcceptError) -> Problem,
+) -> Result<Accepted, Problem> {
+    match checked {
+        Ok(()) => acceptor.accept(submission).await.map_err(refused),
+        Err(problem) if problem.code == Code::SchemaViolation => {
+            acceptor.first_answer(&submission).await.map_err(refused)?.ok_or(problem)
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 /// The address that every kind has.

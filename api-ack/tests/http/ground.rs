@@ -32,6 +32,7 @@ pub struct Ground {
     pub client: Client,
     pub store: Arc<SqliteStore>,
     pub pauses: Pauses,
+    pub kinds: Kinds,
     pub registry: Registry,
     pub openapi: utoipa::openapi::OpenApi,
     /// Ends what waits for jobs.
@@ -69,7 +70,7 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let pauses = Pauses::load(store.clone()).await.unwrap();
     let hand_over = hand_over.heeding(pauses.clone());
     let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over.clone(), &TaskTracker::new());
-    let acceptor = Acceptor::new(kinds, Arc::new(Backlog::new(limits)), writer);
+    let acceptor = Acceptor::new(kinds.clone(), Arc::new(Backlog::new(limits)), writer);
     let registry = Registry::new();
     let drain = CancellationToken::new();
     let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
@@ -81,7 +82,7 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let address = listener.local_addr().unwrap().to_string();
     let (router, openapi) = router(api);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ground { address, client: Client::new(), store, pauses, registry, openapi, drain, _handed: handed, folder }
+    Ground { address, client: Client::new(), store, pauses, kinds, registry, openapi, drain, _handed: handed, folder }
 }
 
 fn kind(name: &str) -> KindSpec {

@@ -1,9 +1,13 @@
 //! One job per key.
 
+use std::sync::Arc;
+
+use api_ack::kinds::KindSpec;
+use api_ack::schema::Schema;
 use api_ack::store::State;
 use reqwest::Response;
 
-use crate::ground::{Ground, accepted, problem, start, token};
+use crate::ground::{Ground, accepted, ada, problem, start, token};
 
 async fn submit(ground: &Ground, key: &str, body: &'static str) -> Response {
     ground.submission().header("idempotency-key", key).body(body).send().await.unwrap()
@@ -119,5 +123,38 @@ async fn without_a_key_each_request_is_a_job() {
     let one = accepted(ground.submission().send().await.unwrap()).await;
     let two = accepted(ground.submission().send().await.unwrap()).await;
     assert_ne!(one, two);
+    assert_eq!(ground.jobs().await, 2);
+}
+
+#[tokio::test]
+async fn a_schema_that_came_since_does_not_refuse_a_replay() {
+    let ground = start().await;
+    let order = async |key: &str, body: &'static str| {
+        let request = ground.client.post(ground.url("/v1/orders")).bearer_auth(ada()).header("idempotency-key", key);
+        request.header("content-type", "application/json").body(body).send().await.unwrap()
+    };
+    let body = r#"{"sku":"tea","count":1}"#;
+    let first = accepted(order("k", body).await).await;
+    let spec = ground.kinds.get("orders.place").unwrap();
+    let strict = Schema::compile(serde_json::json!({"required": ["address"]})).unwrap();
+    ground.kinds.replace([KindSpec { schema: Some(Arc::new(strict)), ..KindSpec::clone(&spec) }]);
+    assert_eq!(accepted(order("k", body).await).await, first);
+    problem(order("new", body).await, 422, "schema-violation").await;
+    problem(order("k", r#"{"sku":"tea","count":2}"#).await, 422, "idempotency-key-reused").await;
+    // In a batch too, whose key is of the kind's own address.
+    let batch = async || {
+        let body = r#"[{"kind":"orders.place","data":{"sku":"tea","count":1},"key":"b"}]"#;
+        let request = ground.client.post(ground.url("/v1/jobs")).bearer_auth(ada()).header("content-type", "application/json");
+        request.body(body).send().await.unwrap().json::<serde_json::Value>().await.unwrap()["items"][0].clone()
+    };
+    assert_eq!(batch().await["status"], 422);
+    ground.kinds.replace([KindSpec::clone(&spec)]);
+    let taken = batch().await;
+    ground.kinds.replace([KindSpec {
+        schema: Some(Arc::new(Schema::compile(serde_json::json!(false)).unwrap())),
+        ..KindSpec::clone(&spec)
+    }]);
+    let again = batch().await;
+    assert_eq!((&again["status"], &again["id"]), (&serde_json::json!(202), &taken["id"]), "{again}");
     assert_eq!(ground.jobs().await, 2);
 }
