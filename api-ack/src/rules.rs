@@ -219,7 +219,10 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         }
     };
     let (next, keep) = match outcome {
-        Outcome::Done(_) => (Status { reason: None, error: None, ..job.ended(State::Succeeded, report.ended_at) }, false),
+        // Not by a clock that runs ahead: retention goes by it.
+        Outcome::Done(_) => {
+            (Status { reason: None, error: None, ..job.ended(State::Succeeded, report.ended_at.min(now)) }, false)
+        }
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
         Outcome::Snooze(_) | Outcome::Retry(_) | Outcome::RetryAfter(..) if job.cancel_asked() => {
             let latest = Status { started_at: None, ..job.cancelled(now) };
@@ -390,7 +393,8 @@ pub fn cut(text: String) -> String {
     cut_to(text, MAX_ERROR)
 }
 
-fn cut_to(mut text: String, limit: usize) -> String {
+/// The first so many bytes of a text, whole characters only and without NUL.
+pub(crate) fn cut_to(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);

@@ -13,7 +13,7 @@ use messaging::consumer::{Batch, BatchHandler, Delivered};
 
 use crate::accept::{AcceptError, Acceptor, Submission, TIMING_HEADERS, Timing};
 use crate::http::problem::{Code, Problem};
-use crate::http::{check_payload, takes};
+use crate::http::{auth::well_formed, check_payload, takes};
 use crate::letter::letter_of;
 use crate::store::Stores;
 
@@ -61,6 +61,10 @@ impl Submissions {
         if message.id.is_empty() {
             let why = "the message has no message_id: it is the idempotency key, and without one a repetition makes a second job";
             return Err(Problem::new(Code::IdempotencyKeyRequired, why));
+        }
+        if !message.tenant.is_empty() && !well_formed(&message.tenant) {
+            let why = "the header warren-tenant has control characters or over 200 bytes";
+            return Err(Problem::new(Code::InvalidParameter, why));
         }
         let spec = self.acceptor.kinds().get(&message.kind).ok_or_else(|| AcceptError::UnknownKind(message.kind.clone()))?;
         // What is only bytes, said or unsaid, is taken for what the kind takes: the checks below tell.

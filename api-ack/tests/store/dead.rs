@@ -76,6 +76,17 @@ async fn whatever_a_stranger_wrote_is_kept(ground: &Ground) {
     let found = kept(ground, strange.clone()).await;
     assert_eq!(found.letter.message_id, "a\u{fffd}b");
     assert_eq!((found.letter.headers, found.letter.body), (strange.headers, strange.body));
+
+    // As long as names are let through, and nothing that an index could make shorter.
+    let noise = |seed: u128| {
+        let noise: String = (0..8)
+            .map(|n| Uuid::from_u128((seed + n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).simple().to_string())
+            .collect();
+        noise[..255].to_owned()
+    };
+    let mut long = letter(&noise(1), &noise(100), T0);
+    (long.kind, long.tenant, long.reason, long.error) = (noise(200), noise(300), noise(400), noise(500).repeat(16));
+    assert_eq!(kept(ground, long.clone()).await.letter, long);
 }
 
 async fn dead_letters_are_filtered_and_paged(ground: &Ground) {
