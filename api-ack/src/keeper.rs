@@ -16,6 +16,7 @@ use messaging::dead_letter::death_of;
 use messaging::message::{Message, Route, Run, header};
 use messaging::publisher::Publisher;
 use messaging::wire::Outbound;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -95,6 +96,9 @@ impl BatchHandler for Keeper {
 /// How long a keeper has the letters it took for itself, in microseconds: twice as long as one publish may take.
 const HOLD: i64 = 30_000_000;
 
+/// How often is looked for letters to publish, and at most how often letters are counted.
+const EVERY: Duration = Duration::from_secs(1);
+
 /// Letters a keeper takes at a time: their bodies come along.
 const AT_A_TIME: u32 = 16;
 
@@ -103,14 +107,17 @@ const AT_A_TIME: u32 = 16;
 /// A letter is `redriving` from the moment somebody asked until the broker has confirmed it. Of several keepers one holds it;
 /// when that one fails or dies, it is published again half a minute later, under the same message id.
 pub async fn redrive_others(stores: Stores, publisher: Publisher, names: Names, metrics: Arc<Metrics>, drain: CancellationToken) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let (mut look_at, mut count_at) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
             () = drain.cancelled() => return,
-            _ = tick.tick() => {}
+            () = tokio::time::sleep_until(look_at) => {}
         }
         let now = clock::now();
         let held = stores.dead.hold_redriving(now, now.saturating_add(HOLD), AT_A_TIME).await.unwrap_or_default();
+        // More may wait: then at once.
+        let full = held.len() == AT_A_TIME as usize;
+        look_at = Instant::now() + if full { Duration::ZERO } else { EVERY };
         for letter in held {
             // The last publish must be over when another keeper may take the letter.
             if clock::now() > now.saturating_add(HOLD / 2) || drain.is_cancelled() {
@@ -120,12 +127,18 @@ pub async fn redrive_others(stores: Stores, publisher: Publisher, names: Names, 
                 tracing::warn!(dead_letter = %letter.id, error, "cannot move a dead letter back, trying again");
             }
         }
+        if Instant::now() < count_at {
+            continue;
+        }
+        let begun = Instant::now();
         if let Ok(counts) = stores.dead.dead_counts().await {
             metrics.dead_letters.reset();
             for (queue, count) in counts {
                 metrics.dead_letters.with_label_values(&[queue.as_str()]).set(i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
+        // Millions of letters take a while to count: no more than a twentieth of the time goes into that.
+        count_at = Instant::now() + EVERY.max(begun.elapsed() * 20);
     }
 }
 
@@ -134,7 +147,7 @@ async fn redrive_one(stores: &Stores, publisher: &Publisher, names: &Names, dead
     let message = Message {
         id: letter.message_id.clone(),
         kind: letter.kind.clone(),
-        source: letter.headers.pointer("/headers/cloudEvents_source").and_then(|v| v.as_str()).unwrap_or_default().to_owned(),
+        source: source_of(&letter.headers),
         time: clock::timestamp(letter.died_at),
         content_type: letter.content_type.clone(),
         traceparent: letter.headers.pointer("/headers/traceparent").and_then(|v| v.as_str()).map(str::to_owned),
@@ -159,6 +172,12 @@ async fn redrive_one(stores: &Stores, publisher: &Publisher, names: &Names, dead
     let step = Move::new(dead.id, DeadState::Redriving, DeadState::Redriven, &dead.actor, &dead.note, clock::now());
     stores.dead.resolve(&step).await.map_err(|e| e.to_string())?;
     Ok(())
+}
+
+/// The CloudEvents source, in either spelling that is read.
+fn source_of(properties: &serde_json::Value) -> String {
+    let header = |name: &str| properties.get("headers")?.get(name)?.as_str();
+    header("cloudEvents_source").or_else(|| header("cloudEvents:source")).unwrap_or_default().to_owned()
 }
 
 /// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run.

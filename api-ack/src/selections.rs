@@ -141,6 +141,7 @@ impl Selections {
     pub async fn run(self: Arc<Self>, drain: CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Uuid::nil();
         loop {
             tokio::select! {
                 () = drain.cancelled() => return,
@@ -149,28 +150,40 @@ impl Selections {
             if !self.processes.leads() {
                 continue;
             }
-            if let Err(error) = self.pass(&drain).await {
-                tracing::warn!(error = %error, "what is asked of a selection of dead letters goes on later");
+            match self.pass(last, &drain).await {
+                Ok(next) => last = next,
+                Err(error) => tracing::warn!(error = %error, "what is asked of selections of dead letters goes on later"),
             }
         }
     }
 
-    /// A second's worth of each selection to which something is being done.
-    async fn pass(&self, drain: &CancellationToken) -> Result<(), StoreError> {
-        for selection in self.stores.selections.acting(AT_ONCE).await? {
+    /// A second's worth of each selection to which something is being done, from the one after `last` on; answers the last of
+    /// these. So many have their turn at once, and the next ones theirs a second later, however long any of them takes.
+    async fn pass(&self, last: Uuid, drain: &CancellationToken) -> Result<Uuid, StoreError> {
+        let round = self.stores.selections.acting(last, AT_ONCE).await?;
+        let next = if round.len() < AT_ONCE as usize { Uuid::nil() } else { round.last().map_or(Uuid::nil(), |one| one.id) };
+        for selection in round {
             let Some(acting) = &selection.acting else { continue };
-            let rate = acting.rate.clamp(1, RATE_MAX);
-            let picked = self.stores.selections.picked(selection.id, rate).await?;
-            let last = picked.len() < rate as usize;
-            for (place, letter) in picked {
-                if drain.is_cancelled() {
-                    return Ok(());
-                }
-                self.turn(acting, place, letter).await?;
+            if let Err(error) = self.second(&selection, acting, drain).await {
+                tracing::warn!(selection = %selection.id, error = %error, "what is asked of a selection goes on later");
             }
-            if last && self.stores.selections.finish(selection.id, clock::now()).await? {
-                tracing::info!(selection = %selection.id, actor = acting.actor, "every letter of the selection had its turn");
+        }
+        Ok(next)
+    }
+
+    /// What of one selection has its turn in a second.
+    async fn second(&self, selection: &Selection, acting: &Acting, drain: &CancellationToken) -> Result<(), StoreError> {
+        let rate = acting.rate.clamp(1, RATE_MAX);
+        let picked = self.stores.selections.picked(selection.id, rate).await?;
+        let last = picked.len() < rate as usize;
+        for (place, letter) in picked {
+            if drain.is_cancelled() {
+                return Ok(());
             }
+            self.turn(acting, place, letter).await?;
+        }
+        if last && self.stores.selections.finish(selection.id, clock::now()).await? {
+            tracing::info!(selection = %selection.id, actor = acting.actor, "every letter of the selection had its turn");
         }
         Ok(())
     }

@@ -107,11 +107,11 @@ pub trait SelectionStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn act(&self, id: Uuid, acting: &Acting) -> Result<bool, StoreError>;
 
-    /// Selections to which something is being done, the longest first.
+    /// Selections to which something is being done, by id, from the one after `after` on.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn acting(&self, limit: u32) -> Result<Vec<Selection>, StoreError>;
+    async fn acting(&self, after: Uuid, limit: u32) -> Result<Vec<Selection>, StoreError>;
 
     /// Letters that wait for their turn, in order.
     ///

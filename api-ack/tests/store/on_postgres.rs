@@ -194,7 +194,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.dead.audit_records(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
         ground.dead.print_old(10).await.unwrap();
         ground.dead.hold_redriving(T0, T0, 10).await.unwrap();
-        ground.selections.acting(10).await.unwrap();
+        ground.selections.acting(uuid::Uuid::nil(), 10).await.unwrap();
         ground.selections.picked(batch[0].job.id, 10).await.unwrap();
         ground.selections.purge_selections(T0, T0, 10).await.unwrap();
     }

@@ -8,6 +8,7 @@ use crate::ground::{Ground, SECOND, T0};
 
 contract!(
     a_selection_is_frozen_and_acted_on_once,
+    selections_have_their_turn_one_after_the_other,
     a_letter_and_its_place_move_together_or_not_at_all,
     what_is_refused_is_listed_and_the_end_is_the_end_of_all,
     old_selections_are_purged,
@@ -53,7 +54,7 @@ async fn a_selection_is_frozen_and_acted_on_once(ground: &Ground) {
     assert_eq!(ground.selections.selection(Uuid::now_v7()).await.unwrap(), None);
     let found = ground.selections.selection(selection.id).await.unwrap().unwrap();
     assert_eq!(found, (selection.clone(), Tally { waiting: 3, moved: 0, refused: 0 }));
-    assert!(ground.selections.acting(9).await.unwrap().is_empty(), "nothing is done unasked");
+    assert!(ground.selections.acting(Uuid::nil(), 9).await.unwrap().is_empty(), "nothing is done unasked");
 
     assert!(!ground.selections.act(selection.id, &acting(T0 + 10 * SECOND)).await.unwrap(), "it has expired by then");
     assert!(ground.selections.act(selection.id, &acting(T0 + SECOND)).await.unwrap());
@@ -61,10 +62,25 @@ async fn a_selection_is_frozen_and_acted_on_once(ground: &Ground) {
     assert!(!ground.selections.act(selection.id, &again).await.unwrap());
     assert!(!ground.selections.act(Uuid::now_v7(), &again).await.unwrap());
     selection.acting = Some(Acting { note: "old\u{fffd}".into(), ..acting(T0 + SECOND) });
-    assert_eq!(ground.selections.acting(9).await.unwrap(), [selection.clone()]);
+    assert_eq!(ground.selections.acting(Uuid::nil(), 9).await.unwrap(), [selection.clone()]);
     let places = ground.selections.picked(selection.id, 2).await.unwrap();
     let place = |number| Picked { selection: selection.id, number };
     assert_eq!(places, [(place(1), ids[0]), (place(2), ids[1])], "the oldest first");
+}
+
+async fn selections_have_their_turn_one_after_the_other(ground: &Ground) {
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let (selection, _) = frozen(ground, 1).await;
+        assert!(ground.selections.act(selection.id, &acting(T0)).await.unwrap());
+        ids.push(selection.id);
+    }
+    ids.sort_unstable();
+    let turn = async |after: Uuid| -> Vec<Uuid> {
+        ground.selections.acting(after, 2).await.unwrap().into_iter().map(|selection| selection.id).collect()
+    };
+    assert_eq!(turn(Uuid::nil()).await, ids[..2]);
+    assert_eq!(turn(ids[1]).await, ids[2..]);
 }
 
 async fn a_letter_and_its_place_move_together_or_not_at_all(ground: &Ground) {
@@ -106,7 +122,7 @@ async fn what_is_refused_is_listed_and_the_end_is_the_end_of_all(ground: &Ground
     assert!(!ground.selections.finish(selection.id, T0 + 10).await.unwrap());
     let (found, _) = ground.selections.selection(selection.id).await.unwrap().unwrap();
     assert_eq!(found.finished_at, Some(T0 + 9));
-    assert!(ground.selections.acting(9).await.unwrap().is_empty());
+    assert!(ground.selections.acting(Uuid::nil(), 9).await.unwrap().is_empty());
 }
 
 async fn old_selections_are_purged(ground: &Ground) {

@@ -87,8 +87,8 @@ impl SelectionStore for PostgresStore {
         ask!(self, conn => selection::act(conn, id, acting))
     }
 
-    async fn acting(&self, limit: u32) -> Result<Vec<Selection>, StoreError> {
-        ask!(self, conn => selection::acting(conn, limit))
+    async fn acting(&self, after: Uuid, limit: u32) -> Result<Vec<Selection>, StoreError> {
+        ask!(self, conn => selection::acting(conn, after, limit))
     }
 
     async fn picked(&self, selection: Uuid, limit: u32) -> Result<Vec<(Picked, Uuid)>, StoreError> {

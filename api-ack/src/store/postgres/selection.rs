@@ -29,7 +29,7 @@ const ACT: &str = "UPDATE selections SET action = $2, forced = $3, rate = $4, ac
 const ACTING: &str = concat!(
     "SELECT ",
     selection_columns!(),
-    " FROM selections WHERE action IS NOT NULL AND finished_at IS NULL ORDER BY acted_at, id LIMIT $1",
+    " FROM selections WHERE action IS NOT NULL AND finished_at IS NULL AND id > $1 ORDER BY id LIMIT $2",
 );
 
 const PICKED: &str = "SELECT number, letter FROM selected_letters WHERE selection = $1 AND outcome = 0 ORDER BY number LIMIT $2";
@@ -94,8 +94,8 @@ pub(super) async fn act(conn: &mut PgConnection, id: Uuid, acting: &Acting) -> R
     Ok(query.execute(conn).await?.rows_affected() > 0)
 }
 
-pub(super) async fn acting(conn: &mut PgConnection, limit: u32) -> Result<Vec<Selection>, Fault> {
-    let found = sqlx::query(ACTING).bind(i64::from(limit)).fetch_all(conn).await?;
+pub(super) async fn acting(conn: &mut PgConnection, after: Uuid, limit: u32) -> Result<Vec<Selection>, Fault> {
+    let found = sqlx::query(ACTING).bind(after).bind(i64::from(limit)).fetch_all(conn).await?;
     Ok(found.iter().map(rows::selection).collect::<Result<_, StoreError>>()?)
 }
 

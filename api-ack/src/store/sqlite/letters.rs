@@ -110,8 +110,8 @@ impl SelectionStore for SqliteStore {
         write!(self, conn => selection::act(conn, id, acting))
     }
 
-    async fn acting(&self, limit: u32) -> Result<Vec<Selection>, StoreError> {
-        read!(self, conn => selection::acting(conn, limit))
+    async fn acting(&self, after: Uuid, limit: u32) -> Result<Vec<Selection>, StoreError> {
+        read!(self, conn => selection::acting(conn, after, limit))
     }
 
     async fn picked(&self, selection: Uuid, limit: u32) -> Result<Vec<(Picked, Uuid)>, StoreError> {

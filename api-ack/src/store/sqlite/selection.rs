@@ -28,7 +28,7 @@ const ACT: &str = "UPDATE selections SET action = ?2, forced = ?3, rate = ?4, ac
 const ACTING: &str = concat!(
     "SELECT ",
     selection_columns!(),
-    " FROM selections WHERE action IS NOT NULL AND finished_at IS NULL ORDER BY acted_at, id LIMIT ?1",
+    " FROM selections WHERE action IS NOT NULL AND finished_at IS NULL AND id > ?1 ORDER BY id LIMIT ?2",
 );
 
 const PICKED: &str = "SELECT number, letter FROM selected_letters WHERE selection = ?1 AND outcome = 0 ORDER BY number LIMIT ?2";
@@ -92,8 +92,8 @@ pub(super) async fn act(conn: &mut SqliteConnection, id: Uuid, acting: &Acting) 
     Ok(query.execute(conn).await.map_err(error::store)?.rows_affected() > 0)
 }
 
-pub(super) async fn acting(conn: &mut SqliteConnection, limit: u32) -> Result<Vec<Selection>, StoreError> {
-    let found = sqlx::query(ACTING).bind(i64::from(limit)).fetch_all(conn).await.map_err(error::store)?;
+pub(super) async fn acting(conn: &mut SqliteConnection, after: Uuid, limit: u32) -> Result<Vec<Selection>, StoreError> {
+    let found = sqlx::query(ACTING).bind(after).bind(i64::from(limit)).fetch_all(conn).await.map_err(error::store)?;
     found.iter().map(rows::selection).collect()
 }
 
