@@ -107,9 +107,11 @@ impl DeadLetters {
             let now = clock::now();
             let (to, job) = match (order.action, dead.letter.job_id) {
                 (Action::Discard, _) => (DeadState::Discarded, None),
-                (Action::Redrive, _) if !order.force && self.forgotten(&dead, now) => return Err(DeadError::TooOld),
+                (Action::Redrive, None) if !order.force && self.forgotten(dead.letter.died_at, now) => {
+                    return Err(DeadError::TooOld);
+                }
                 (Action::Redrive, None) => (DeadState::Redriving, None),
-                (Action::Redrive, Some(job)) => (DeadState::Redriven, Some(self.revive(job, &dead, now).await?)),
+                (Action::Redrive, Some(job)) => (DeadState::Redriven, Some(self.revive(job, &dead, order.force, now).await?)),
             };
             let step = Move { job: job.as_ref(), picked, ..Move::new(id, DeadState::Open, to, order.actor, order.note, now) };
             if self.stores.dead.resolve(&step).await? {
@@ -122,10 +124,10 @@ impl DeadLetters {
         Err(DeadError::JobMovedOn(dead.letter.job_id.unwrap_or(id)))
     }
 
-    /// Whether it died before the inbox's memory begins.
-    fn forgotten(&self, dead: &DeadLetter, now: i64) -> bool {
+    /// Whether what died then died before the inbox's memory begins.
+    fn forgotten(&self, died_at: i64, now: i64) -> bool {
         let memory = i64::try_from(self.inbox_memory.as_micros()).unwrap_or(i64::MAX);
-        dead.letter.died_at.saturating_add(memory) < now
+        died_at.saturating_add(memory) < now
     }
 
     fn wake(&self) {
@@ -134,8 +136,13 @@ impl DeadLetters {
         }
     }
 
-    async fn revive(&self, job: Uuid, dead: &DeadLetter, now: i64) -> Result<Change, DeadError> {
+    async fn revive(&self, job: Uuid, dead: &DeadLetter, force: bool, now: i64) -> Result<Change, DeadError> {
         let row = self.stores.jobs.load(&[job]).await?.pop().ok_or(DeadError::JobPurged(job))?;
+        // The letter is dated when a keeper found it, which may have been long after.
+        let died_at = row.status.ended_at.map_or(dead.letter.died_at, |ended_at| ended_at.min(dead.letter.died_at));
+        if !force && self.forgotten(died_at, now) {
+            return Err(DeadError::TooOld);
+        }
         let allowance = self.kinds.get(&row.kind).map_or(i64::MAX / 4, |spec| allowance(&spec));
         let same_epoch = row.status.epoch == dead.letter.epoch;
         let to = rules::redrive(&row.status, now.saturating_add(allowance), now).filter(|_| same_epoch);

@@ -310,7 +310,8 @@ impl Wiring {
         let dead = DeadLetters::new(
             self.stores.clone(),
             self.kinds.clone(),
-            self.config.retention.keys,
+            // Inboxes of services forget on their own: nobody remembers for longer than they do.
+            self.config.retention.keys.min(messaging::inbox::RETENTION),
             Some(Arc::new(hand_over.clone())),
         );
         let selections = Arc::new(Selections::new(self.stores.clone(), dead, self.processes.clone()));
