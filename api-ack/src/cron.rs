@@ -59,6 +59,15 @@ pub struct CronSpec {
     pub catch_up: Duration,
 }
 
+impl CronSpec {
+    /// A process that stood still, or a store that was away for long, does not flood anybody with what is past: of all that was
+    /// missed only the latest tick is caught up with.
+    fn is_too_late(&self, tick: Micros, now: Micros) -> bool {
+        let latest = self.schedule.next(tick).is_none_or(|next| next > now);
+        now - tick > micros(if latest { LATE.max(self.catch_up) } else { LATE })
+    }
+}
+
 /// What to do with a tick while the job of the tick before has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlap {
@@ -103,8 +112,7 @@ impl Driver {
         }
         while let Some(tick) = self.entry.schedule.next(seen) {
             sleep_until(tick).await;
-            // A process that stood still, or a store that was away for long, does not flood anybody with what is past.
-            if clock::now() - tick > micros(LATE.max(self.entry.catch_up)) {
+            if self.entry.is_too_late(tick, clock::now()) {
                 tracing::warn!(cron = self.entry.name, tick = %clock::timestamp(tick), "a tick is too late and left out");
             } else {
                 previous = self.offer(tick, previous).await.or(previous);
@@ -127,7 +135,7 @@ impl Driver {
                 }
                 Ok(Tick::GivenUp) => return None,
                 Err(error) => {
-                    if clock::now() - tick > micros(LATE.max(self.entry.catch_up)) {
+                    if self.entry.is_too_late(tick, clock::now()) {
                         tracing::error!(cron = self.entry.name, tick = %clock::timestamp(tick), error = %error, "a tick could not be offered and is left out");
                         return None;
                     }
@@ -224,4 +232,31 @@ async fn sleep_until(at: Micros) {
 
 fn micros(span: Duration) -> Micros {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_was_missed_only_the_latest_tick_is_caught_up_with() {
+        const MINUTE: Micros = 60_000_000;
+        let every_minute = CronSpec {
+            name: "n".to_owned(),
+            schedule: Schedule::parse("* * * * *", "UTC").unwrap(),
+            kind: "k".to_owned(),
+            tenant: String::new(),
+            data: Bytes::new(),
+            overlap: Overlap::Allow,
+            catch_up: Duration::from_secs(86_400),
+        };
+        // The store was away for six hours and half a minute.
+        let now = 1000 * MINUTE + MINUTE / 2;
+        let late = |tick: Micros| every_minute.is_too_late(tick * MINUTE, now);
+        assert!((640..999).all(late));
+        assert!(!late(1000));
+        let daily = CronSpec { schedule: Schedule::parse("0 0 * * *", "UTC").unwrap(), ..every_minute.clone() };
+        assert!(!daily.is_too_late(0, now), "the latest, 16 hours ago");
+        assert!(CronSpec { catch_up: Duration::from_secs(3600), ..daily }.is_too_late(0, now));
+    }
 }
