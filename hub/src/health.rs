@@ -1,18 +1,20 @@
 //! `/live`, `/ready` and `/health`: what this process can do, and why not.
+//!
+//! Whoever asks, and however often: the store is asked once a second at most. Reasons hold addresses and words of the broker and
+//! the database: they are told on the admin and the internal listener, and on the public one only which part is away.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api_ack::store::Stores;
 use axum::Router;
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use messaging::connection::{Link, LinkState};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::config::Role;
 
@@ -22,7 +24,21 @@ pub struct Health {
     stores: Stores,
     links: Vec<(&'static str, Link)>,
     topology: watch::Receiver<bool>,
+    /// When the store was asked last, and what was wrong with it.
+    store: Mutex<Option<(Instant, Option<String>)>>,
 }
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Anybody.
+    Public,
+    /// Whoever runs it.
+    Operators,
+}
+
+/// For how long an answer of the store holds.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A store that takes longer does not count as there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -30,24 +46,32 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Health {
     /// Health of a process with these roles.
     pub fn new(roles: Vec<Role>, stores: Stores, links: Vec<(&'static str, Link)>, topology: watch::Receiver<bool>) -> Self {
-        Self { roles, stores, links, topology }
+        Self { roles, stores, links, topology, store: Mutex::default() }
     }
 
-    /// The routes, for every listener.
-    pub fn router(self: Arc<Self>) -> Router {
-        Router::new()
-            .route("/live", get(async || "ok\n"))
-            .route("/ready", get(ready))
-            .route("/health", get(health))
-            .with_state(self)
+    /// The routes of a listener.
+    pub fn router(self: Arc<Self>, audience: Audience) -> Router {
+        let health = self.clone();
+        let ready = async move || ready(&self, audience).await;
+        let health = async move || tell(&health, audience).await;
+        Router::new().route("/live", get(async || "ok\n")).route("/ready", get(ready)).route("/health", get(health))
     }
 
     async fn store_error(&self) -> Option<String> {
-        match tokio::time::timeout(PATIENCE, self.stores.jobs.ping()).await {
+        // Whoever comes meanwhile waits for the same answer.
+        let mut asked = self.store.lock().await;
+        if let Some((at, error)) = &*asked
+            && at.elapsed() < FRESH
+        {
+            return error.clone();
+        }
+        let error = match tokio::time::timeout(PATIENCE, self.stores.jobs.ping()).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some(format!("no answer within {PATIENCE:?}")),
-        }
+        };
+        *asked = Some((Instant::now(), error.clone()));
+        error
     }
 
     fn link_error(link: &Link) -> Option<String> {
@@ -74,30 +98,40 @@ impl Health {
 }
 
 /// 200 when this process can do its roles; an api process can with the broker away (`degraded`), a worker cannot.
-async fn ready(State(health): State<Arc<Health>>) -> Response {
+async fn ready(health: &Health, audience: Audience) -> Response {
     let bad: Vec<(&str, String)> = health.parts().await.into_iter().filter_map(|(name, why)| Some((name, why?))).collect();
     let store_away = bad.iter().any(|(name, _)| *name == "store");
-    let api_only = health.roles.iter().all(|role| *role == Role::Api) || health.roles.contains(&Role::Api);
+    let accepts = health.roles.contains(&Role::Api);
     let mut text = String::new();
     for (name, why) in &bad {
-        let _ = writeln!(text, "{name}: {why}");
+        let _ = match audience {
+            Audience::Operators => writeln!(text, "{name}: {why}"),
+            Audience::Public => writeln!(text, "{name}"),
+        };
     }
     if bad.is_empty() {
         (StatusCode::OK, "ready\n".to_owned()).into_response()
-    } else if !store_away && api_only {
+    } else if !store_away && accepts {
         (StatusCode::OK, format!("degraded\n{text}")).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{text}")).into_response()
     }
 }
 
-/// Each dependency with its reason.
-async fn health(State(health): State<Arc<Health>>) -> Json<Value> {
+/// Each dependency, with its reason.
+async fn tell(health: &Health, audience: Audience) -> Json<Value> {
     let parts = health.parts().await;
     let good = parts.iter().all(|(_, why)| why.is_none());
     let dependencies: serde_json::Map<String, Value> = parts
         .into_iter()
-        .map(|(name, why)| (name.to_owned(), why.map_or(json!({"ok": true}), |why| json!({"ok": false, "reason": why}))))
+        .map(|(name, why)| {
+            let part = match (why, audience) {
+                (None, _) => json!({"ok": true}),
+                (Some(why), Audience::Operators) => json!({"ok": false, "reason": why}),
+                (Some(_), Audience::Public) => json!({"ok": false}),
+            };
+            (name.to_owned(), part)
+        })
         .collect();
     let roles: Vec<&str> = health.roles.iter().map(|role| role.as_str()).collect();
     Json(json!({"ok": good, "roles": roles, "version": env!("CARGO_PKG_VERSION"), "dependencies": dependencies}))

@@ -25,7 +25,7 @@ use crate::admin::{self, AdminApi};
 use crate::auth::Verifier;
 use crate::config::{self, Limits, Listen};
 use crate::edge::{self, Edge};
-use crate::health::Health;
+use crate::health::{Audience, Health};
 use crate::hub::{Addresses, HubError, Wiring};
 
 /// Listeners that are bound and do not yet answer.
@@ -74,7 +74,7 @@ pub(crate) fn serve(
 ) -> Result<(), HubError> {
     let verifier = Arc::new(verifier);
     let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
-    let mut public = health.clone().router();
+    let mut public = health.clone().router(Audience::Public);
     if let Some(acceptor) = acceptor {
         let options = ApiOptions {
             retention: wiring.config.retention.jobs,
@@ -119,8 +119,8 @@ pub(crate) fn serve(
     };
     edge::make_room(u64::from(listen.max_connections) + 2 * edge::INNER_CONNECTIONS as u64);
     edge.open("public", bound.public, public, usize::try_from(listen.max_connections).unwrap_or(usize::MAX));
-    edge.open("admin", bound.admin, health.clone().router().merge(admin), edge::INNER_CONNECTIONS);
-    edge.open("internal", bound.internal, health.router().merge(internal), edge::INNER_CONNECTIONS);
+    edge.open("admin", bound.admin, health.clone().router(Audience::Operators).merge(admin), edge::INNER_CONNECTIONS);
+    edge.open("internal", bound.internal, health.router(Audience::Operators).merge(internal), edge::INNER_CONNECTIONS);
     Ok(())
 }
 

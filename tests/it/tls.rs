@@ -62,7 +62,7 @@ async fn works(hub: &HubProcess) {
 async fn says(hub: &mut HubProcess, reason: &str, remedy: &str) {
     let client = hub.client();
     let sentence = until(LONG, &format!("`{reason}` to be said"), async || {
-        let health = client.get("/health").await.ok()?.body;
+        let health = hub.admin().get("/health").await.ok()?.body;
         let said = health["dependencies"]["publish"]["reason"].as_str()?.to_owned();
         said.contains(reason).then_some(said)
     })

@@ -159,7 +159,7 @@ impl Dev {
     async fn start_hub(&self, config: &mut Config, node: &Node) -> Result<Running, Failure> {
         self.settle(config, node)?;
         let running = serve::hub(config.clone()).start().await?;
-        match ready(running.addresses.public).await {
+        match ready(running.addresses.public, running.addresses.admin).await {
             Ok(()) => Ok(running),
             Err(failure) => {
                 running.drain().await;
@@ -205,7 +205,7 @@ fn is_locked(folder: &Path) -> bool {
 }
 
 /// Waits until every role can do its work.
-async fn ready(public: SocketAddr) -> Result<(), Failure> {
+async fn ready(public: SocketAddr, admin: SocketAddr) -> Result<(), Failure> {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build();
     let client = client.map_err(|error| Failure::failed(format!("cannot make an HTTP client: {error}")))?;
     let begun = Instant::now();
@@ -219,7 +219,7 @@ async fn ready(public: SocketAddr) -> Result<(), Failure> {
             return Ok(());
         }
         if begun.elapsed() > READY {
-            let health = url.replace("/ready", "/health");
+            let health = format!("http://{admin}/health");
             return Err(Failure::failed(format!(
                 "the hub is not ready after {} s: try again with --set log.level=info, and ask {health} meanwhile",
                 READY.as_secs()

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use sqlx::Connection;
 use warren_tests::hub::{ALL_SCOPES, HubClient, token};
 
 use super::{Scene, smtp};
@@ -65,4 +66,41 @@ async fn what_is_wrong_is_named_and_nothing_is_done() {
     let selection = scene.selection(id).await.unwrap();
     assert!(selection.get("action").is_none() && selection["waiting"] == 2, "{selection}");
     scene.open(2).await;
+}
+
+#[tokio::test]
+async fn what_consumers_may_have_forgotten_is_redriven_only_by_force() {
+    let scene = Scene::set(Keep::Postgres).await;
+    let jobs = scene.die(1, smtp).await;
+    let letter = scene.open(1).await[0]["id"].as_str().unwrap().to_owned();
+    // Its keeper was away for long: the job died eight days before the letter was found.
+    let mut database = sqlx::PgConnection::connect(&scene.world.store_url).await.unwrap();
+    let days = 8_i64 * 86_400 * 1_000_000;
+    let job: uuid::Uuid = jobs[0].parse().unwrap();
+    let aged = sqlx::query("UPDATE jobs SET ended_at = ended_at - $2 WHERE id = $1").bind(job).bind(days);
+    assert_eq!(aged.execute(&mut database).await.unwrap().rows_affected(), 1);
+    let refused = scene.post(&format!("{letter}/redrive"), &json!({})).await;
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("too-old-to-redrive")), "{}", refused.body);
+    let forced = scene.post(&format!("{letter}/redrive"), &json!({"force": true})).await;
+    assert_eq!(forced.status, 200, "{}", forced.body);
+}
+
+#[tokio::test]
+async fn names_of_any_length_stop_nobody() {
+    let scene = Scene::set(Keep::Postgres).await;
+    let vhost = &scene.world.vhost;
+    let endless: String = (0..200).map(|_| uuid::Uuid::now_v7().simple().to_string()).collect();
+    let headers = json!({"warren-tenant": endless, "warren-queue": endless, "warren-reason": endless, "cloudEvents_id": endless});
+    for exchange in ["warren.lost", "warren.submit", "warren.results"] {
+        let key = if exchange == "warren.lost" { "" } else { exchange };
+        let properties = json!({"type": "test.letters", "delivery_mode": 2, "headers": headers});
+        assert!(vhost.publish(exchange, key, properties, b"{}").await);
+        let after = json!({"message_id": "after", "type": "no.such.kind", "delivery_mode": 2, "headers": {}});
+        assert!(vhost.publish(exchange, key, after, b"nothing").await);
+    }
+    let letters = scene.open(6).await;
+    let long: Vec<_> =
+        letters.iter().filter(|letter| letter["tenant"].as_str().is_some_and(|tenant| tenant.len() > 200)).collect();
+    assert_eq!(long.len(), 3, "{letters:?}");
+    assert!(long.iter().all(|letter| letter["tenant"].as_str().unwrap().len() <= 255));
 }
