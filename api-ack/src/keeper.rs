@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use broker_topology::Names;
 use bytes::Bytes;
-use messaging::consumer::{Batch, BatchHandler, Delivered};
+use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 use messaging::dead_letter::death_of;
 use messaging::message::{Message, Route, Run, header};
 use messaging::publisher::Publisher;
@@ -87,8 +87,8 @@ async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Resul
 
 #[async_trait]
 impl BatchHandler for Keeper {
-    async fn handle(&self, batch: &Batch) -> Result<(), String> {
-        self.keep(batch).await.map_err(|e| e.to_string())
+    async fn handle(&self, batch: &Batch) -> Result<Vec<Later>, String> {
+        self.keep(batch).await.map(|()| Vec::new()).map_err(|e| e.to_string())
     }
 }
 
