@@ -14,6 +14,7 @@ use futures::future::join_all;
 use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 
 use crate::accept::{AcceptError, Acceptor, Submission, TIMING_HEADERS, Timing};
+use crate::http::auth::well_formed;
 use crate::http::problem::{Code, Problem};
 use crate::http::{check_payload, takes};
 use crate::letter::letter_of;
@@ -73,6 +74,12 @@ impl Submissions {
         if message.id.is_empty() {
             let why = "the message has no message_id: it is the idempotency key, and without one a repetition makes a second job";
             return Err(Problem::new(Code::IdempotencyKeyRequired, why));
+        }
+        for (header, name) in [("warren-tenant", &message.tenant), ("cloudEvents_source", &message.source)] {
+            if !name.is_empty() && !well_formed(name) {
+                let why = format!("`{header}` must have 200 bytes at most and no control characters");
+                return Err(Problem::new(Code::InvalidParameter, why));
+            }
         }
         let spec = self.acceptor.kinds().get(&message.kind).ok_or_else(|| AcceptError::UnknownKind(message.kind.clone()))?;
         // What is only bytes, said or unsaid, is taken for what the kind takes: the checks below tell.

@@ -72,7 +72,8 @@ pub(crate) fn serve(
     tasks: &TaskTracker,
     drain: &CancellationToken,
 ) -> Result<(), HubError> {
-    let verifier = Arc::new(verifier);
+    let bad_tokens = wiring.config.limits.bad_tokens_per_client;
+    let verifier = Arc::new(verifier.limited(rate(bad_tokens, None)));
     let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
     let mut public = health.clone().router();
     if let Some(acceptor) = acceptor {
@@ -125,13 +126,14 @@ pub(crate) fn serve(
 }
 
 fn rates(limits: &Limits) -> RateLimits {
-    let rate = |rate: Option<config::Rate>, burst: Option<NonZeroU32>| {
-        rate.map(|config::Rate { count, per }| Rate { count, per, burst: burst.unwrap_or(count) })
-    };
     RateLimits {
-        tenant: rate(limits.rate_per_tenant, limits.burst_per_tenant),
-        subject: rate(limits.rate_per_subject, limits.burst_per_subject),
+        tenant: limits.rate_per_tenant.map(|per| rate(per, limits.burst_per_tenant)),
+        subject: limits.rate_per_subject.map(|per| rate(per, limits.burst_per_subject)),
     }
+}
+
+fn rate(config::Rate { count, per }: config::Rate, burst: Option<NonZeroU32>) -> Rate {
+    Rate { count, per, burst: burst.unwrap_or(count) }
 }
 
 async fn metrics(State(registry): State<Registry>) -> Response {

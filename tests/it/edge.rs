@@ -3,7 +3,10 @@
 //! The hub has the role `api` and a broker that is away: what is tested here comes before it.
 
 mod answers;
+mod bombs;
 mod connections;
+mod crowds;
+mod guesses;
 mod rates;
 
 use std::time::Duration;

@@ -89,8 +89,8 @@ pub(super) struct Rates {
 impl Rates {
     pub(super) fn new(limits: RateLimits) -> Self {
         Self {
-            tenant: limits.tenant.map(|rate| Counts::new("tenant", rate, DefaultClock::default())),
-            subject: limits.subject.map(|rate| Counts::new("subject", rate, DefaultClock::default())),
+            tenant: limits.tenant.map(|rate| Counts::new("tenant", rate)),
+            subject: limits.subject.map(|rate| Counts::new("subject", rate)),
         }
     }
 
@@ -105,7 +105,7 @@ impl Rates {
     }
 }
 
-struct Counts<C: Clock = DefaultClock> {
+pub(super) struct Counts<C: Clock = DefaultClock> {
     policy: &'static str,
     rate: Rate,
     limiter: RateLimiter<u64, HashMapStateStore<u64>, C, StateInformationMiddleware>,
@@ -114,8 +114,14 @@ struct Counts<C: Clock = DefaultClock> {
     swept: Mutex<Instant>,
 }
 
+impl Counts {
+    pub(super) fn new(policy: &'static str, rate: Rate) -> Self {
+        Self::by(policy, rate, DefaultClock::default())
+    }
+}
+
 impl<C: Clock + Clone> Counts<C> {
-    fn new(policy: &'static str, rate: Rate, clock: C) -> Self {
+    fn by(policy: &'static str, rate: Rate, clock: C) -> Self {
         // A period of nothing is no rate; `Rate` comes checked, and a nanosecond is as good as no limit.
         let one = Duration::max(rate.per / rate.count.get(), Duration::from_nanos(1));
         let quota = Quota::with_period(one).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(rate.burst);
@@ -123,7 +129,7 @@ impl<C: Clock + Clone> Counts<C> {
         Self { policy, rate, limiter, clock, hasher: RandomState::new(), swept: Mutex::new(Instant::now()) }
     }
 
-    fn take<K: std::hash::Hash>(&self, key: &K, jobs: NonZeroU32) -> Result<Standing, Problem> {
+    pub(super) fn take<K: std::hash::Hash>(&self, key: &K, jobs: NonZeroU32) -> Result<Standing, Problem> {
         let key = self.hasher.hash_one(key);
         let key = if self.is_full() { key % SHARED } else { key };
         let standing = |remaining, reset| Standing {
@@ -182,7 +188,7 @@ mod tests {
     #[test]
     fn a_burst_is_let_through_and_then_the_rate() {
         let clock = FakeRelativeClock::default();
-        let counts = Counts::new("tenant", rate(10, 1, 3), clock.clone());
+        let counts = Counts::by("tenant", rate(10, 1, 3), clock.clone());
         let left: Vec<u32> = (0..3).map(|_| counts.take(&"acme", ONE).unwrap().remaining).collect();
         assert_eq!(left, [2, 1, 0]);
         let problem = counts.take(&"acme", ONE).unwrap_err();
@@ -195,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_slow_rate_says_how_long() {
-        let counts = Counts::new("subject", rate(6, 60, 1), FakeRelativeClock::default());
+        let counts = Counts::by("subject", rate(6, 60, 1), FakeRelativeClock::default());
         counts.take(&1, ONE).unwrap();
         let problem = counts.take(&1, ONE).unwrap_err();
         assert_eq!(problem.retry_after, Some(10));
@@ -207,7 +213,7 @@ mod tests {
 
     #[test]
     fn many_jobs_count_as_many_and_at_most_as_a_burst() {
-        let counts = Counts::new("tenant", rate(1, 1, 10), FakeRelativeClock::default());
+        let counts = Counts::by("tenant", rate(1, 1, 10), FakeRelativeClock::default());
         assert_eq!(counts.take(&1, NonZeroU32::new(4).unwrap()).unwrap().remaining, 6);
         assert!(counts.take(&1, NonZeroU32::new(7).unwrap()).is_err());
         assert_eq!(counts.take(&2, NonZeroU32::new(1000).unwrap()).unwrap().remaining, 0);
@@ -229,7 +235,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_is_whole_again_is_forgotten() {
         let clock = FakeRelativeClock::default();
-        let counts = Counts::new("subject", rate(1, 60, 1), clock.clone());
+        let counts = Counts::by("subject", rate(1, 60, 1), clock.clone());
         for subject in 0..KEYS_MAX + 50_000 {
             let _ = counts.take(&subject, ONE);
         }
