@@ -51,7 +51,7 @@ pub struct Submission {
     /// When it is to run.
     pub timing: Timing,
     /// Nobody waits for the answer, and what is refused would be lost or kept elsewhere: it may wait as long as its deadline
-    /// lets it, so the kind's `max_wait` does not refuse it.
+    /// lets it, so the kind's `max_wait` does not refuse it, and a time to run at that went by on its way means now.
     pub patient: bool,
 }
 
@@ -79,9 +79,15 @@ pub enum AcceptError {
     /// The key's first request is not decided after 2 s.
     #[error("the first request with this Idempotency-Key is not decided yet")]
     Undecided,
-    /// Too much waits already: for this tenant, or in all.
+    /// Too much waits already, in all.
     #[error("too many jobs wait to be published")]
     Backlog {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Too much waits already for this tenant; there is room for others.
+    #[error("too many jobs of this tenant wait to be published")]
+    TenantBacklog {
         /// When to try again.
         retry_after: Duration,
     },
@@ -138,13 +144,16 @@ impl Acceptor {
     pub async fn accept(&self, submission: Submission) -> Result<Accepted, AcceptError> {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let key = key_of(&submission);
-        let admitted = submission.timing.status(spec.deadline, clock::now()).map_err(AcceptError::from).and_then(|status| {
-            if !submission.patient {
-                self.keeps_up(&spec, &status)?;
-            }
-            self.backlog.admit(&submission.tenant)?;
-            Ok(status)
-        });
+        let admitted =
+            submission.timing.status(spec.deadline, clock::now(), submission.patient).map_err(AcceptError::from).and_then(
+                |status| {
+                    if !submission.patient {
+                        self.keeps_up(&spec, &status)?;
+                    }
+                    self.backlog.admit(&submission.tenant)?;
+                    Ok(status)
+                },
+            );
         match admitted {
             Ok(status) => {
                 let tenant = submission.tenant.clone();

@@ -37,9 +37,6 @@ pub enum DeadError {
         "it died before the inbox's memory begins, so a handler could repeat its effect; ask with force to move it all the same"
     )]
     TooOld,
-    /// It is no job's: there is no row to make another one from.
-    #[error("the dead letter {0} is not that of a job: only those of jobs can be edited so far")]
-    NoJob(Uuid),
     /// Nobody here does jobs of this kind.
     #[error("there is no kind `{0}` here any more")]
     UnknownKind(String),

@@ -57,7 +57,7 @@ use crate::store::JobStore;
 use crate::watch::Watch;
 use auth::Verifier;
 pub use body::check_json;
-pub use describe::described;
+pub use describe::Description;
 pub(crate) use headers::takes;
 use metrics::Metrics;
 use rates::{RateLimits, Rates};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use broker_topology::Names;
 use bytes::Bytes;
-use messaging::consumer::{Batch, BatchHandler, Delivered};
+use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 use messaging::dead_letter::death_of;
 use messaging::message::{Message, Route, Run, header};
 use messaging::publisher::Publisher;
@@ -88,8 +88,8 @@ async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Resul
 
 #[async_trait]
 impl BatchHandler for Keeper {
-    async fn handle(&self, batch: &Batch) -> Result<(), String> {
-        self.keep(batch).await.map_err(|e| e.to_string())
+    async fn handle(&self, batch: &Batch) -> Result<Vec<Later>, String> {
+        self.keep(batch).await.map(|()| Vec::new()).map_err(|e| e.to_string())
     }
 }
 
@@ -180,14 +180,17 @@ fn source_of(properties: &serde_json::Value) -> String {
     header("cloudEvents_source").or_else(|| header("cloudEvents:source")).unwrap_or_default().to_owned()
 }
 
-/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run.
+/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run, and what was
+/// edited.
 fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
     let headers = properties.get("headers").and_then(|v| v.as_object());
     headers
         .into_iter()
         .flatten()
         .filter(|(name, _)| !name.starts_with("x-") && !name.starts_with("cloudEvents"))
-        .filter(|(name, _)| !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()))
+        .filter(|(name, _)| {
+            !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()) || name.as_str() == header::EDITED_FROM
+        })
         .filter(|(name, _)| name.as_str() != header::TRACEPARENT)
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
         .collect()

@@ -89,6 +89,16 @@ pub fn is_json(content_type: &str) -> bool {
     essence.eq_ignore_ascii_case(JSON) || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }
 
+/// One state of the kinds: equal to itself, and to none that a replacement made.
+#[derive(Clone, Debug)]
+pub struct Revision(Arc<Table>);
+
+impl PartialEq for Revision {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// All kinds by name. Cheap to clone; all clones see a replacement at once.
 #[derive(Clone, Debug, Default)]
 pub struct Kinds(Arc<RwLock<Arc<Table>>>);
@@ -118,6 +128,11 @@ impl Kinds {
     /// Replaces all of them. What was begun under the old ones ends under the old ones.
     pub fn replace(&self, specs: impl IntoIterator<Item = KindSpec>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Table::new(specs));
+    }
+
+    /// What they are now. It keeps that state in memory.
+    pub fn revision(&self) -> Revision {
+        Revision(self.table())
     }
 
     fn table(&self) -> Arc<Table> {

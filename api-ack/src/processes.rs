@@ -91,6 +91,9 @@ impl Processes {
             match beat.await {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "took over what a lapsed process had not published"),
+                Err(error) if self.lapsed() => {
+                    tracing::warn!(error = %error, "this process counts as gone: it lets go of what waits, and publishes nothing");
+                }
                 Err(error) => tracing::warn!(error = %error, "cannot say that this process lives"),
             }
         }

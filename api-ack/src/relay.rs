@@ -101,9 +101,7 @@ impl HandOver {
     /// own and then given; without one it is stored without an owner.
     pub fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
         // What is held back takes no place from what is not: it waits in the store.
-        let held = is_work(job.status.outlet)
-            && (self.pauses.as_ref().is_some_and(|pauses| pauses.holds(&job.kind))
-                || self.destinations.flow(&job.kind) == Flow::Held);
+        let held = is_work(job.status.outlet) && is_held(&job.kind, self.pauses.as_ref(), &self.destinations);
         if held { None } else { self.room.reserve(job, payload) }
     }
 
@@ -276,8 +274,8 @@ impl Relay {
             // A kind that was taken out of the configuration waits until it is back, a paused one until it is resumed, and one
             // that is held back until it is not.
             Ok(waiting) => {
-                let held = |kind: &str| pauses.holds(kind) || destinations.flow(kind) == Flow::Held;
-                waiting.into_iter().filter(|lane| kinds.get(&lane.kind).is_some() && !held(&lane.kind)).collect()
+                let goes = |lane: &Lane| kinds.get(&lane.kind).is_some() && !is_held(&lane.kind, Some(pauses), destinations);
+                waiting.into_iter().filter(goes).collect()
             }
             Err(error) => {
                 tracing::warn!(error = %error, "cannot read what waits to be published");
@@ -420,4 +418,9 @@ async fn mark(store: Arc<dyn JobStore>, mut confirmed: mpsc::Receiver<Item>) {
 /// The outlets whose messages become work, and so count into a window.
 fn is_work(outlet: Option<Outlet>) -> bool {
     outlet.is_some_and(|outlet| outlet != Outlet::Dead)
+}
+
+/// Whether work of a kind waits in the store, for a resume or for its destination.
+fn is_held(kind: &str, pauses: Option<&Pauses>, destinations: &Destinations) -> bool {
+    pauses.is_some_and(|pauses| pauses.holds(kind)) || destinations.flow(kind) == Flow::Held
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use messaging::consumer::{Batch, BatchHandler, Delivered};
+use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 use messaging::ledger::End;
 use messaging::results::JobResult;
 use uuid::Uuid;
@@ -67,7 +67,7 @@ fn read(delivered: &Delivered) -> Result<(Uuid, JobResult), String> {
 
 #[async_trait]
 impl BatchHandler for Results {
-    async fn handle(&self, batch: &Batch) -> Result<(), String> {
-        self.apply(batch).await.map_err(|e| e.to_string())
+    async fn handle(&self, batch: &Batch) -> Result<Vec<Later>, String> {
+        self.apply(batch).await.map(|()| Vec::new()).map_err(|e| e.to_string())
     }
 }

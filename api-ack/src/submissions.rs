@@ -5,15 +5,18 @@
 //! Whoever may publish to the exchange may submit in any name: the broker's permissions are the door.
 //!
 //! Guarantees: acked after the commit; a message that comes again finds its job. What can never become a job is a dead letter of
-//! this queue, its reason a problem code. While the store is away, or too much waits, messages stay in the queue.
+//! this queue, its reason a problem code. While the store is away, or too much waits in all, messages stay in the queue. Those of
+//! a tenant for which too much waits go round through a rung until there is room, so that nobody else's wait behind them.
 
 use async_trait::async_trait;
+use broker_topology::{Names, Rung};
 use futures::future::join_all;
-use messaging::consumer::{Batch, BatchHandler, Delivered};
+use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 
 use crate::accept::{AcceptError, Acceptor, Submission, TIMING_HEADERS, Timing};
+use crate::http::auth::well_formed;
 use crate::http::problem::{Code, Problem};
-use crate::http::{auth::well_formed, check_payload, takes};
+use crate::http::{check_payload, takes};
 use crate::letter::letter_of;
 use crate::store::Stores;
 
@@ -28,32 +31,42 @@ pub struct Submissions {
     acceptor: Acceptor,
     stores: Stores,
     queue: String,
+    return_exchange: String,
     body_limit: usize,
 }
 
 /// What becomes of a message that is no job now.
 enum Refused {
-    /// It may be one later.
+    /// It may be one later, and so may those behind it.
     ForNow(String),
+    /// It may be one later; those of other tenants may be now.
+    Apart,
     /// It never will.
     ForEver(Problem),
 }
 
 impl Submissions {
-    /// Into `acceptor`, bodies of `body_limit` bytes at most; what is of no use goes to `stores` as a dead letter of `queue`.
-    pub fn new(acceptor: Acceptor, stores: Stores, queue: String, body_limit: usize) -> Self {
-        Self { acceptor, stores, queue, body_limit }
+    /// Into `acceptor`, bodies of `body_limit` bytes at most; what is of no use goes to `stores` as a dead letter.
+    pub fn new(acceptor: Acceptor, stores: Stores, names: &Names, body_limit: usize) -> Self {
+        Self { acceptor, stores, queue: names.submit(), return_exchange: names.return_exchange(), body_limit }
     }
 
     async fn accept(&self, delivered: &Delivered) -> Result<(), Refused> {
         let submission = self.submission(delivered).map_err(Refused::ForEver)?;
         match self.acceptor.accept(submission).await {
             Ok(_) => Ok(()),
+            Err(AcceptError::TenantBacklog { .. }) => Err(Refused::Apart),
             Err(error @ (AcceptError::Backlog { .. } | AcceptError::Unavailable(_) | AcceptError::Undecided)) => {
                 Err(Refused::ForNow(error.to_string()))
             }
             Err(error) => Err(Refused::ForEver(error.into())),
         }
+    }
+
+    /// Where a message of a full tenant waits: what has been round before waits longer, so that a great heap of them does not keep
+    /// the queue busy.
+    fn rung(&self, delivered: &Delivered) -> Rung {
+        if delivered.exchange == self.return_exchange { Rung::M2 } else { Rung::S30 }
     }
 
     fn submission(&self, delivered: &Delivered) -> Result<Submission, Problem> {
@@ -62,9 +75,11 @@ impl Submissions {
             let why = "the message has no message_id: it is the idempotency key, and without one a repetition makes a second job";
             return Err(Problem::new(Code::IdempotencyKeyRequired, why));
         }
-        if !message.tenant.is_empty() && !well_formed(&message.tenant) {
-            let why = "the header warren-tenant has control characters or over 200 bytes";
-            return Err(Problem::new(Code::InvalidParameter, why));
+        for (header, name) in [("warren-tenant", &message.tenant), ("cloudEvents_source", &message.source)] {
+            if !name.is_empty() && !well_formed(name) {
+                let why = format!("`{header}` must have 200 bytes at most and no control characters");
+                return Err(Problem::new(Code::InvalidParameter, why));
+            }
         }
         let spec = self.acceptor.kinds().get(&message.kind).ok_or_else(|| AcceptError::UnknownKind(message.kind.clone()))?;
         // What is only bytes, said or unsaid, is taken for what the kind takes: the checks below tell.
@@ -94,14 +109,14 @@ impl Submissions {
 
 #[async_trait]
 impl BatchHandler for Submissions {
-    async fn handle(&self, batch: &Batch) -> Result<(), String> {
+    async fn handle(&self, batch: &Batch) -> Result<Vec<Later>, String> {
         let became = join_all(batch.iter().map(|delivered| self.accept(delivered))).await;
-        let mut letters = Vec::new();
-        let mut later = None;
-        for (delivered, became) in batch.iter().zip(became) {
+        let (mut letters, mut later, mut stopped) = (Vec::new(), Vec::new(), None);
+        for (at, (delivered, became)) in batch.iter().zip(became).enumerate() {
             match became {
                 Ok(()) => {}
-                Err(Refused::ForNow(why)) => later = Some(why),
+                Err(Refused::ForNow(why)) => stopped = Some(why),
+                Err(Refused::Apart) => later.push(Later { at, rung: self.rung(delivered) }),
                 Err(Refused::ForEver(problem)) => {
                     tracing::warn!(
                         kind = delivered.message.kind,
@@ -116,7 +131,7 @@ impl BatchHandler for Submissions {
         if !letters.is_empty() {
             self.stores.dead.keep(&letters).await.map_err(|error| error.to_string())?;
         }
-        // The whole batch comes again: what was accepted finds its job, what was kept is kept once.
-        later.map_or(Ok(()), Err)
+        // The whole batch comes again: what was accepted finds its job, what was kept is kept once, and nothing was put apart.
+        stopped.map_or(Ok(later), Err)
     }
 }

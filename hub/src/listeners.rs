@@ -7,14 +7,14 @@ use std::sync::Arc;
 use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
 use api_ack::http::rates::{Rate, RateLimits};
-use api_ack::http::{Api, ApiOptions, Live, described};
+use api_ack::http::{Api, ApiOptions, Description, Live};
 use api_ack::selections::Selections;
 use api_ack::watch::Watch;
+use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,8 @@ pub(crate) fn serve(
     tasks: &TaskTracker,
     drain: &CancellationToken,
 ) -> Result<(), HubError> {
-    let verifier = Arc::new(verifier);
+    let bad_tokens = wiring.config.limits.bad_tokens_per_client;
+    let verifier = Arc::new(verifier.limited(rate(bad_tokens, None)));
     let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
     let mut public = health.clone().router(Audience::Public);
     if let Some(acceptor) = acceptor {
@@ -85,9 +86,8 @@ pub(crate) fn serve(
         let live = Live { changing: changing.clone(), watch, pauses: wiring.pauses.clone() };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
-        let kinds = wiring.kinds.clone();
-        // Made anew each time: a reload may have changed the addresses and schemas of kinds.
-        let answer = async move || Json(described(&openapi, &kinds));
+        let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));
+        let answer = async move || ([(CONTENT_TYPE, "application/json")], description.json());
         // The browser asks this hub and nobody else.
         let page = SwaggerUi::new("/docs").config(SwaggerConfig::from("/openapi.json").validator_url("none"));
         // The API's own fallback answers everything else with a problem document.
@@ -125,13 +125,14 @@ pub(crate) fn serve(
 }
 
 fn rates(limits: &Limits) -> RateLimits {
-    let rate = |rate: Option<config::Rate>, burst: Option<NonZeroU32>| {
-        rate.map(|config::Rate { count, per }| Rate { count, per, burst: burst.unwrap_or(count) })
-    };
     RateLimits {
-        tenant: rate(limits.rate_per_tenant, limits.burst_per_tenant),
-        subject: rate(limits.rate_per_subject, limits.burst_per_subject),
+        tenant: limits.rate_per_tenant.map(|per| rate(per, limits.burst_per_tenant)),
+        subject: limits.rate_per_subject.map(|per| rate(per, limits.burst_per_subject)),
     }
+}
+
+fn rate(config::Rate { count, per }: config::Rate, burst: Option<NonZeroU32>) -> Rate {
+    Rate { count, per, burst: burst.unwrap_or(count) }
 }
 
 async fn metrics(State(registry): State<Registry>) -> Response {

@@ -11,6 +11,7 @@
 //! Limits: nothing here extends the broker's consumer timeout; the caller keeps
 //! `prefetch / concurrency x timeout` well under it.
 
+mod batches;
 mod finish;
 mod receive;
 mod registry;
@@ -31,7 +32,7 @@ use crate::ledger::JobLedger;
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 
-pub use receive::{Batch, BatchHandler, Delivered, consume_batches};
+pub use batches::{Batch, BatchHandler, Delivered, Later, consume_batches};
 pub use running::Running;
 
 /// The most deliveries that are begun or finished together.

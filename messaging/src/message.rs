@@ -88,6 +88,8 @@ pub mod header {
     pub const REASON: &str = "warren-reason";
     /// Why it is a dead letter, for people.
     pub const ERROR: &str = "warren-error";
+    /// The message id of the dead letter that a message is an edited copy of.
+    pub const EDITED_FROM: &str = "warren-edited-from";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
 }

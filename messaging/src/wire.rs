@@ -119,11 +119,12 @@ impl Outbound {
         let mut headers = FieldTable::default();
         let mut size = 0;
         if let Some(came) = original.headers() {
-            for (name, value) in came.inner() {
+            // A foreign header that is too large is left out; those that say what the message is, and its bytes, never are.
+            let (own, foreign): (Vec<_>, Vec<_>) = came.inner().iter().partition(|(name, _)| is_own_header(name.as_str()));
+            for (name, value) in own.into_iter().chain(foreign) {
                 if is_death_header(name.as_str()) {
                     continue;
                 }
-                // A foreign header that is too large for ours to fit beside it is left out; the bytes of the body never are.
                 let length = name.as_str().len() + size_of(value);
                 if size + length <= MAX_HEADERS {
                     size += length;
@@ -181,6 +182,11 @@ fn strip_identity(properties: BasicProperties) -> BasicProperties {
         clean = clean.with_app_id(v.clone());
     }
     clean
+}
+
+/// Whether Warren reads it: it decides what becomes of the message.
+fn is_own_header(name: &str) -> bool {
+    name == header::TRACEPARENT || ["warren-", "cloudEvents_", "cloudEvents:"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn is_death_header(name: &str) -> bool {
@@ -385,6 +391,18 @@ mod tests {
         assert!(!headers.contains_key("x-death") && !headers.contains_key("x-first-death-queue"));
         assert!(headers.contains_key("mine") && headers.contains_key("warren-reason"));
         assert!(copy.properties.user_id().is_none() && copy.properties.expiration().is_none());
+    }
+
+    #[test]
+    fn a_copy_with_too_many_headers_goes_on_as_what_it_is() {
+        let mut table = FieldTable::default();
+        table.insert("a-large-one".into(), text(&"x".repeat(MAX_HEADERS - 20)));
+        table.insert("cloudEvents_source".into(), text("/billing"));
+        table.insert(header::TENANT.into(), text("acme"));
+        let properties = BasicProperties::default().with_headers(table);
+        let copy = Outbound::copy(Route::new("e", "k"), "id".into(), &properties, Bytes::new(), &[]);
+        let read = read(&copy.properties, Bytes::new());
+        assert_eq!((read.tenant.as_str(), read.source.as_str(), read.headers.len()), ("acme", "/billing", 0));
     }
 
     #[test]

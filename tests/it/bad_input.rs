@@ -3,6 +3,7 @@
 mod framing;
 mod refusals;
 mod tokens;
+mod wildcards;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,18 +19,21 @@ struct Door {
     hub: HubProcess,
     client: HubClient,
     admin: HubClient,
-    _vhost: Vhost,
+    vhost: Vhost,
 }
 
 impl Door {
     async fn new() -> Self {
         let vhost = Broker::shared().await.vhost().await;
         let needs_key = "[[kind]]\nname = \"test.careful\"\nidempotency = \"required\"\n";
-        let options = HubOptions { broker_url: vhost.url(), extra_toml: format!("{KINDS}{needs_key}"), ..HubOptions::default() };
+        // All come from one address, and each is to be told what is wrong.
+        let env = vec![("WARREN__LIMITS__BAD_TOKENS_PER_CLIENT".to_owned(), "1000/s".to_owned())];
+        let extra_toml = format!("{KINDS}{needs_key}");
+        let options = HubOptions { broker_url: vhost.url(), extra_toml, env, ..HubOptions::default() };
         let hub = HubProcess::start(&options).await;
         settled(&hub).await;
         let admin = HubClient::new(hub.admin_url(), Some(token("*", "operator", ALL_SCOPES)));
-        Self { client: hub.client(), admin, hub, _vhost: vhost }
+        Self { client: hub.client(), admin, hub, vhost }
     }
 
     /// Jobs in the store, of every tenant and kind.

@@ -3,7 +3,10 @@
 //! The hub has the role `api` and a broker that is away: what is tested here comes before it.
 
 mod answers;
+mod bombs;
 mod connections;
+mod crowds;
+mod guesses;
 mod rates;
 
 use std::time::Duration;
@@ -94,7 +97,7 @@ fn problem(answer: &str, status: u16, code: &str) -> Value {
 }
 
 /// What a metric stands at, with exactly these labels; 0 when it has no such series.
-async fn metric(hub: &HubProcess, series: &str) -> f64 {
+pub async fn metric(hub: &HubProcess, series: &str) -> f64 {
     let answer = HubClient::new(hub.internal_url(), None).get("/metrics").await.unwrap();
     let text = String::from_utf8(answer.bytes).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());

@@ -24,6 +24,7 @@ async fn a_valid_file_is_taken_and_any_other_changes_nothing() {
     let order =
         async |body: serde_json::Value| client.send(client.request(Method::POST, "/v1/orders").json(&body)).await.unwrap().status;
     assert_eq!(order(json!({"sku": "A"})).await, 404);
+    assert!(client.get("/openapi.json").await.unwrap().body["paths"]["/v1/orders"].is_null());
 
     let path = hub.folder().join("warren.toml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -36,6 +37,9 @@ async fn a_valid_file_is_taken_and_any_other_changes_nothing() {
     hub.process().signal(Signal::SIGHUP);
     until_true(LONG, "the new address", async || order(json!({"sku": "A"})).await == 202).await;
     assert_eq!(order(json!({})).await, 422);
+    let document = client.get("/openapi.json").await.unwrap();
+    assert_eq!(document.header("content-type"), Some("application/json"));
+    assert!(document.body["paths"]["/v1/orders"].is_object(), "it is described");
     let shown = client.get("/v1/kinds/test.order").await.unwrap().body;
     assert_eq!(shown["schema"], json!({"required": ["sku"]}), "{shown}");
 

@@ -10,7 +10,7 @@ use warren_tests::broker::Broker;
 use warren_tests::hub::{Answer, HubClient, HubOptions, HubProcess};
 use warren_tests::postgres::Postgres;
 use warren_tests::proxy::{Mode, Proxy};
-use warren_tests::wait::until;
+use warren_tests::wait::{until, until_true};
 
 use crate::pressure::Pressure;
 use crate::world::{Keep, LONG, World, settled};
@@ -148,7 +148,7 @@ async fn rows_in_memory_outlive_a_lapse() {
         jobs.push(client.accepted("demo.noop", &json!({"n": n})).await);
     }
     store.set(Mode::Refuse).await;
-    tokio::time::sleep(Duration::from_secs(13)).await;
+    until_true(LONG, "the hub to know that it lapsed", async || hub.log().contains("this process counts as gone")).await;
     store.set(Mode::Pass).await;
     // It lives again before it can publish.
     accepted_in_the_end(&client, "demo.noop", "alive").await;

@@ -25,6 +25,9 @@ impl Default for BacklogLimits {
     }
 }
 
+/// When whoever is refused may come back.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// What waits, as far as this process knows.
 #[derive(Debug)]
 pub struct Backlog {
@@ -47,12 +50,15 @@ impl Backlog {
     /// Counts one more for `tenant`, unless a limit is reached.
     ///
     /// # Errors
-    /// [`AcceptError::Backlog`] with a time to come back.
+    /// [`AcceptError::Backlog`] or [`AcceptError::TenantBacklog`], with a time to come back.
     pub fn admit(&self, tenant: &str) -> Result<(), AcceptError> {
         let mut waiting = self.lock();
         let of_tenant = waiting.by_tenant.get(tenant).copied().unwrap_or(0);
-        if waiting.total >= self.limits.total || of_tenant >= self.limits.per_tenant {
-            return Err(AcceptError::Backlog { retry_after: Duration::from_secs(5) });
+        if waiting.total >= self.limits.total {
+            return Err(AcceptError::Backlog { retry_after: RETRY_AFTER });
+        }
+        if of_tenant >= self.limits.per_tenant {
+            return Err(AcceptError::TenantBacklog { retry_after: RETRY_AFTER });
         }
         waiting.total += 1;
         match waiting.by_tenant.get_mut(tenant) {
@@ -101,9 +107,10 @@ mod tests {
     fn a_full_tenant_does_not_shut_out_another() {
         let backlog = Backlog::new(BacklogLimits { total: 3, per_tenant: 2 });
         assert!(backlog.admit("a").is_ok() && backlog.admit("a").is_ok());
-        assert!(matches!(backlog.admit("a"), Err(AcceptError::Backlog { .. })));
+        assert!(matches!(backlog.admit("a"), Err(AcceptError::TenantBacklog { .. })));
         assert!(backlog.admit("b").is_ok());
-        assert!(backlog.admit("c").is_err(), "the total is reached");
+        assert!(matches!(backlog.admit("c"), Err(AcceptError::Backlog { .. })), "the total is reached");
+        assert!(matches!(backlog.admit("a"), Err(AcceptError::Backlog { .. })), "and stands before the tenant's own");
         backlog.release("b");
         assert!(backlog.admit("c").is_ok(), "one was not stored after all");
         let count = |rows| store::Waiting { tenant: "a".to_owned(), rows, oldest: 0 };

@@ -51,9 +51,10 @@ impl Timing {
         fields.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)))
     }
 
-    /// The status of a job accepted `now`, of a kind that gives up after `patience`.
-    pub(super) fn status(&self, patience: Duration, now: Micros) -> Result<Status, TimingError> {
-        let due = self.due(now)?;
+    /// The status of a job accepted `now`, of a kind that gives up after `patience`. One that was long on its way may be `late`:
+    /// a time to run at that went by meanwhile means now.
+    pub(super) fn status(&self, patience: Duration, now: Micros, late: bool) -> Result<Status, TimingError> {
+        let due = self.due(now, late)?;
         let start = due.unwrap_or(now);
         let deadline = match &self.deadline {
             Some(text) => self::deadline(text, start, now)?,
@@ -65,11 +66,11 @@ impl Timing {
         })
     }
 
-    fn due(&self, now: Micros) -> Result<Option<Micros>, TimingError> {
+    fn due(&self, now: Micros, late: bool) -> Result<Option<Micros>, TimingError> {
         let due = match (&self.run_at, &self.delay) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => return Err(wrong("delay", "cannot stand beside a time to run at: leave one of them out")),
-            (Some(at), None) => instant("run_at", at)?,
+            (Some(at), None) => instant("run_at", at).map(|at| if late { at.max(now) } else { at })?,
             (None, Some(delay)) => now.saturating_add(span(delay)?),
         };
         let field = if self.run_at.is_some() { "run_at" } else { "delay" };
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_job_waits_for_its_time_and_its_patience_begins_then() {
-        let now = Timing::default().status(DAY, NOW).unwrap();
+        let now = Timing::default().status(DAY, NOW, false).unwrap();
         assert_eq!((now.state, now.due_at, now.deadline), (State::Accepted, NOW, NOW + 86_400_000_000));
         for (timing, due) in [
             (timing(&at(NOW + 60_000_000), "", ""), NOW + 60_000_000),
@@ -154,11 +155,13 @@ mod tests {
             (timing(&at(NOW - 59_000_000), "", ""), NOW),
             (timing("", "366d", ""), NOW + HORIZON),
         ] {
-            let status = timing.status(DAY, NOW).unwrap();
+            let status = timing.status(DAY, NOW, false).unwrap();
             assert_eq!((status.state, status.due_at, status.deadline), (State::Scheduled, due, due + 86_400_000_000));
             assert!(status.outlet.is_some() && status.owner.is_none());
         }
-        let status = timing("", "10s", &at(NOW + 11_000_000)).status(DAY, NOW).unwrap();
+        let late = timing(&at(NOW - 3_600_000_000), "", "").status(DAY, NOW, true).unwrap();
+        assert_eq!((late.state, late.due_at), (State::Scheduled, NOW));
+        let status = timing("", "10s", &at(NOW + 11_000_000)).status(DAY, NOW, false).unwrap();
         assert_eq!(status.deadline, NOW + 11_000_000);
     }
 
@@ -180,7 +183,7 @@ mod tests {
             (timing("", "10s", &at(NOW + 10_000_000)), "deadline"),
             (timing("", "", &at(NOW + HORIZON + 1)), "deadline"),
         ] {
-            assert_eq!(timing.status(DAY, NOW).unwrap_err().field, field, "{timing:?}");
+            assert_eq!(timing.status(DAY, NOW, false).unwrap_err().field, field, "{timing:?}");
         }
     }
 }

@@ -5,9 +5,11 @@
 //! Required: `iss`, `aud`, `exp`, `sub`, `tenant`, `scope`; `nbf` is honoured; clocks may differ by 30 s.
 //!
 //! A token that was verified is remembered by its SHA-256, so a busy client costs one signature check, not one per request. Its
-//! expiry is checked each time. A key taken out of the configuration counts until the restart that takes it out.
+//! expiry is checked each time. Of a token that no key here signed its sender learns just that, and only so often ([`guesses`]):
+//! which keys there are, and for what, is nobody's business. A key taken out of the configuration counts until the restart that takes it out.
 
 mod cache;
+mod guesses;
 mod key;
 mod mint;
 
@@ -27,7 +29,9 @@ pub use key::{Algorithm, KeyError, KeySpec, Material};
 pub use mint::{Grant, mint};
 
 use super::problem::{Code, Problem, shown};
+use super::rates::Rate;
 use cache::Cache;
+use guesses::Guesses;
 
 /// May submit jobs.
 pub const JOBS_SUBMIT: &str = "jobs:submit";
@@ -92,6 +96,7 @@ impl Caller {
 pub struct Verifier {
     keys: HashMap<String, key::Verifying>,
     cache: Cache,
+    guesses: Guesses,
 }
 
 impl Verifier {
@@ -106,13 +111,20 @@ impl Verifier {
                 return Err(KeyError::Twice(spec.id.clone()));
             }
         }
-        Ok(Self { keys: verifying, cache: Cache::new(10_000) })
+        Ok(Self { keys: verifying, cache: Cache::new(10_000), guesses: Guesses::default() })
+    }
+
+    /// Answers no more than so many tokens of one client address with what is wrong, if no key here signed them.
+    #[must_use]
+    pub fn limited(mut self, rate: Rate) -> Self {
+        self.guesses = Guesses::new(rate);
+        self
     }
 
     /// Who sent a request with these headers.
     ///
     /// # Errors
-    /// A 401 that says what is wrong, never with the token in it.
+    /// A 401 that says what is wrong, never with the token in it; a 429 where too much was wrong before.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
@@ -130,47 +142,65 @@ impl Verifier {
     /// Who a token speaks for.
     ///
     /// # Errors
-    /// A 401 that says what is wrong.
+    /// As [`Verifier::authenticate`].
     pub fn verify(&self, token: &[u8]) -> Result<Arc<Caller>, Problem> {
         if token.len() > TOKEN_MAX {
-            return Err(invalid("the token is longer than 8 KiB"));
+            return Err(self.guesses.refuse("it is longer than 8 KiB"));
         }
         let now = jiff::Timestamp::now().as_second();
         let digest: [u8; 32] = Sha256::digest(token).into();
         if let Some((caller, exp)) = self.cache.get(&digest) {
             return if exp + LEEWAY < now { Err(invalid("the token has expired")) } else { Ok(caller) };
         }
-        let (caller, exp) = self.check(token)?;
+        let (caller, exp) = self.check(token).map_err(|refusal| match refusal {
+            Refusal::Guess(why) => self.guesses.refuse(why),
+            Refusal::Claims(problem) => problem,
+        })?;
         let caller = Arc::new(caller);
         self.cache.put(digest, Arc::clone(&caller), exp);
         Ok(caller)
     }
 
-    fn check(&self, token: &[u8]) -> Result<(Caller, i64), Problem> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid("this is no JWT with an algorithm known here"))?;
+    fn check(&self, token: &[u8]) -> Result<(Caller, i64), Refusal> {
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|_| Refusal::Guess("it is no JWT with an algorithm known here"))?;
         if header.crit.is_some() {
-            return Err(invalid("the token has a `crit` header, which is not understood"));
+            return Err(Refusal::Guess("it has a `crit` header, which is not understood"));
         }
         let key = self.key(header.kid.as_deref())?;
         let claims: Claims = jsonwebtoken::decode(token, &key.decoding, &key.validation).map_err(|e| refusal(&e))?.claims;
         if !(0..=LAST_EXP).contains(&claims.exp) {
-            return Err(invalid("`exp` is out of range"));
+            return Err(invalid("`exp` is out of range").into());
         }
         if !well_formed(&claims.tenant) || !well_formed(&claims.sub) {
-            return Err(invalid("`tenant` and `sub` must have 1 to 200 bytes and no control characters"));
+            return Err(invalid("`tenant` and `sub` must have 1 to 200 bytes and no control characters").into());
         }
         let scopes = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
         Ok((Caller { tenant: claims.tenant, subject: claims.sub, scopes }, claims.exp))
     }
 
-    fn key(&self, kid: Option<&str>) -> Result<&key::Verifying, Problem> {
+    fn key(&self, kid: Option<&str>) -> Result<&key::Verifying, Refusal> {
         let found = match kid {
             Some(kid) if kid.len() > KID_MAX => None,
             Some(kid) => self.keys.get(kid),
             None if self.keys.len() == 1 => self.keys.values().next(),
-            None => return Err(invalid("the token has no `kid`, and there is not just one key")),
+            None => return Err(Refusal::Guess("it has no `kid`, and there is not just one key")),
         };
-        found.ok_or_else(|| invalid("the token's `kid` is no key here"))
+        found.ok_or(Refusal::Guess("its `kid` is no key here"))
+    }
+}
+
+/// Why a token is refused.
+enum Refusal {
+    /// No key here signed it; for the log.
+    Guess(&'static str),
+    /// A key here did, and what it says is no good: whoever had it signed may know.
+    Claims(Problem),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Claims(problem)
     }
 }
 
@@ -189,7 +219,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
-/// Whether a text can be a tenant or a subject.
+/// Whether it may be a tenant or a subject.
 pub(crate) fn well_formed(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
 }
@@ -198,19 +228,20 @@ fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(Code::TokenInvalid, detail)
 }
 
-fn refusal(error: &Error) -> Problem {
-    match error.kind() {
+fn refusal(error: &Error) -> Refusal {
+    // The library looks at the claims when the signature is good: these tell nobody but the issuer's clients.
+    let problem = match error.kind() {
         ErrorKind::ExpiredSignature => invalid("the token has expired"),
         ErrorKind::ImmatureSignature => invalid("the token is not valid yet (`nbf`)"),
         ErrorKind::InvalidAudience => invalid("the token is for somebody else (`aud`)"),
         ErrorKind::InvalidIssuer => invalid("the token is from somebody else (`iss`)"),
         ErrorKind::MissingRequiredClaim(claim) => invalid(format!("the token lacks `{claim}`, or it is malformed")),
         ErrorKind::InvalidClaimFormat(claim) => invalid(format!("the token's `{claim}` is malformed")),
-        // The signature is good by then, so this tells nobody but the issuer's clients.
         ErrorKind::Json(error) => invalid(format!("the claims are malformed: {}", shown(&error.to_string()))),
-        ErrorKind::InvalidAlgorithm => invalid("the token's `alg` is not the one this key is for"),
-        _ => invalid("the signature does not fit"),
-    }
+        ErrorKind::InvalidAlgorithm => return Refusal::Guess("its `alg` is not the one this key is for"),
+        _ => return Refusal::Guess("its signature does not fit"),
+    };
+    Refusal::Claims(problem)
 }
 
 /// Extracts the caller; a handler that takes it answers 401 to everybody else.

@@ -118,7 +118,7 @@ pub(super) struct BatchAnswer<'a> {
         (status = 413, description = "body-too-large, batch-too-large", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
-        (status = 429, description = "rate-limited: each item counts as a request", body = Document, content_type = "application/problem+json",
+        (status = 429, description = "rate-limited: each item counts as a request; too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]

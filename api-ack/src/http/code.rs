@@ -74,6 +74,7 @@ catalogue! {
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The store does not answer";
     Refused "refused" BAD_REQUEST "The store refuses this job";
     RateLimited "rate-limited" TOO_MANY_REQUESTS "Too many jobs are submitted too fast";
+    TooManyBadTokens "too-many-bad-tokens" TOO_MANY_REQUESTS "Too many tokens from this address were not accepted";
     MalformedRequest "malformed-request" BAD_REQUEST "The request is not well-formed HTTP";
     HeadTooLarge "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE "The head of the request is too large";
     HeadTooSlow "head-too-slow" REQUEST_TIMEOUT "The head of the request did not arrive in time";

@@ -70,7 +70,7 @@ impl Current {
         self.made
     }
 
-    /// Who sent it, if known: for the log only, since a proxy may be mistaken.
+    /// Who sent it, if known: for the log, and for counting what is refused anyway, since a proxy may be mistaken.
     pub fn client(&self) -> Option<IpAddr> {
         self.client
     }

@@ -1,16 +1,48 @@
 //! The description of this hub's own API: the OpenAPI document, with the addresses that its kinds have and the schemas of their
 //! bodies.
 
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
-use crate::kinds::{KindSpec, Kinds, is_json};
+use crate::kinds::{KindSpec, Kinds, Revision, is_json};
 
 /// Where jobs of any kind are submitted.
 const ANY: &str = "/v1/kinds/{kind}/jobs";
 
+/// The document as it is sent: made once for each revision of the kinds, since anybody may ask for it as often as they like.
+pub struct Description {
+    openapi: OpenApi,
+    kinds: Kinds,
+    made: Mutex<Option<(Revision, Bytes)>>,
+}
+
+impl Description {
+    /// Of what `openapi` says, for these `kinds`.
+    pub fn new(openapi: OpenApi, kinds: Kinds) -> Self {
+        Self { openapi, kinds, made: Mutex::default() }
+    }
+
+    /// The document as JSON.
+    pub fn json(&self) -> Bytes {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before it is made: should they change meanwhile, it is made again.
+        let now = self.kinds.revision();
+        match &*made {
+            Some((revision, bytes)) if *revision == now => bytes.clone(),
+            _ => {
+                let bytes = Bytes::from(described(&self.openapi, &self.kinds).to_string());
+                *made = Some((now, bytes.clone()));
+                bytes
+            }
+        }
+    }
+}
+
 /// The document as JSON: what `openapi` says, and each address that is mapped to a kind.
-pub fn described(openapi: &OpenApi, kinds: &Kinds) -> Value {
+fn described(openapi: &OpenApi, kinds: &Kinds) -> Value {
     let mut document = serde_json::to_value(openapi).unwrap_or_default();
     let any = document["paths"][ANY]["post"].clone();
     for spec in kinds.iter() {
@@ -41,4 +73,31 @@ fn mapped(any: &Value, spec: &KindSpec, route: &str) -> Value {
     });
     operation["requestBody"] = json!({ "required": true, "content": content.collect::<serde_json::Map<_, _>>() });
     operation
+}
+
+#[cfg(test)]
+mod tests {
+    use broker_topology::Kind;
+
+    use super::*;
+    use crate::kinds::Worker;
+
+    #[test]
+    fn it_is_made_once_until_the_kinds_change() {
+        let spec = |route: &str| KindSpec {
+            routes: vec![route.to_owned()],
+            ..KindSpec::new(Kind::parse("orders.place").unwrap(), Worker::Amqp)
+        };
+        let kinds = Kinds::new([spec("/v1/orders")]);
+        let description = Description::new(OpenApi::default(), kinds.clone());
+        let paths = |json: &Bytes| {
+            let document: Value = serde_json::from_slice(json).unwrap();
+            document["paths"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        let first = description.json();
+        assert_eq!(paths(&first), ["/v1/orders"]);
+        assert_eq!(description.json().as_ptr(), first.as_ptr(), "not made again");
+        kinds.replace([spec("/v1/purchases")]);
+        assert_eq!(paths(&description.json()), ["/v1/purchases"]);
+    }
 }

@@ -49,6 +49,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
         (status = 400, description = "invalid-job-id, not-supported-yet", body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
         (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "job-not-found: unknown, or not yours", body = Document, content_type = "application/problem+json"),
         (status = 410, description = "purged: older than what is kept", body = Document, content_type = "application/problem+json"),

@@ -190,6 +190,10 @@ impl From<AcceptError> for Problem {
                 Self::new(Code::BacklogFull, "too many jobs wait to be published: send the same request again later")
                     .retry_after(retry_after.as_secs().max(1))
             }
+            AcceptError::TenantBacklog { retry_after } => {
+                let detail = "too many jobs of this tenant wait to be published: send the same request again later";
+                Self::new(Code::BacklogFull, detail).retry_after(retry_after.as_secs().max(1))
+            }
             AcceptError::Overloaded { retry_after } => {
                 let detail =
                     "what this kind calls is held back for longer than its jobs may wait: send the same request again later";
@@ -240,6 +244,7 @@ mod tests {
             (AcceptError::Undecided, Code::IdempotencyKeyUndecided, Some(1)),
             (AcceptError::Backlog { retry_after: Duration::from_secs(5) }, Code::BacklogFull, Some(5)),
             (AcceptError::Backlog { retry_after: Duration::ZERO }, Code::BacklogFull, Some(1)),
+            (AcceptError::TenantBacklog { retry_after: Duration::from_secs(5) }, Code::BacklogFull, Some(5)),
             (AcceptError::Overloaded { retry_after: Duration::from_millis(90_500) }, Code::Overloaded, Some(90)),
             (AcceptError::Unavailable(secret()), Code::StoreUnavailable, Some(1)),
             (AcceptError::Refused(secret()), Code::Refused, None),

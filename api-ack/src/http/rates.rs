@@ -89,8 +89,8 @@ pub(super) struct Rates {
 impl Rates {
     pub(super) fn new(limits: RateLimits) -> Self {
         Self {
-            tenant: limits.tenant.map(|rate| Counts::new("tenant", rate, DefaultClock::default())),
-            subject: limits.subject.map(|rate| Counts::new("subject", rate, DefaultClock::default())),
+            tenant: limits.tenant.map(|rate| Counts::new("tenant", rate)),
+            subject: limits.subject.map(|rate| Counts::new("subject", rate)),
         }
     }
 
@@ -113,7 +113,7 @@ impl Rates {
     }
 }
 
-struct Counts<C: Clock = DefaultClock> {
+pub(super) struct Counts<C: Clock = DefaultClock> {
     policy: &'static str,
     rate: Rate,
     /// How long it takes until there is one more.
@@ -124,8 +124,14 @@ struct Counts<C: Clock = DefaultClock> {
     swept: Mutex<Instant>,
 }
 
+impl Counts {
+    pub(super) fn new(policy: &'static str, rate: Rate) -> Self {
+        Self::by(policy, rate, DefaultClock::default())
+    }
+}
+
 impl<C: Clock + Clone> Counts<C> {
-    fn new(policy: &'static str, rate: Rate, clock: C) -> Self {
+    fn by(policy: &'static str, rate: Rate, clock: C) -> Self {
         // A period of nothing is no rate; `Rate` comes checked, and a nanosecond is as good as no limit.
         let one = Duration::max(rate.per / rate.count.get(), Duration::from_nanos(1));
         let quota = Quota::with_period(one).unwrap_or(Quota::per_second(NonZeroU32::MAX)).allow_burst(rate.burst);
@@ -133,7 +139,7 @@ impl<C: Clock + Clone> Counts<C> {
         Self { policy, rate, one, limiter, clock, hasher: RandomState::new(), swept: Mutex::new(Instant::now()) }
     }
 
-    fn take<K: std::hash::Hash>(&self, key: &K) -> Result<Standing, Problem> {
+    pub(super) fn take<K: std::hash::Hash>(&self, key: &K) -> Result<Standing, Problem> {
         self.take_many(key, NonZeroU32::MIN, Duration::ZERO)
     }
 
@@ -201,7 +207,7 @@ mod tests {
     #[test]
     fn a_burst_is_let_through_and_then_the_rate() {
         let clock = FakeRelativeClock::default();
-        let counts = Counts::new("tenant", rate(10, 1, 3), clock.clone());
+        let counts = Counts::by("tenant", rate(10, 1, 3), clock.clone());
         let left: Vec<u32> = (0..3).map(|_| counts.take(&"acme").unwrap().remaining).collect();
         assert_eq!(left, [2, 1, 0]);
         let problem = counts.take(&"acme").unwrap_err();
@@ -214,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_slow_rate_says_how_long() {
-        let counts = Counts::new("subject", rate(6, 60, 1), FakeRelativeClock::default());
+        let counts = Counts::by("subject", rate(6, 60, 1), FakeRelativeClock::default());
         counts.take(&1).unwrap();
         let problem = counts.take(&1).unwrap_err();
         assert_eq!(problem.retry_after, Some(10));
@@ -227,7 +233,7 @@ mod tests {
     #[test]
     fn many_jobs_count_as_many_and_at_most_as_a_burst() {
         let clock = FakeRelativeClock::default();
-        let counts = Counts::new("tenant", rate(1, 1, 10), clock.clone());
+        let counts = Counts::by("tenant", rate(1, 1, 10), clock.clone());
         let batch = |key: u32, jobs: u32| {
             counts.take(&key)?;
             Ok::<_, Problem>(counts.take_more(&key, jobs - 1)?.map(|standing| standing.remaining))
@@ -238,7 +244,7 @@ mod tests {
         let wait = batch(1, 1000).unwrap_err().retry_after.unwrap();
         clock.advance(Duration::from_secs(wait));
         assert_eq!(batch(1, 1000).unwrap(), Some(0));
-        let narrow = Counts::new("tenant", rate(1, 1, 1), FakeRelativeClock::default());
+        let narrow = Counts::by("tenant", rate(1, 1, 1), FakeRelativeClock::default());
         assert!(narrow.take(&1).is_ok() && narrow.take_more(&1, 999).unwrap().is_none(), "one at once is all there is");
     }
 
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_is_whole_again_is_forgotten() {
         let clock = FakeRelativeClock::default();
-        let counts = Counts::new("subject", rate(1, 60, 1), clock.clone());
+        let counts = Counts::by("subject", rate(1, 60, 1), clock.clone());
         for subject in 0..KEYS_MAX + 50_000 {
             let _ = counts.take(&subject);
         }

@@ -118,6 +118,8 @@ impl LineView {
         (status = 400, description = "invalid-parameter, not-supported-yet", body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
         (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),

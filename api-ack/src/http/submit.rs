@@ -80,7 +80,7 @@ pub(super) struct AcceptedView {
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
         (status = 422, description = "schema-violation, idempotency-key-reused", body = Document, content_type = "application/problem+json"),
-        (status = 429, description = "rate-limited", body = Document, content_type = "application/problem+json", headers(
+        (status = 429, description = "rate-limited, too-many-bad-tokens", body = Document, content_type = "application/problem+json", headers(
             ("Retry-After" = u32, description = "seconds"),
             ("RateLimit-Policy" = String, description = "the limit: `\"tenant\";q=1000;w=1`"),
             ("RateLimit" = String, description = "what is left, and seconds until there is more: `\"tenant\";r=0;t=1`"),

@@ -167,15 +167,13 @@ impl<'a> Move<'a> {
     }
 }
 
-/// A new job in the place of a dead one, made from its letter with another body.
+/// What is put in the place of a dead letter, with another body.
 #[derive(Clone, Debug)]
 pub struct Edit<'a> {
     /// The letter, which must be open, and becomes redriven.
     pub letter: Uuid,
-    /// The dead job.
-    pub origin: Uuid,
-    /// The new job.
-    pub job: &'a NewJob,
+    /// What takes its place.
+    pub made: Made<'a>,
     /// What the caller calls the request; empty if it has no name.
     pub request: &'a str,
     /// Who.
@@ -186,11 +184,32 @@ pub struct Edit<'a> {
     pub at: Micros,
 }
 
+/// What an edit makes.
+#[derive(Clone, Copy, Debug)]
+pub enum Made<'a> {
+    /// A new job.
+    Job {
+        /// The dead one that the letter was of.
+        origin: Uuid,
+        /// The new one.
+        job: &'a NewJob,
+    },
+    /// A letter of no job, which is on its way back from the start.
+    Letter {
+        /// Its id.
+        id: Uuid,
+        /// What it is.
+        letter: &'a NewDeadLetter,
+        /// What its record says.
+        note: &'a str,
+    },
+}
+
 /// A letter that was edited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edited {
-    /// The new job.
-    pub job: Uuid,
+    /// The new job, or the new letter.
+    pub made: Uuid,
     /// What the caller called the request.
     pub request: String,
 }
@@ -304,7 +323,7 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn resolve(&self, step: &Move<'_>) -> Result<bool, StoreError>;
 
-    /// Stores the new job, its link to the one it comes from, the end of the letter and the audit record, in one transaction.
+    /// Stores what is made, its link to where it comes from, the end of the letter and the audit records, in one transaction.
     /// Answers `false`, and changes nothing, when the letter is not open.
     ///
     /// # Errors
@@ -335,7 +354,7 @@ pub trait DeadLetterStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn dead_counts(&self) -> Result<Vec<(String, u64)>, StoreError>;
 
-    /// Deletes up to `limit` dead letters older than `before`; answers how many.
+    /// Deletes up to `limit` dead letters older than `before`, with their links to what they were edited from; answers how many.
     ///
     /// # Errors
     /// As [`StoreError`].

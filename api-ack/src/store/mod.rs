@@ -20,8 +20,8 @@ pub mod sqlite;
 mod stored;
 
 pub use dead::{
-    AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, DeadState, Edit, Edited, Move,
-    NewDeadLetter,
+    AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, DeadState, Edit, Edited, Made,
+    Move, NewDeadLetter,
 };
 pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};

@@ -2,7 +2,9 @@
 
 use api_ack::fingerprint::Fingerprint;
 use api_ack::selections::window;
-use api_ack::store::{AuditFilter, DeadFilter, DeadGroup, DeadLetter, DeadState, Edit, Edited, Move, State, Stores};
+use api_ack::store::{
+    AuditFilter, DeadFilter, DeadGroup, DeadLetter, DeadState, Edit, Edited, Made, Move, NewDeadLetter, State, Stores,
+};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -17,6 +19,7 @@ contract!(
     groups_are_counted_up_to_a_limit_and_paged,
     a_letter_on_its_way_is_held_by_one,
     an_edit_makes_one_job_that_knows_its_origin,
+    an_edit_of_a_strangers_letter_makes_one_that_is_on_its_way,
     an_edit_of_what_is_not_open_changes_nothing,
     the_record_is_searched,
 );
@@ -178,7 +181,14 @@ async fn an_edit_makes_one_job_that_knows_its_origin(ground: &Ground) {
     let id = kept(ground, dead).await.id;
     let mut new = accepted("mail", "acme");
     new.payload.body = Bytes::from_static(b"{\"fixed\":true}");
-    let edit = Edit { letter: id, origin: old.job.id, job: &new, request: "r1", actor: "olga", note: "typo", at: T0 + 5 };
+    let edit = Edit {
+        letter: id,
+        made: Made::Job { origin: old.job.id, job: &new },
+        request: "r1",
+        actor: "olga",
+        note: "typo",
+        at: T0 + 5,
+    };
     assert!(ground.dead.edit(&edit).await.unwrap());
 
     let record = ground.jobs.record_of(new.job.id).await.unwrap().unwrap();
@@ -188,7 +198,7 @@ async fn an_edit_makes_one_job_that_knows_its_origin(ground: &Ground) {
     assert_eq!((record.edited_from, record.edited_to), (None, Some(new.job.id)));
     assert_eq!(record.job, old.job, "it stays dead");
     assert_eq!(ground.dead.dead_letter(id).await.unwrap().unwrap().state, DeadState::Redriven);
-    assert_eq!(ground.dead.edited(id).await.unwrap(), Some(Edited { job: new.job.id, request: "r1".into() }));
+    assert_eq!(ground.dead.edited(id).await.unwrap(), Some(Edited { made: new.job.id, request: "r1".into() }));
     assert_eq!(ground.dead.audit(id).await.unwrap()[0].note, "typo");
 
     // Retention takes the link with the job.
@@ -198,11 +208,47 @@ async fn an_edit_makes_one_job_that_knows_its_origin(ground: &Ground) {
     assert_eq!(ground.dead.edited(id).await.unwrap(), None);
 }
 
+async fn an_edit_of_a_strangers_letter_makes_one_that_is_on_its_way(ground: &Ground) {
+    let old = kept(ground, letter("elsewhere", "m1", T0)).await;
+    let made = Uuid::now_v7();
+    let body = Bytes::from_static(b"fixed\0");
+    let new = NewDeadLetter { message_id: made.to_string(), body: body.clone(), died_at: T0 + 5, ..old.letter.clone() };
+    let edit = Edit {
+        letter: old.id,
+        made: Made::Letter { id: made, letter: &new, note: "from it" },
+        request: "r1",
+        actor: "olga",
+        note: "typo",
+        at: T0 + 5,
+    };
+    assert!(ground.dead.edit(&edit).await.unwrap());
+    let other = Edit { made: Made::Letter { id: Uuid::now_v7(), letter: &letter("elsewhere", "m3", T0), note: "" }, ..edit };
+    assert!(!ground.dead.edit(&other).await.unwrap(), "once");
+
+    assert_eq!(ground.dead.edited(old.id).await.unwrap(), Some(Edited { made, request: "r1".into() }));
+    assert_eq!(ground.dead.dead_letter(old.id).await.unwrap().unwrap().state, DeadState::Redriven);
+    let held = ground.dead.hold_redriving(T0 + 6, T0 + SECOND, 10).await.unwrap();
+    assert_eq!(held.iter().map(|dead| (dead.id, dead.state)).collect::<Vec<_>>(), [(made, DeadState::Redriving)]);
+    assert_eq!((&held[0].letter, held[0].actor.as_str(), held[0].note.as_str()), (&new, "olga", "from it"));
+    for (id, to, note) in [(old.id, DeadState::Redriven, "typo"), (made, DeadState::Redriving, "from it")] {
+        let record = ground.dead.audit(id).await.unwrap();
+        assert_eq!(record.iter().map(|line| (line.to, line.note.as_str())).collect::<Vec<_>>(), [(to, note)]);
+    }
+    assert_eq!(found(ground, DeadFilter::default()).await, [made.to_string(), "m1".to_owned()]);
+
+    // Retention takes the link with the new letter. Its id is as old as this test.
+    assert_eq!(ground.dead.purge_dead(T0 + 1, 10).await.unwrap(), 1, "the old one");
+    assert!(ground.dead.edited(old.id).await.unwrap().is_some());
+    assert_eq!(ground.dead.purge_dead(T0 + 10 * 366 * 86_400 * SECOND, 10).await.unwrap(), 1);
+    assert_eq!(ground.dead.edited(old.id).await.unwrap(), None);
+}
+
 async fn an_edit_of_what_is_not_open_changes_nothing(ground: &Ground) {
     let id = kept(ground, letter("jobs.mail", "m1", T0)).await.id;
     assert!(discard(ground, id).await.unwrap());
     let new = accepted("mail", "acme");
-    let edit = Edit { letter: id, origin: Uuid::now_v7(), job: &new, request: "", actor: "olga", note: "", at: T0 };
+    let edit =
+        Edit { letter: id, made: Made::Job { origin: Uuid::now_v7(), job: &new }, request: "", actor: "olga", note: "", at: T0 };
     assert!(!ground.dead.edit(&edit).await.unwrap());
     assert!(ground.jobs.load(&[new.job.id]).await.unwrap().is_empty());
     assert_eq!(ground.dead.edited(id).await.unwrap(), None);

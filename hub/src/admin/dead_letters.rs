@@ -162,7 +162,6 @@ pub(super) fn refused(error: DeadError) -> Problem {
         DeadError::JobMovedOn(_) => Code::JobMovedOn,
         DeadError::JobPurged(_) => Code::Purged,
         DeadError::TooOld => Code::TooOldToRedrive,
-        DeadError::NoJob(_) => Code::NotSupportedYet,
         DeadError::UnknownKind(_) => Code::UnknownKind,
         DeadError::RequestReused => Code::IdempotencyKeyReused,
         DeadError::Store(_) => Code::StoreUnavailable,

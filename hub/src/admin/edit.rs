@@ -1,4 +1,4 @@
-//! A dead letter with another body: a new job in its place.
+//! A dead letter with another body: a new job in its place, or a new message if it is no job's.
 
 use api_ack::accept::parse_key;
 use api_ack::dead::Edition;
@@ -55,8 +55,9 @@ pub(super) async fn edit(
     }
     let edition = Edition { body, request: &request, actor: admin.actor(), note: &text };
     let replaced = api.dead.edit(dead.id, &edition).await.map_err(refused)?;
-    tracing::info!(dead_letter = %dead.id, job = %replaced.job, actor = admin.actor(), "a dead letter was edited");
+    tracing::info!(dead_letter = %dead.id, by = %replaced.by, actor = admin.actor(), "a dead letter was edited");
     let dead = find(&api, &admin, &id).await?;
-    let origin = dead.letter.job_id;
-    Ok(Json(EditView { job_id: replaced.job, edited_from: origin, replayed: replaced.replayed, letter: dead.into() }))
+    let edited_from = dead.letter.job_id;
+    let (job_id, message_id) = if edited_from.is_some() { (Some(replaced.by), None) } else { (None, Some(replaced.by)) };
+    Ok(Json(EditView { job_id, message_id, edited_from, replayed: replaced.replayed, letter: dead.into() }))
 }

@@ -43,7 +43,7 @@ pub(super) enum Dead {
     #[command(after_help = "Examples:\n  warren dead discard 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --reason 'a test order'\n  \
                             warren dead discard --group 49956dcea5537768 --reason 'fixed by hand' --yes")]
     Discard(discard::Discard),
-    /// Make a new job of a dead letter, with another body; the two jobs know each other
+    /// Put a new job, or message if it is no job's, with another body in the place of a dead letter; the two know each other
     #[command(
         after_help = "Examples:\n  warren dead show 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --json | jq -r .body > body.json\n  \
                             warren dead edit 01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77 --body @body.json --note 'the sku was misspelt'"

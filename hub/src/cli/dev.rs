@@ -62,12 +62,25 @@ pub(super) struct Dev {
     settings: Settings,
 }
 
+/// What a file may say for `warren serve` and is not obeyed here, with what is to be done instead: said with `--set` it is a
+/// mistake.
+const OWN: [(&str, &str); 7] = [
+    ("listen.public", "choose its port with --public-port"),
+    ("listen.admin", "choose its port with --admin-port"),
+    ("listen.internal", "choose its port with --internal-port"),
+    ("broker.url", "it brings a RabbitMQ of its own; `warren serve` uses another one"),
+    ("broker.vhost", "it brings a RabbitMQ of its own; `warren serve` uses another one"),
+    ("store.url", "it keeps its data under --folder; `warren serve` keeps it elsewhere"),
+    ("roles", "it has every role; `warren serve` has some"),
+];
+
 /// RabbitMQ answers by then; what is left is a few declares.
 const READY: Duration = Duration::from_secs(60);
 
 impl Dev {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
         let begun = Instant::now();
+        self.ensure_obeyed()?;
         self.check()?;
         let log = [("log.format", "text"), ("log.level", "warn")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let config = self.settings.load_with(around, &self.folder, &log)?;
@@ -112,6 +125,14 @@ impl Dev {
         ensure_free(self.admin_port, "admin API", "--admin-port")?;
         ensure_free(self.internal_port, "metrics", "--internal-port")?;
         Ok(())
+    }
+
+    fn ensure_obeyed(&self) -> Result<(), Failure> {
+        let own = |(key, _): &(String, String)| OWN.iter().find(|(own, _)| own == key);
+        match self.settings.set.iter().find_map(own) {
+            Some((key, remedy)) => Err(Failure::usage(format!("`warren dev` does not obey --set {key}: {remedy}"))),
+            None => Ok(()),
+        }
     }
 
     fn ensure_distinct(&self) -> Result<(), Failure> {

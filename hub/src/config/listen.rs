@@ -27,8 +27,8 @@ pub struct Listen {
     /// Connections of the public listener at once, up to 1,000,000; default 4096. What comes beyond is answered 503. The others
     /// have 256 each.
     pub max_connections: u32,
-    /// Networks whose proxies are believed in `X-Forwarded-For` and `Forwarded`; none by default. The address goes to the log
-    /// only.
+    /// Networks whose proxies are believed in `X-Forwarded-For` and `Forwarded`; none by default. The address goes to the log,
+    /// and bad tokens are counted under it.
     pub trusted_proxies: Vec<IpNet>,
 }
 

@@ -23,6 +23,11 @@ pub struct Rate {
 impl Rate {
     const MAX: u32 = 1_000_000;
 
+    /// So many in a minute.
+    pub const fn per_minute(count: NonZeroU32) -> Self {
+        Self { count, per: Duration::from_secs(60) }
+    }
+
     /// The time from one to the next, if they come evenly.
     pub fn interval(self) -> Duration {
         self.per / self.count.get()

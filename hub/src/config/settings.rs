@@ -14,6 +14,7 @@ use super::units::{dump_duration, dump_size};
 use super::value::{FromValue, Size, words};
 use super::{Rate, Secret};
 
+const TEN: NonZeroU32 = NonZeroU32::new(10).expect("it is not 0");
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where jobs and dead letters are kept.
@@ -79,6 +80,8 @@ pub struct Limits {
     /// How many a subject may submit at once after a pause; default: the count of its rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst_per_subject: Option<NonZeroU32>,
+    /// How many tokens that no key here signed one client address is told about; default `10/m`. Beyond it: 429 instead of 401.
+    pub bad_tokens_per_client: Rate,
 }
 
 impl Limits {
@@ -94,6 +97,7 @@ impl Limits {
             burst_per_tenant: section.opt("burst_per_tenant"),
             rate_per_subject: section.opt("rate_per_subject"),
             burst_per_subject: section.opt("burst_per_subject"),
+            bad_tokens_per_client: section.get("bad_tokens_per_client", Rate::per_minute(TEN)),
         }
     }
 }

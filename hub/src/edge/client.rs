@@ -1,4 +1,4 @@
-//! Who sent a request. For the log: nobody is let in or refused by it.
+//! Who sent a request. For the log, and for counting bad tokens: nobody is let in by it, and no good token is refused.
 //!
 //! A proxy's word counts only if the proxy is listed in `listen.trusted_proxies`. Every proxy appends the address it sees, so
 //! the list is read from its end, past the trusted ones; the first that is not is the client, and what stands before it may be

@@ -44,7 +44,7 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
 pub(super) fn submissions(wiring: &Wiring, runtime: &Runtime, acceptor: Acceptor, ready: Ready, tasks: &TaskTracker) {
     let queue = wiring.names.submit();
     let limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
-    let handler = Submissions::new(acceptor, wiring.stores.clone(), queue.clone(), limit);
+    let handler = Submissions::new(acceptor, wiring.stores.clone(), &wiring.names, limit);
     batches(queue, SUBMITTED, handler, runtime, &ready, tasks);
 }
 
@@ -99,8 +99,8 @@ const SUBMITTED: u16 = 128;
 const LETTERS: u16 = 64;
 
 fn batches(queue: String, prefetch: u16, handler: impl BatchHandler, runtime: &Runtime, ready: &Ready, tasks: &TaskTracker) {
-    let (link, drain) = (runtime.link.clone(), runtime.drain.clone());
-    let consuming = async move { consume_batches(&queue, prefetch, &link, &handler, &drain).await };
+    let shared = runtime.clone();
+    let consuming = async move { consume_batches(&queue, prefetch, &shared, &handler).await };
     tasks.spawn(once(ready.clone(), runtime.clone(), consuming));
 }
 

@@ -12,11 +12,11 @@ use super::{PATIENCE, connect, head, hub_under, hub_with, metric, one, problem, 
 
 const CUT: &str = "warren_connections_cut_total";
 
-async fn cut(hub: &HubProcess, reason: &str) -> f64 {
+pub(super) async fn cut(hub: &HubProcess, reason: &str) -> f64 {
     metric(hub, &format!("{CUT}{{listener=\"public\",reason=\"{reason}\"}}")).await
 }
 
-async fn open(hub: &HubProcess) -> f64 {
+pub(super) async fn open(hub: &HubProcess) -> f64 {
     metric(hub, "warren_connections{listener=\"public\"}").await
 }
 

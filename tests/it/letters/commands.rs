@@ -7,14 +7,14 @@ use warren_tests::process::{Process, binary};
 use super::{LONG, Scene, smtp};
 use crate::world::Keep;
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub(super) code: Option<i32>,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
@@ -22,7 +22,7 @@ impl Said {
 
 impl Scene {
     /// `warren dead` with these arguments.
-    async fn dead(&self, arguments: &[&str]) -> Said {
+    pub(super) async fn dead(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(binary("warren"));
         command.arg("dead").args(arguments).env_clear().current_dir(self.hub.folder());
         command.stdin(std::process::Stdio::null());

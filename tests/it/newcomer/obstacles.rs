@@ -42,6 +42,18 @@ async fn what_is_in_the_way_is_said_in_one_sentence_with_the_remedy() {
     let said = refusal(here, &DevPorts { admin: ports.amqp, ..ports }, |_| {}).await;
     assert!(said.contains("--admin-port and --amqp-port are both "), "{said}");
 
+    for (set, remedy) in [
+        ("listen.public=127.0.0.1:9999", "--public-port"),
+        ("listen.internal=0.0.0.0:9999", "--internal-port"),
+        ("store.url=postgres://h/db", "--folder"),
+        ("roles=api", "every role"),
+        ("broker.url=amqp://h", "of its own"),
+    ] {
+        let said = refusal(here, &ports, |command| _ = command.args(["--set", "log.level=info", "--set", set])).await;
+        let (key, _) = set.split_once('=').unwrap();
+        assert!(said.contains(&format!("does not obey --set {key}: ")) && said.contains(remedy), "{said}");
+    }
+
     let empty = here.join("empty");
     std::fs::create_dir(&empty).unwrap();
     let said = refusal(here, &ports, |command| _ = command.env("PATH", &empty)).await;

@@ -7,8 +7,9 @@ use futures::future::join_all;
 use serde_json::json;
 use sqlx::PgPool;
 use warren_tests::hub::{ALL_SCOPES, Answer, HubClient, HubOptions, HubProcess};
-use warren_tests::wait::until_true;
+use warren_tests::wait::{until_true, within};
 
+use crate::edge::metric;
 use crate::world::{Keep, World, settled};
 
 /// What a writer commits at once.
@@ -54,7 +55,8 @@ async fn one_row_the_database_refuses_fails_alone_in_its_batch() {
         }));
         let release = async {
             // Well under the 2 s after which the hub gives a lock up. That they came together is checked below.
-            tokio::time::sleep(Duration::from_millis(1200)).await;
+            let here = async || (metric(&hub, "warren_connections{listener=\"public\"}").await >= BATCH as f64).then_some(());
+            let _ = within(Duration::from_millis(1500), here).await;
             gate.rollback().await.unwrap();
         };
         tokio::join!(rest, release).0

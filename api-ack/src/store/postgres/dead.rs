@@ -54,18 +54,23 @@ const AUDIT: &str = "SELECT at, actor, note, from_state, to_state FROM audit WHE
 
 const COUNTS: &str = "SELECT queue, count(*) FROM dead_letters WHERE state = 0 GROUP BY queue";
 
-const PURGE: &str =
-    "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE id < $1 AND died_at < $2 ORDER BY id LIMIT $3)";
+const PURGE: &str = "WITH old AS (SELECT id FROM dead_letters WHERE id < $1 AND died_at < $2 ORDER BY id LIMIT $3), \
+     edits AS (DELETE FROM job_edits WHERE job IN (SELECT id FROM old)) \
+     DELETE FROM dead_letters WHERE id IN (SELECT id FROM old)";
 
 /// A dead letter must never be refused for what a stranger wrote into it: every text is made legible, the body stays as it is.
 pub(super) async fn keep(conn: &mut PgConnection, letters: &[NewDeadLetter]) -> Result<(), Fault> {
+    keep_as(conn, letters, |letter| new_id_at(letter.died_at)).await
+}
+
+async fn keep_as(conn: &mut PgConnection, letters: &[NewDeadLetter], id: impl Fn(&NewDeadLetter) -> Uuid) -> Result<(), Fault> {
     let mut sorted: Vec<&NewDeadLetter> = letters.iter().collect();
     sorted.sort_unstable_by_key(|letter| (&letter.queue, &letter.message_id, letter.epoch, letter.attempt));
     let prints: Vec<Fingerprint> =
         sorted.iter().map(|letter| Fingerprint::of(&letter.kind, &letter.reason, &legible(&letter.error))).collect();
     let rows = || sorted.iter();
     let query = sqlx::query(KEEP)
-        .bind(rows().map(|letter| new_id_at(letter.died_at)).bind_iter())
+        .bind(rows().map(|letter| id(letter)).bind_iter())
         .bind(rows().map(|letter| legible(&letter.queue)).bind_iter())
         .bind(rows().map(|letter| legible(&letter.message_id)).bind_iter())
         .bind(rows().map(|letter| letter.epoch).bind_iter())

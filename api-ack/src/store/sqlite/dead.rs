@@ -47,15 +47,25 @@ const AUDIT: &str = "SELECT at, actor, note, from_state, to_state FROM audit WHE
 
 const COUNTS: &str = "SELECT queue, count(*) FROM dead_letters INDEXED BY dead_letters_open WHERE state = 0 GROUP BY queue";
 
-const PURGE: &str =
-    "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE id < ?1 AND died_at < ?2 ORDER BY id LIMIT ?3)";
+const PURGE: [&str; 2] = [
+    "DELETE FROM job_edits WHERE job IN (SELECT id FROM dead_letters WHERE id < ?1 AND died_at < ?2 ORDER BY id LIMIT ?3)",
+    "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE id < ?1 AND died_at < ?2 ORDER BY id LIMIT ?3)",
+];
 
 /// A dead letter must never be refused for what a stranger wrote into it: every text is made legible, the body stays as it is.
 pub(super) async fn keep(conn: &mut SqliteConnection, letters: &[NewDeadLetter]) -> Result<(), StoreError> {
+    keep_as(conn, letters, |letter| new_id_at(letter.died_at)).await
+}
+
+async fn keep_as(
+    conn: &mut SqliteConnection,
+    letters: &[NewDeadLetter],
+    id: impl Fn(&NewDeadLetter) -> Uuid,
+) -> Result<(), StoreError> {
     for letter in letters {
         let print = Fingerprint::of(&letter.kind, &letter.reason, &legible(&letter.error));
         let query = sqlx::query(KEEP)
-            .bind(new_id_at(letter.died_at))
+            .bind(id(letter))
             .bind(&*legible(&letter.queue))
             .bind(&*legible(&letter.message_id))
             .bind(letter.epoch)
@@ -149,8 +159,12 @@ pub(super) async fn counts(conn: &mut SqliteConnection) -> Result<Vec<(String, u
 
 pub(super) async fn purge(conn: &mut SqliteConnection, before: Micros, limit: u32) -> Result<u64, StoreError> {
     let newest = first_id_at(before.saturating_add(1000));
-    let query = sqlx::query(PURGE).bind(newest).bind(before).bind(limit);
-    Ok(query.execute(conn).await.map_err(error::store)?.rows_affected())
+    let mut gone = 0;
+    for part in PURGE {
+        let query = sqlx::query(part).bind(newest).bind(before).bind(limit);
+        gone = query.execute(&mut *conn).await.map_err(error::store)?.rows_affected();
+    }
+    Ok(gone)
 }
 
 /// Pairs of a name and a count.

@@ -156,8 +156,12 @@ impl From<store::Refusal> for RefusalLine {
 /// A letter that was edited.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EditView {
-    /// The new job.
-    pub job_id: Uuid,
+    /// The new job, if the letter was a job's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub job_id: Option<Uuid>,
+    /// The new message, if it was not; the letter that it goes out from has the same id.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message_id: Option<Uuid>,
     /// The dead job it was made from.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub edited_from: Option<Uuid>,

@@ -21,7 +21,7 @@ pub(in super::super) struct Edit {
     /// Why; kept on record
     #[arg(long, default_value = "")]
     note: String,
-    /// A name for the request: asked twice with it, one job is made [default: one made here]
+    /// A name for the request: asked twice with it, one is made [default: one made here]
     #[arg(long, value_name = "NAME")]
     request_id: Option<String>,
     /// For programs
@@ -44,7 +44,8 @@ impl Edit {
             return print::json(&view);
         }
         let fields = Fields::default()
-            .with("job", view.job_id)
+            .maybe("job", view.job_id)
+            .maybe("message", view.message_id)
             .maybe("edited from", view.edited_from)
             .with("letter", view.letter.id)
             .maybe("replayed", view.replayed.then_some("this was asked before"));

@@ -1,4 +1,4 @@
-//! A new job in the place of a dead one.
+//! What takes the place of a dead letter.
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::super::error::Fault;
 use super::super::{insert, rows};
-use super::moved;
-use crate::store::{DeadState, Edit, Edited, Move};
+use super::{keep_as, moved};
+use crate::store::{DeadState, Edit, Edited, Made, Move};
 
 const LINK: &str = "INSERT INTO job_edits (job, origin, letter, request) VALUES ($1, $2, $3, $4)";
 
@@ -20,8 +20,21 @@ pub(in super::super) async fn edit(conn: &mut PgConnection, edit: &Edit<'_>) -> 
     if !moved(&mut tx, &step).await? {
         return Ok(false);
     }
-    insert::insert(&mut tx, std::slice::from_ref(edit.job)).await?;
-    let link = sqlx::query(LINK).bind(edit.job.job.id).bind(edit.origin).bind(edit.letter).bind(edit.request);
+    let (made, origin) = match edit.made {
+        Made::Job { origin, job } => {
+            insert::insert(&mut tx, std::slice::from_ref(job)).await?;
+            (job.job.id, origin)
+        }
+        Made::Letter { id, letter, note } => {
+            keep_as(&mut tx, std::slice::from_ref(letter), |_| id).await?;
+            let step = Move::new(id, DeadState::Open, DeadState::Redriving, edit.actor, note, edit.at);
+            if !moved(&mut tx, &step).await? {
+                return Ok(false);
+            }
+            (id, edit.letter)
+        }
+    };
+    let link = sqlx::query(LINK).bind(made).bind(origin).bind(edit.letter).bind(edit.request);
     link.execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(true)
@@ -29,5 +42,5 @@ pub(in super::super) async fn edit(conn: &mut PgConnection, edit: &Edit<'_>) -> 
 
 pub(in super::super) async fn edited(conn: &mut PgConnection, letter: Uuid) -> Result<Option<Edited>, Fault> {
     let Some(row) = sqlx::query(EDITED).bind(letter).fetch_optional(conn).await? else { return Ok(None) };
-    Ok(Some(Edited { job: rows::get(&row, 0)?, request: rows::get(&row, 1)? }))
+    Ok(Some(Edited { made: rows::get(&row, 0)?, request: rows::get(&row, 1)? }))
 }
