@@ -19,7 +19,7 @@ use messaging::wire::Outbound;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::accept::TIMING_HEADERS;
+use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS};
 use crate::clock;
 use crate::decide::{Decision, change, decide};
 use crate::letter::letter_of;
@@ -41,7 +41,7 @@ impl Keeper {
     }
 
     fn letter(&self, delivered: &Delivered) -> NewDeadLetter {
-        let death = death_of(delivered, &self.queue, &self.names.return_exchange());
+        let death = death_of(delivered, &self.queue, &self.names);
         let job_id = Uuid::parse_str(&delivered.message.id).ok();
         NewDeadLetter { job_id, ..letter_of(delivered, &death.queue, &death.reason, &death.error) }
     }
@@ -161,14 +161,16 @@ async fn redrive_one(stores: &Stores, publisher: &Publisher, names: &Names, dead
     Ok(())
 }
 
-/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run.
+/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run, and how soon.
 fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
     let headers = properties.get("headers").and_then(|v| v.as_object());
     headers
         .into_iter()
         .flatten()
         .filter(|(name, _)| !name.starts_with("x-") && !name.starts_with("cloudEvents"))
-        .filter(|(name, _)| !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()))
+        .filter(|(name, _)| {
+            !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()) || name.as_str() == PRIORITY_HEADER
+        })
         .filter(|(name, _)| name.as_str() != header::TRACEPARENT)
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
         .collect()

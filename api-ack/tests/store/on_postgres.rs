@@ -7,7 +7,9 @@ use api_ack::store::{
 };
 use sqlx::{Connection, PgConnection};
 
-use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane, publish, rows};
+use crate::ground::{
+    Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, high, high_lane, key, lane, publish, rows,
+};
 
 async fn connection(ground: &Ground) -> PgConnection {
     let Place::Postgres(url) = &ground.place else { unreachable!() };
@@ -184,7 +186,9 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.backlog().await.unwrap();
         ground.jobs.lanes(T0).await.unwrap();
         ground.jobs.in_flight("mail", 10).await.unwrap();
-        ground.jobs.quiet("mail", T0, 10).await.unwrap();
+        ground.jobs.quiet("mail", None, T0, 10).await.unwrap();
+        ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap();
+        ground.jobs.in_flight_high("mail", 10).await.unwrap();
         ground.jobs.record_of(batch[0].job.id).await.unwrap();
         ground.jobs.leave(OTHER).await.unwrap();
         ground.jobs.release_lapsed().await.unwrap();
@@ -204,4 +208,35 @@ async fn no_statement_reads_a_whole_table() {
 
     let (scans, tables) = scans(&mut connection, |_, updates| updates >= 51).await;
     assert_eq!(scans, 0, "{tables:?}");
+}
+
+#[tokio::test]
+async fn normal_jobs_have_no_entry_in_the_index_of_high_ones_and_high_ones_are_found_by_it() {
+    let ground = Ground::postgres().await;
+    let mut connection = connection(&ground).await;
+    let pages = "SELECT pg_relation_size('jobs_high') / current_setting('block_size')::bigint";
+    let normal: Vec<_> = (0..2000).map(|_| accepted("mail", "acme")).collect();
+    ground.store(&normal).await;
+    let changes: Vec<_> = normal[..500].iter().map(|new| change(&new.job, |status| begin(status, T0))).collect();
+    ground.jobs.apply(&changes).await.unwrap();
+    let size: i64 = sqlx::query_scalar(pages).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(size, 1, "the first page of an empty index");
+
+    ground.store(&[high("mail", "acme")]).await;
+    let size: i64 = sqlx::query_scalar(pages).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(size, 2);
+
+    // Statistics arrive some time after the statement.
+    sqlx::raw_sql("SELECT pg_stat_reset()").execute(&mut connection).await.unwrap();
+    assert_eq!(ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap().len(), 1);
+    let scans = "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_user_indexes WHERE indexrelname = $1";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let scans = async |connection: &mut PgConnection, index: &str| -> i64 {
+        sqlx::query_scalar(scans).bind(index).fetch_one(connection).await.unwrap()
+    };
+    while scans(&mut connection, "jobs_high").await == 0 {
+        assert!(Instant::now() < deadline, "the claim went another way");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(scans(&mut connection, "jobs_waiting").await, 0, "the normal ones are not looked at");
 }

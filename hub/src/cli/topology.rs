@@ -88,7 +88,7 @@ impl Export {
 }
 
 fn merged(config: &Config) -> Result<broker_topology::Topology, Failure> {
-    hub::topology(&config.broker.prefix, config.kinds.iter().map(|kind| &kind.name)).map_err(|violations| {
+    hub::topology(config).map_err(|violations| {
         for violation in &violations {
             talk(&violation.to_string());
         }
