@@ -98,6 +98,7 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
     let registry = Arc::new(registry::Registry::default());
     let cut = CancellationToken::new();
     let work = start::Start {
+        queue: spec.queue.as_str().into(),
         timeout: spec.timeout,
         permits: Arc::new(Semaphore::new(spec.concurrency.max(1))),
         runtime: runtime.clone(),

@@ -28,6 +28,8 @@ struct Slot {
 }
 
 pub(super) struct Start {
+    /// Whose work it is, for the ledger: the queue, or the first of two, so that a message is one message by whichever it comes.
+    pub(super) queue: Arc<str>,
     pub(super) timeout: Duration,
     pub(super) permits: Arc<Semaphore>,
     pub(super) runtime: Runtime,
@@ -128,7 +130,7 @@ impl Start {
     }
 
     fn arrival(&self, arrived: &Arrived, alone: bool) -> Arrival {
-        Arrival { message: arrived.message.clone(), run: arrived.run, queue: arrived.queue.clone(), alone }
+        Arrival { message: arrived.message.clone(), run: arrived.run, queue: self.queue.clone(), alone }
     }
 
     /// Asks the ledger until it answers; `None` for each once nothing more is to be started.
@@ -137,7 +139,7 @@ impl Start {
         loop {
             match self.runtime.ledger.begin(arrivals).await {
                 Ok(verdicts) => return verdicts.into_iter().map(Some).collect(),
-                Err(error) => tracing::warn!(queue = &*arrivals[0].queue, error = %error, "cannot begin, trying again"),
+                Err(error) => tracing::warn!(queue = &*self.queue, error = %error, "cannot begin, trying again"),
             }
             tokio::select! {
                 () = self.runtime.stop.cancelled() => return vec![None; arrivals.len()],
@@ -183,12 +185,12 @@ impl Start {
 
     /// The handler, its time limit, its panics, and the drain.
     async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
-        let Arrived { queue, message, run, .. } = arrived;
+        let Arrived { message, run, .. } = arrived;
         let place = self.runtime.running.enter(&message.id, lease);
         let cx = Context {
             id: message.id.clone(),
             kind: message.kind.clone(),
-            queue: queue.to_string(),
+            queue: self.queue.to_string(),
             attempt: run.attempt,
             epoch: run.epoch,
             tenant: message.tenant.clone(),
@@ -217,7 +219,7 @@ impl Start {
         self.runtime.metrics.attempts.with_label_values(&[message.kind.as_str(), name]).inc();
         self.runtime.metrics.duration.with_label_values(&[message.kind.as_str()]).observe(clock.elapsed().as_secs_f64());
         self.registry.end(&message.id, run);
-        let ending = Ending { message, run, queue, lease, end, started_at, ended_at: Timestamp::now() };
+        let ending = Ending { message, run, queue: self.queue.clone(), lease, end, started_at, ended_at: Timestamp::now() };
         // Closed only when the consumer was abandoned; the broker delivers again.
         let _ = self.endings.send(ending).await;
     }
