@@ -165,3 +165,21 @@ async fn high_jobs_of_a_kind_that_lost_its_second_queue_are_done_with_the_normal
     assert_eq!(job["priority"], "high");
     assert_eq!((runs(&after, "jobs.demo.echo").await, world.vhost.queue_depth("jobs.demo.echo.high").await), (1, Some(0)));
 }
+
+#[tokio::test]
+async fn a_lost_high_job_is_published_again_while_normal_ones_wait() {
+    let world = World::new(Keep::Sqlite).await;
+    let kind = "[[kind]]\nname = \"test.lost\"\nworker = \"amqp\"\npriority = \"normal\"\ntimeout = \"100ms\"\n\
+                retry = { delays = [\"1s\"], max_attempts = 2 }\n";
+    let hub = hub(&world, kind).await;
+    let depths = async || {
+        (world.vhost.queue_depth("jobs.test.lost").await.unwrap(), world.vhost.queue_depth("jobs.test.lost.high").await.unwrap())
+    };
+    for priority in ["normal", "high"] {
+        submit(&hub.client(), "test.lost", priority).await;
+    }
+    until_true(LONG, "both to be published", async || depths().await == (1, 1)).await;
+    world.vhost.purge("jobs.test.lost.high").await;
+    until_true(LONG, "the high job to be published again", async || depths().await.1 == 1).await;
+    assert_eq!(depths().await, (1, 1), "the normal one is where it was");
+}

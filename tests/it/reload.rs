@@ -40,7 +40,10 @@ async fn a_valid_file_is_taken_and_any_other_changes_nothing() {
     for (file, told) in [
         (good.replace("routes = [\"/v1/orders\"]", "routes = [\"/v1/jobs\"]"), "is Warren's own"),
         (good.replace("worker = \"amqp\"\nroutes", "worker = \"amqp\"\nprefetch = 64\nroutes"), "kind[4].prefetch cannot change"),
-        (good.replace("worker = \"amqp\"\nroutes", "worker = \"amqp\"\npriority = \"high\"\nroutes"), "kind[4].priority cannot change"),
+        (
+            good.replace("worker = \"amqp\"\nroutes", "worker = \"amqp\"\npriority = \"high\"\nroutes"),
+            "kind[4].priority cannot change",
+        ),
         (format!("{good}\n[[kind]]\nname = \"test.new\"\nroutes = [\"/v1/new\"]\n"), "kind cannot change"),
     ] {
         assert_ne!(file, good);

@@ -148,3 +148,14 @@ async fn holders(conn: &mut PgConnection, keys: &[(&Key, &NewJob)]) -> Result<Ho
     }
     Ok(holders)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_without_a_high_job_names_no_priority() {
+        assert!(![PLAIN, KEYED].iter().any(|statement| statement.contains("priority")));
+        assert!([PLAIN_WITH_HIGH, KEYED_WITH_HIGH].iter().all(|statement| statement.contains("n.error, n.priority FROM")));
+    }
+}
