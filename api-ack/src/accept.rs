@@ -9,6 +9,7 @@
 
 mod backlog;
 mod key;
+mod priority;
 mod timing;
 mod writer;
 
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub use backlog::{Backlog, BacklogLimits};
 pub use key::{KEY_MAX, KeyError, key_hash, parse as parse_key};
+pub use priority::{PRIORITY_HEADER, PriorityError, parse as parse_priority};
 pub(crate) use timing::run_at;
 pub use timing::{TIMING_HEADERS, Timing, TimingError};
 pub use writer::{Writer, WriterOptions};
@@ -27,7 +29,7 @@ pub use writer::{Writer, WriterOptions};
 use crate::clock;
 use crate::destinations::Destinations;
 use crate::kinds::{KindSpec, Kinds};
-use crate::store::{Job, Key, Micros, NewJob, Payload, Status};
+use crate::store::{Job, Key, Micros, NewJob, Payload, Priority, Status};
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub struct Submission {
     pub key: Option<String>,
     /// When it is to run.
     pub timing: Timing,
+    /// The class that was asked for; `None` for that of its kind.
+    pub priority: Option<Priority>,
     /// Nobody waits for the answer, and what is refused would be lost or kept elsewhere: it may wait as long as its deadline
     /// lets it, so the kind's `max_wait` does not refuse it, and a time to run at that went by on its way means now.
     pub patient: bool,
@@ -73,6 +77,9 @@ pub enum AcceptError {
     /// It asks for a time that cannot be had.
     #[error(transparent)]
     Timing(#[from] TimingError),
+    /// It asks for a class that its kind has not.
+    #[error("`priority` {0}")]
+    Priority(#[from] PriorityError),
     /// The key was used before, for another request.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -144,20 +151,10 @@ impl Acceptor {
     pub async fn accept(&self, submission: Submission) -> Result<Accepted, AcceptError> {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let key = key_of(&submission);
-        let admitted =
-            submission.timing.status(spec.deadline, clock::now(), submission.patient).map_err(AcceptError::from).and_then(
-                |status| {
-                    if !submission.patient {
-                        self.keeps_up(&spec, &status)?;
-                    }
-                    self.backlog.admit(&submission.tenant)?;
-                    Ok(status)
-                },
-            );
-        match admitted {
-            Ok(status) => {
+        match self.admit(&spec, &submission) {
+            Ok((priority, status)) => {
                 let tenant = submission.tenant.clone();
-                let stored = self.writer.store(new_job(submission, status, key)).await;
+                let stored = self.writer.store(new_job(submission, priority, status, key)).await;
                 if !stored.as_ref().is_ok_and(|accepted| !accepted.replayed) {
                     self.backlog.release(&tenant);
                 }
@@ -176,6 +173,17 @@ impl Acceptor {
         self.writer.first_answer(key_of(submission)).await
     }
 
+    /// What the job will be, and a place in the backlog for it.
+    fn admit(&self, spec: &KindSpec, submission: &Submission) -> Result<(Priority, Status), AcceptError> {
+        let priority = priority::class(spec, submission.priority)?;
+        let status = submission.timing.status(spec.deadline, clock::now(), submission.patient)?;
+        if !submission.patient {
+            self.keeps_up(spec, &status)?;
+        }
+        self.backlog.admit(&submission.tenant)?;
+        Ok((priority, status))
+    }
+
     /// Whether a job would start soon enough for its kind, whose destination may be held back.
     fn keeps_up(&self, spec: &KindSpec, status: &Status) -> Result<(), AcceptError> {
         let (Some(most), Some(starts_at)) = (spec.max_wait, self.starts_at(spec.kind.as_str())) else { return Ok(()) };
@@ -187,15 +195,16 @@ impl Acceptor {
 }
 
 fn key_of(submission: &Submission) -> Option<Key> {
+    let priority = submission.priority.map(|priority| ("priority", priority.name()));
     submission.key.as_ref().map(|key| Key {
         hash: key::key_hash(&submission.tenant, &submission.subject, &submission.route, key),
-        fingerprint: key::fingerprint(&submission.content_type, &submission.body, submission.timing.said()),
+        fingerprint: key::fingerprint(&submission.content_type, &submission.body, submission.timing.said().chain(priority)),
     })
 }
 
-fn new_job(submission: Submission, status: Status, key: Option<Key>) -> NewJob {
+fn new_job(submission: Submission, priority: Priority, status: Status, key: Option<Key>) -> NewJob {
     NewJob {
-        job: Job { id: Uuid::now_v7(), kind: submission.kind, tenant: submission.tenant, version: 1, status },
+        job: Job { id: Uuid::now_v7(), kind: submission.kind, tenant: submission.tenant, version: 1, priority, status },
         payload: Payload {
             subject: submission.subject,
             content_type: submission.content_type,

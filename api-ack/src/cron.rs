@@ -157,7 +157,12 @@ impl Driver {
                 let job = self.job_of(tick).await.map_err(|error| error.to_string())?;
                 Ok(job.map_or(Tick::GivenUp, Tick::Made))
             }
-            Err(error @ (AcceptError::UnknownKind(_) | AcceptError::Refused(_) | AcceptError::Timing(_))) => {
+            Err(
+                error @ (AcceptError::UnknownKind(_)
+                | AcceptError::Refused(_)
+                | AcceptError::Timing(_)
+                | AcceptError::Priority(_)),
+            ) => {
                 tracing::error!(cron = self.entry.name, tick = %clock::timestamp(tick), error = %error, "a tick can have no job");
                 Ok(Tick::GivenUp)
             }
@@ -176,6 +181,7 @@ impl Driver {
             traceparent: None,
             key: Some(self.key(tick)),
             timing: Timing::default(),
+            priority: None,
             patient: true,
         }
     }

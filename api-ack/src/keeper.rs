@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::accept::TIMING_HEADERS;
+use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS};
 use crate::clock;
 use crate::decide::{Decision, change, decide};
 use crate::letter::letter_of;
@@ -42,7 +42,7 @@ impl Keeper {
     }
 
     fn letter(&self, delivered: &Delivered) -> NewDeadLetter {
-        let death = death_of(delivered, &self.queue, &self.names.return_exchange());
+        let death = death_of(delivered, &self.queue, &self.names);
         let job_id = Uuid::parse_str(&delivered.message.id).ok();
         NewDeadLetter { job_id, ..letter_of(delivered, &death.queue, &death.reason, &death.error) }
     }
@@ -180,8 +180,8 @@ fn source_of(properties: &serde_json::Value) -> String {
     header("cloudEvents_source").or_else(|| header("cloudEvents:source")).unwrap_or_default().to_owned()
 }
 
-/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run, and what was
-/// edited.
+/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run and how soon,
+/// and what was edited.
 fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
     let headers = properties.get("headers").and_then(|v| v.as_object());
     headers
@@ -189,7 +189,8 @@ fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<Str
         .flatten()
         .filter(|(name, _)| !name.starts_with("x-") && !name.starts_with("cloudEvents"))
         .filter(|(name, _)| {
-            !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()) || name.as_str() == header::EDITED_FROM
+            let ours = [header::EDITED_FROM, PRIORITY_HEADER];
+            !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()) || ours.contains(&name.as_str())
         })
         .filter(|(name, _)| name.as_str() != header::TRACEPARENT)
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))

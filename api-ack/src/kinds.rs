@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use broker_topology::Kind;
+use broker_topology::{Kind, Priority};
 use messaging::retry::RetryPolicy;
 
 use crate::schema::Schema;
@@ -27,6 +27,8 @@ pub struct KindSpec {
     pub attempt: Duration,
     /// How long after acceptance a job is given up.
     pub deadline: Duration,
+    /// The class of a job that asks for none. `None`: the kind has one queue, and no job of it can be high.
+    pub priority: Option<Priority>,
     /// When a failed attempt is tried again.
     pub retry: RetryPolicy,
     /// Who does the work.
@@ -69,6 +71,7 @@ impl KindSpec {
             timeout: Duration::from_secs(30),
             attempt: Duration::from_secs(30),
             deadline: Duration::from_secs(24 * 3600),
+            priority: None,
             retry: RetryPolicy::default(),
             worker,
             concurrency: 64,

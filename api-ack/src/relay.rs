@@ -9,7 +9,8 @@
 //! The row is the truth; memory is only a short cut. What gets no [`Ticket`] is stored without an owner and claimed by whichever
 //! process has room. A crash anywhere loses nothing: unmarked rows are published again, under the same id, and the copy is stale
 //! or attached. Limits: a kind has at most its window published and not ended, shared out over the live processes; counts are
-//! refreshed when the room is used up, so the window may be overshot by one count per process. Work of a paused kind is neither
+//! refreshed when the room is used up, so the window may be overshot by one count per process. High jobs go first, and have memory
+//! and a window of their own beyond those of the normal ones, a quarter as large. Work of a paused kind is neither
 //! held in memory nor claimed nor published; its dead letters are.
 
 mod free;
@@ -43,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::pauses::Pauses;
 use crate::processes::Processes;
 use crate::rules;
-use crate::store::{Change, Job, JobStore, Lane, Outlet, Payload, ProcessId, Waiting};
+use crate::store::{Change, Job, JobStore, Lane, Outlet, Payload, Priority, ProcessId, Waiting};
 
 /// Rows handed to the publisher together.
 const TOGETHER: usize = 128;
@@ -82,7 +83,7 @@ impl Default for RelayOptions {
 #[derive(Clone)]
 pub struct HandOver {
     me: ProcessId,
-    room: room::Room,
+    rooms: room::Rooms,
     destinations: Arc<Destinations>,
     queue: mpsc::UnboundedSender<Item>,
     wake: Arc<Notify>,
@@ -102,7 +103,7 @@ impl HandOver {
     pub fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
         // What is held back takes no place from what is not: it waits in the store.
         let held = is_work(job.status.outlet) && is_held(&job.kind, self.pauses.as_ref(), &self.destinations);
-        if held { None } else { self.room.reserve(job, payload) }
+        if held { None } else { self.rooms.reserve(job.priority, job, payload) }
     }
 
     /// The process that publishes what is given here.
@@ -118,7 +119,7 @@ impl HandOver {
 
     /// What this process holds, per tenant; a tenant with several kinds is named several times, each with the oldest of all.
     pub fn held(&self) -> Vec<Waiting> {
-        self.room.held()
+        self.rooms.held()
     }
 
     /// Says that a write had no answer: the store may hold rows as this process's own that were never given.
@@ -135,7 +136,7 @@ impl HandOver {
 /// The relay's end of a [`HandOver`].
 pub struct HandedOver {
     queue: mpsc::UnboundedReceiver<Item>,
-    room: room::Room,
+    rooms: room::Rooms,
     wake: Arc<Notify>,
     doubt: Arc<Notify>,
 }
@@ -143,11 +144,18 @@ pub struct HandedOver {
 /// The way rows are handed over, made before the relay so that the writer can be.
 pub fn hand_over(me: ProcessId, limits: RoomLimits, destinations: Arc<Destinations>) -> (HandOver, HandedOver) {
     let (sender, queue) = mpsc::unbounded_channel();
-    let room = room::Room::new(limits);
+    let rooms = room::Rooms::new(limits);
     let (wake, doubt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let hand_over =
-        HandOver { me, room: room.clone(), destinations, queue: sender, wake: wake.clone(), doubt: doubt.clone(), pauses: None };
-    (hand_over, HandedOver { queue, room, wake, doubt })
+    let hand_over = HandOver {
+        me,
+        rooms: rooms.clone(),
+        destinations,
+        queue: sender,
+        wake: wake.clone(),
+        doubt: doubt.clone(),
+        pauses: None,
+    };
+    (hand_over, HandedOver { queue, rooms, wake, doubt })
 }
 
 /// The relay, before it runs.
@@ -216,7 +224,7 @@ impl Relay {
                 lanes.clear();
                 self.handed.doubt.notify_one();
             } else if !stop.is_cancelled()
-                && strays.look(&*self.parts.store, &self.handed.room, self.parts.processes.me()).await > 0
+                && strays.look(&*self.parts.store, &self.handed.rooms, self.parts.processes.me()).await > 0
             {
                 refill_at = Instant::now();
             }
@@ -270,7 +278,7 @@ impl Relay {
     async fn refill(&self, lanes: &mut Lanes) -> bool {
         let RelayParts { store, kinds, processes, pauses, destinations, .. } = &self.parts;
         let now = clock::now();
-        let waiting: Vec<Lane> = match store.lanes(now).await {
+        let mut waiting: Vec<Lane> = match store.lanes(now).await {
             // A kind that was taken out of the configuration waits until it is back, a paused one until it is resumed, and one
             // that is held back until it is not.
             Ok(waiting) => {
@@ -282,9 +290,13 @@ impl Relay {
                 return false;
             }
         };
+        // High ones first: the normal lanes hold the same rows, further back.
+        waiting.sort_by_key(|lane| std::cmp::Reverse(lane.priority));
+        let high = waiting.partition_point(|lane| lane.priority == Priority::High);
         let mut more = false;
         for lane in &waiting {
-            let Some(portion) = self.handed.room.share(lane, waiting.len()) else {
+            let sharers = if lane.priority == Priority::High { high } else { waiting.len() - high };
+            let Some(portion) = self.handed.rooms.share(lane, sharers) else {
                 more = true;
                 continue;
             };
@@ -292,7 +304,7 @@ impl Relay {
                 Ok(rows) => {
                     more |= !rows.is_empty();
                     for (job, payload) in rows {
-                        match self.handed.room.reserve(&job, &payload) {
+                        match self.handed.rooms.reserve(lane.priority, &job, &payload) {
                             Some(ticket) => lanes.push(Item { job, payload, ticket }),
                             // What came through the door meanwhile took the place.
                             None => self.let_go(&[&job]).await,
@@ -320,13 +332,16 @@ impl Relay {
     fn publish(&self, items: Vec<Item>) -> impl Future<Output = Vec<(Item, Result<(), PublishError>)>> + use<> {
         let publisher = self.parts.publisher.clone();
         let names = self.parts.names.clone();
+        let kinds = self.parts.kinds.clone();
         async move {
             let mut outbounds = Vec::with_capacity(items.len());
             let mut unsendable = Vec::new();
             let mut sent = Vec::with_capacity(items.len());
             for item in items {
                 messaging::crash_point!("K4");
-                match outgoing::outgoing(&item, &names) {
+                let job = &item.job;
+                let classes = job.priority == Priority::High && kinds.get(&job.kind).is_some_and(|spec| spec.priority.is_some());
+                match outgoing::outgoing(&item, &names, classes) {
                     Ok(outbound) => {
                         outbounds.push(outbound);
                         sent.push(item);

@@ -1,7 +1,8 @@
 //! Jobs that are submitted by message: what comes to `warren.submit` becomes rows, as if it had come by HTTP.
 //!
 //! AMQP `type` is the kind, the body the payload, `message_id` the idempotency key, CloudEvents `source` the subject, the header
-//! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline` and `traceparent` mean what they mean in HTTP.
+//! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline`, `warren-priority` and `traceparent` mean what
+//! they mean in HTTP.
 //! Whoever may publish to the exchange may submit in any name: the broker's permissions are the door.
 //!
 //! Guarantees: acked after the commit; a message that comes again finds its job. What can never become a job is a dead letter of
@@ -13,7 +14,7 @@ use broker_topology::{Names, Rung};
 use futures::future::join_all;
 use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 
-use crate::accept::{AcceptError, Acceptor, Submission, TIMING_HEADERS, Timing};
+use crate::accept::{AcceptError, Acceptor, PRIORITY_HEADER, Submission, TIMING_HEADERS, Timing, parse_priority};
 use crate::http::auth::well_formed;
 use crate::http::problem::{Code, Problem};
 use crate::http::{check_payload, takes};
@@ -92,6 +93,8 @@ impl Submissions {
         }
         check_payload(&spec, &content_type, &message.body, "")?;
         let [run_at, delay, deadline] = TIMING_HEADERS.map(|name| message.headers.get(name).cloned());
+        let priority = message.headers.get(PRIORITY_HEADER).map(|text| parse_priority(text)).transpose();
+        let priority = priority.map_err(AcceptError::from)?;
         Ok(Submission {
             kind: message.kind.clone(),
             tenant: message.tenant.clone(),
@@ -102,6 +105,7 @@ impl Submissions {
             traceparent: message.traceparent.clone(),
             key: Some(message.id.clone()),
             timing: Timing { run_at, delay, deadline },
+            priority,
             patient: true,
         })
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use broker_topology::Names;
 use messaging::apply::{QueueLook, look};
 use messaging::connection::Link;
+use messaging::consumer::rounds;
 use messaging::retry::Delay;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
 use crate::selections;
-use crate::store::{Job, Micros, StoreError, Stores};
+use crate::store::{Job, Micros, Priority, StoreError, Stores};
 
 /// How long ended things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,13 +157,20 @@ impl Sweeper {
         if !self.link.is_usable() {
             return Ok(());
         }
-        let kinds: Vec<Arc<KindSpec>> = self.kinds.iter().collect();
-        let queues: Vec<String> = kinds.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
+        // Of a kind with two queues each is looked at for the jobs of its class; one queue may hold jobs of both, of before.
+        let queues_of = |spec: Arc<KindSpec>| {
+            let classes = if spec.priority.is_some() { Priority::ALL.map(Some).to_vec() } else { vec![None] };
+            classes.into_iter().map(move |class| (spec.clone(), class))
+        };
+        let kinds: Vec<(Arc<KindSpec>, Option<Priority>)> = self.kinds.iter().flat_map(queues_of).collect();
+        let queue =
+            |(spec, class): &(Arc<KindSpec>, Option<Priority>)| self.names.queue_of(&spec.kind, class.unwrap_or_default());
+        let queues: Vec<String> = kinds.iter().map(queue).collect();
         let looks = match look(&self.link, &queues).await {
             Ok(looks) => looks,
             Err(_) => return Ok(()),
         };
-        for ((spec, queue), seen) in kinds.into_iter().zip(&queues).zip(looks) {
+        for (((spec, class), queue), seen) in kinds.into_iter().zip(&queues).zip(looks) {
             let ready = seen.map_or(0, |QueueLook { ready, .. }| ready);
             self.metrics.queue_messages.with_label_values(&[queue.as_str()]).set(i64::from(ready));
             // While messages wait in the queue, a quiet job is most likely one of them.
@@ -175,7 +183,7 @@ impl Sweeper {
             if self.pauses.explains(spec.kind.as_str(), before) {
                 continue;
             }
-            let quiet = self.stores.jobs.quiet(spec.kind.as_str(), before, BATCH).await?;
+            let quiet = self.stores.jobs.quiet(spec.kind.as_str(), class, before, BATCH).await?;
             let again = self.change_all(&quiet, |job| rules::republish(&job.status, |p| self.processes.lives(p), now)).await?;
             if again > 0 {
                 tracing::warn!(kind = %spec.kind, jobs = again, "jobs were in flight and nowhere, publishing them again");
@@ -192,8 +200,7 @@ impl Sweeper {
             Delay::Rung(rung) => Some(rung.delay()),
             Delay::Store(_) => None,
         });
-        let rounds = usize::from(spec.prefetch).div_ceil(spec.concurrency.max(1)).max(1);
-        let held = spec.attempt.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        let held = spec.attempt.saturating_mul(rounds(spec.prefetch, spec.concurrency, spec.priority.is_some()).max(1));
         self.options.quiet + held.max(rung.max().unwrap_or_default())
     }
 

@@ -7,6 +7,7 @@ use crate::argument::{
 use crate::binding::Binding;
 use crate::exchange::{Exchange, ExchangeKind};
 use crate::names::{Kind, Names, Rung};
+use crate::priority::Priority;
 use crate::queue::{Queue, QueueKind};
 use crate::topology::Topology;
 
@@ -48,6 +49,18 @@ pub fn work_queue(names: &Names, kind: &Kind, owner: &str) -> Topology {
     ))
 }
 
+/// The queue of a kind's high jobs, beside the [`work_queue`] that must be there too: bound to `warren.jobs` with
+/// `<kind>.high` as key. Its dead letters go to the dead letter queue of the work queue, with its own name as key.
+pub fn high_queue(names: &Names, kind: &Kind, owner: &str) -> Topology {
+    let queue = names.queue_of(kind, Priority::High);
+    let dead = names.dead_queue(&names.work_queue(kind));
+    returning(names, &queue, &dead, owner, &format!("jobs of kind {kind} that go first")).binding(Binding::to_queue(
+        names.jobs(),
+        queue,
+        Priority::High.key(kind),
+    ))
+}
+
 /// The queue of one event subscriber, bound to `warren.events` with each of `patterns`, and its dead letter queue.
 ///
 /// `queue` is `<service>.<purpose>`, without the prefix of `names`.
@@ -62,13 +75,17 @@ pub fn subscriber(names: &Names, queue: &str, patterns: &[&str], owner: &str) ->
 /// It has no length limit, since a full target stops a whole rung for everybody.
 fn worked_queue(names: &Names, queue: &str, owner: &str, description: &str) -> Topology {
     let dead = names.dead_queue(queue);
+    returning(names, queue, &dead, owner, description).queue(terminal(&dead, owner, &format!("dead letters of {queue}")))
+}
+
+/// A queue that is worked on, without the queue `dead` that its dead letters go to.
+fn returning(names: &Names, queue: &str, dead: &str, owner: &str, description: &str) -> Topology {
     Topology::default()
         .queue(
             dead_lettering(queue, owner, description, &names.dead())
                 .with(DEAD_LETTER_KEY, queue)
                 .with(DELIVERY_LIMIT, WORK_DELIVERY_LIMIT),
         )
-        .queue(terminal(&dead, owner, &format!("dead letters of {queue}")))
         .binding(Binding::to_queue(names.return_exchange(), queue, queue))
         .binding(Binding::to_queue(names.dead(), dead, queue))
 }
@@ -191,6 +208,25 @@ mod tests {
         assert_eq!(goes(&names().dead(), "acme.billing.invoices"), ["acme.billing.invoices.dead"]);
         assert_eq!(goes(&names().submit(), &names().submit()), ["acme.warren.submit"]);
         assert_eq!(goes(&names().results(), &names().results()), ["acme.warren.results"]);
+    }
+
+    #[test]
+    fn high_jobs_have_their_own_queue_and_share_the_dead_letters() {
+        let kind = Kind::parse("orders.place").unwrap();
+        let topology = Topology::merge([whole(), high_queue(&names(), &kind, "orders")]).unwrap();
+        assert_eq!(topology.validate(), []);
+        let goes = |exchange: &str, key: &str| Vec::from_iter(topology.queues_for(exchange, key).into_iter().map(str::to_owned));
+        let high = "acme.jobs.orders.place.high";
+        assert_eq!(names().queue_of(&kind, Priority::High), high);
+        assert_eq!(goes(&names().jobs(), &Priority::High.key(&kind)), [high]);
+        assert_eq!(goes(&names().jobs(), "orders.place"), ["acme.jobs.orders.place"]);
+        assert_eq!(goes(&names().return_exchange(), high), [high]);
+        assert_eq!(goes(&names().dead(), high), ["acme.jobs.orders.place.dead"]);
+        assert!(topology.find_queue("acme.jobs.orders.place.high.dead").is_none());
+        let (high, normal) = (topology.find_queue(high).unwrap(), topology.find_queue("acme.jobs.orders.place").unwrap());
+        let differ = |name: &&String| high.arguments.get(*name) != normal.arguments.get(*name);
+        assert_eq!(Vec::from_iter(high.arguments.keys().filter(differ)), [DEAD_LETTER_KEY], "and otherwise they are alike");
+        assert!(!high_queue(&names(), &kind, "orders").and(core(&names())).validate().is_empty(), "never without its sister");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::priority::Priority;
+
 /// The longest name or key AMQP can carry, in bytes.
 pub const MAX_NAME: usize = 255;
 
@@ -199,12 +201,18 @@ impl Names {
         self.on_broker("warren.lost")
     }
 
-    /// The work queue of a kind.
+    /// The work queue of a kind: where its normal jobs go.
     pub fn work_queue(&self, kind: &Kind) -> String {
-        self.on_broker(&format!("jobs.{kind}"))
+        self.queue_of(kind, Priority::Normal)
     }
 
-    /// The dead letter queue beside `queue`, which is a full name already.
+    /// The queue of a kind's jobs of one class: `jobs.<kind>` or `jobs.<kind>.high`.
+    pub fn queue_of(&self, kind: &Kind, priority: Priority) -> String {
+        self.on_broker(&format!("jobs.{}", priority.key(kind)))
+    }
+
+    /// The dead letter queue beside `queue`, which is a full name already. That of a kind is beside its work queue, for both
+    /// classes.
     pub fn dead_queue(&self, queue: &str) -> String {
         format!("{queue}.dead")
     }

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use broker_topology::{
-    Binding, Exchange, ExchangeKind, Kind, Names, Queue, QueueKind, Topology, core, definitions, diff, subscriber, work_queue,
+    Binding, Exchange, ExchangeKind, Kind, Names, Queue, QueueKind, Topology, core, definitions, diff, high_queue, subscriber,
+    work_queue,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -104,6 +105,7 @@ proptest! {
         let parts = [
             core(&names),
             work_queue(&names, &kind, "orders"),
+            high_queue(&names, &kind, "orders"),
             subscriber(&names, "billing.invoices", &patterns, "billing"),
         ];
         prop_assert_eq!(Topology::merge(parts).unwrap().validate(), []);
@@ -115,6 +117,7 @@ fn whole() -> Vec<Topology> {
     let mut parts = vec![core(&names), subscriber(&names, "billing.invoices", &["order.*"], "billing")];
     for kind in ["orders.place", "orders.cancel", "demo.echo", "demo.flaky"] {
         parts.push(work_queue(&names, &Kind::parse(kind).unwrap(), "orders"));
+        parts.push(high_queue(&names, &Kind::parse(kind).unwrap(), "orders"));
     }
     parts
 }

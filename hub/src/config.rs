@@ -38,7 +38,7 @@ pub use cors::Cors;
 pub use cron::{CronConfig, Overlap};
 pub use destination::{Breaker, DestinationConfig};
 pub use http::{Completion, HttpCall, Method};
-pub use kinds::{Idempotency, KindConfig, Worker};
+pub use kinds::{Idempotency, KindConfig, Priority, Worker};
 pub use listen::Listen;
 pub use problem::{ConfigError, Origin, Problem};
 pub use rate::Rate;

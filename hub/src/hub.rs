@@ -33,7 +33,7 @@ use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
 use api_ack::watch::{Watch, WatchOptions};
-use broker_topology::{Kind, Names, Topology};
+use broker_topology::{Names, Priority, Topology};
 use messaging::connection::{BrokerOptions, Link};
 use messaging::consumer::Running as Runs;
 use messaging::handler::{self, AnyHandler, Decode, Handler};
@@ -94,16 +94,16 @@ pub struct Hub {
     problems: Vec<String>,
 }
 
-/// The topology of `kinds` on a broker with this prefix: what the hub declares.
+/// What the hub declares for the kinds of `config`.
 ///
 /// # Errors
 /// All violations together.
-pub fn topology<'a>(
-    prefix: &str,
-    kinds: impl IntoIterator<Item = &'a Kind>,
-) -> Result<Topology, Vec<broker_topology::Violation>> {
-    let names = Names::new(prefix);
-    let work = kinds.into_iter().map(|kind| broker_topology::work_queue(&names, kind, broker_topology::HUB));
+pub fn topology(config: &Config) -> Result<Topology, Vec<broker_topology::Violation>> {
+    let names = Names::new(&config.broker.prefix);
+    let work = config.kinds.iter().flat_map(|kind| {
+        let high = kind.priority.map(|_| broker_topology::high_queue(&names, &kind.name, broker_topology::HUB));
+        std::iter::once(broker_topology::work_queue(&names, &kind.name, broker_topology::HUB)).chain(high)
+    });
     let merged = Topology::merge(std::iter::once(broker_topology::core(&names)).chain(work))?;
     let violations = merged.validate();
     if violations.is_empty() { Ok(merged) } else { Err(violations) }
@@ -141,7 +141,7 @@ impl Hub {
         let config = self.config;
         let broker = broker::options(&config.broker).map_err(HubError::Broker)?;
         let names = Names::new(&config.broker.prefix);
-        let topology = topology(&config.broker.prefix, config.kinds.iter().map(|kind| &kind.name)).map_err(HubError::Topology)?;
+        let topology = topology(&config).map_err(HubError::Topology)?;
         let verifier = crate::auth::verifier(&config.auth).map_err(HubError::Auth)?;
         let bound = listeners::bind(&config.listen).await?;
         let opened = store::open(config.store.url.expose(), true).await;
@@ -398,6 +398,10 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
         window: kind.window,
         timeout: kind.timeout,
         deadline: kind.deadline,
+        priority: kind.priority.map(|priority| match priority {
+            config::Priority::Normal => Priority::Normal,
+            config::Priority::High => Priority::High,
+        }),
         retry: kind.retry.clone(),
         concurrency: consuming.concurrency.into(),
         prefetch: consuming.prefetch,

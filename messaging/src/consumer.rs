@@ -8,15 +8,19 @@
 //! drain cut short is given back. A delivery of a run that is going on in this process is attached to it. A run that was started
 //! and never ended runs alone, so that a message that kills processes takes no neighbours with it.
 //!
-//! Limits: nothing here extends the broker's consumer timeout; the caller keeps
-//! `prefetch / concurrency x timeout` well under it.
+//! A consumer may have a second queue whose deliveries go first. Both share the slots; of five starts one is a normal one's while
+//! normal ones wait in the process, and its prefetch sees to it that they do.
+//!
+//! Limits: nothing here extends the broker's consumer timeout; the caller keeps [`rounds`]` x timeout` well under it.
 
 mod batches;
 mod finish;
+mod intake;
 mod receive;
 mod registry;
 mod running;
 mod start;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +35,11 @@ use crate::handler::AnyHandler;
 use crate::ledger::JobLedger;
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
+use intake::Intake;
 
 pub use batches::{Batch, BatchHandler, Delivered, Later, consume_batches};
 pub use running::Running;
+pub use turns::{ONE_IN, rounds};
 
 /// The most deliveries that are begun or finished together.
 pub const BATCH: usize = 512;
@@ -43,9 +49,12 @@ pub const BATCH: usize = 512;
 pub struct ConsumerSpec {
     /// The queue.
     pub queue: String,
-    /// Deliveries the broker hands out without an ack, 1 to 65535. A few times `concurrency` keeps batches full.
+    /// Another queue with the same work, whose deliveries go first.
+    pub high: Option<String>,
+    /// Deliveries the broker hands out without an ack, 1 to 65535. A few times `concurrency` keeps batches full. Two queues share
+    /// it, but each has at least `concurrency` of its own: together they may hold so many more.
     pub prefetch: u16,
-    /// Handlers that run at one time.
+    /// Handlers that run at one time, over both queues.
     pub concurrency: usize,
     /// How long one attempt may take; then it is dropped and counts as failed.
     pub timeout: Duration,
@@ -79,9 +88,14 @@ pub struct Runtime {
 
 /// Consumes until stopped or drained: every delivery is then settled, or given back to the broker.
 pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyHandler>) {
-    let depth = usize::from(spec.prefetch).max(1);
-    let (arrivals, arriving) = mpsc::channel(depth);
-    let (endings, ending) = mpsc::channel(depth);
+    let (normal, high) = match &spec.high {
+        Some(_) => turns::shares(spec.prefetch, spec.concurrency),
+        None => (spec.prefetch, 0),
+    };
+    let depth = |prefetch: u16| usize::from(prefetch).max(1);
+    let (arrivals, arriving) = mpsc::channel(depth(normal));
+    let (urgent, urgently) = mpsc::channel(depth(high));
+    let (endings, ending) = mpsc::channel(depth(normal) + depth(high));
     let registry = Arc::new(registry::Registry::default());
     let cut = CancellationToken::new();
     let work = start::Start {
@@ -120,7 +134,18 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
             finish.run(ending).await;
             finished.cancel();
         };
-        tokio::join!(receive::receive(&spec, &runtime, &registry, arrivals, &finished), work.run(arriving), finishing);
+        let from =
+            |queue: &str, prefetch, arrivals| receive::receive(queue.into(), prefetch, &runtime, &registry, arrivals, &finished);
+        let first = async {
+            // Without a second queue its end of the intake is closed at once.
+            if let Some(queue) = &spec.high {
+                from(queue, high, urgent).await;
+            } else {
+                drop(urgent);
+            }
+        };
+        let intake = Intake::new(urgently, arriving);
+        tokio::join!(from(&spec.queue, normal, arrivals), first, work.run(intake), finishing);
     };
     tokio::select! {
         () = pipeline => {}

@@ -1,5 +1,7 @@
 //! What identifies a dead letter, and why it died, read from what the broker and Warren wrote on it.
 
+use broker_topology::Names;
+
 use crate::consumer::Delivered;
 use crate::message::{Message, header};
 
@@ -30,18 +32,20 @@ pub struct Death {
 /// Reads the death of a message found in `<queue>.dead` or `warren.lost`.
 ///
 /// Warren's own headers win; then the broker's `x-first-death-*` (a delivery limit); then what the last route says.
-pub fn death_of(delivered: &Delivered, found_in: &str, return_exchange: &str) -> Death {
+pub fn death_of(delivered: &Delivered, found_in: &str, names: &Names) -> Death {
     let headers = &delivered.message.headers;
     let broker = |name: &str| delivered.properties.pointer(&format!("/headers/{name}")).and_then(|v| v.as_str());
-    let lost = delivered.exchange == return_exchange || !found_in.ends_with(".dead");
+    let returned = delivered.exchange == names.return_exchange();
+    let lost = returned || !found_in.ends_with(".dead");
     let queue = match headers.get(header::QUEUE) {
         Some(queue) => queue.clone(),
-        None if lost => delivered.key.clone(),
+        // The queue may be one that others share: whose letter it is, the key says.
+        None if lost || delivered.exchange == names.dead() => delivered.key.clone(),
         None => found_in.strip_suffix(".dead").unwrap_or(found_in).to_owned(),
     };
     let (reason, error) = match (headers.get(header::REASON), broker("x-first-death-reason")) {
         (Some(reason), _) => (reason.clone(), headers.get(header::ERROR).cloned().unwrap_or_default()),
-        (None, _) if lost && delivered.exchange == return_exchange => {
+        (None, _) if returned => {
             ("origin-gone".to_owned(), format!("the queue `{}` was gone when the message was to return to it", delivered.key))
         }
         (None, _) if lost => ("unroutable".to_owned(), format!("no queue took it from exchange `{}`", delivered.exchange)),

@@ -66,7 +66,7 @@ pub struct Context {
     pub id: String,
     /// Its kind.
     pub kind: String,
-    /// The queue it came from.
+    /// The queue it came from; for jobs of both classes that of the normal ones.
     pub queue: String,
     /// From 1; 0 on an event without a count.
     pub attempt: i32,

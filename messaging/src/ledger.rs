@@ -19,7 +19,7 @@ pub struct Arrival {
     pub message: Arc<Message>,
     /// Which run it stands for; a message that does not say stands for the first.
     pub run: Run,
-    /// The queue it came from.
+    /// The queue it came from; for jobs of both classes that of the normal ones.
     pub queue: Arc<str>,
     /// The consumer gives it the process to itself. A run that was started before and never ended is only begun like this,
     /// so that a message that kills processes takes no neighbours with it.
@@ -55,7 +55,7 @@ pub struct Ending {
     pub message: Arc<Message>,
     /// Which run ended.
     pub run: Run,
-    /// The queue it came from.
+    /// The queue it came from; for jobs of both classes that of the normal ones.
     pub queue: Arc<str>,
     /// The lease [`Verdict::Run`] gave.
     pub lease: i64,

@@ -10,7 +10,7 @@ mod error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker_topology::{Kind, Names, Topology};
+use broker_topology::{Kind, Names, Priority, Topology};
 use prometheus::Registry;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::apply::{Mode, apply};
 use crate::connection::{BrokerOptions, Link};
-use crate::consumer::{ConsumerSpec, Running, Runtime, consume};
+use crate::consumer::{ConsumerSpec, Running, Runtime, consume, rounds};
 use crate::event_ledger::EventLedger;
 use crate::handler::{AnyHandler, Decode, Handler, any};
 use crate::inbox::{self, Inbox};
@@ -51,11 +51,14 @@ pub struct WorkSpec {
     pub concurrency: usize,
     /// How long one attempt may take. 30 s by default.
     pub timeout: Duration,
+    /// Jobs only: whether the kind has a second queue, `jobs.<kind>.high`, whose jobs go first. What the hub's `[[kind]]` says with
+    /// `priority`. `false` by default.
+    pub priority: bool,
 }
 
 impl Default for WorkSpec {
     fn default() -> Self {
-        Self { prefetch: 64, concurrency: 16, timeout: Duration::from_secs(30) }
+        Self { prefetch: 64, concurrency: 16, timeout: Duration::from_secs(30), priority: false }
     }
 }
 
@@ -145,7 +148,11 @@ impl Service {
     pub fn job<M: Decode>(mut self, kind: &Kind, handler: impl Handler<M>, spec: WorkSpec) -> Self {
         let queue = self.names.work_queue(kind);
         self.topology = self.topology.and(broker_topology::work_queue(&self.names, kind, &self.name));
-        self.add(queue, handler, spec, false)
+        let high = spec.priority.then(|| self.names.queue_of(kind, Priority::High));
+        if high.is_some() {
+            self.topology = self.topology.and(broker_topology::high_queue(&self.names, kind, &self.name));
+        }
+        self.add(queue, high, handler, spec, false)
     }
 
     /// Handles events whose names match one of `patterns`, from a queue of its own called `<service>.<purpose>`.
@@ -153,12 +160,19 @@ impl Service {
     pub fn subscribe<M: Decode>(mut self, queue: &str, patterns: &[&str], handler: impl Handler<M>, spec: WorkSpec) -> Self {
         self.topology = self.topology.and(broker_topology::subscriber(&self.names, queue, patterns, &self.name));
         let queue = self.names.on_broker(queue);
-        self.add(queue, handler, spec, true)
+        self.add(queue, None, handler, spec, true)
     }
 
-    fn add<M: Decode>(mut self, queue: String, handler: impl Handler<M>, spec: WorkSpec, events: bool) -> Self {
-        let WorkSpec { prefetch, concurrency, timeout } = spec;
-        let spec = ConsumerSpec { queue, prefetch, concurrency, timeout };
+    fn add<M: Decode>(
+        mut self,
+        queue: String,
+        high: Option<String>,
+        handler: impl Handler<M>,
+        spec: WorkSpec,
+        events: bool,
+    ) -> Self {
+        let WorkSpec { prefetch, concurrency, timeout, .. } = spec;
+        let spec = ConsumerSpec { queue, high, prefetch, concurrency, timeout };
         self.work.push(Work { spec, handler: Arc::new(any(handler)), events });
         self
     }
@@ -173,8 +187,7 @@ impl Service {
     pub fn check(&self) -> Result<(), ServiceError> {
         self.broker.check()?;
         for Work { spec, .. } in &self.work {
-            let rounds = usize::from(spec.prefetch).div_ceil(spec.concurrency.max(1));
-            let longest = spec.timeout.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+            let longest = spec.timeout.saturating_mul(rounds(spec.prefetch, spec.concurrency, spec.high.is_some()));
             if spec.concurrency == 0 || spec.prefetch == 0 || longest > CONSUMER_TIMEOUT / 2 {
                 return Err(ServiceError::Spec { queue: spec.queue.clone(), longest });
             }

@@ -18,6 +18,7 @@ mod newcomer;
 mod openapi;
 mod poison;
 mod pressure;
+mod priority;
 mod publisher;
 mod reload;
 mod retry_crash;

@@ -22,6 +22,7 @@ idempotency = "required"
 name = "test.scan"
 worker = "amqp"
 content_types = ["image/png"]
+priority = "normal"
 routes = ["/v1/scans"]
 "#;
 

@@ -43,11 +43,15 @@ async fn a_valid_file_is_taken_and_any_other_changes_nothing() {
     let shown = client.get("/v1/kinds/test.order").await.unwrap().body;
     assert_eq!(shown["schema"], json!({"required": ["sku"]}), "{shown}");
 
-    // A file with an error, and two that ask for what only a restart can give: each told, none taken.
+    // A file with an error, and three that ask for what only a restart can give: each told, none taken.
     let log = |hub: &warren_tests::hub::HubProcess, text: &str| hub.log().contains(text);
     for (file, told) in [
         (good.replace("routes = [\"/v1/orders\"]", "routes = [\"/v1/jobs\"]"), "is Warren's own"),
         (good.replace("worker = \"amqp\"\nroutes", "worker = \"amqp\"\nprefetch = 64\nroutes"), "kind[4].prefetch cannot change"),
+        (
+            good.replace("worker = \"amqp\"\nroutes", "worker = \"amqp\"\npriority = \"high\"\nroutes"),
+            "kind[4].priority cannot change",
+        ),
         (format!("{good}\n[[kind]]\nname = \"test.new\"\nroutes = [\"/v1/new\"]\n"), "kind cannot change"),
     ] {
         assert_ne!(file, good);

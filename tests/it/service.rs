@@ -3,6 +3,7 @@
 mod events;
 mod ledger;
 mod outbox;
+mod priority;
 mod reserve;
 
 use std::sync::Arc;

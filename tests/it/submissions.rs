@@ -50,11 +50,12 @@ async fn a_message_becomes_one_job_and_what_never_can_is_kept_with_its_reason() 
         publish(&world, "demo.echo", "m-1", headers(json!({})), b"{\"n\":1}").await;
     }
     publish(&world, "demo.echo", "m-2", headers(json!({"warren-delay": "1h"})), b"2").await;
-    let bad: [(&str, &str, Value, &[u8]); 6] = [
+    let bad: [(&str, &str, Value, &[u8]); 7] = [
         ("unknown-kind", "demo.eco", headers(json!({})), b"{}"),
         ("malformed-json", "demo.echo", headers(json!({})), b"{\0"),
         ("schema-violation", "test.careful", headers(json!({})), b"{}"),
         ("invalid-timing", "demo.echo", headers(json!({"warren-delay": "-1s"})), b"{}"),
+        ("invalid-priority", "demo.echo", headers(json!({"warren-priority": "high"})), b"{}"),
         ("unsupported-media-type", "demo.echo", typed(), b"{}"),
         ("idempotency-key-reused", "demo.echo", headers(json!({})), b"{\"n\":2}"),
     ];

@@ -83,11 +83,11 @@ impl DeadLetters {
         if record.job.status.state != State::Dead || record.job.status.epoch != dead.letter.epoch {
             return Err(DeadError::JobMovedOn(origin));
         }
-        let kind = record.job.kind;
+        let kind = record.job.kind.clone();
         let spec = self.kinds.get(&kind).ok_or_else(|| DeadError::UnknownKind(kind.clone()))?;
         let status = Status::accepted(now, now.saturating_add(allowance(&spec)));
         Ok(NewJob {
-            job: Job { id: Uuid::now_v7(), kind, tenant: record.job.tenant, version: 1, status },
+            job: Job { id: Uuid::now_v7(), kind, version: 1, status, ..record.job },
             payload: Payload { body: edition.body.clone(), ..record.payload },
             key: None,
         })

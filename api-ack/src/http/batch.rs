@@ -20,7 +20,7 @@ use super::problem::{Code, Document, Problem, unknown_kind};
 use super::submit::{check_key, check_payload, route_of, said_state, store};
 use super::view::Links;
 use super::{Api, auth, body, headers};
-use crate::accept::{AcceptError, Submission, Timing, parse_key};
+use crate::accept::{AcceptError, PriorityError, Submission, Timing, parse_key, parse_priority};
 use crate::kinds::{JSON, is_json};
 
 /// Items in one batch at most.
@@ -55,6 +55,8 @@ pub(super) struct Item<'a> {
     delay: Option<String>,
     /// As `Warren-Deadline`.
     deadline: Option<String>,
+    /// As `Warren-Priority`.
+    priority: Option<String>,
 }
 
 /// What became of one item, in the place it had.
@@ -269,6 +271,10 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
     check_key(&spec, key.as_deref())?;
     let timing = Timing { run_at: item.run_at, delay: item.delay, deadline: item.deadline };
     let state = said_state(&timing);
+    let of_priority = |error: PriorityError| {
+        Problem::new(Code::InvalidPriority, format!("`priority` {error}")).pointer(&at("priority"), error.to_string())
+    };
+    let priority = item.priority.map(|text| parse_priority(&text)).transpose().map_err(of_priority)?;
     let submission = Submission {
         kind: item.kind.clone(),
         tenant: caller.tenant.clone(),
@@ -280,10 +286,12 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         traceparent: traceparent.map(str::to_owned),
         key,
         timing,
+        priority,
         patient: false,
     };
     let accepted = store(api.acceptor(), submission, checked, |error| match error {
         AcceptError::Timing(error) => Problem::new(Code::InvalidTiming, error.to_string()).pointer(&at(error.field), error.why),
+        AcceptError::Priority(error) => of_priority(error),
         error => Problem::from(error),
     });
     let accepted = accepted.await?;

@@ -4,8 +4,9 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 
 use super::problem::{Code, Problem};
-use crate::accept::{TIMING_HEADERS, Timing, parse_key};
+use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS, Timing, parse_key, parse_priority};
 use crate::kinds::is_json;
+use crate::store::Priority;
 
 /// Refuses what a later version will do, so that nobody takes silence for consent.
 pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
@@ -20,7 +21,8 @@ pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// As [`refuse_unsupported`], where a job is submitted.
 pub(super) fn refuse_unsupported_of_a_job(headers: &HeaderMap) -> Result<(), Problem> {
-    refuse_but(headers, &TIMING_HEADERS)
+    let [run_at, delay, deadline] = TIMING_HEADERS;
+    refuse_but(headers, &[run_at, delay, deadline, PRIORITY_HEADER])
 }
 
 fn refuse_but(headers: &HeaderMap, known: &[&str]) -> Result<(), Problem> {
@@ -48,6 +50,21 @@ pub(super) fn timing(headers: &HeaderMap) -> Result<Timing, Problem> {
         }
     };
     Ok(Timing { run_at: said(run_at)?, delay: said(delay)?, deadline: said(deadline)? })
+}
+
+/// The class that is asked for.
+pub(super) fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem> {
+    let mut values = headers.get_all(PRIORITY_HEADER).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        // What is no text is none of the words.
+        (Some(value), None) => match parse_priority(value.to_str().unwrap_or_default()) {
+            Ok(priority) => Ok(Some(priority)),
+            Err(error) => Err(Problem::priority(&error)),
+        },
+        _ => Err(Problem::new(Code::InvalidPriority, format!("`{PRIORITY_HEADER}` is given twice"))
+            .header(PRIORITY_HEADER, "given twice")),
+    }
 }
 
 /// `wait`, `wait=5`, `Wait = "5"; x=y`.

@@ -10,6 +10,7 @@ use super::auth::Authenticated;
 use super::problem::{Document, Problem, unknown_kind};
 use super::{Api, headers};
 use crate::kinds::{KindSpec, Worker};
+use crate::store::Priority;
 
 /// A kind of job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -29,6 +30,10 @@ pub(super) struct KindView {
     deadline_seconds: f64,
     /// Attempts in all before a job is dead.
     max_attempts: u32,
+    /// The class of a job that asks for none; absent when the kind has one queue, and none of its jobs can be `high`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "normal")]
+    priority: Option<Priority>,
     /// Media types taken; the first is meant when a request names none.
     content_types: Vec<String>,
     /// Whether an `Idempotency-Key` must be sent.
@@ -72,6 +77,7 @@ impl KindView {
             timeout_seconds: spec.timeout.as_secs_f64(),
             deadline_seconds: spec.deadline.as_secs_f64(),
             max_attempts: spec.retry.max_attempts,
+            priority: spec.priority,
             content_types: spec.content_types.clone(),
             key_required: spec.key_required,
             schema: spec.schema.as_ref().map(|schema| schema.document().clone()),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub use super::code::Code;
 use super::current::Current;
 use super::rates::Standing;
-use crate::accept::AcceptError;
+use crate::accept::{AcceptError, PRIORITY_HEADER, PriorityError};
 use crate::store::StoreError;
 
 /// A refusal, to be answered.
@@ -104,6 +104,11 @@ impl Problem {
         self
     }
 
+    /// The refusal of a `Warren-Priority`.
+    pub(super) fn priority(error: &PriorityError) -> Self {
+        Self::new(Code::InvalidPriority, format!("`{PRIORITY_HEADER}` {error}")).header(PRIORITY_HEADER, error.to_string())
+    }
+
     fn log(&self, instance: Uuid, request: Option<&Current>) {
         let id = request.map(Current::id_text);
         let client = request.and_then(Current::client).map(tracing::field::display);
@@ -177,9 +182,10 @@ impl From<AcceptError> for Problem {
                 };
                 Self::new(Code::InvalidTiming, format!("`{header}` {}", error.why)).header(header, error.why)
             }
+            AcceptError::Priority(error) => Self::priority(&error),
             AcceptError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
-                "this Idempotency-Key was used for a request with another body, type or time: take a fresh key for a new job",
+                "this Idempotency-Key was used for a request with another body, type, time or priority: take a fresh key for a new job",
             ),
             AcceptError::Undecided => Self::new(
                 Code::IdempotencyKeyUndecided,

@@ -15,7 +15,7 @@ use super::problem::{Code, Document, Problem, shown};
 use super::view::Links;
 use super::{Api, headers};
 use crate::clock;
-use crate::store::{Job, JobFilter, JobSearch, State as JobState};
+use crate::store::{Job, JobFilter, JobSearch, Priority, State as JobState};
 
 /// Jobs of a page, unless asked otherwise.
 const PAGE: u32 = 50;
@@ -59,6 +59,9 @@ pub(super) struct LineView {
     /// Its state.
     #[schema(value_type = String, example = "succeeded")]
     state: JobState,
+    /// `normal`, or `high`: before the normal jobs of its kind.
+    #[schema(value_type = String, example = "normal")]
+    priority: Priority,
     /// From 1; grows with every redrive.
     epoch: i32,
     /// The attempt that runs, ran last, or comes next; from 1.
@@ -88,11 +91,12 @@ pub(super) struct PageView {
 
 impl LineView {
     fn of(job: Job) -> Self {
-        let Job { id, kind, status, .. } = job;
+        let Job { id, kind, priority, status, .. } = job;
         Self {
             id: id.to_string(),
             kind,
             state: status.state,
+            priority,
             epoch: status.epoch,
             attempt: status.attempt,
             reason: status.reason,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::rules;
-use crate::store::{Attempt, JobRecord, Micros, State, Status};
+use crate::store::{Attempt, JobRecord, Micros, Priority, State, Status};
 
 /// Addresses that belong to a job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -37,6 +37,9 @@ pub struct JobView {
     /// `scheduled`, `accepted`, `queued`, `running`, `retrying`, `succeeded`, `dead`, `cancelled` or `expired`.
     #[schema(value_type = String, example = "succeeded")]
     state: State,
+    /// `normal`, or `high`: before the normal jobs of its kind.
+    #[schema(value_type = String, example = "normal")]
+    priority: Priority,
     /// From 1; grows with every redrive.
     epoch: i32,
     /// The attempt that runs, ran last, or comes next; from 1.
@@ -124,6 +127,7 @@ impl JobView {
             kind: job.kind,
             tenant: job.tenant,
             state: status.state,
+            priority: job.priority,
             epoch: status.epoch,
             attempt: status.attempt,
             attempts: history.into_iter().map(AttemptView::past).chain(latest).collect(),

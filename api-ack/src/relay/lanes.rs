@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Item, Windows, is_work};
-use crate::store::Lane;
+use messaging::consumer::ONE_IN;
 
-/// Rows in memory. A lane is a kind and a tenant; tenants take turns within a kind by weight, kinds take turns evenly.
+use super::{Item, Windows, is_work};
+use crate::store::{Lane, Priority};
+
+/// Rows in memory. A lane is a kind, a tenant and a class; tenants take turns within a kind by weight, kinds take turns evenly. High
+/// lanes come first, but for one row in five while normal ones wait.
 pub struct Lanes {
     weights: BTreeMap<String, u32>,
     len: usize,
     lanes: HashMap<Lane, Waiting>,
-    /// Lanes with something in them, next one first.
-    turns: VecDeque<Lane>,
+    /// Lanes with something in them, next one first; by class.
+    turns: [VecDeque<Lane>; 2],
+    /// What is left over of a fifth of all batches so far.
+    fifths: usize,
 }
 
 #[derive(Default)]
@@ -26,7 +31,7 @@ struct Waiting {
 impl Lanes {
     /// No rows.
     pub fn new(weights: BTreeMap<String, u32>) -> Self {
-        Self { weights, len: 0, lanes: HashMap::new(), turns: VecDeque::new() }
+        Self { weights, len: 0, lanes: HashMap::new(), turns: Default::default(), fifths: 0 }
     }
 
     /// How many rows are in memory.
@@ -67,7 +72,9 @@ impl Lanes {
             taken.extend(work);
         }
         self.lanes.retain(|_, waiting| !waiting.items.is_empty());
-        self.turns.retain(|lane| self.lanes.contains_key(lane));
+        for turns in &mut self.turns {
+            turns.retain(|lane| self.lanes.contains_key(lane));
+        }
         self.len -= taken.len();
         taken
     }
@@ -75,22 +82,34 @@ impl Lanes {
     /// Forgets all rows.
     pub fn clear(&mut self) {
         self.len = 0;
-        self.turns.clear();
+        self.turns = Default::default();
         self.lanes.clear();
     }
 
-    /// Kinds with rows in memory.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.turns.iter().map(|lane| lane.kind.as_str())
+    /// Kinds with rows in memory, and the classes of these.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&str, Priority)> {
+        self.turns.iter().flatten().map(|lane| (lane.kind.as_str(), lane.priority))
     }
 
     /// Chooses up to `limit` rows to publish: lanes take turns, each turn as many rows as the tenant's weight, none beyond a
-    /// kind's window, none from a lane that pauses.
+    /// kind's window, none from a lane that pauses. A fifth is kept for normal rows, if there are any that may go.
     pub fn next_batch(&mut self, limit: usize, windows: &mut Windows) -> Vec<Item> {
         let mut batch = Vec::new();
+        self.fifths += limit;
+        let kept = self.fifths / usize::from(ONE_IN);
+        self.fifths %= usize::from(ONE_IN);
+        self.take(Priority::High, limit - kept, &mut batch, windows);
+        self.take(Priority::Normal, limit, &mut batch, windows);
+        self.take(Priority::High, limit, &mut batch, windows);
+        batch
+    }
+
+    /// Fills `batch` up to `limit` rows with rows of one class.
+    fn take(&mut self, class: Priority, limit: usize, batch: &mut Vec<Item>, windows: &mut Windows) {
+        let turns = &mut self.turns[class as usize];
         let mut fruitless = 0;
-        while batch.len() < limit && fruitless < self.turns.len() {
-            let Some(lane) = self.turns.pop_front() else { break };
+        while batch.len() < limit && fruitless < turns.len() {
+            let Some(lane) = turns.pop_front() else { break };
             let weight = self.weights.get(&lane.tenant).copied().unwrap_or(1).max(1);
             let before = batch.len();
             let Some(waiting) = self.lanes.get_mut(&lane) else { continue };
@@ -99,7 +118,7 @@ impl Lanes {
                 waiting.not_before = None;
                 for _ in 0..weight {
                     let free = match waiting.items.front() {
-                        Some(item) if batch.len() < limit => !is_work(item.job.status.outlet) || windows.take(&lane.kind),
+                        Some(item) if batch.len() < limit => !is_work(item.job.status.outlet) || windows.take(&lane.kind, class),
                         _ => false,
                     };
                     match free.then(|| waiting.items.pop_front()).flatten() {
@@ -114,22 +133,21 @@ impl Lanes {
             if waiting.items.is_empty() {
                 self.lanes.remove(&lane);
             } else {
-                self.turns.push_back(lane);
+                turns.push_back(lane);
             }
         }
-        batch
     }
 
     fn enter(&mut self, lane: &Lane) -> &mut Waiting {
         if !self.lanes.contains_key(lane) {
-            self.turns.push_back(lane.clone());
+            self.turns[lane.priority as usize].push_back(lane.clone());
         }
         self.lanes.entry(lane.clone()).or_default()
     }
 }
 
 fn lane_of(item: &Item) -> Lane {
-    Lane { kind: item.job.kind.clone(), tenant: item.job.tenant.clone() }
+    Lane { kind: item.job.kind.clone(), tenant: item.job.tenant.clone(), priority: item.job.priority }
 }
 
 #[cfg(test)]
@@ -137,15 +155,19 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::kinds::Kinds;
-    use crate::relay::room::{Room, RoomLimits};
+    use crate::relay::room::{RoomLimits, Rooms};
     use crate::store::{Job, Payload, Status};
 
     fn item(kind: &str, tenant: &str) -> Item {
+        item_of(kind, tenant, Priority::Normal)
+    }
+
+    fn item_of(kind: &str, tenant: &str, priority: Priority) -> Item {
         let status = Status::accepted(clock::now(), i64::MAX);
-        let job = Job { id: uuid::Uuid::now_v7(), kind: kind.to_owned(), tenant: tenant.to_owned(), version: 1, status };
+        let job = Job { id: uuid::Uuid::now_v7(), kind: kind.into(), tenant: tenant.into(), version: 1, priority, status };
         let payload =
             Payload { subject: String::new(), content_type: String::new(), body: Default::default(), traceparent: None };
-        let ticket = Room::new(RoomLimits::default()).reserve(&job, &payload).unwrap();
+        let ticket = Rooms::new(RoomLimits::default()).reserve(priority, &job, &payload).unwrap();
         Item { job, payload, ticket }
     }
 
@@ -171,6 +193,40 @@ mod tests {
         });
         let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
         assert_eq!(tenants(&batch), "aaabaaab");
+    }
+
+    fn classes(batch: &[Item]) -> String {
+        batch.iter().map(|item| if item.job.priority == Priority::High { 'h' } else { 'n' }).collect()
+    }
+
+    #[test]
+    fn high_rows_go_first_and_one_in_five_is_a_normal_one_however_small_the_batches() {
+        let mut windows = Windows::unlimited(Kinds::default());
+        let flood = || {
+            let mut lanes = Lanes::new(BTreeMap::new());
+            (0..100).for_each(|_| lanes.push(item("k", "a")));
+            (0..100).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
+            lanes
+        };
+        assert_eq!(classes(&flood().next_batch(10, &mut windows)), "hhhhhhhhnn");
+        let mut lanes = flood();
+        let ones: String = (0..20).map(|_| classes(&lanes.next_batch(1, &mut windows))).collect();
+        assert_eq!(ones, "hhhhnhhhhnhhhhnhhhhn");
+
+        let mut lanes = Lanes::new(BTreeMap::new());
+        (0..20).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
+        assert_eq!(lanes.next_batch(10, &mut windows).len(), 10, "nothing is kept for those who are not there");
+        lanes.push(item("k", "a"));
+        assert_eq!(classes(&lanes.next_batch(20, &mut windows)), "hhhhhhhhhhn");
+        assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn high_rows_are_fair_over_tenants_too() {
+        let mut lanes = Lanes::new(BTreeMap::new());
+        (0..500).for_each(|_| lanes.push(item_of("k", "a", Priority::High)));
+        (0..3).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
+        assert_eq!(tenants(&lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()))), "abababaa");
     }
 
     #[test]
@@ -200,11 +256,14 @@ mod tests {
 
     #[test]
     fn no_lane_can_fill_the_memory() {
-        let room = Room::new(RoomLimits { rows: 3, lane: 2, bytes: 1 << 20 });
+        let rooms = Rooms::new(RoomLimits { rows: 3, lane: 2, bytes: 1 << 20 });
+        let reserve = |tenant, room| rooms.reserve(room, &item("k", tenant).job, &item("k", tenant).payload);
         let held: Vec<Option<crate::relay::Ticket>> =
-            ["a", "a", "a", "b", "c"].map(|tenant| room.reserve(&item("k", tenant).job, &item("k", tenant).payload)).into();
+            ["a", "a", "a", "b", "c"].map(|tenant| reserve(tenant, Priority::Normal)).into();
         assert_eq!(held.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false, true, false]);
+        let high = [reserve("a", Priority::High), reserve("b", Priority::High)];
+        assert_eq!(high.map(|ticket| ticket.is_some()), [true, false], "high rows have a room of their own, a quarter as large");
         drop(held);
-        assert!(room.reserve(&item("k", "c").job, &item("k", "c").payload).is_some(), "a dropped ticket gives its place up");
+        assert!(reserve("c", Priority::Normal).is_some(), "a dropped ticket gives its place up");
     }
 }

@@ -1,6 +1,6 @@
 //! A waiting row as the message it becomes, and where to.
 
-use broker_topology::{Kind, Names};
+use broker_topology::{Kind, Names, Priority};
 use messaging::message::{Message, Route, header};
 use messaging::wire::{Outbound, Unsendable};
 
@@ -14,14 +14,16 @@ pub const SOURCE: &str = "/warren/hub";
 /// When the job is given up, RFC 3339, on every job message.
 pub const DEADLINE: &str = "warren-deadline";
 
-/// The message for a row that waits to be published.
-pub(super) fn outgoing(item: &Item, names: &Names) -> Result<Outbound, Unsendable> {
+/// The message for a row that waits to be published. A high job goes to the queue of its class if its kind still has `classes`,
+/// and with the normal ones otherwise; its dead letter says which it was in any case, so that it is the same letter each time.
+pub(super) fn outgoing(item: &Item, names: &Names, classes: bool) -> Result<Outbound, Unsendable> {
     let Item { job, payload, .. } = item;
     let status = &job.status;
-    let queue = match Kind::parse(&job.kind) {
-        Ok(kind) => names.work_queue(&kind),
+    let class = if classes || status.outlet == Some(Outlet::Dead) { job.priority } else { Priority::Normal };
+    let (queue, key) = match Kind::parse(&job.kind) {
+        Ok(kind) => (names.queue_of(&kind, class), class.key(&kind)),
         // The kind was checked when the job was accepted; a row written by hand ends as returned.
-        Err(_) => names.on_broker(&job.kind),
+        Err(_) => (names.on_broker(&job.kind), job.kind.clone()),
     };
     let message = Message {
         id: job.id.to_string(),
@@ -36,9 +38,9 @@ pub(super) fn outgoing(item: &Item, names: &Names) -> Result<Outbound, Unsendabl
         body: payload.body.clone(),
     };
     let jobs = names.jobs();
-    let origin = [(header::EXCHANGE, jobs.as_str()), (header::KEY, job.kind.as_str())];
+    let origin = [(header::EXCHANGE, jobs.as_str()), (header::KEY, key.as_str())];
     match status.outlet.unwrap_or(Outlet::Jobs) {
-        Outlet::Jobs => Outbound::new(Route::new(jobs.clone(), job.kind.clone()), &message),
+        Outlet::Jobs => Outbound::new(Route::new(jobs.clone(), key.clone()), &message),
         Outlet::Rung(rung) => Outbound::with_headers(Route::new(names.retry(rung), queue), &message, &origin),
         Outlet::Return => Outbound::with_headers(Route::new(names.return_exchange(), queue), &message, &origin),
         Outlet::Dead => {

@@ -1,4 +1,5 @@
-//! How much the relay may hold in memory: rows and bytes in all, rows per lane.
+//! How much the relay may hold in memory: rows and bytes in all, rows per lane; and a quarter as much again for high rows alone,
+//! so that a memory full of normal ones holds none of them back.
 //!
 //! A row is owned by a process exactly while that process holds a ticket for it; what gets no ticket is stored without an owner,
 //! for any process to claim. So memory is bounded, and no lane can fill it.
@@ -8,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use crate::store::{Job, Lane, Micros, Payload, Portion, Waiting};
+use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, Waiting};
 
-/// Limits on what is held in memory.
+/// Limits on what is held in memory of normal rows. High rows have a quarter of each for themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoomLimits {
     /// Rows in all, 8192 by default.
@@ -27,12 +28,57 @@ impl Default for RoomLimits {
     }
 }
 
+impl RoomLimits {
+    fn of(self, priority: Priority) -> Self {
+        match priority {
+            Priority::Normal => self,
+            Priority::High => Self { rows: self.rows.div_ceil(4), lane: self.lane.div_ceil(4), bytes: self.bytes.div_ceil(4) },
+        }
+    }
+}
+
 /// Payload bytes read from the store in one statement, which must not take long.
 const AT_ONCE: usize = 16 << 20;
 
 /// The memory the relay may use. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(super) struct Rooms([Room; 2]);
+
+impl Rooms {
+    pub(super) fn new(limits: RoomLimits) -> Self {
+        Self(Priority::ALL.map(|priority| Room { limits: limits.of(priority), used: Arc::default() }))
+    }
+
+    /// A place in the room of a class, if there is one. A high row that came the way of the normal ones takes a place of theirs.
+    pub(super) fn reserve(&self, room: Priority, job: &Job, payload: &Payload) -> Option<Ticket> {
+        let lane = Lane { kind: job.kind.clone(), tenant: job.tenant.clone(), priority: room };
+        self.0[room as usize].reserve(lane, job, payload)
+    }
+
+    /// Whether there is a ticket for a row.
+    pub(super) fn holds(&self, id: Uuid) -> bool {
+        self.0.iter().any(|room| room.lock().ids.contains_key(&id))
+    }
+
+    /// How many rows they take.
+    pub(super) fn size(&self) -> usize {
+        self.0.iter().map(|room| room.limits.rows).sum()
+    }
+
+    /// What is held, per tenant.
+    pub(super) fn held(&self) -> Vec<Waiting> {
+        self.0.iter().flat_map(Room::held).collect()
+    }
+
+    /// How much more of `lane` could be held when `lanes` lanes of its class share what is free; `None` if nothing.
+    pub(super) fn share(&self, lane: &Lane, lanes: usize) -> Option<Portion> {
+        self.0[lane.priority as usize].share(lane, lanes)
+    }
+}
+
+/// That for rows of one class.
+#[derive(Clone, Debug)]
+struct Room {
     limits: RoomLimits,
     used: Arc<Mutex<Used>>,
 }
@@ -60,13 +106,7 @@ pub struct Ticket {
 }
 
 impl Room {
-    pub(super) fn new(limits: RoomLimits) -> Self {
-        Self { limits, used: Arc::default() }
-    }
-
-    /// A place for a row, if there is one.
-    pub(super) fn reserve(&self, job: &Job, payload: &Payload) -> Option<Ticket> {
-        let lane = Lane { kind: job.kind.clone(), tenant: job.tenant.clone() };
+    fn reserve(&self, lane: Lane, job: &Job, payload: &Payload) -> Option<Ticket> {
         let bytes = payload.body.len();
         let mut used = self.lock();
         let in_lane = used.lanes.get(&lane).copied().unwrap_or(0);
@@ -87,26 +127,14 @@ impl Room {
         Some(Ticket { id: job.id, lane, bytes, due, used: self.used.clone() })
     }
 
-    /// Whether there is a ticket for a row.
-    pub(super) fn holds(&self, id: Uuid) -> bool {
-        self.lock().ids.contains_key(&id)
-    }
-
-    /// How many rows it takes.
-    pub(super) fn size(&self) -> usize {
-        self.limits.rows
-    }
-
-    /// What is held, per tenant.
-    pub(super) fn held(&self) -> Vec<Waiting> {
+    fn held(&self) -> Vec<Waiting> {
         let used = self.lock();
         let oldest = used.due.first().map_or(Micros::MAX, |(due, _)| *due);
         let lanes = used.lanes.iter();
         lanes.map(|(lane, count)| Waiting { tenant: lane.tenant.clone(), rows: *count as u64, oldest }).collect()
     }
 
-    /// How much more of `lane` could be held when `lanes` lanes share what is free; `None` if nothing.
-    pub(super) fn share(&self, lane: &Lane, lanes: usize) -> Option<Portion> {
+    fn share(&self, lane: &Lane, lanes: usize) -> Option<Portion> {
         let used = self.lock();
         let bytes = self.limits.bytes.saturating_sub(used.bytes).div_ceil(lanes.max(1)).min(AT_ONCE);
         let free = self.limits.rows.saturating_sub(used.rows);

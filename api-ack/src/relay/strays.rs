@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::room::Room;
+use super::room::Rooms;
 use crate::store::{JobStore, ProcessId, StoreError};
 
 /// How often it is looked without a doubt. It reads every row under way.
@@ -39,7 +39,7 @@ impl Strays {
     }
 
     /// Looks if it is time to; answers how many rows were freed.
-    pub(super) async fn look(&mut self, store: &dyn JobStore, room: &Room, me: ProcessId) -> u64 {
+    pub(super) async fn look(&mut self, store: &dyn JobStore, rooms: &Rooms, me: ProcessId) -> u64 {
         use futures::FutureExt;
         let now = Instant::now();
         if self.doubt.notified().now_or_never().is_some() {
@@ -49,7 +49,7 @@ impl Strays {
         if now < self.next {
             return 0;
         }
-        match free(store, room, me).await {
+        match free(store, rooms, me).await {
             Ok(freed) => {
                 self.next = Instant::now() + if now < self.often_until { OFTEN } else { SELDOM };
                 if freed > 0 {
@@ -67,12 +67,12 @@ impl Strays {
     }
 }
 
-async fn free(store: &dyn JobStore, room: &Room, me: ProcessId) -> Result<u64, StoreError> {
+async fn free(store: &dyn JobStore, rooms: &Rooms, me: ProcessId) -> Result<u64, StoreError> {
     // Of all this process holds and as much again.
-    let limit = u32::try_from(2 * room.size()).unwrap_or(u32::MAX);
+    let limit = u32::try_from(2 * rooms.size()).unwrap_or(u32::MAX);
     let mut owned = store.owned(me, limit).await?;
     // A ticket is there before its row is, so a row that was seen and has none now is either a stray or was settled since; that
     // changed its version.
-    owned.retain(|job| !room.holds(job.id));
+    owned.retain(|job| !rooms.holds(job.id));
     super::free::free(store, &owned.iter().collect::<Vec<_>>()).await
 }

@@ -1,5 +1,6 @@
 //! How many more jobs of a kind may be published: the kind's window, less what is in flight, shared over the live processes; and no
-//! more than the kind's destination takes, if it has one.
+//! more than the kind's destination takes, if it has one. High jobs have a window of their own, a quarter as large: a full window
+//! of normal ones does not hold them back, nor a flood of them the normal ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use tokio::time::Instant;
 
 use super::Lanes;
 use crate::destinations::{Destinations, Flow};
-use crate::kinds::Kinds;
+use crate::kinds::{KindSpec, Kinds};
 use crate::processes::Processes;
-use crate::store::{JobStore, Micros};
+use crate::store::{JobStore, Micros, Priority, StoreError};
 
 /// How soon a used-up window is counted again.
 const RECOUNT: Duration = Duration::from_millis(100);
@@ -19,7 +20,8 @@ const RECOUNT: Duration = Duration::from_millis(100);
 /// Room per kind, as of the last count.
 pub struct Windows {
     kinds: Kinds,
-    room: HashMap<String, Room>,
+    /// By class.
+    room: [HashMap<String, Room>; 2],
     destinations: Option<Arc<Destinations>>,
     /// What was let go of kinds whose destination is not free: since when, and how many.
     let_go: HashMap<String, (Micros, u64)>,
@@ -34,7 +36,7 @@ struct Room {
 impl Windows {
     /// No room until the first count. Without `destinations` nothing is held back.
     pub fn new(kinds: Kinds, destinations: Option<Arc<Destinations>>) -> Self {
-        Self { kinds, room: HashMap::new(), destinations, let_go: HashMap::new(), unlimited: false }
+        Self { kinds, room: Default::default(), destinations, let_go: HashMap::new(), unlimited: false }
     }
 
     /// Room without end, for tests of the turns.
@@ -43,12 +45,12 @@ impl Windows {
         Self { unlimited: true, ..Self::new(kinds, None) }
     }
 
-    /// Takes one place. `false` if there is none.
-    pub fn take(&mut self, kind: &str) -> bool {
+    /// Takes one place for a job of a class. `false` if there is none.
+    pub fn take(&mut self, kind: &str, class: Priority) -> bool {
         if self.unlimited {
             return true;
         }
-        let Some(room) = self.room.get_mut(kind).filter(|room| room.left > 0) else { return false };
+        let Some(room) = self.room[class as usize].get_mut(kind).filter(|room| room.left > 0) else { return false };
         match self.destinations.as_ref().map_or(Flow::Free, |destinations| destinations.flow(kind)) {
             Flow::Free => {}
             Flow::Held => return false,
@@ -69,22 +71,39 @@ impl Windows {
 
     /// Counts again for kinds that have rows in memory and no room left.
     pub(super) async fn refresh(&mut self, lanes: &Lanes, store: &dyn JobStore, processes: &Processes) {
-        let mut ask: Vec<&str> = lanes.kinds().collect();
+        let mut ask: Vec<(&str, Priority)> = lanes.kinds().collect();
         ask.sort_unstable();
         ask.dedup();
-        for kind in ask {
-            let stale = self.room.get(kind).is_none_or(|room| room.left == 0 && room.counted.elapsed() >= RECOUNT);
+        for (kind, class) in ask {
+            let stale =
+                self.room[class as usize].get(kind).is_none_or(|room| room.left == 0 && room.counted.elapsed() >= RECOUNT);
             if !stale {
                 continue;
             }
             let Some(spec) = self.kinds.get(kind) else { continue };
-            match store.in_flight(kind, spec.window).await {
-                Ok(in_flight) => {
-                    let left = spec.window.saturating_sub(in_flight).div_ceil(processes.count());
-                    self.room.insert(kind.to_owned(), Room { left, counted: Instant::now() });
+            match left(&spec, class, store).await {
+                Ok(left) => {
+                    let left = left.div_ceil(processes.count());
+                    self.room[class as usize].insert(kind.to_owned(), Room { left, counted: Instant::now() });
                 }
                 Err(error) => tracing::warn!(kind, error = %error, "cannot count what is in flight"),
             }
+        }
+    }
+}
+
+/// How many jobs of a class may be published, by all processes together.
+async fn left(spec: &KindSpec, class: Priority, store: &dyn JobStore) -> Result<u32, StoreError> {
+    let (kind, reserve) = (spec.kind.as_str(), spec.window.div_ceil(4));
+    let high = match (class, spec.priority) {
+        // No high job is ever made: nothing to tell apart.
+        (Priority::Normal, None) => 0,
+        _ => store.in_flight_high(kind, reserve).await?,
+    };
+    match class {
+        Priority::High => Ok(reserve.saturating_sub(high)),
+        Priority::Normal => {
+            Ok(spec.window.saturating_sub(store.in_flight(kind, spec.window.saturating_add(high)).await?.saturating_sub(high)))
         }
     }
 }

@@ -32,6 +32,7 @@ pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, 
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
+pub use broker_topology::Priority;
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -134,6 +135,8 @@ pub struct Job {
     pub tenant: String,
     /// Grows with every change; a change names the version it was computed from.
     pub version: i64,
+    /// Its class, for as long as it lives.
+    pub priority: Priority,
     /// The rest.
     pub status: Status,
 }
@@ -221,13 +224,15 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
-/// A kind and a tenant with rows that wait to be published: the unit of fairness.
+/// A kind and a tenant with rows that wait to be published: the unit of fairness. High rows have lanes of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane {
     /// The kind.
     pub kind: String,
     /// The tenant.
     pub tenant: String,
+    /// In the store, a high lane is a way around the normal one, whose rows are those of both classes.
+    pub priority: Priority,
 }
 
 /// How much to take at once.
@@ -375,14 +380,16 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn search(&self, search: &JobSearch) -> Result<Found, StoreError>;
 
-    /// Lanes with a row that nobody owns and that is due at `now`. The cost is per lane, not per row.
+    /// Lanes with a row that nobody owns and that is due at `now`: the normal one with a row of either class, and the high one
+    /// if there is a high row. The cost is per lane, not per row.
     ///
     /// # Errors
     /// As [`StoreError`].
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError>;
 
     /// Takes up to `portion` of the due rows of a lane that NOBODY owns, oldest due first, and makes `me` their owner (which bumps their
-    /// version). Rows another transaction is taking are skipped. Rows that `me` owns already are in its memory: they are not
+    /// version). A normal lane gives what is oldest, of either class: so nothing has to be passed over, and a normal row waits
+    /// behind no high one but those that were due before it. Rows another transaction is taking are skipped. Rows that `me` owns already are in its memory: they are not
     /// taken again.
     ///
     /// # Errors
@@ -394,6 +401,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError>;
+
+    /// As [`JobStore::in_flight`], high rows alone.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn in_flight_high(&self, kind: &str, limit: u32) -> Result<u32, StoreError>;
 
     /// Rows that wait for anybody to publish them, per tenant. What processes hold in memory is not among them.
     ///
@@ -407,11 +420,11 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
 
-    /// Rows of `kind` in flight that have not changed since `before`, oldest first.
+    /// Rows of `kind` in flight that have not changed since `before`, oldest first; of one class, or of both.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn quiet(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
+    async fn quiet(&self, kind: &str, of: Option<Priority>, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
 
     /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
     ///

@@ -38,7 +38,7 @@ use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Micros, NewJob, Pause, PauseStore, Payload, Portion, Priority, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -72,11 +72,12 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
+    (5, "priority", include_str!("../../migrations/postgres/0005_priority.sql")),
 ];
 
 /// The store on Postgres.
@@ -255,6 +256,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::in_flight(conn, kind, limit))
     }
 
+    async fn in_flight_high(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {
+        ask!(self, conn => read::in_flight_high(conn, kind, limit))
+    }
+
     async fn backlog(&self) -> Result<Vec<Waiting>, StoreError> {
         ask!(self, conn => read::backlog(conn))
     }
@@ -263,8 +268,8 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::overdue(conn, now, limit))
     }
 
-    async fn quiet(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
-        ask!(self, conn => read::quiet(conn, kind, before, limit))
+    async fn quiet(&self, kind: &str, of: Option<Priority>, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::quiet(conn, kind, of, before, limit))
     }
 
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {

@@ -3,7 +3,7 @@
 //! A generic function would need a page of bounds; [`decoders`] writes the same functions for each row type instead.
 //! Columns are read by position, in the order of the lists below, which every statement uses.
 
-use super::StoreError;
+use super::{Priority, StoreError};
 
 /// The columns of a [`super::Job`], in the order [`decoders`] reads them.
 macro_rules! job_columns {
@@ -50,14 +50,16 @@ macro_rules! job_columns {
             $table,
             ".error, ",
             $table,
-            ".cancel_epoch"
+            ".cancel_epoch, ",
+            $table,
+            ".priority"
         )
     };
 }
 pub(super) use job_columns;
 
 /// How many columns [`job_columns`] names.
-pub(super) const JOB_WIDTH: usize = 21;
+pub(super) const JOB_WIDTH: usize = 22;
 
 /// The columns of a [`super::Payload`].
 macro_rules! payload_columns {
@@ -99,6 +101,11 @@ pub(super) fn foreign(what: &str, value: &dyn std::fmt::Display) -> StoreError {
     ))
 }
 
+/// The class stored as `number`.
+pub(super) fn priority(number: i16) -> Result<Priority, StoreError> {
+    super::stored::priority_from(number).ok_or_else(|| foreign("priority", &number))
+}
+
 /// What is stored is not what the schema says.
 pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
     StoreError::Unusable(format!("the database holds what Warren never wrote: {what}"))
@@ -108,9 +115,9 @@ pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
 macro_rules! decoders {
     ($row:ty) => {
         use crate::fingerprint::Fingerprint;
-        use crate::store::row::{damaged, foreign};
+        use crate::store::row::{damaged, foreign, priority};
         use crate::store::{
-            Acting, Action, AuditEntry, AuditRecord, DeadGroup, DeadLetter, DeadState, Job, NewDeadLetter, Outlet, Pause,
+            Acting, Action, AuditEntry, AuditRecord, DeadGroup, DeadLetter, DeadState, Job, Lane, NewDeadLetter, Outlet, Pause,
             Payload, Picked, ProcessId, Refusal, Selection, State, Status, StoreError, Tally,
         };
         use sqlx::Row;
@@ -132,6 +139,7 @@ macro_rules! decoders {
                 kind: get(row, 1)?,
                 tenant: get(row, 2)?,
                 version: get(row, 3)?,
+                priority: get::<i16>(row, 21).and_then(priority)?,
                 status: Status {
                     state: State::from_stored(state).ok_or_else(|| foreign("job state", &state))?,
                     epoch: get(row, 5)?,
@@ -152,6 +160,11 @@ macro_rules! decoders {
                     cancel_epoch: get(row, 20)?,
                 },
             })
+        }
+
+        /// A lane.
+        pub(crate) fn lane(row: &$row) -> Result<Lane, StoreError> {
+            Ok(Lane { kind: get(row, 0)?, tenant: get(row, 1)?, priority: get::<i16>(row, 2).and_then(priority)? })
         }
 
         /// The payload in the columns from `at`.

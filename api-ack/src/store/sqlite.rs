@@ -41,7 +41,7 @@ use uuid::Uuid;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Micros, NewJob, Pause, PauseStore, Payload, Portion, Priority, ProcessId, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -50,11 +50,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
+    (5, "priority", include_str!("../../migrations/sqlite/0005_priority.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -307,6 +308,10 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::in_flight(conn, kind, limit))
     }
 
+    async fn in_flight_high(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {
+        read!(self, conn => read::in_flight_high(conn, kind, limit))
+    }
+
     async fn backlog(&self) -> Result<Vec<Waiting>, StoreError> {
         read!(self, conn => read::backlog(conn))
     }
@@ -315,8 +320,8 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::overdue(conn, now, limit))
     }
 
-    async fn quiet(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
-        read!(self, conn => read::quiet(conn, kind, before, limit))
+    async fn quiet(&self, kind: &str, of: Option<Priority>, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::quiet(conn, kind, of, before, limit))
     }
 
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {

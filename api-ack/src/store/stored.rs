@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use broker_topology::Rung;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{Action, DeadState, Micros, Outlet, State};
+use super::{Action, DeadState, Micros, Outlet, Priority, State};
 
 impl State {
     /// Every state, in the order of its number.
@@ -96,6 +96,19 @@ impl Outlet {
     }
 }
 
+/// The number a class is stored as.
+pub(super) fn priority_number(priority: Priority) -> i16 {
+    match priority {
+        Priority::Normal => 0,
+        Priority::High => 1,
+    }
+}
+
+/// The class stored as `number`.
+pub(super) fn priority_from(number: i16) -> Option<Priority> {
+    Priority::ALL.into_iter().find(|priority| priority_number(*priority) == number)
+}
+
 /// Text for people, fit for both databases: Postgres has no place for a NUL, and an error message must never be the
 /// reason why an outcome cannot be stored.
 pub(super) fn legible(text: &str) -> Cow<'_, str> {
@@ -134,6 +147,9 @@ mod tests {
         }
         for action in [Action::Redrive, Action::Discard] {
             assert_eq!(Action::from_stored(action.stored()), Some(action));
+        }
+        for priority in Priority::ALL {
+            assert_eq!(priority_from(priority_number(priority)), Some(priority));
         }
         let rungs = Rung::ALL.into_iter().map(Outlet::Rung);
         for outlet in [Outlet::Jobs, Outlet::Return, Outlet::Dead].into_iter().chain(rungs) {

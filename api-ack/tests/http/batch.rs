@@ -64,15 +64,19 @@ async fn an_item_is_what_a_request_of_its_own_would_be() {
             {"kind": "orders.place", "data": {"sku": "A", "count": 1}},
             {"kind": "scans.read", "data": {}},
             {"kind": "demo.echo"},
-            {"kind": "demo.echo", "data": {}, "priority": "high"},
+            {"kind": "demo.echo", "data": {}, "importance": "high"},
             {"kind": 7, "data": {}},
             "demo.echo",
+            {"kind": "demo.echo", "data": {}, "priority": "high"},
+            {"kind": "orders.rush", "data": {}, "priority": "urgent"},
+            {"kind": "orders.rush", "data": {}, "priority": "high"},
         ]),
     )
     .await;
     let items = answer["items"].as_array().unwrap();
     assert_eq!((id(&items[0]), &items[0]["state"], &items[0]["replayed"]), (single, &json!("scheduled"), &json!(true)));
     assert_eq!((&items[2]["status"], &items[2]["state"]), (&json!(202), &json!("accepted")));
+    assert_eq!(items[14]["status"], 202, "{}", items[14]);
     for (index, status, code, pointer) in [
         (1, 422, "idempotency-key-reused", ""),
         (3, 400, "invalid-timing", "#/3/delay"),
@@ -84,13 +88,15 @@ async fn an_item_is_what_a_request_of_its_own_would_be() {
         (9, 422, "invalid-item", "#/9"),
         (10, 422, "invalid-item", "#/10"),
         (11, 422, "invalid-item", "#/11"),
+        (12, 400, "invalid-priority", "#/12/priority"),
+        (13, 400, "invalid-priority", "#/13/priority"),
     ] {
         let problem = &items[index]["problem"];
         assert_eq!((&items[index]["status"], &problem["code"]), (&json!(status), &json!(code)), "{index}");
         assert_eq!(problem["errors"][0]["pointer"].as_str().unwrap_or_default(), pointer, "{index}");
     }
     assert_eq!(ground.store.load(&[single]).await.unwrap()[0].status.state, State::Scheduled);
-    assert_eq!(ground.jobs().await, 2);
+    assert_eq!(ground.jobs().await, 3);
 }
 
 #[tokio::test]

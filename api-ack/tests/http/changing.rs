@@ -22,7 +22,7 @@ fn canceller() -> String {
 async fn scheduled(ground: &Ground, due_at: i64) -> Uuid {
     let status = Status { state: State::Scheduled, due_at, ..Status::accepted(now(), now() + 24 * HOUR) };
     let id = Uuid::now_v7();
-    let job = Job { id, kind: "demo.echo".into(), tenant: "acme".into(), version: 1, status };
+    let job = Job { id, kind: "demo.echo".into(), tenant: "acme".into(), version: 1, priority: Default::default(), status };
     let payload =
         Payload { subject: "ada".into(), content_type: "application/json".into(), body: "{}".into(), traceparent: None };
     ground.store.insert(&[NewJob { job, payload, key: None }]).await.unwrap();

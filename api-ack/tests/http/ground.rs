@@ -12,7 +12,7 @@ use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::pauses::Pauses;
 use api_ack::relay::{HandedOver, hand_over};
 use api_ack::schema::Schema;
-use api_ack::store::{Change, Job, JobFilter, JobStore, ProcessId, SqliteStore, Status};
+use api_ack::store::{Change, Job, JobFilter, JobStore, Priority, ProcessId, SqliteStore, Status};
 use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::Kind;
 use messaging::consumer::Running;
@@ -31,8 +31,8 @@ pub struct Ground {
     pub address: String,
     pub client: Client,
     pub store: Arc<SqliteStore>,
-    pub pauses: Pauses,
     pub kinds: Kinds,
+    pub pauses: Pauses,
     pub registry: Registry,
     pub openapi: utoipa::openapi::OpenApi,
     /// Ends what waits for jobs.
@@ -65,7 +65,7 @@ pub async fn start() -> Ground {
 pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLimits) -> Ground {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
-    let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(kind).into_iter().chain([orders(), scans()]));
+    let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(kind).into_iter().chain([orders(), scans(), rush()]));
     let (hand_over, handed) = hand_over(ProcessId(1), Default::default(), Destinations::open(store.clone(), []).await.unwrap());
     let pauses = Pauses::load(store.clone()).await.unwrap();
     let hand_over = hand_over.heeding(pauses.clone());
@@ -82,7 +82,7 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let address = listener.local_addr().unwrap().to_string();
     let (router, openapi) = router(api);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ground { address, client: Client::new(), store, pauses, kinds, registry, openapi, drain, _handed: handed, folder }
+    Ground { address, client: Client::new(), store, kinds, pauses, registry, openapi, drain, _handed: handed, folder }
 }
 
 fn kind(name: &str) -> KindSpec {
@@ -103,6 +103,11 @@ fn orders() -> KindSpec {
 /// A kind that takes no JSON.
 fn scans() -> KindSpec {
     KindSpec { content_types: vec!["image/png".to_owned(), "image/jpeg".to_owned()], ..kind("scans.read") }
+}
+
+/// A kind with two queues, whose jobs are normal unless they ask for more.
+fn rush() -> KindSpec {
+    KindSpec { priority: Some(Priority::Normal), ..kind("orders.rush") }
 }
 
 impl Ground {

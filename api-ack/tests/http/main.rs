@@ -7,6 +7,7 @@ mod changing;
 mod door;
 mod ground;
 mod idempotency;
+mod priority;
 mod reading;
 mod refusals;
 mod rest;

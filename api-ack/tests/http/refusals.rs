@@ -41,7 +41,11 @@ async fn every_refusal_is_a_problem_and_stores_nothing() {
         (400, "invalid-timing", |r| r.header("warren-delay", "1s").header("warren-delay", "1s")),
         (400, "invalid-timing", |r| r.header("warren-delay", "1s").header("warren-run-at", "2930-01-01T00:00:00Z")),
         (400, "invalid-timing", |r| r.header("warren-deadline", "2020-01-01T00:00:00Z")),
-        (400, "not-supported-yet", |r| r.header("warren-priority", "high")),
+        (400, "invalid-priority", |r| r.header("warren-priority", "high")),
+        (400, "invalid-priority", |r| r.header("warren-priority", "HIGH")),
+        (400, "invalid-priority", |r| r.header("warren-priority", "")),
+        (400, "invalid-priority", |r| r.header("warren-priority", &b"\xff"[..])),
+        (400, "invalid-priority", |r| r.header("warren-priority", "normal").header("warren-priority", "normal")),
         (400, "not-supported-yet", |r| r.header("warren-callback", "https://example.com")),
         (400, "not-supported-yet", |r| r.header("Warren-Anything", "")),
         (401, "token-missing", |r| remove(r, "authorization")),
@@ -99,7 +103,11 @@ async fn a_401_says_how_to_authenticate_and_a_403_what_is_missing() {
 #[tokio::test]
 async fn the_header_at_fault_is_named() {
     let ground = start().await;
-    for (header, value, code) in [("Warren-Priority", "high", "not-supported-yet"), ("Warren-Delay", "-1s", "invalid-timing")] {
+    for (header, value, code) in [
+        ("Warren-Callback", "https://example.com", "not-supported-yet"),
+        ("Warren-Priority", "high", "invalid-priority"),
+        ("Warren-Delay", "-1s", "invalid-timing"),
+    ] {
         let response = ground.submission().header(header, value).send().await.unwrap();
         let document = problem(response, 400, code).await;
         assert_eq!(document["errors"][0]["header"], header.to_lowercase());

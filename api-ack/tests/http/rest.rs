@@ -14,7 +14,7 @@ pub async fn described() -> Value {
 async fn kinds_are_listed_and_shown() {
     let ground = start().await;
     let list: Value = ground.get("/v1/kinds", &ada()).await.json().await.unwrap();
-    assert_eq!(list["kinds"].as_array().unwrap().len(), 4);
+    assert_eq!(list["kinds"].as_array().unwrap().len(), 5);
     let echo: Value = ground.get("/v1/kinds/demo.echo", &ada()).await.json().await.unwrap();
     assert_eq!(list["kinds"][0], echo);
     let expected = json!({

@@ -4,8 +4,8 @@
 //! released it is never written again: every later version must read it. A new format gets a file of its own.
 
 use api_ack::store::{
-    Attempt, Change, DeadLetterStore, DeadState, Job, JobStore, Move, NewDeadLetter, NewJob, Outlet, Payload, ProcessId, State,
-    Status,
+    Attempt, Change, DeadLetterStore, DeadState, Job, JobStore, Move, NewDeadLetter, NewJob, Outlet, Payload, Priority,
+    ProcessId, State, Status,
 };
 use bytes::Bytes;
 use uuid::Uuid;
@@ -43,7 +43,14 @@ pub fn jobs() -> Vec<NewJob> {
             cancel_epoch: None,
         };
         NewJob {
-            job: Job { id: id(n), kind: "orders.place".into(), tenant: "acme".into(), version: 1, status },
+            job: Job {
+                id: id(n),
+                kind: "orders.place".into(),
+                tenant: "acme".into(),
+                version: 1,
+                priority: Priority::Normal,
+                status,
+            },
             payload: Payload {
                 subject: "anna".into(),
                 content_type: "application/json".into(),

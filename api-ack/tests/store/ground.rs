@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
     Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload,
-    Portion, PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status,
+    Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -129,6 +129,7 @@ pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
             kind: kind.into(),
             tenant: tenant.into(),
             version: 1,
+            priority: Priority::Normal,
             status: Status {
                 state: State::Accepted,
                 epoch: 1,
@@ -174,7 +175,19 @@ pub fn key(n: u32) -> Key {
 }
 
 pub fn lane(kind: &str, tenant: &str) -> Lane {
-    Lane { kind: kind.into(), tenant: tenant.into() }
+    Lane { kind: kind.into(), tenant: tenant.into(), priority: Priority::Normal }
+}
+
+/// That of the high ones.
+pub fn high_lane(kind: &str, tenant: &str) -> Lane {
+    Lane { priority: Priority::High, ..lane(kind, tenant) }
+}
+
+/// As [`accepted`], of the high class.
+pub fn high(kind: &str, tenant: &str) -> NewJob {
+    let mut new = accepted(kind, tenant);
+    new.job.priority = Priority::High;
+    new
 }
 
 /// So many rows, however large.

@@ -33,6 +33,7 @@ mod listing;
 mod on_postgres;
 mod on_sqlite;
 mod pausing;
+mod priority;
 mod processes;
 mod searching;
 mod selections;

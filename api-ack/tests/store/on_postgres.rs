@@ -7,7 +7,9 @@ use api_ack::store::{
 };
 use sqlx::{Connection, PgConnection};
 
-use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane, publish, rows};
+use crate::ground::{
+    Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, high, high_lane, key, lane, publish, rows,
+};
 
 async fn connection(ground: &Ground) -> PgConnection {
     let Place::Postgres(url) = &ground.place else { unreachable!() };
@@ -184,7 +186,9 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.backlog().await.unwrap();
         ground.jobs.lanes(T0).await.unwrap();
         ground.jobs.in_flight("mail", 10).await.unwrap();
-        ground.jobs.quiet("mail", T0, 10).await.unwrap();
+        ground.jobs.quiet("mail", None, T0, 10).await.unwrap();
+        ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap();
+        ground.jobs.in_flight_high("mail", 10).await.unwrap();
         ground.jobs.record_of(batch[0].job.id).await.unwrap();
         ground.jobs.leave(OTHER).await.unwrap();
         ground.jobs.release_lapsed().await.unwrap();
@@ -204,4 +208,46 @@ async fn no_statement_reads_a_whole_table() {
 
     let (scans, tables) = scans(&mut connection, |_, updates| updates >= 51).await;
     assert_eq!(scans, 0, "{tables:?}");
+}
+
+#[tokio::test]
+async fn normal_jobs_have_no_entry_in_the_index_of_high_ones_and_high_ones_are_found_by_it() {
+    let ground = Ground::postgres().await;
+    let mut connection = connection(&ground).await;
+    let pages = "SELECT pg_relation_size('jobs_high') / current_setting('block_size')::bigint";
+    let normal: Vec<_> = (0..2000).map(|_| accepted("mail", "acme")).collect();
+    ground.store(&normal).await;
+    let changes: Vec<_> = normal[..500].iter().map(|new| change(&new.job, |status| begin(status, T0))).collect();
+    ground.jobs.apply(&changes).await.unwrap();
+    let size: i64 = sqlx::query_scalar(pages).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(size, 1, "the first page of an empty index");
+
+    ground.store(&[high("mail", "acme")]).await;
+    let size: i64 = sqlx::query_scalar(pages).fetch_one(&mut connection).await.unwrap();
+    assert_eq!(size, 2);
+
+    // Whatever the planner knows of the table.
+    for statistics in ["SELECT", "ANALYZE jobs"] {
+        sqlx::raw_sql(statistics).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql("SELECT pg_stat_reset()").execute(&mut connection).await.unwrap();
+        assert_eq!(ground.jobs.lanes(T0).await.unwrap().len(), 2);
+        assert_eq!(ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap().len(), 1);
+        assert_eq!(ground.jobs.in_flight_high("mail", 10).await.unwrap(), 0);
+        // Statistics arrive some time after the statement.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while read(&mut connection, "jobs_high", "idx_scan").await < 3 {
+            assert!(Instant::now() < deadline, "the high rows are looked for another way ({statistics})");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let looked_at = read(&mut connection, "jobs_waiting", "idx_tup_read").await;
+        assert!(looked_at < 10, "{looked_at} rows that wait were looked at ({statistics})");
+        assert_eq!(read(&mut connection, "jobs_under_way", "idx_scan").await, 0, "{statistics}");
+        ground.store(&[high("mail", "acme")]).await;
+    }
+}
+
+/// What the statistics say of an index.
+async fn read(connection: &mut PgConnection, index: &str, what: &str) -> i64 {
+    let query = format!("SELECT coalesce(sum({what}), 0)::bigint FROM pg_stat_user_indexes WHERE indexrelname = $1");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(index).fetch_one(connection).await.unwrap()
 }

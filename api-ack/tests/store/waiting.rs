@@ -179,10 +179,10 @@ async fn quiet_rows_are_found_oldest_first(ground: &Ground) {
     for (at, updated) in [(0, 3), (1, 1), (2, 9)] {
         ground.jobs.mark_published(&[(batch[at].job.id, 1)], T0 + updated * SECOND).await.unwrap();
     }
-    let found = ground.jobs.quiet("mail", T0 + 9 * SECOND, 10).await.unwrap();
+    let found = ground.jobs.quiet("mail", None, T0 + 9 * SECOND, 10).await.unwrap();
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [batch[1].job.id, batch[0].job.id]);
-    assert_eq!(ground.jobs.quiet("mail", T0 + 60 * SECOND, 1).await.unwrap()[0].id, batch[1].job.id);
-    assert!(ground.jobs.quiet("other", T0 + 60 * SECOND, 10).await.unwrap().is_empty());
+    assert_eq!(ground.jobs.quiet("mail", None, T0 + 60 * SECOND, 1).await.unwrap()[0].id, batch[1].job.id);
+    assert!(ground.jobs.quiet("other", None, T0 + 60 * SECOND, 10).await.unwrap().is_empty());
 }
 
 async fn waiting_rows_are_found_by_their_owner(ground: &Ground) {

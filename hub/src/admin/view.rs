@@ -6,7 +6,7 @@ pub use letters::{AuditPage, AuditRecordLine, EditView, GroupLine, GroupPage, Re
 
 use api_ack::clock::{made_at, timestamp};
 use api_ack::kinds::{KindSpec, Worker};
-use api_ack::store::{self, DeadLetter, DeadState, Job, JobRecord, Pause, State};
+use api_ack::store::{self, DeadLetter, DeadState, Job, JobRecord, Pause, Priority, State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +33,9 @@ pub struct JobLine {
     pub tenant: String,
     /// Where it is.
     pub state: State,
+    /// `high` before the normal ones of its kind. A hub of before says nothing, and has none.
+    #[serde(default)]
+    pub priority: Priority,
     /// Grows with every redrive, from 1.
     pub epoch: i32,
     /// The attempt that runs or comes next, from 1.
@@ -252,6 +255,7 @@ impl From<Job> for JobLine {
             kind: job.kind,
             tenant: job.tenant,
             state: job.status.state,
+            priority: job.priority,
             epoch: job.status.epoch,
             attempt: job.status.attempt,
             reason: job.status.reason,

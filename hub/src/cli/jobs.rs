@@ -145,13 +145,14 @@ pub(super) fn tell_next(next: Option<Uuid>) {
 }
 
 fn table(jobs: &[JobLine]) -> String {
-    let mut table = Table::new(["ID", "KIND", "TENANT", "STATE", "ATTEMPT", "REASON", "UPDATED"]);
+    let mut table = Table::new(["ID", "KIND", "TENANT", "STATE", "PRIORITY", "ATTEMPT", "REASON", "UPDATED"]);
     for job in jobs {
         table.row([
             job.id.to_string(),
             job.kind.clone(),
             job.tenant.clone(),
             word(job.state),
+            job.priority.to_string(),
             job.attempt.to_string(),
             job.reason.clone().unwrap_or_default(),
             time(job.updated_at),
@@ -168,6 +169,7 @@ fn detail(detail: &JobDetail) -> String {
         .with("tenant", &job.tenant)
         .with("subject", &payload.subject)
         .with("state", word(job.state))
+        .with("priority", job.priority)
         .maybe("cancel", detail.cancel_requested.then_some("asked for"))
         .maybe("reason", job.reason.as_ref())
         .maybe("error", detail.error.as_ref())

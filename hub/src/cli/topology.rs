@@ -88,7 +88,7 @@ impl Export {
 }
 
 fn merged(config: &Config) -> Result<broker_topology::Topology, Failure> {
-    hub::topology(&config.broker.prefix, config.kinds.iter().map(|kind| &kind.name)).map_err(|violations| {
+    hub::topology(config).map_err(|violations| {
         for violation in &violations {
             talk(&violation.to_string());
         }
@@ -195,5 +195,9 @@ mod tests {
         config.kinds.push(crate::config::KindConfig::new(broker_topology::Kind::parse("orders.place").unwrap()));
         let text = render(&config).unwrap();
         assert!(text.ends_with("}\n") && text.contains("\"name\": \"acme.jobs.orders.place.dead\""));
+        assert!(!text.contains(".high"), "a second queue is for those who ask for it");
+        config.kinds[0].priority = Some(crate::config::Priority::Normal);
+        let text = render(&config).unwrap();
+        assert!(text.contains("\"name\": \"acme.jobs.orders.place.high\"") && !text.contains("high.dead"), "{text}");
     }
 }

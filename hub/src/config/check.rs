@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api_ack::kinds::{JSON, is_json};
+use messaging::consumer::rounds;
 
 use super::kinds::wait;
 use super::units::show_duration;
@@ -151,17 +152,19 @@ fn kind(config: &Config, kind: &KindConfig, say: &mut impl FnMut(&str, String)) 
         say("timeout", format!("is over the deadline ({})", show_duration(kind.deadline)));
     }
     // The last delivery prefetched waits for all that run before it, and the broker's clock runs from the first moment.
-    let rounds = u32::from(consuming.prefetch).div_ceil(u32::from(consuming.concurrency.max(1)));
+    let rounds = rounds(consuming.prefetch, consuming.concurrency.into(), kind.priority.is_some());
     let longest = consuming.attempt.saturating_mul(rounds);
     if longest >= consumer_timeout / 2 {
         say(
             "prefetch",
             format!(
                 "lets a delivery wait up to {} ({rounds} rounds of {}), over half of broker.consumer_timeout ({}): \
-                 lower prefetch or timeout, or raise concurrency",
+                 lower prefetch or timeout, or raise concurrency{}",
                 show_duration(longest),
                 if kind.http.is_some() { "twice `timeout` and 15s: a call may wait for its turn" } else { "`timeout`" },
-                show_duration(consumer_timeout)
+                show_duration(consumer_timeout),
+                // Of each five turns one may be this delivery's.
+                if kind.priority.is_some() { "; with `priority` it is five rounds at least" } else { "" }
             ),
         );
     }

@@ -23,6 +23,10 @@ pub struct KindConfig {
     pub name: Kind,
     /// Who does the work; default `rust`.
     pub worker: Worker,
+    /// The class of a job that asks for none; absent, the kind has one queue and no job of it can be `high`. With it, `high` ones have
+    /// a queue of their own, `jobs.<kind>.high`, and go first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// Jobs published and not yet ended; what waits beyond it waits in the store. Default 10,000.
     pub window: u32,
     /// How long one attempt may take; default 30 s.
@@ -67,6 +71,16 @@ words! {
 }
 
 words! {
+    /// A class of jobs.
+    Priority {
+        /// What jobs are unless somebody says otherwise.
+        Normal = "normal",
+        /// Before the normal jobs of its kind.
+        High = "high",
+    }
+}
+
+words! {
     /// Whether a request must carry an `Idempotency-Key`.
     Idempotency {
         /// It may.
@@ -83,6 +97,7 @@ impl KindConfig {
         Self {
             name,
             worker: Worker::Rust,
+            priority: None,
             window: 10_000,
             timeout: second * 30,
             deadline: second * 86_400,
@@ -106,6 +121,7 @@ impl KindConfig {
         let http = section.maybe("http");
         let kind = Self {
             worker: section.get("worker", default.worker),
+            priority: section.opt("priority"),
             window: section.within("window", default.window, 1..=u32::MAX, "at least 1"),
             timeout: section.within("timeout", default.timeout, moment..=year, "from 1ms to 366d"),
             deadline: section.within("deadline", default.deadline, moment..=year, "from 1ms to 366d"),

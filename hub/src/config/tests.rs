@@ -218,6 +218,11 @@ fn what_does_not_fit_together_is_refused() {
     refused("[[kind]]\nname='a'\n[[kind]]\nname='a'", "`kind[1]` is a second `a`");
     refused("[[kind]]\nname='a'\nprefetch=300\nconcurrency=1", "`kind[0].prefetch` lets a delivery wait up to 150m");
     refused("[[kind]]\nname='a'\nprefetch=3", "`kind[0].prefetch` is under concurrency (32)");
+    refused("[[kind]]\nname='a'\npriority='urgent'", "`kind[0].priority` must be one of \"normal\", \"high\"");
+    // In one queue it is one round of 4 minutes.
+    let tight = "[[kind]]\nname='a'\nprefetch=32\ntimeout='4m'";
+    assert!(given().file(tight).load().is_ok());
+    refused(&format!("{tight}\npriority='normal'"), "`kind[0].prefetch` lets a delivery wait up to 20m (5 rounds of `timeout`)");
     refused("[[kind]]\nname='a'\ntimeout='2h'\ndeadline='1h'", "`kind[0].timeout` is over the deadline (1h)");
     refused("[[kind]]\nname='a'\nretry.delays=[]", "`kind[0].retry.delays` is empty");
     refused("[[kind]]\nname='a'\ndeadline='1h'", "`kind[0].retry.delays` waits 4356s in all, over the deadline (1h)");

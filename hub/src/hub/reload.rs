@@ -1,13 +1,13 @@
 //! A new configuration for a hub that runs: taken whole, or refused whole.
 //!
 //! Owns the question what may change without a restart: how kinds are treated at the door and on the way (routes, media types,
-//! schema, idempotency, description, window, deadline, retry policy). What needs other consumers, queues, connections or
+//! schema, idempotency, description, window, deadline, retry policy, which class is meant when none is asked for). What needs other consumers, queues, connections or
 //! listeners is refused, and nothing is changed.
 
 use api_ack::kinds::Kinds;
 
 use super::kind_spec;
-use crate::config::{Config, KindConfig};
+use crate::config::{Config, KindConfig, Priority};
 
 /// Why a configuration is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,8 @@ fn fixed(config: &Config) -> Config {
             schema: default.schema,
             description: default.description,
             idempotency: default.idempotency,
+            // With it or without it are other queues.
+            priority: kind.priority.map(|_| Priority::Normal),
             window: default.window,
             deadline: default.deadline,
             retry: default.retry,

@@ -10,6 +10,7 @@ use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::results::Results;
 use api_ack::submissions::Submissions;
+use broker_topology::Priority;
 use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
 use messaging::handler::AnyHandler;
 use tokio::sync::watch;
@@ -28,6 +29,7 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
         };
         let spec = ConsumerSpec {
             queue: wiring.names.work_queue(&kind.kind),
+            high: kind.priority.map(|_| wiring.names.queue_of(&kind.kind, Priority::High)),
             prefetch: kind.prefetch,
             concurrency: kind.concurrency,
             timeout: kind.attempt,
@@ -80,6 +82,7 @@ async fn consume_unless_paused(
 
 /// Keepers of every dead letter queue and of what no queue wanted.
 pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, ready: Ready, tasks: &TaskTracker) {
+    // Both classes of a kind share one.
     let dead = wiring.kinds.iter().map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
     for queue in dead.chain([wiring.names.lost()]) {
         let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone());

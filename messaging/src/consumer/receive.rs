@@ -12,14 +12,16 @@ use lapin::{BasicProperties, Channel};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Runtime;
 use super::registry::Registry;
-use super::{ConsumerSpec, Runtime};
 use crate::connection::{Link, Stopped};
 use crate::message::{Message, Run};
 use crate::wire;
 
 /// One delivery on its way to the ledger.
 pub(super) struct Arrived {
+    /// Where it came from, and goes back to.
+    pub(super) queue: Arc<str>,
     pub(super) message: Arc<Message>,
     pub(super) run: Run,
     /// The name it is in hand under: its id, or a name of its own, since what carries no id is nobody's copy.
@@ -27,9 +29,10 @@ pub(super) struct Arrived {
     pub(super) properties: BasicProperties,
 }
 
-/// Feeds deliveries into `arrivals` until stopped, then keeps the channel open until `finished`.
+/// Feeds deliveries of `queue`, `prefetch` at a time, into `arrivals` until stopped, then keeps the channel open until `finished`.
 pub(super) async fn receive(
-    spec: &ConsumerSpec,
+    queue: Arc<str>,
+    prefetch: u16,
     runtime: &Runtime,
     registry: &Registry,
     arrivals: mpsc::Sender<Arrived>,
@@ -40,7 +43,7 @@ pub(super) async fn receive(
         let subscription = tokio::select! {
             biased;
             () = runtime.stop.cancelled() => return,
-            opened = open(&runtime.link, &spec.queue, spec.prefetch) => match opened {
+            opened = open(&runtime.link, &queue, prefetch) => match opened {
                 Ok(subscription) => subscription,
                 Err(Stopped) => return,
             },
@@ -60,17 +63,17 @@ pub(super) async fn receive(
                         let anonymous = message.id.is_empty();
                         let hold = if anonymous { uuid::Uuid::now_v7().to_string() } else { message.id.clone() };
                         if registry.take(&hold, run, acker)
-                            && arrivals.send(Arrived { message, run, hold, properties }).await.is_err()
+                            && arrivals.send(Arrived { queue: queue.clone(), message, run, hold, properties }).await.is_err()
                         {
                             return;
                         }
                     }
                     (Some(Err(error)), _) => {
-                        tracing::warn!(queue = spec.queue, error = %error, "the subscription failed, opening it again");
+                        tracing::warn!(queue = &*queue, error = %error, "the subscription failed, opening it again");
                         break false;
                     }
                     (None, _) => {
-                        tracing::warn!(queue = spec.queue, "the broker ended the subscription, opening it again");
+                        tracing::warn!(queue = &*queue, "the broker ended the subscription, opening it again");
                         break false;
                     }
                     (_, None) => return,

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::intake::Intake;
 use super::receive::Arrived;
 use super::registry::Registry;
 use super::{BATCH, Runtime};
@@ -27,6 +28,7 @@ struct Slot {
 }
 
 pub(super) struct Start {
+    /// Whose work it is, for the ledger: the queue, or the first of two, so that a message is one message by whichever it comes.
     pub(super) queue: Arc<str>,
     pub(super) timeout: Duration,
     pub(super) permits: Arc<Semaphore>,
@@ -40,7 +42,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) async fn run(self, mut arriving: mpsc::Receiver<Arrived>) {
+    pub(super) async fn run(self, mut intake: Intake) {
         let this = Arc::new(self);
         let (alone, mut waiting_alone) = mpsc::unbounded_channel::<Arrived>();
         let solitary = {
@@ -54,15 +56,18 @@ impl Start {
         let together = async {
             // Owned here, so that it closes with this stage and ends the solitary one.
             let alone = alone;
-            while let Some(first) = arriving.recv().await {
-                let Some(slot) = this.slot().await else {
+            while intake.wait().await {
+                // Who goes first is asked once there is a slot: meanwhile somebody may have come who goes before.
+                let slot = this.slot().await;
+                let Some(first) = intake.next() else { continue };
+                let Some(slot) = slot else {
                     this.registry.give_back(&first.hold, first.run).await;
                     continue;
                 };
                 let mut batch = vec![(first, slot)];
                 while batch.len() < BATCH
                     && let Some(slot) = this.free_slot()
-                    && let Ok(next) = arriving.try_recv()
+                    && let Some(next) = intake.next()
                 {
                     batch.push((next, slot));
                 }
@@ -99,7 +104,7 @@ impl Start {
         for ((arrived, slot), verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
                 Some(Verdict::Alone) => {
-                    self.count("alone");
+                    self.count(&arrived.queue, "alone");
                     drop(slot);
                     let _ = alone.send(arrived);
                 }
@@ -148,7 +153,7 @@ impl Start {
         let (hold, run) = (arrived.hold.clone(), arrived.run);
         match verdict {
             Some(Verdict::Run { lease, deadline }) => {
-                self.count("run");
+                self.count(&arrived.queue, "run");
                 let this = self.clone();
                 self.running.spawn(async move {
                     this.run_one(arrived, lease, deadline).await;
@@ -156,20 +161,20 @@ impl Start {
                 });
             }
             Some(Verdict::Stale) => {
-                self.count("stale");
+                self.count(&arrived.queue, "stale");
                 self.registry.ack(&hold, run).await;
             }
             Some(Verdict::Poisoned) => {
-                self.count("poisoned");
+                self.count(&arrived.queue, "poisoned");
                 self.registry.ack(&hold, run).await;
             }
             Some(Verdict::Busy) => {
-                self.count("busy");
+                self.count(&arrived.queue, "busy");
                 let this = self.clone();
                 self.running.spawn(async move { this.elsewhere(arrived).await });
             }
             Some(Verdict::Refused(failure)) => {
-                self.count("refused");
+                self.count(&arrived.queue, "refused");
                 let this = self.clone();
                 self.running.spawn(async move { this.refuse(arrived, failure).await });
             }
@@ -221,7 +226,7 @@ impl Start {
 
     /// Another live process runs it: a copy waits in the first rung, this one is acked.
     async fn elsewhere(&self, arrived: Arrived) {
-        let key = self.queue.to_string();
+        let key = arrived.queue.to_string();
         let route = Route::new(self.runtime.names.retry(Rung::S1), key);
         let copy = Outbound::copy(route, arrived.message.id.clone(), &arrived.properties, arrived.message.body.clone(), &[]);
         self.send_and_ack(arrived, copy).await;
@@ -229,9 +234,12 @@ impl Start {
 
     async fn refuse(&self, arrived: Arrived, failure: Failure) {
         let id = dead_letter::id_of(&arrived.message);
-        let more =
-            [(header::QUEUE, &*self.queue), (header::REASON, failure.code.as_str()), (header::ERROR, failure.message.as_str())];
-        let route = Route::new(self.runtime.names.dead(), self.queue.to_string());
+        let more = [
+            (header::QUEUE, &*arrived.queue),
+            (header::REASON, failure.code.as_str()),
+            (header::ERROR, failure.message.as_str()),
+        ];
+        let route = Route::new(self.runtime.names.dead(), arrived.queue.to_string());
         let copy = Outbound::copy(route, id, &arrived.properties, arrived.message.body.clone(), &more);
         self.send_and_ack(arrived, copy).await;
     }
@@ -244,15 +252,15 @@ impl Start {
                 self.registry.ack(&arrived.hold, arrived.run).await;
             }
             Err(error) => {
-                tracing::warn!(queue = &*self.queue, error = %error, "cannot pass a delivery on, giving it back");
+                tracing::warn!(queue = &*arrived.queue, error = %error, "cannot pass a delivery on, giving it back");
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 self.registry.give_back(&arrived.hold, arrived.run).await;
             }
         }
     }
 
-    fn count(&self, verdict: &str) {
-        self.runtime.metrics.deliveries.with_label_values(&[&*self.queue, verdict]).inc();
+    fn count(&self, queue: &str, verdict: &str) {
+        self.runtime.metrics.deliveries.with_label_values(&[queue, verdict]).inc();
     }
 }
 

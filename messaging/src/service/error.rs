@@ -20,7 +20,7 @@ pub enum ServiceError {
     Spec {
         /// Which queue.
         queue: String,
-        /// `ceil(prefetch / concurrency) x timeout`.
+        /// [`rounds`](crate::consumer::rounds)` x timeout`.
         longest: Duration,
     },
     /// The topology breaks a rule.

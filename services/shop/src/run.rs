@@ -78,7 +78,12 @@ async fn serve(options: Run) -> Result<(), Failed> {
     }
     // The last of the checks that need no server.
     broker.check().map_err(ServiceError::from)?;
-    let spec = WorkSpec { prefetch: options.prefetch, concurrency: usize::from(options.concurrency), timeout: options.timeout };
+    let spec = WorkSpec {
+        prefetch: options.prefetch,
+        concurrency: usize::from(options.concurrency),
+        timeout: options.timeout,
+        ..WorkSpec::default()
+    };
     let pool = migrated(&options.database, u32::from(options.concurrency) + SPARE_CONNECTIONS).await?;
     let service = Service::new(inventory::NAME, broker, pool.clone(), Names::new(&options.prefix)).grace(options.grace);
     let running = inventory::register(service, &pool, spec).run(drain.clone());

@@ -5,34 +5,59 @@ use sqlx::postgres::PgConnection;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, Portion, ProcessId, StoreError};
+use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError};
 
-// A loose index scan: from each lane's first row straight to the next lane.
-const LANES: &str = "WITH RECURSIVE lane AS ( \
-     (SELECT kind, tenant, due_at FROM jobs WHERE place = 0 ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
-     SELECT next.* FROM lane CROSS JOIN LATERAL (SELECT j.kind, j.tenant, j.due_at FROM jobs j \
-     WHERE j.place = 0 AND (j.kind, j.tenant) > (lane.kind, lane.tenant) \
-     ORDER BY j.kind, j.tenant, j.due_at LIMIT 1) next) \
-     SELECT kind, tenant FROM lane WHERE due_at <= $1";
+// Loose index scans: from each lane's first row straight to the next lane. That of the high lanes finds an empty index, mostly.
+macro_rules! lanes {
+    ($lane:literal, $which:literal) => {
+        concat!(
+            $lane,
+            " AS ((SELECT kind, tenant, due_at FROM jobs j WHERE ",
+            $which,
+            " ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL SELECT next.* FROM ",
+            $lane,
+            " AS lane CROSS JOIN LATERAL (SELECT j.kind, j.tenant, j.due_at FROM jobs j WHERE ",
+            $which,
+            " AND (j.kind, j.tenant) > (lane.kind, lane.tenant) ORDER BY j.kind, j.tenant, j.due_at LIMIT 1) next)"
+        )
+    };
+}
 
-const CLAIM: &str = concat!(
-    "WITH picked AS (SELECT id, due_at FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
-     ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
-     sized AS (SELECT picked.id, sum(octet_length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
-     FROM picked JOIN job_payloads USING (id) WINDOW earlier AS (ORDER BY picked.due_at, picked.id)), \
-     taken AS (UPDATE jobs AS j SET owner = $1, version = j.version + 1, updated_at = $4 \
-     FROM sized WHERE j.id = sized.id AND (sized.number = 1 OR sized.upto <= $6) RETURNING j.*) \
-     SELECT ",
-    job_columns!("taken"),
+const LANES: &str = concat!(
+    "WITH RECURSIVE ",
+    lanes!("of_all", "j.place = 0"),
     ", ",
-    payload_columns!("p"),
-    " FROM taken JOIN job_payloads p ON p.id = taken.id ORDER BY taken.due_at, taken.id",
+    lanes!("of_high", "j.place = 0 AND j.priority = 1"),
+    " SELECT kind, tenant, 0::smallint FROM of_all WHERE due_at <= $1 \
+     UNION ALL SELECT kind, tenant, 1::smallint FROM of_high WHERE due_at <= $1",
 );
+
+macro_rules! claim {
+    ($which:literal) => {
+        concat!(
+            "WITH picked AS (SELECT id, due_at FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 ",
+            $which,
+            " ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
+             sized AS (SELECT picked.id, sum(octet_length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
+             FROM picked JOIN job_payloads USING (id) WINDOW earlier AS (ORDER BY picked.due_at, picked.id)), \
+             taken AS (UPDATE jobs AS j SET owner = $1, version = j.version + 1, updated_at = $4 \
+             FROM sized WHERE j.id = sized.id AND (sized.number = 1 OR sized.upto <= $6) RETURNING j.*) \
+             SELECT ",
+            job_columns!("taken"),
+            ", ",
+            payload_columns!("p"),
+            " FROM taken JOIN job_payloads p ON p.id = taken.id ORDER BY taken.due_at, taken.id"
+        )
+    };
+}
+
+const CLAIM: &str = claim!("");
+
+const CLAIM_HIGH: &str = claim!("AND priority = 1");
 
 pub(super) async fn lanes(conn: &mut PgConnection, now: Micros) -> Result<Vec<Lane>, Fault> {
     let found = sqlx::query(LANES).bind(now).fetch_all(conn).await?;
-    let lanes = found.iter().map(|row| Ok(Lane { kind: rows::get(row, 0)?, tenant: rows::get(row, 1)? }));
-    Ok(lanes.collect::<Result<_, StoreError>>()?)
+    Ok(found.iter().map(rows::lane).collect::<Result<_, StoreError>>()?)
 }
 
 pub(super) async fn claim(
@@ -42,7 +67,7 @@ pub(super) async fn claim(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, Fault> {
-    let query = sqlx::query(CLAIM)
+    let query = sqlx::query(if lane.priority == Priority::High { CLAIM_HIGH } else { CLAIM })
         .bind(me.0)
         .bind(&lane.kind)
         .bind(&lane.tenant)

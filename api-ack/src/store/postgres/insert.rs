@@ -12,23 +12,37 @@ use uuid::Uuid;
 use super::apply::{bind_status, status_columns};
 use super::error::Fault;
 use super::rows;
-use crate::store::{Inserted, Key, NewJob, StoreError};
+use crate::store::stored::priority_number;
+use crate::store::{Inserted, Key, NewJob, Priority, StoreError};
 
 /// How often a key is tried that was taken and is gone when asked for: retention took it in between.
 const VANISHED: u32 = 3;
 
+// Only a batch with a high job in it names the column `priority`: its numbers are in the array `$priority`.
 macro_rules! store_jobs {
     ($which:literal) => {
+        store_jobs!($which, "", "", "", "")
+    };
+    ($which:literal, $priority:literal) => {
+        store_jobs!($which, ", priority", ", n.priority", $priority, ", priority")
+    };
+    ($which:literal, $into:literal, $from:literal, $array:literal, $name:literal) => {
         concat!(
             "stored AS (INSERT INTO jobs (version, id, kind, tenant, ",
             status_columns!(),
+            $into,
             ") SELECT 1, n.id, n.kind, n.tenant, n.state, n.epoch, n.attempt, n.spent, n.starts, n.interrupted, n.lease, \
-             n.owner, n.due_at, n.outlet, n.deadline, n.started_at, n.ended_at, n.updated_at, n.reason, n.error \
-             FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::int[], $6::int[], $7::int[], $8::int[], \
+             n.owner, n.due_at, n.outlet, n.deadline, n.started_at, n.ended_at, n.updated_at, n.reason, n.error",
+            $from,
+            " FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::int[], $6::int[], $7::int[], $8::int[], \
              $9::int[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], \
-             $17::bigint[], $18::text[], $19::text[], $20::bool[]) AS n(id, kind, tenant, ",
+             $17::bigint[], $18::text[], $19::text[], $20::bool[]",
+            $array,
+            ") AS n(id, kind, tenant, ",
             status_columns!(),
-            ", keyed) ",
+            ", keyed",
+            $name,
+            ") ",
             $which,
             "), payloads AS (INSERT INTO job_payloads (id, subject, content_type, body, traceparent) \
              SELECT n.id, n.subject, n.content_type, n.body, n.traceparent \
@@ -40,14 +54,25 @@ macro_rules! store_jobs {
     };
 }
 
+macro_rules! keyed {
+    ($($priority:literal)?) => {
+        concat!(
+            "WITH won AS (INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
+             SELECT * FROM UNNEST($25::bytea[], $26::uuid[], $27::bytea[], $28::bigint[]) ON CONFLICT (hash) DO NOTHING \
+             RETURNING job_id), ",
+            store_jobs!("WHERE NOT n.keyed OR n.id IN (SELECT job_id FROM won)" $(, $priority)?),
+            " SELECT count(*) FROM won"
+        )
+    };
+}
+
 const PLAIN: &str = concat!("WITH ", store_jobs!(""), " SELECT 0::bigint");
 
-const KEYED: &str = concat!(
-    "WITH won AS (INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
-     SELECT * FROM UNNEST($25::bytea[], $26::uuid[], $27::bytea[], $28::bigint[]) ON CONFLICT (hash) DO NOTHING RETURNING job_id), ",
-    store_jobs!("WHERE NOT n.keyed OR n.id IN (SELECT job_id FROM won)"),
-    " SELECT count(*) FROM won",
-);
+const PLAIN_WITH_HIGH: &str = concat!("WITH ", store_jobs!("", ", $25::smallint[]"), " SELECT 0::bigint");
+
+const KEYED: &str = keyed!();
+
+const KEYED_WITH_HIGH: &str = keyed!(", $29::smallint[]");
 
 const HOLDERS: &str = "SELECT hash, job_id, fingerprint FROM idempotency_keys WHERE hash = ANY($1)";
 
@@ -83,7 +108,14 @@ pub(super) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<V
 /// Stores what can be stored; answers how many keys were won.
 async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob)]) -> Result<u64, Fault> {
     let rows = || jobs.iter();
-    let query = sqlx::query(if keys.is_empty() { PLAIN } else { KEYED })
+    let high = rows().any(|new| new.job.priority == Priority::High);
+    let statement = match (keys.is_empty(), high) {
+        (true, false) => PLAIN,
+        (true, true) => PLAIN_WITH_HIGH,
+        (false, false) => KEYED,
+        (false, true) => KEYED_WITH_HIGH,
+    };
+    let query = sqlx::query(statement)
         .bind(rows().map(|new| new.job.id).bind_iter())
         .bind(rows().map(|new| new.job.kind.as_str()).bind_iter())
         .bind(rows().map(|new| new.job.tenant.as_str()).bind_iter());
@@ -100,6 +132,9 @@ async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob
             .bind(keys.iter().map(|(key, _)| &key.fingerprint[..]).bind_iter())
             .bind(keys.iter().map(|(_, new)| new.job.status.updated_at).bind_iter());
     }
+    if high {
+        query = query.bind(rows().map(|new| priority_number(new.job.priority)).bind_iter());
+    }
     Ok(rows::count(&query.fetch_one(conn).await?, 0)?)
 }
 
@@ -112,4 +147,15 @@ async fn holders(conn: &mut PgConnection, keys: &[(&Key, &NewJob)]) -> Result<Ho
         holders.insert(rows::hash(&row, 0)?, (rows::get(&row, 1)?, rows::hash(&row, 2)?));
     }
     Ok(holders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_without_a_high_job_names_no_priority() {
+        assert!(![PLAIN, KEYED].iter().any(|statement| statement.contains("priority")));
+        assert!([PLAIN_WITH_HIGH, KEYED_WITH_HIGH].iter().all(|statement| statement.contains("n.error, n.priority FROM")));
+    }
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
+use crate::store::stored::priority_number;
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, StoreError, Waiting};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
@@ -38,6 +39,9 @@ const LIST: &str = concat!(
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
 
+const IN_FLIGHT_HIGH: &str =
+    "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND priority = 1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
+
 const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs WHERE place = 0 GROUP BY tenant";
 
 // Under way: from kind to kind, each from its nearest deadline on. Waiting: the index alone is read, up to what is overdue.
@@ -60,7 +64,8 @@ const OVERDUE: &str = concat!(
 const QUIET: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL AND updated_at < $2 ORDER BY updated_at LIMIT $3",
+    " FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL AND updated_at < $2 AND ($4::smallint IS NULL OR priority = $4) \
+     ORDER BY updated_at LIMIT $3",
 );
 
 const OWNED: &str =
@@ -136,6 +141,11 @@ pub(super) async fn in_flight(conn: &mut PgConnection, kind: &str, limit: u32) -
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
 }
 
+pub(super) async fn in_flight_high(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<u32, Fault> {
+    let row = sqlx::query(IN_FLIGHT_HIGH).bind(kind).bind(i64::from(limit)).fetch_one(conn).await?;
+    Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
+}
+
 pub(super) async fn backlog(conn: &mut PgConnection) -> Result<Vec<Waiting>, Fault> {
     let found = sqlx::query(BACKLOG).fetch_all(conn).await?;
     let waiting = found
@@ -148,8 +158,15 @@ pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) ->
     jobs(&sqlx::query(OVERDUE).bind(now).bind(i64::from(limit)).fetch_all(conn).await?)
 }
 
-pub(super) async fn quiet(conn: &mut PgConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, Fault> {
-    jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(i64::from(limit)).fetch_all(conn).await?)
+pub(super) async fn quiet(
+    conn: &mut PgConnection,
+    kind: &str,
+    of: Option<Priority>,
+    before: Micros,
+    limit: u32,
+) -> Result<Vec<Job>, Fault> {
+    let query = sqlx::query(QUIET).bind(kind).bind(before).bind(i64::from(limit)).bind(of.map(priority_number));
+    jobs(&query.fetch_all(conn).await?)
 }
 
 pub(super) async fn owned(conn: &mut PgConnection, me: ProcessId, limit: u32) -> Result<Vec<Job>, Fault> {

@@ -5,35 +5,63 @@ use uuid::Uuid;
 
 use super::{error, read, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, Portion, ProcessId, StoreError};
+use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError};
 
-// A loose index scan: from each lane's first row straight to the next lane.
-const LANES: &str = "WITH RECURSIVE lane(id) AS ( \
-     SELECT (SELECT id FROM jobs INDEXED BY jobs_waiting WHERE place = 0 ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
-     SELECT (SELECT next.id FROM jobs AS next INDEXED BY jobs_waiting \
-     WHERE next.place = 0 AND (next.kind, next.tenant) > (first.kind, first.tenant) \
-     ORDER BY next.kind, next.tenant, next.due_at LIMIT 1) FROM lane CROSS JOIN jobs AS first ON first.id = lane.id) \
-     SELECT jobs.kind, jobs.tenant FROM lane CROSS JOIN jobs ON jobs.id = lane.id WHERE jobs.due_at <= ?1";
+// Loose index scans: from each lane's first row straight to the next lane. That of the high lanes finds an empty index, mostly.
+macro_rules! lanes {
+    ($lane:literal, $which:literal) => {
+        concat!(
+            $lane,
+            "(id) AS (SELECT (SELECT next.id FROM jobs AS next INDEXED BY ",
+            $which,
+            " ORDER BY next.kind, next.tenant, next.due_at LIMIT 1) UNION ALL SELECT (SELECT next.id FROM jobs AS next INDEXED BY ",
+            $which,
+            " AND (next.kind, next.tenant) > (first.kind, first.tenant) ORDER BY next.kind, next.tenant, next.due_at LIMIT 1) FROM ",
+            $lane,
+            " AS lane CROSS JOIN jobs AS first ON first.id = lane.id)"
+        )
+    };
+}
 
-const DUE: &str = concat!(
-    "SELECT ",
-    job_columns!("j"),
+const LANES: &str = concat!(
+    "WITH RECURSIVE ",
+    lanes!("of_all", "jobs_waiting WHERE next.place = 0"),
     ", ",
-    payload_columns!("p"),
-    " FROM (SELECT picked.id, sum(length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
-     FROM (SELECT id, due_at FROM jobs INDEXED BY jobs_waiting \
-     WHERE kind = ?1 AND tenant = ?2 AND place = 0 AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) AS picked \
-     CROSS JOIN job_payloads AS b ON b.id = picked.id WINDOW earlier AS (ORDER BY picked.due_at, picked.id)) AS sized \
-     CROSS JOIN jobs AS j ON j.id = sized.id CROSS JOIN job_payloads AS p ON p.id = j.id \
-     WHERE sized.number = 1 OR sized.upto <= ?5 ORDER BY j.due_at, j.id",
+    // SQLite knows the index by the words of its condition.
+    lanes!("of_high", "jobs_high WHERE next.priority = 1 AND next.place < 2 AND next.place = 0"),
+    " SELECT jobs.kind, jobs.tenant, 0 FROM of_all CROSS JOIN jobs ON jobs.id = of_all.id WHERE jobs.due_at <= ?1 \
+     UNION ALL \
+     SELECT jobs.kind, jobs.tenant, 1 FROM of_high CROSS JOIN jobs ON jobs.id = of_high.id WHERE jobs.due_at <= ?1",
 );
+
+macro_rules! due {
+    ($which:literal) => {
+        concat!(
+            "SELECT ",
+            job_columns!("j"),
+            ", ",
+            payload_columns!("p"),
+            " FROM (SELECT picked.id, sum(length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
+             FROM (SELECT id, due_at FROM jobs INDEXED BY ",
+            $which,
+            " AND kind = ?1 AND tenant = ?2 AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) AS picked \
+             CROSS JOIN job_payloads AS b ON b.id = picked.id WINDOW earlier AS (ORDER BY picked.due_at, picked.id)) AS sized \
+             CROSS JOIN jobs AS j ON j.id = sized.id CROSS JOIN job_payloads AS p ON p.id = j.id \
+             WHERE sized.number = 1 OR sized.upto <= ?5 ORDER BY j.due_at, j.id"
+        )
+    };
+}
+
+const DUE: &str = due!("jobs_waiting WHERE place = 0");
+
+const DUE_HIGH: &str = due!("jobs_high WHERE priority = 1 AND place < 2 AND place = 0");
 
 const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_at = ?2 \
      WHERE id IN (SELECT unhex(value) FROM json_each(?3))";
 
 pub(super) async fn lanes(conn: &mut SqliteConnection, now: Micros) -> Result<Vec<Lane>, StoreError> {
     let found = sqlx::query(LANES).bind(now).fetch_all(conn).await.map_err(error::store)?;
-    found.iter().map(|row| Ok(Lane { kind: rows::get(row, 0)?, tenant: rows::get(row, 1)? })).collect()
+    found.iter().map(rows::lane).collect()
 }
 
 pub(super) async fn claim(
@@ -43,7 +71,7 @@ pub(super) async fn claim(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, StoreError> {
-    let query = sqlx::query(DUE)
+    let query = sqlx::query(if lane.priority == Priority::High { DUE_HIGH } else { DUE })
         .bind(&lane.kind)
         .bind(&lane.tenant)
         .bind(now)

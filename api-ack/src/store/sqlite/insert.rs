@@ -9,18 +9,27 @@ use uuid::Uuid;
 use super::json::{self, Hex};
 use super::values::Insert;
 use super::{error, rows};
-use crate::store::stored::legible;
-use crate::store::{Inserted, Key, NewJob, StoreError};
+use crate::store::stored::{legible, priority_number};
+use crate::store::{Inserted, Key, NewJob, Priority, StoreError};
 
 static KEYS: Insert =
     Insert::new("INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at)", 4, "ON CONFLICT (hash) DO NOTHING");
 
-static JOBS: Insert = Insert::new(
-    "INSERT INTO jobs (id, kind, tenant, version, state, epoch, attempt, spent, starts, interrupted, lease, owner, due_at, \
-     outlet, deadline, started_at, ended_at, updated_at, reason, error)",
-    20,
-    "",
-);
+macro_rules! into_jobs {
+    ($more:literal) => {
+        concat!(
+            "INSERT INTO jobs (id, kind, tenant, version, state, epoch, attempt, spent, starts, interrupted, lease, owner, due_at, \
+             outlet, deadline, started_at, ended_at, updated_at, reason, error",
+            $more,
+            ")"
+        )
+    };
+}
+
+static JOBS: Insert = Insert::new(into_jobs!(""), 20, "");
+
+/// For a batch with a high job in it.
+static JOBS_WITH_HIGH: Insert = Insert::new(into_jobs!(", priority"), 21, "");
 
 static PAYLOADS: Insert = Insert::new("INSERT INTO job_payloads (id, subject, content_type, traceparent, body)", 5, "");
 
@@ -48,7 +57,12 @@ pub(super) async fn insert(conn: &mut SqliteConnection, jobs: &[NewJob]) -> Resu
     let inserted: Vec<Inserted> = inserted.collect();
     let fresh: Vec<&NewJob> =
         jobs.iter().zip(&inserted).filter(|(_, became)| **became == Inserted::New).map(|(new, _)| new).collect();
-    JOBS.execute(conn, &fresh, bind_job).await?;
+    if fresh.iter().any(|new| new.job.priority == Priority::High) {
+        let bind = |query, new| bind_job(query, new).bind(priority_number(new.job.priority));
+        JOBS_WITH_HIGH.execute(conn, &fresh, bind).await?;
+    } else {
+        JOBS.execute(conn, &fresh, bind_job).await?;
+    }
     PAYLOADS.execute(conn, &fresh, bind_payload).await?;
     Ok(inserted)
 }

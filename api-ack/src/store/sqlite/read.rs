@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::json::{self, Hex};
 use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
+use crate::store::stored::priority_number;
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, StoreError, Waiting};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -41,6 +42,9 @@ const LIST: &str = concat!(
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
      WHERE kind = ?1 AND place = 1 AND outlet IS NULL LIMIT ?2)";
 
+const IN_FLIGHT_HIGH: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_high \
+     WHERE priority = 1 AND place < 2 AND place = 1 AND kind = ?1 AND outlet IS NULL LIMIT ?2)";
+
 const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs INDEXED BY jobs_waiting WHERE place = 0 GROUP BY tenant";
 
 // Under way: from kind to kind, each from its nearest deadline on.
@@ -66,7 +70,7 @@ const QUIET: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
     " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND outlet IS NULL AND updated_at < ?2 \
-     ORDER BY updated_at LIMIT ?3",
+     AND (?4 IS NULL OR priority = ?4) ORDER BY updated_at LIMIT ?3",
 );
 
 const OWNED: &str = concat!(
@@ -142,6 +146,11 @@ pub(super) async fn in_flight(conn: &mut SqliteConnection, kind: &str, limit: u3
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
 }
 
+pub(super) async fn in_flight_high(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<u32, StoreError> {
+    let row = sqlx::query(IN_FLIGHT_HIGH).bind(kind).bind(limit).fetch_one(conn).await.map_err(error::store)?;
+    Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
+}
+
 pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
     let found = sqlx::query(BACKLOG).fetch_all(conn).await.map_err(error::store)?;
     let waiting = found
@@ -158,8 +167,15 @@ pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32
     jobs(&found)
 }
 
-pub(super) async fn quiet(conn: &mut SqliteConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
-    jobs(&sqlx::query(QUIET).bind(kind).bind(before).bind(limit).fetch_all(conn).await.map_err(error::store)?)
+pub(super) async fn quiet(
+    conn: &mut SqliteConnection,
+    kind: &str,
+    of: Option<Priority>,
+    before: Micros,
+    limit: u32,
+) -> Result<Vec<Job>, StoreError> {
+    let query = sqlx::query(QUIET).bind(kind).bind(before).bind(limit).bind(of.map(priority_number));
+    jobs(&query.fetch_all(conn).await.map_err(error::store)?)
 }
 
 pub(super) async fn owned(conn: &mut SqliteConnection, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError> {
