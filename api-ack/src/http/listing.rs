@@ -104,8 +104,6 @@ impl KindView {
         (status = 400, description = "not-supported-yet", body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
-        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
-            headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
 pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: HeaderMap) -> Result<Json<KindsView>, Problem> {
@@ -130,6 +128,8 @@ pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: Hea
         (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
         (status = 404, description = "unknown-kind", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
 pub(super) async fn kind(
