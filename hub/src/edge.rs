@@ -12,8 +12,9 @@
 //! | [`cors`] | what browsers may do on other people's pages |
 //!
 //! Guarantees: a head has its deadline from its first byte (on a fresh connection from its opening); an idle connection, and
-//! one that does not take its answer, is closed after `listen.idle`; a listener has no more than its connections, and what
-//! comes beyond is told so or closed. A client that is slow costs the others nothing but its place.
+//! one that does not take its answer, is closed after `listen.idle`, and within seconds once the process leaves; a listener has no
+//! more than its connections, and what comes beyond is told so or closed. A client that is slow costs the others nothing but its
+//! place.
 //!
 //! It refuses nothing by what a request says: that is for the routes. Bodies have their own deadline where they are read. Only
 //! HTTP/1.1 and 1.0 are spoken, without TLS; who begins with HTTP/2 is closed without an answer.

@@ -16,6 +16,8 @@ use super::Edge;
 
 /// How long a head may still take once the process leaves: what is on its way arrives, and nobody holds up the drain.
 const LAST_HEAD: Duration = Duration::from_secs(1);
+/// How long an answer that does not flow may still take once the process leaves.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ struct State {
     since: Instant,
     /// Since when nothing could be written.
     stalled: Option<Instant>,
+    /// When the answer that is being written stalled for the first time: who takes a little now and then is slow all the same.
+    first_stalled: Option<Instant>,
     /// The status of an answer of hyper's own, which was held back.
     held_back: Option<u16>,
 }
@@ -70,7 +74,8 @@ pub(super) struct Pace(Mutex<State>);
 
 impl Pace {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { phase: Phase::Fresh, since: Instant::now(), stalled: None, held_back: None })))
+        let since = Instant::now();
+        Arc::new(Self(Mutex::new(State { phase: Phase::Fresh, since, stalled: None, first_stalled: None, held_back: None })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -82,7 +87,9 @@ impl Pace {
         let state = self.state();
         // Until an answer is taken, the next request is not waited for.
         if let Some(since) = state.stalled {
-            return Some((since + edge.idle, Cut::Stalled));
+            let leaves = drained.map(|drained| drained.max(state.first_stalled.unwrap_or(since)) + LAST_ANSWER);
+            let at = since + edge.idle;
+            return Some((leaves.map_or(at, |last| last.min(at)), Cut::Stalled));
         }
         let waits = match state.phase {
             Phase::Fresh => Some((state.since + edge.head_deadline, Cut::Idle)),
@@ -107,7 +114,8 @@ impl Pace {
     fn written(&self, through: bool) {
         let mut state = self.state();
         if !through {
-            state.stalled.get_or_insert_with(Instant::now);
+            let since = *state.stalled.get_or_insert_with(Instant::now);
+            state.first_stalled.get_or_insert(since);
         } else if state.stalled.take().is_some() {
             // What went out slowly does not count as idle time.
             state.since = Instant::now();
@@ -137,7 +145,9 @@ impl Pace {
 
     /// A request is here; it is answered when what this gives is dropped.
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
-        self.state().phase = Phase::Busy;
+        let mut state = self.state();
+        (state.phase, state.first_stalled) = (Phase::Busy, None);
+        drop(state);
         Busy(self.clone())
     }
 }

@@ -243,3 +243,41 @@ async fn a_drain_lets_what_is_in_flight_end_and_closes_what_is_idle() {
     assert!(answer.starts_with("HTTP/1.1 202 ") && answer.contains("connection: close\r\n"), "{answer}");
     assert!(status.success(), "{status}");
 }
+
+/// One that takes no answer keeps nobody waiting, and one that takes a little now and then no longer.
+#[tokio::test]
+async fn a_drain_does_not_wait_for_who_takes_no_answer() {
+    let mut hub = hub_with(&[("LISTEN__IDLE", "1h")]).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect(&hub).await;
+        let asking = async {
+            let request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+            while stream.write_all(&request).await.is_ok() {}
+        };
+        // The hub stops reading when nothing can be written; then nothing more can be asked.
+        assert!(tokio::time::timeout(Duration::from_secs(3), asking).await.is_err(), "the hub reads on and on");
+        streams.push(stream);
+    }
+    let mut trickling = streams.pop().unwrap();
+    let trickle = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let mut some = vec![0; 64 << 10];
+        loop {
+            tick.tick().await;
+            if tokio::io::AsyncReadExt::read_exact(&mut trickling, &mut some).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let begun = Instant::now();
+    let status = tokio::select! {
+        status = hub.terminate(PATIENCE) => status,
+        () = trickle => unreachable!("it never ends"),
+    };
+    assert!(status.success(), "{status}");
+    // The grace of 25 s is for work, and nobody works.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(!hub.log().contains("some work did not end in time"), "{}", hub.process().tail());
+}
