@@ -56,7 +56,7 @@ use crate::pauses::Pauses;
 use crate::store::JobStore;
 use crate::watch::Watch;
 use auth::Verifier;
-pub use body::check_json;
+pub use body::{check_json, read as read_body};
 pub use describe::Description;
 pub(crate) use headers::takes;
 use metrics::Metrics;

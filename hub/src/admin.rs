@@ -55,7 +55,7 @@ use api_ack::pauses::Pauses;
 use api_ack::selections::Selections;
 use api_ack::store::Stores;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::extract::FromRef;
 use axum::routing::{get, post};
 
 pub use destinations::DestinationLine;
@@ -89,12 +89,8 @@ impl FromRef<AdminApi> for Arc<Verifier> {
     }
 }
 
-/// Notes and reasons are short.
-const BODY_LIMIT: usize = 16 * 1024;
-
 /// The routes.
 pub fn router(api: AdminApi) -> Router {
-    let edit = post(edit::edit).layer(DefaultBodyLimit::max(api.body_limit));
     Router::new()
         .route("/admin/jobs", get(jobs::list))
         .route("/admin/jobs/{id}", get(jobs::show))
@@ -114,10 +110,8 @@ pub fn router(api: AdminApi) -> Router {
         .route("/admin/dead-letters/{id}/body", get(dead_letters::body))
         .route("/admin/dead-letters/{id}/redrive", post(dead_letters::redrive))
         .route("/admin/dead-letters/{id}/discard", post(dead_letters::discard))
+        .route("/admin/dead-letters/{id}/edit", post(edit::edit))
         .fallback(async || Problem::new(Code::NotFound, "the admin API has nothing at this address"))
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the address does not take this method"))
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        // After the layer: an edit may be as large as a job.
-        .route("/admin/dead-letters/{id}/edit", edit)
         .with_state(api)
 }

@@ -13,8 +13,11 @@ use super::problem::{Code, Problem};
 /// How much beyond the limit is still read, and thrown away: a client that is cut off while it sends does not see the answer.
 const DISCARD: usize = 1 << 20;
 
-/// Reads the body, `limit` bytes at most, within `deadline`. What counts is what arrives, whatever was declared.
-pub(super) async fn read(body: Body, limit: usize, deadline: Duration) -> Result<Bytes, Problem> {
+/// Reads a body, `limit` bytes at most, within `deadline`. What counts is what arrives, whatever was declared.
+///
+/// # Errors
+/// `body-too-large`, `body-too-slow` or `body-incomplete`.
+pub async fn read(body: Body, limit: usize, deadline: Duration) -> Result<Bytes, Problem> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit.saturating_add(DISCARD) {
         return Err(too_large(limit));

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use api_ack::http::auth::{Authenticated, Caller, JOBS_ADMIN, Verifier};
 use api_ack::http::problem::{Code, Fault, Problem};
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use api_ack::http::read_body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 /// The tenant claim that means all tenants.
@@ -92,13 +91,10 @@ pub(super) struct Body<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let read = tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await;
-        let read: Result<Bytes, BytesRejection> =
-            read.map_err(|_| Problem::new(Code::BodyTooSlow, "the body must arrive within 30 s"))?;
-        let bytes = read.map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge, "the body may have 16 KiB at most"),
-            _ => Problem::new(Code::BodyIncomplete, "the body broke off: send the request again"),
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = read_body(request.into_body(), BODY_LIMIT, BODY_DEADLINE).await.map_err(|problem| match problem.code {
+            Code::BodyTooLarge => Problem::new(Code::BodyTooLarge, "the body may have 16 KiB at most: shorten it"),
+            _ => problem,
         })?;
         let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
         let read = serde_json::from_slice(text).map(Self);
@@ -109,8 +105,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
+/// Notes and reasons are short, in bytes.
+const BODY_LIMIT: usize = 16 << 10;
+
 /// How long a body may take to arrive.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The longest note or reason, in bytes.
 const NOTE_MAX: usize = 2000;

@@ -3,17 +3,14 @@
 use api_ack::accept::parse_key;
 use api_ack::dead::Edition;
 use api_ack::http::problem::{Code, Problem};
-use api_ack::http::{check_json, check_payload};
+use api_ack::http::{check_json, check_payload, read_body};
 use api_ack::kinds::is_json;
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use bytes::Bytes;
+use axum::extract::{Path, Request, State};
 use serde::Deserialize;
 
 use super::AdminApi;
-use super::caller::{Admin, Parameters, note};
+use super::caller::{Admin, BODY_DEADLINE, Parameters, note};
 use super::dead_letters::{find, refused};
 use super::view::EditView;
 
@@ -30,22 +27,16 @@ pub(super) async fn edit(
     admin: Admin,
     Path(id): Path<String>,
     Parameters(asked): Parameters<Asked>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    asking: Request,
 ) -> Result<Json<EditView>, Problem> {
     let text = note("note", &asked.note)?;
-    let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(Code::BodyTooLarge, format!("the body has over {} bytes, as `limits.body` has it", api.body_limit))
-        }
-        _ => Problem::new(Code::BodyIncomplete, "the body broke off: send the request again"),
-    })?;
-    let request = match headers.get("idempotency-key") {
+    let request = match asking.headers().get("idempotency-key") {
         None => String::new(),
         Some(value) => parse_key(value.as_bytes()).map_err(|error| {
             Problem::new(Code::InvalidIdempotencyKey, error.to_string()).header("Idempotency-Key", error.to_string())
         })?,
     };
+    let body = read_body(asking.into_body(), api.body_limit, BODY_DEADLINE).await?;
     let dead = find(&api, &admin, &id).await?;
     match api.kinds.get(&dead.letter.kind) {
         Some(spec) => check_payload(&spec, &dead.letter.content_type, &body, "")?,

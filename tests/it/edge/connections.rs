@@ -158,13 +158,16 @@ async fn a_flood_of_connections_is_bounded_and_passes() {
 #[tokio::test]
 async fn a_slow_body_does_not_hold_an_operators_connection() {
     let hub = hub_with(&[]).await;
-    let mut stream = TcpStream::connect(hub.admin_url().replace("http://", "")).await.unwrap();
-    let token = token("acme", "operator", ALL_SCOPES);
-    let path = "/admin/dead-letters/01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77/discard";
-    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 20\r\n\r\n");
-    send(&mut stream, &format!("{head}{{\"reason\"")).await;
-    let answer = one(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body-too-slow"), "{answer}");
+    let (token, address) = (token("acme", "operator", ALL_SCOPES), hub.admin_url().replace("http://", ""));
+    let slow = async |what: &str, body: &str| {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let path = format!("/admin/dead-letters/01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77/{what}");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 20\r\n\r\n");
+        send(&mut stream, &format!("{head}{body}")).await;
+        let answer = one(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body-too-slow"), "{what}: {answer}");
+    };
+    tokio::join!(slow("discard", "{\"reason\""), slow("edit", "{\"n\""));
 }
 
 /// No file descriptors: the loop waits for some to come back, and the hub lives on.
