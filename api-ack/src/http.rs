@@ -60,6 +60,7 @@ pub use body::{check_json, read as read_body};
 pub use describe::Description;
 pub(crate) use headers::takes;
 use metrics::Metrics;
+pub use pages::{method_not_allowed, not_found};
 use rates::{RateLimits, Rates};
 pub use submit::check_payload;
 

@@ -49,7 +49,6 @@ use api_ack::changing::Changing;
 use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
 use api_ack::http::auth::Verifier;
-use api_ack::http::problem::{Code, Problem};
 use api_ack::kinds::Kinds;
 use api_ack::pauses::Pauses;
 use api_ack::selections::Selections;
@@ -89,7 +88,7 @@ impl FromRef<AdminApi> for Arc<Verifier> {
     }
 }
 
-/// The routes.
+/// The routes, without fallbacks: whoever serves them beside others gives them theirs.
 pub fn router(api: AdminApi) -> Router {
     Router::new()
         .route("/admin/jobs", get(jobs::list))
@@ -111,7 +110,5 @@ pub fn router(api: AdminApi) -> Router {
         .route("/admin/dead-letters/{id}/redrive", post(dead_letters::redrive))
         .route("/admin/dead-letters/{id}/discard", post(dead_letters::discard))
         .route("/admin/dead-letters/{id}/edit", post(edit::edit))
-        .fallback(async || Problem::new(Code::NotFound, "the admin API has nothing at this address"))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the address does not take this method"))
         .with_state(api)
 }

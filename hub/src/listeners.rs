@@ -1,4 +1,8 @@
 //! The three listeners, apart so that a firewall can tell them apart.
+//!
+//! What no route of theirs takes is refused with a problem document on each of them.
+
+mod docs;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -6,8 +10,9 @@ use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
+use api_ack::http::problem::{Code, Problem};
 use api_ack::http::rates::{Rate, RateLimits};
-use api_ack::http::{Api, ApiOptions, Description, Live};
+use api_ack::http::{Api, ApiOptions, Description, Live, method_not_allowed};
 use api_ack::selections::Selections;
 use api_ack::watch::Watch;
 use axum::Router;
@@ -19,7 +24,6 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use utoipa_swagger_ui::{Config as SwaggerConfig, SwaggerUi};
 
 use crate::admin::{self, AdminApi};
 use crate::auth::Verifier;
@@ -75,8 +79,8 @@ pub(crate) fn serve(
     let bad_tokens = wiring.config.limits.bad_tokens_per_client;
     let verifier = Arc::new(verifier.limited(rate(bad_tokens, None)));
     let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
-    let mut public = health.clone().router(Audience::Public);
-    if let Some(acceptor) = acceptor {
+    let public = health.clone().router(Audience::Public);
+    let mut public = if let Some(acceptor) = acceptor {
         let options = ApiOptions {
             retention: wiring.config.retention.jobs,
             body_limit,
@@ -88,11 +92,13 @@ pub(crate) fn serve(
         let (routes, openapi) = api_ack::http::router(api);
         let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));
         let answer = async move || ([(CONTENT_TYPE, "application/json")], description.json());
-        // The browser asks this hub and nobody else.
-        let page = SwaggerUi::new("/docs").config(SwaggerConfig::from("/openapi.json").validator_url("none"));
-        // The API's own fallback answers everything else with a problem document.
-        public = routes.merge(public).route("/openapi.json", get(answer)).merge(page);
-    }
+        // The API has a fallback of its own: addresses that are mapped to kinds.
+        routes.merge(public).route("/openapi.json", get(answer)).merge(docs::page())
+    } else {
+        public.fallback(nothing)
+    };
+    // After all routes: only those that are there have it.
+    public = public.method_not_allowed_fallback(method_not_allowed);
     let admin = admin::router(AdminApi {
         stores: wiring.stores.clone(),
         kinds: wiring.kinds.clone(),
@@ -105,6 +111,10 @@ pub(crate) fn serve(
         verifier,
     });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());
+    let inner = |routes: Router| {
+        let routes = health.clone().router(Audience::Operators).merge(routes);
+        routes.fallback(nothing).method_not_allowed_fallback(method_not_allowed)
+    };
     if let Some(cors) = edge::cors(&wiring.config.cors) {
         public = public.layer(cors);
     }
@@ -119,9 +129,13 @@ pub(crate) fn serve(
     };
     edge::make_room(u64::from(listen.max_connections) + 2 * edge::INNER_CONNECTIONS as u64);
     edge.open("public", bound.public, public, usize::try_from(listen.max_connections).unwrap_or(usize::MAX));
-    edge.open("admin", bound.admin, health.clone().router(Audience::Operators).merge(admin), edge::INNER_CONNECTIONS);
-    edge.open("internal", bound.internal, health.router(Audience::Operators).merge(internal), edge::INNER_CONNECTIONS);
+    edge.open("admin", bound.admin, inner(admin), edge::INNER_CONNECTIONS);
+    edge.open("internal", bound.internal, inner(internal), edge::INNER_CONNECTIONS);
     Ok(())
+}
+
+async fn nothing() -> Problem {
+    Problem::new(Code::NotFound, "this listener has nothing at this address")
 }
 
 fn rates(limits: &Limits) -> RateLimits {

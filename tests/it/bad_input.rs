@@ -1,5 +1,6 @@
 //! Bad requests to a live hub: each is refused with a problem document, nothing of it is stored, and the hub stays up.
 
+mod addresses;
 mod framing;
 mod refusals;
 mod tokens;
@@ -25,7 +26,7 @@ struct Door {
 impl Door {
     async fn new() -> Self {
         let vhost = Broker::shared().await.vhost().await;
-        let needs_key = "[[kind]]\nname = \"test.careful\"\nidempotency = \"required\"\n";
+        let needs_key = "[[kind]]\nname = \"test.careful\"\nidempotency = \"required\"\nroutes = [\"/v1/orders\"]\n";
         // All come from one address, and each is to be told what is wrong.
         let env = vec![("WARREN__LIMITS__BAD_TOKENS_PER_CLIENT".to_owned(), "1000/s".to_owned())];
         let extra_toml = format!("{KINDS}{needs_key}");

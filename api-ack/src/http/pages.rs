@@ -32,10 +32,12 @@ pub(super) async fn not_supported_yet(_: Authenticated, method: Method, uri: Uri
     Problem::new(Code::NotSupportedYet, format!("{method} {} is not supported by this version", shown(uri.path())))
 }
 
-pub(super) async fn not_found(uri: Uri) -> Problem {
+/// Nothing is there.
+pub async fn not_found(uri: Uri) -> Problem {
     Problem::new(Code::NotFound, format!("there is nothing at {}: GET /openapi.json lists what there is", shown(uri.path())))
 }
 
-pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+/// Something is there that does not take the method.
+pub async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(Code::MethodNotAllowed, format!("{} does not take {}", shown(uri.path()), shown(method.as_str())))
 }

@@ -1,5 +1,6 @@
 //! Who asks, which tenants they act for, and what they ask for.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use api_ack::http::auth::{Authenticated, Caller, JOBS_ADMIN, Verifier};
 use api_ack::http::problem::{Code, Fault, Problem};
 use api_ack::http::read_body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRef, FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -66,6 +67,18 @@ where
         let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
         caller.require(JOBS_ADMIN)?;
         Ok(Self(caller))
+    }
+}
+
+/// What the `{...}` of an address says. Bytes that are no text name nothing, as the empty text does.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let said: Result<Path<String>, _> = Path::from_request_parts(parts, state).await;
+        Ok(Self(said.map(|Path(name)| name).unwrap_or_default()))
     }
 }
 

@@ -5,14 +5,14 @@ use api_ack::http::problem::{Code, Problem};
 use api_ack::selections::{LOOK, window};
 use api_ack::store::{DeadFilter, DeadLetter, DeadState};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::AdminApi;
-use super::caller::{Admin, Body, Parameters, note, wrong};
+use super::caller::{Admin, Body, Named, Parameters, note, wrong};
 use super::filter::{Narrowed, of_query};
 use super::jobs::page;
 use super::view::{DeadDetail, DeadLine, Page};
@@ -74,12 +74,12 @@ pub(super) async fn list(
     Ok(Json(Page { items, next: filter.before }))
 }
 
-pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>) -> Result<Json<DeadDetail>, Problem> {
+pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Named(id): Named) -> Result<Json<DeadDetail>, Problem> {
     let dead = find(&api, &admin, &id).await?;
     detail(&api, dead).await
 }
 
-pub(super) async fn body(State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn body(State(api): State<AdminApi>, admin: Admin, Named(id): Named) -> Result<Response, Problem> {
     let dead = find(&api, &admin, &id).await?;
     // A stranger wrote this: a browser must neither show it nor guess what it is.
     let headers = [
@@ -103,7 +103,7 @@ pub(super) struct Redrive {
 pub(super) async fn redrive(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
     Body(asked): Body<Redrive>,
 ) -> Result<Json<DeadDetail>, Problem> {
     let text = note("note", &asked.note)?;
@@ -123,7 +123,7 @@ pub(super) struct Discard {
 pub(super) async fn discard(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
     Body(asked): Body<Discard>,
 ) -> Result<Json<DeadDetail>, Problem> {
     let reason = note("reason", &asked.reason)?;

@@ -6,11 +6,11 @@ use api_ack::http::problem::{Code, Problem};
 use api_ack::http::{check_json, check_payload, read_body};
 use api_ack::kinds::is_json;
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use serde::Deserialize;
 
 use super::AdminApi;
-use super::caller::{Admin, BODY_DEADLINE, Parameters, note};
+use super::caller::{Admin, BODY_DEADLINE, Named, Parameters, note};
 use super::dead_letters::{find, refused};
 use super::view::EditView;
 
@@ -25,7 +25,7 @@ pub(super) struct Asked {
 pub(super) async fn edit(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
     Parameters(asked): Parameters<Asked>,
     asking: Request,
 ) -> Result<Json<EditView>, Problem> {

@@ -4,13 +4,13 @@ use api_ack::changing::Cancelled;
 use api_ack::http::problem::{Code, Problem};
 use api_ack::store::{JobFilter, JobRecord, State as JobState};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::AdminApi;
-use super::caller::{Admin, Parameters};
+use super::caller::{Admin, Named, Parameters};
 use super::view::{JobDetail, JobLine, Page};
 
 /// Jobs of a page, unless asked otherwise.
@@ -50,14 +50,14 @@ pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> Uuid) ->
     Page { items, next }
 }
 
-pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Path(id): Path<String>) -> Result<Json<JobDetail>, Problem> {
+pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Named(id): Named) -> Result<Json<JobDetail>, Problem> {
     Ok(Json(find(&api, &admin, &id).await?.into()))
 }
 
 pub(super) async fn cancel(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<(StatusCode, Json<JobDetail>), Problem> {
     let job = find(&api, &admin, &id).await?.job.id;
     let status = match api.changing.cancel(job).await? {

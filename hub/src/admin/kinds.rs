@@ -3,11 +3,11 @@
 use api_ack::http::problem::{Code, Problem};
 use api_ack::kinds::KindSpec;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 
 use super::AdminApi;
-use super::caller::{Admin, Body, note};
+use super::caller::{Admin, Body, Named, note};
 use super::view::{KindLine, Page};
 
 pub(super) async fn list(State(api): State<AdminApi>, _: Admin) -> Json<Page<KindLine>> {
@@ -24,7 +24,7 @@ pub(super) struct Switch {
 pub(super) async fn pause(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(kind): Path<String>,
+    Named(kind): Named,
     Body(asked): Body<Switch>,
 ) -> Result<Json<KindLine>, Problem> {
     put(&api, &admin, &kind, true, &asked.note).await
@@ -33,7 +33,7 @@ pub(super) async fn pause(
 pub(super) async fn resume(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(kind): Path<String>,
+    Named(kind): Named,
     Body(asked): Body<Switch>,
 ) -> Result<Json<KindLine>, Problem> {
     put(&api, &admin, &kind, false, &asked.note).await

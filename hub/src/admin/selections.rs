@@ -5,13 +5,13 @@ use api_ack::http::problem::{Code, Problem};
 use api_ack::selections::{RATE, RATE_MAX};
 use api_ack::store::{Acting, Action, Selection, Tally};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::AdminApi;
-use super::caller::{Admin, Body, Parameters, note, wrong};
+use super::caller::{Admin, Body, Named, Parameters, note, wrong};
 use super::filter::Narrowed;
 use super::view::{DeadLine, SelectionView};
 
@@ -50,7 +50,7 @@ pub(super) struct Refused {
 pub(super) async fn show(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
     Parameters(asked): Parameters<Refused>,
 ) -> Result<Json<SelectionView>, Problem> {
     let (selection, tally) = find(&api, &admin, &id).await?;
@@ -73,7 +73,7 @@ pub(super) struct Redrive {
 pub(super) async fn redrive(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
     Body(asked): Body<Redrive>,
 ) -> Result<(StatusCode, Json<SelectionView>), Problem> {
     let (text, rate) = (note("note", &asked.note)?, rate(asked.rate)?);
@@ -93,7 +93,7 @@ pub(super) struct Discard {
 pub(super) async fn discard(
     State(api): State<AdminApi>,
     admin: Admin,
-    Path(id): Path<String>,
+    Named(id): Named,
     Body(asked): Body<Discard>,
 ) -> Result<(StatusCode, Json<SelectionView>), Problem> {
     let (reason, rate) = (note("reason", &asked.reason)?, rate(asked.rate)?);
