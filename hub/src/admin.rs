@@ -31,7 +31,6 @@
 //! It decides nothing about jobs: [`api_ack::dead`] and [`api_ack::changing`] do. What it answers is in [`view`], which the CLI reads.
 
 mod audit;
-mod base64;
 mod caller;
 mod dead_letters;
 mod destinations;

@@ -25,7 +25,6 @@
 // by the environment where other versions of the servers are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-mod base64;
 pub mod broker;
 pub mod dev;
 pub mod downstream;

@@ -21,7 +21,7 @@ pub(super) struct KindView {
     kind: String,
     /// For people.
     description: String,
-    /// Who does the work: `rust` or `amqp`.
+    /// Who does the work: `rust`, `amqp` or `http`.
     #[schema(value_type = String, example = "rust")]
     worker: Worker,
     /// How long one attempt may take, in seconds.
@@ -104,6 +104,8 @@ impl KindView {
         (status = 400, description = "not-supported-yet", body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
 pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: HeaderMap) -> Result<Json<KindsView>, Problem> {
@@ -125,8 +127,6 @@ pub(super) async fn kinds(State(api): State<Api>, _: Authenticated, request: Hea
         (status = 400, description = "not-supported-yet", body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
-        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
-            headers(("Retry-After" = u32, description = "seconds"))),
         (status = 404, description = "unknown-kind", body = Document, content_type = "application/problem+json"),
         (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),

@@ -7,6 +7,7 @@ pub use letters::{AuditPage, AuditRecordLine, EditView, GroupLine, GroupPage, Re
 use api_ack::clock::{made_at, timestamp};
 use api_ack::kinds::{KindSpec, Worker};
 use api_ack::store::{self, DeadLetter, DeadState, Job, JobRecord, Pause, Priority, State};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -337,7 +338,7 @@ impl DeadDetail {
     pub(super) fn new(dead: DeadLetter, audit: Vec<store::AuditEntry>) -> Self {
         let (encoding, body) = match std::str::from_utf8(&dead.letter.body) {
             Ok(text) => (Encoding::Text, text.to_owned()),
-            Err(_) => (Encoding::Base64, super::base64::encode(&dead.letter.body)),
+            Err(_) => (Encoding::Base64, BASE64_STANDARD.encode(&dead.letter.body)),
         };
         Self {
             headers: dead.letter.headers.clone(),

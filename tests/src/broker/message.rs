@@ -1,9 +1,9 @@
 //! Putting messages into a queue and taking them out, byte for byte, as a stranger would.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 
 use super::Vhost;
-use crate::base64;
 
 /// A message as it lay in a queue.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,7 @@ impl Vhost {
         let message = json!({
             "routing_key": key,
             "properties": properties,
-            "payload": base64::encode(body),
+            "payload": BASE64_STANDARD.encode(body),
             "payload_encoding": "base64",
         });
         let answer = self.management.call("POST", &path, Some(message)).await;
@@ -78,7 +78,7 @@ fn message(found: Value) -> Message {
         properties = json!({});
     }
     Message {
-        body: base64::decode(&text("payload")).expect("RabbitMQ was asked for base64"),
+        body: BASE64_STANDARD.decode(text("payload")).expect("RabbitMQ was asked for base64"),
         properties,
         exchange: text("exchange"),
         routing_key: text("routing_key"),
