@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
     Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload,
-    Portion, PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status,
+    Portion, PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -78,16 +78,17 @@ impl Ground {
 
     /// Does what the store has no method for, past the store.
     pub async fn execute(&self, sql: &str) {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match &self.place {
-            Place::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
-                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            }
-            Place::Sqlite(file, _) => {
-                let mut connection = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            }
+        self.place.execute(sql).await;
+    }
+
+    /// All of its stores.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            jobs: self.jobs.clone(),
+            dead: self.dead.clone(),
+            pauses: self.pauses.clone(),
+            selections: self.selections.clone(),
+            destinations: self.destinations.clone(),
         }
     }
 
@@ -105,6 +106,31 @@ impl Ground {
     /// Applies a change that must find its row unmoved.
     pub async fn change(&self, change: Change) {
         assert_eq!(self.jobs.apply(&[change]).await.unwrap(), [true]);
+    }
+}
+
+impl Place {
+    /// Where a hub finds it.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Postgres(url) => url.clone(),
+            Self::Sqlite(file, _) => format!("sqlite://{}", file.display()),
+        }
+    }
+
+    /// Runs statements on a connection of their own.
+    pub async fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
+            Self::Sqlite(..) => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
+        }
     }
 }
 
