@@ -104,3 +104,28 @@ async fn a_sqlite_database_of_format_4_is_read_and_left_as_it_was() {
 async fn a_postgres_database_of_format_4_is_read_and_left_as_it_was() {
     is_read_and_left_as_it_was(format_4_on_postgres().await).await;
 }
+
+/// A hub runs while the migration of the next version is at its database, with every statement prepared on the old schema.
+async fn what_runs_goes_on_while_the_schema_grows(ground: Ground) {
+    let stores = ground.stores();
+    everything::fill(&stores).await.unwrap();
+    everything::check(&stores).await;
+    let old = Schema::of(&ground.place).await;
+    let ground = ground.grown().await;
+    everything::check(&stores).await;
+    for table in old.tables() {
+        ground.execute(&format!("DELETE FROM {table}")).await;
+    }
+    everything::fill(&stores).await.unwrap();
+    everything::check(&stores).await;
+}
+
+#[tokio::test]
+async fn what_runs_on_sqlite_goes_on_while_the_schema_grows() {
+    what_runs_goes_on_while_the_schema_grows(Ground::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn what_runs_on_postgres_goes_on_while_the_schema_grows() {
+    what_runs_goes_on_while_the_schema_grows(Ground::postgres().await).await;
+}

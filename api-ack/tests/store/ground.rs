@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::schema;
 use crate::server::Server;
 
 /// Two processes of the hub.
@@ -74,6 +75,12 @@ impl Ground {
             destinations_of_another: store,
             place: Place::Sqlite(file, folder),
         }
+    }
+
+    /// The same while a newer version's migration has been at it: more columns, indexes and tables, as every step may add.
+    pub async fn grown(self) -> Self {
+        self.execute(&schema::growth(&self.place).await).await;
+        self
     }
 
     /// Does what the store has no method for, past the store.

@@ -95,3 +95,26 @@ impl Schema {
         all
     }
 }
+
+/// Everything that a step of the schema may do to the binary before it: columns it does not know in every table, indexes over
+/// them, a table, and a step that it never heard of.
+pub async fn growth(place: &Place) -> String {
+    let schema = Schema::of(place).await;
+    let (text, number) = match place {
+        Place::Postgres(_) => ("text", "bigint"),
+        Place::Sqlite(..) => ("TEXT", "INTEGER"),
+    };
+    let mut sql = format!("BEGIN;\nCREATE TABLE later (id {number} PRIMARY KEY, word {text} NOT NULL);\n");
+    for table in schema.tables().into_iter().chain(["processes"]) {
+        sql.push_str(&format!(
+            "ALTER TABLE {table} ADD COLUMN later_word {text};\n\
+             ALTER TABLE {table} ADD COLUMN later_number {number} NOT NULL DEFAULT 7;\n\
+             CREATE INDEX {table}_later ON {table} (later_number, later_word);\n"
+        ));
+    }
+    sql.push_str(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (99, 'later', true, '', 0);\n\
+         COMMIT;",
+    );
+    sql
+}
