@@ -27,6 +27,8 @@ pub struct KindSpec {
     pub attempt: Duration,
     /// How long after acceptance a job is given up.
     pub deadline: Duration,
+    /// How long an ended job is kept; without it as long as all others ([`crate::sweeper::Retention::jobs`]).
+    pub retention: Option<Duration>,
     /// When a failed attempt is tried again.
     pub retry: RetryPolicy,
     /// Who does the work.
@@ -69,6 +71,7 @@ impl KindSpec {
             timeout: Duration::from_secs(30),
             attempt: Duration::from_secs(30),
             deadline: Duration::from_secs(24 * 3600),
+            retention: None,
             retry: RetryPolicy::default(),
             worker,
             concurrency: 64,

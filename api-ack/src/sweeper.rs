@@ -4,6 +4,8 @@
 //! Every process counts for its own door; the rest is done by the one that leads ([`Processes::leads`]). Two that lead for a
 //! moment do the same thing twice, and the second time changes nothing. It goes easy: after a slow pass it rests in proportion.
 
+mod purge;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::purge::Purge;
 use crate::accept::Backlog;
 use crate::clock;
 use crate::decide::{Decision, change, decide};
@@ -24,13 +27,12 @@ use crate::pauses::Pauses;
 use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
-use crate::selections;
 use crate::store::{Job, Micros, StoreError, Stores};
 
 /// How long ended things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Ended jobs, 7 days by default.
+    /// Ended jobs of kinds that do not say it themselves, 7 days by default.
     pub jobs: Duration,
     /// Idempotency keys, 7 days by default.
     pub keys: Duration,
@@ -100,9 +102,10 @@ impl Sweeper {
     pub async fn run(self, drain: CancellationToken) {
         let mut lost_at = Instant::now();
         let mut purge_at = Instant::now() + Duration::from_secs(60);
+        let mut purge = Purge::default();
         loop {
             let started = Instant::now();
-            if let Err(error) = self.pass(&mut lost_at, &mut purge_at).await {
+            if let Err(error) = self.pass(&mut lost_at, &mut purge, &mut purge_at).await {
                 tracing::warn!(error = %error, "a sweep was cut short");
             }
             // A store that is slow is left alone for longer, within limits: the door goes by what is counted here.
@@ -114,7 +117,7 @@ impl Sweeper {
         }
     }
 
-    async fn pass(&self, lost_at: &mut Instant, purge_at: &mut Instant) -> Result<(), StoreError> {
+    async fn pass(&self, lost_at: &mut Instant, purge: &mut Purge, purge_at: &mut Instant) -> Result<(), StoreError> {
         let mut waiting = self.stores.jobs.backlog().await?;
         waiting.extend(self.hand_over.held());
         self.metrics.waiting(&waiting, clock::now());
@@ -131,11 +134,8 @@ impl Sweeper {
             self.find_lost().await?;
         }
         if Instant::now() >= *purge_at {
-            let begun = Instant::now();
-            let mut more = true;
-            while more && begun.elapsed() < PURGING {
-                more = self.purge().await?;
-            }
+            let until = Instant::now() + PURGING;
+            let more = purge.run(&self.stores, &self.kinds, &self.options.retention, &self.metrics, until).await?;
             *purge_at = Instant::now() + if more { Duration::ZERO } else { Duration::from_secs(60) };
         }
         Ok(())
@@ -195,16 +195,6 @@ impl Sweeper {
         let rounds = usize::from(spec.prefetch).div_ceil(spec.concurrency.max(1)).max(1);
         let held = spec.attempt.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
         self.options.quiet + held.max(rung.max().unwrap_or_default())
-    }
-
-    async fn purge(&self) -> Result<bool, StoreError> {
-        let now = clock::now();
-        let Retention { jobs, keys, dead_letters } = self.options.retention;
-        let purged = self.stores.jobs.purge(now - micros(jobs), now - micros(keys), BATCH).await?;
-        let dead = self.stores.dead.purge_dead(now - micros(dead_letters), BATCH).await?;
-        let picked = self.stores.selections.purge_selections(now, now - micros(selections::KEPT), BATCH).await?;
-        self.metrics.swept.with_label_values(&["purged"]).inc_by(purged + dead);
-        Ok(purged.max(dead).max(picked) >= u64::from(BATCH))
     }
 
     async fn change_all(&self, jobs: &[Job], rule: impl Fn(&Job) -> Option<crate::store::Status>) -> Result<u64, StoreError> {

@@ -13,6 +13,7 @@ mod migrations;
 mod open;
 mod pauses;
 pub mod postgres;
+mod purge;
 mod row;
 mod search;
 mod selection;
@@ -27,6 +28,7 @@ pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};
 pub use pauses::{Pause, PauseStore};
 pub use postgres::PostgresStore;
+pub use purge::{Bookmark, Old, Purged};
 pub use search::{Found, JobSearch};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
@@ -437,12 +439,24 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError>;
 
-    /// Deletes up to `limit` jobs that ended before `ended_before`, with payload, history and result, and up to `limit` keys
-    /// made before `keys_before`. Answers how many rows went.
+    /// Kinds that have ended jobs, configured or not, by name. The cost is per kind, not per row.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError>;
+    async fn ended_kinds(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Looks at up to `limit` jobs of a kind that ended before `old.before`, from `after` on, and deletes them with payload,
+    /// history and result; but for those with a letter that is open or on its way back, and dead ones that are not old enough.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError>;
+
+    /// Deletes up to `limit` idempotency keys made before `before`. Answers how many went.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError>;
 
     /// Asks the database for nothing: for `/ready` and `/health`.
     ///

@@ -37,8 +37,8 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, ProcessId, Purged, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -72,11 +72,12 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
+    (7, "retention", include_str!("../../migrations/postgres/0007_retention.sql")),
 ];
 
 /// The store on Postgres.
@@ -284,8 +285,16 @@ impl JobStore for PostgresStore {
         ask!(self, conn => processes::leave(conn, me))
     }
 
-    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError> {
-        ask!(self, conn => purge::purge(conn, ended_before, keys_before, limit))
+    async fn ended_kinds(&self) -> Result<Vec<String>, StoreError> {
+        ask!(self, conn => purge::ended_kinds(conn))
+    }
+
+    async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError> {
+        ask!(self, conn => purge::ended(conn, old, after, limit))
+    }
+
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
+        ask!(self, conn => purge::keys(conn, before, limit))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -40,8 +40,8 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, ProcessId, Purged, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -50,11 +50,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
+    (7, "retention", include_str!("../../migrations/sqlite/0007_retention.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -335,8 +336,16 @@ impl JobStore for SqliteStore {
         write!(self, conn => processes::leave(conn, me))
     }
 
-    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError> {
-        write!(self, conn => purge::purge(conn, ended_before, keys_before, limit))
+    async fn ended_kinds(&self) -> Result<Vec<String>, StoreError> {
+        read!(self, conn => purge::ended_kinds(conn))
+    }
+
+    async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError> {
+        write!(self, conn => purge::ended(conn, old, after, limit))
+    }
+
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
+        write!(self, conn => purge::keys(conn, before, limit))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
-    Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload,
-    Portion, PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
+    Attempt, Bookmark, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old, Outlet,
+    PauseStore, Payload, Portion, PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -97,6 +97,16 @@ impl Ground {
             selections: self.selections.clone(),
             destinations: self.destinations.clone(),
         }
+    }
+
+    /// Purges up to `limit` jobs of each kind that ended before this time, dead ones or not; answers how many went.
+    pub async fn purge(&self, before: Micros, limit: u32) -> u64 {
+        let mut gone = 0;
+        for kind in self.jobs.ended_kinds().await.unwrap() {
+            let old = Old { kind: &kind, before, dead_before: before };
+            gone += self.jobs.purge_ended(&old, Bookmark::START, limit).await.unwrap().gone;
+        }
+        gone
     }
 
     /// Stores jobs that must all be new.

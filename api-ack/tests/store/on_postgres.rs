@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use api_ack::store::{
-    AuditFilter, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, Pause, PostgresStore, StoreError, migrate,
+    AuditFilter, Bookmark, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, Old, Pause, PostgresStore, StoreError, migrate,
 };
 use sqlx::{Connection, PgConnection};
 
@@ -188,7 +188,10 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.record_of(batch[0].job.id).await.unwrap();
         ground.jobs.leave(OTHER).await.unwrap();
         ground.jobs.release_lapsed().await.unwrap();
-        ground.jobs.purge(T0, T0, 10).await.unwrap();
+        ground.jobs.ended_kinds().await.unwrap();
+        let old = Old { kind: "mail", before: T0, dead_before: T0 };
+        ground.jobs.purge_ended(&old, Bookmark::START, 10).await.unwrap();
+        ground.jobs.purge_keys(T0, 10).await.unwrap();
         ground.dead.dead_groups(Some("acme"), "", 10, 10).await.unwrap();
         ground.dead.dead_ids(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap();
         ground.dead.audit_records(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
