@@ -37,7 +37,7 @@ pub struct KindSpec {
     pub concurrency: usize,
     /// Deliveries without an ack, in one process.
     pub prefetch: u16,
-    /// How long a job may wait for a destination that is held back; longer: it is not accepted. Without it jobs wait.
+    /// How long a job may wait for its start; one that would wait longer is not accepted. Without it jobs wait.
     pub max_wait: Option<Duration>,
     /// Whether a request must carry an `Idempotency-Key`.
     pub key_required: bool,

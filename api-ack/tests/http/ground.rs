@@ -31,6 +31,7 @@ pub struct Ground {
     pub address: String,
     pub client: Client,
     pub store: Arc<SqliteStore>,
+    pub kinds: Kinds,
     pub pauses: Pauses,
     pub registry: Registry,
     pub openapi: utoipa::openapi::OpenApi,
@@ -69,7 +70,7 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let pauses = Pauses::load(store.clone()).await.unwrap();
     let hand_over = hand_over.heeding(pauses.clone());
     let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over.clone(), &TaskTracker::new());
-    let acceptor = Acceptor::new(kinds, Arc::new(Backlog::new(limits)), writer);
+    let acceptor = Acceptor::new(kinds.clone(), Arc::new(Backlog::new(limits)), writer);
     let registry = Registry::new();
     let drain = CancellationToken::new();
     let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
@@ -81,7 +82,7 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let address = listener.local_addr().unwrap().to_string();
     let (router, openapi) = router(api);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ground { address, client: Client::new(), store, pauses, registry, openapi, drain, _handed: handed, folder }
+    Ground { address, client: Client::new(), store, kinds, pauses, registry, openapi, drain, _handed: handed, folder }
 }
 
 fn kind(name: &str) -> KindSpec {
@@ -118,6 +119,13 @@ impl Ground {
         self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap()
     }
 
+    /// Changes what a kind is treated like, as a reload does.
+    pub fn treat(&self, name: &str, change: impl Fn(KindSpec) -> KindSpec) {
+        let specs: Vec<KindSpec> = self.kinds.iter().map(|spec| (*spec).clone()).collect();
+        let changed = specs.into_iter().map(|spec| if spec.kind.as_str() == name { change(spec) } else { spec });
+        self.kinds.replace(changed.collect::<Vec<_>>());
+    }
+
     /// The rows of jobs.
     pub async fn jobs(&self) -> usize {
         self.store.list(&JobFilter { limit: 10_000, ..JobFilter::default() }).await.unwrap().len()
@@ -128,6 +136,16 @@ impl Ground {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("warren.db"));
         let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
         sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// Gives a job another id, behind the hub's back.
+    pub async fn rename(&self, from: Uuid, to: Uuid) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("warren.db"));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        for statement in ["UPDATE jobs SET id = ?2 WHERE id = ?1", "UPDATE job_payloads SET id = ?2 WHERE id = ?1"] {
+            sqlx::query(statement).bind(from).bind(to).execute(&mut connection).await.unwrap();
+        }
         connection.close().await.unwrap();
     }
 
