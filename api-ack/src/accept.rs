@@ -27,7 +27,7 @@ pub use writer::{Writer, WriterOptions};
 use crate::clock;
 use crate::destinations::Destinations;
 use crate::kinds::{KindSpec, Kinds};
-use crate::store::{Job, Key, Micros, NewJob, Payload, Status};
+use crate::store::{Job, Key, Micros, NewJob, Payload, State, Status};
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -142,14 +142,15 @@ impl Acceptor {
             if !submission.patient {
                 self.keeps_up(&spec, &status)?;
             }
-            self.backlog.admit(&submission.tenant)?;
-            Ok(status)
+            let for_later = status.state == State::Scheduled;
+            self.backlog.admit(&submission.tenant, for_later)?;
+            Ok((status, for_later))
         });
         match admitted {
-            Ok(status) => {
+            Ok((status, for_later)) => {
                 let tenant = submission.tenant.clone();
                 let stored = self.writer.store(new_job(submission, status, key)).await;
-                if !stored.as_ref().is_ok_and(|accepted| !accepted.replayed) {
+                if !for_later && !stored.as_ref().is_ok_and(|accepted| !accepted.replayed) {
                     self.backlog.release(&tenant);
                 }
                 stored

@@ -118,7 +118,7 @@ impl Sweeper {
     }
 
     async fn pass(&self, lost_at: &mut Instant, purge: &mut Purge, purge_at: &mut Instant) -> Result<(), StoreError> {
-        let mut waiting = self.stores.jobs.backlog().await?;
+        let mut waiting = self.stores.jobs.backlog(clock::now()).await?;
         waiting.extend(self.hand_over.held());
         self.metrics.waiting(&waiting, clock::now());
         self.backlog.refresh(waiting);

@@ -97,12 +97,12 @@ impl Room {
         self.limits.rows
     }
 
-    /// What is held, per tenant.
+    /// What is held, lane by lane, each with the oldest of all.
     pub(super) fn held(&self) -> Vec<Waiting> {
         let used = self.lock();
         let oldest = used.due.first().map_or(Micros::MAX, |(due, _)| *due);
         let lanes = used.lanes.iter();
-        lanes.map(|(lane, count)| Waiting { tenant: lane.tenant.clone(), rows: *count as u64, oldest }).collect()
+        lanes.map(|(lane, count)| Waiting { lane: lane.clone(), rows: *count as u64, oldest }).collect()
     }
 
     /// How much more of `lane` could be held when `lanes` lanes share what is free; `None` if nothing.

@@ -241,14 +241,14 @@ pub struct Portion {
     pub bytes: u64,
 }
 
-/// How much of a tenant waits to be published.
+/// How much of a lane is due and waits to be published.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
-    /// The tenant.
-    pub tenant: String,
-    /// Rows, due or not.
+    /// The lane.
+    pub lane: Lane,
+    /// Rows.
     pub rows: u64,
-    /// When the first of them is or was due.
+    /// Since when the first of them is due.
     pub oldest: Micros,
 }
 
@@ -383,7 +383,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError>;
 
-    /// Takes up to `portion` of the due rows of a lane that NOBODY owns, oldest due first, and makes `me` their owner (which bumps their
+    /// Takes up to `portion` of the due rows of a lane that NOBODY owns and whose deadline has not passed (that of an ended one, on
+    /// its way to the dead letters, does not count), oldest due first, and makes `me` their owner (which bumps their
     /// version). Rows another transaction is taking are skipped. Rows that `me` owns already are in its memory: they are not
     /// taken again.
     ///
@@ -397,13 +398,15 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError>;
 
-    /// Rows that wait for anybody to publish them, per tenant. What processes hold in memory is not among them.
+    /// Rows that are due at `now` and wait for anybody to publish them, lane by lane. What processes hold in memory is not among
+    /// them, nor what is scheduled: the cost is per lane and per row that is due.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError>;
+    async fn backlog(&self, now: Micros) -> Result<Vec<Waiting>, StoreError>;
 
-    /// Live rows (waiting or in flight) whose deadline is before `now`.
+    /// Live rows (waiting or in flight) whose deadline is before `now`. One that waits for a later time is not among them:
+    /// nothing is due after its deadline.
     ///
     /// # Errors
     /// As [`StoreError`].

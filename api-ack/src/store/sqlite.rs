@@ -308,8 +308,8 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::in_flight(conn, kind, limit))
     }
 
-    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError> {
-        read!(self, conn => read::backlog(conn))
+    async fn backlog(&self, now: Micros) -> Result<Vec<Waiting>, StoreError> {
+        read!(self, conn => claim::backlog(conn, now))
     }
 
     async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {

@@ -181,7 +181,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.pauses.put_pause(&pause).await.unwrap();
         ground.pauses.pauses().await.unwrap();
         ground.jobs.ask_cancel(batch[0].job.id, 1, 1, T0).await.unwrap();
-        ground.jobs.backlog().await.unwrap();
+        ground.jobs.backlog(T0).await.unwrap();
         ground.jobs.lanes(T0).await.unwrap();
         ground.jobs.in_flight("mail", 10).await.unwrap();
         ground.jobs.quiet("mail", T0, 10).await.unwrap();

@@ -64,8 +64,7 @@ macro_rules! rows_of {
 impl Schema {
     /// The schema at a place.
     pub async fn of(place: &Place) -> Self {
-        let columns: Vec<(String, String, String, bool)> =
-            rows_of!(place, PG_COLUMNS.to_owned(), LITE_COLUMNS.to_owned(), row => (row.get(0), row.get(1), row.get(2), row.get(3)));
+        let columns: Vec<(String, String, String, bool)> = rows_of!(place, PG_COLUMNS.to_owned(), LITE_COLUMNS.to_owned(), row => (row.get(0), row.get(1), row.get(2), row.get(3)));
         let rules: Vec<(String, String)> =
             rows_of!(place, PG_RULES.to_owned(), LITE_RULES.to_owned(), row => (row.get(0), row.get(1)));
         let columns = columns.into_iter().filter(|(table, ..)| is_ours(table));

@@ -3,10 +3,11 @@
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 use uuid::Uuid;
 
+use super::claim::each_lane;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
@@ -38,11 +39,10 @@ const LIST: &str = concat!(
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
 
-const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs WHERE place = 0 GROUP BY tenant";
-
-// Under way: from kind to kind, each from its nearest deadline on. Waiting: the index alone is read, up to what is overdue.
+// Under way: from kind to kind, each from its nearest deadline on. Waiting: from lane to lane, and of each what is due.
 const OVERDUE: &str = concat!(
-    "WITH RECURSIVE kinds AS ( \
+    each_lane!(),
+    ", kinds AS ( \
      (SELECT kind FROM jobs WHERE place = 1 ORDER BY kind LIMIT 1) UNION ALL \
      SELECT (SELECT j.kind FROM jobs j WHERE j.place = 1 AND j.kind > k.kind ORDER BY j.kind LIMIT 1) \
      FROM kinds k WHERE k.kind IS NOT NULL) \
@@ -53,7 +53,8 @@ const OVERDUE: &str = concat!(
      UNION ALL \
      (SELECT ",
     job_columns!("j"),
-    " FROM jobs j WHERE j.place = 0 AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
+    " FROM lane JOIN jobs j ON j.kind = lane.kind AND j.tenant = lane.tenant AND j.place = 0 AND j.due_at <= $1 \
+     AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
      LIMIT $2",
 );
 
@@ -134,14 +135,6 @@ pub(super) async fn list(conn: &mut PgConnection, filter: &JobFilter) -> Result<
 pub(super) async fn in_flight(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<u32, Fault> {
     let row = sqlx::query(IN_FLIGHT).bind(kind).bind(i64::from(limit)).fetch_one(conn).await?;
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
-}
-
-pub(super) async fn backlog(conn: &mut PgConnection) -> Result<Vec<Waiting>, Fault> {
-    let found = sqlx::query(BACKLOG).fetch_all(conn).await?;
-    let waiting = found
-        .iter()
-        .map(|row| Ok(Waiting { tenant: rows::get(row, 0)?, rows: rows::count(row, 1)?, oldest: rows::get(row, 2)? }));
-    Ok(waiting.collect::<Result<_, StoreError>>()?)
 }
 
 pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) -> Result<Vec<Job>, Fault> {

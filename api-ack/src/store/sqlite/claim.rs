@@ -5,15 +5,31 @@ use uuid::Uuid;
 
 use super::{error, read, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, Portion, ProcessId, StoreError};
+use crate::store::{Job, Lane, Micros, Payload, Portion, ProcessId, StoreError, Waiting};
 
-// A loose index scan: from each lane's first row straight to the next lane.
-const LANES: &str = "WITH RECURSIVE lane(id) AS ( \
-     SELECT (SELECT id FROM jobs INDEXED BY jobs_waiting WHERE place = 0 ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
-     SELECT (SELECT next.id FROM jobs AS next INDEXED BY jobs_waiting \
-     WHERE next.place = 0 AND (next.kind, next.tenant) > (first.kind, first.tenant) \
-     ORDER BY next.kind, next.tenant, next.due_at LIMIT 1) FROM lane CROSS JOIN jobs AS first ON first.id = lane.id) \
-     SELECT jobs.kind, jobs.tenant FROM lane CROSS JOIN jobs ON jobs.id = lane.id WHERE jobs.due_at <= ?1";
+/// The lanes, each by the row that is due first. A loose index scan: from each lane's first row straight to the next lane.
+macro_rules! each_lane {
+    () => {
+        "WITH RECURSIVE lane(id) AS ( \
+         SELECT (SELECT id FROM jobs INDEXED BY jobs_waiting WHERE place = 0 ORDER BY kind, tenant, due_at LIMIT 1) UNION ALL \
+         SELECT (SELECT next.id FROM jobs AS next INDEXED BY jobs_waiting \
+         WHERE next.place = 0 AND (next.kind, next.tenant) > (first.kind, first.tenant) \
+         ORDER BY next.kind, next.tenant, next.due_at LIMIT 1) FROM lane CROSS JOIN jobs AS first ON first.id = lane.id)"
+    };
+}
+pub(super) use each_lane;
+
+const LANES: &str = concat!(
+    each_lane!(),
+    " SELECT jobs.kind, jobs.tenant FROM lane CROSS JOIN jobs ON jobs.id = lane.id WHERE jobs.due_at <= ?1"
+);
+
+const BACKLOG: &str = concat!(
+    each_lane!(),
+    " SELECT jobs.kind, jobs.tenant, (SELECT count(*) FROM jobs AS j INDEXED BY jobs_waiting WHERE j.kind = jobs.kind \
+     AND j.tenant = jobs.tenant AND j.place = 0 AND j.due_at <= ?1), jobs.due_at \
+     FROM lane CROSS JOIN jobs ON jobs.id = lane.id WHERE jobs.due_at <= ?1",
+);
 
 const DUE: &str = concat!(
     "SELECT ",
@@ -22,7 +38,8 @@ const DUE: &str = concat!(
     payload_columns!("p"),
     " FROM (SELECT picked.id, sum(length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
      FROM (SELECT id, due_at FROM jobs INDEXED BY jobs_waiting \
-     WHERE kind = ?1 AND tenant = ?2 AND place = 0 AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) AS picked \
+     WHERE kind = ?1 AND tenant = ?2 AND place = 0 AND due_at <= ?3 \
+     AND (deadline > ?3 OR ended_at IS NOT NULL) ORDER BY due_at, id LIMIT ?4) AS picked \
      CROSS JOIN job_payloads AS b ON b.id = picked.id WINDOW earlier AS (ORDER BY picked.due_at, picked.id)) AS sized \
      CROSS JOIN jobs AS j ON j.id = sized.id CROSS JOIN job_payloads AS p ON p.id = j.id \
      WHERE sized.number = 1 OR sized.upto <= ?5 ORDER BY j.due_at, j.id",
@@ -34,6 +51,15 @@ const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_a
 pub(super) async fn lanes(conn: &mut SqliteConnection, now: Micros) -> Result<Vec<Lane>, StoreError> {
     let found = sqlx::query(LANES).bind(now).fetch_all(conn).await.map_err(error::store)?;
     found.iter().map(|row| Ok(Lane { kind: rows::get(row, 0)?, tenant: rows::get(row, 1)? })).collect()
+}
+
+pub(super) async fn backlog(conn: &mut SqliteConnection, now: Micros) -> Result<Vec<Waiting>, StoreError> {
+    let found = sqlx::query(BACKLOG).bind(now).fetch_all(conn).await.map_err(error::store)?;
+    let waiting = found.iter().map(|row| {
+        let lane = Lane { kind: rows::get(row, 0)?, tenant: rows::get(row, 1)? };
+        Ok(Waiting { lane, rows: rows::count(row, 2)?, oldest: rows::get(row, 3)? })
+    });
+    waiting.collect()
 }
 
 pub(super) async fn claim(

@@ -4,10 +4,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
+use super::claim::each_lane;
 use super::json::{self, Hex};
 use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -41,8 +42,6 @@ const LIST: &str = concat!(
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
      WHERE kind = ?1 AND place = 1 AND outlet IS NULL LIMIT ?2)";
 
-const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs INDEXED BY jobs_waiting WHERE place = 0 GROUP BY tenant";
-
 // Under way: from kind to kind, each from its nearest deadline on.
 const OVERDUE_IN_FLIGHT: &str = concat!(
     "WITH RECURSIVE kinds(kind) AS ( \
@@ -55,11 +54,14 @@ const OVERDUE_IN_FLIGHT: &str = concat!(
      WHERE j.kind = kinds.kind AND j.place = 1 AND j.deadline < ?1 AND j.ended_at IS NULL LIMIT ?2",
 );
 
-// Waiting: the index alone is read, up to what is overdue.
+// Waiting: from lane to lane, and of each what is due.
 const OVERDUE_WAITING: &str = concat!(
-    "SELECT ",
-    job_columns!("jobs"),
-    " FROM jobs INDEXED BY jobs_waiting WHERE place = 0 AND deadline < ?1 AND ended_at IS NULL LIMIT ?2",
+    each_lane!(),
+    " SELECT ",
+    job_columns!("j"),
+    " FROM lane CROSS JOIN jobs AS first ON first.id = lane.id CROSS JOIN jobs AS j INDEXED BY jobs_waiting \
+     ON j.kind = first.kind AND j.tenant = first.tenant AND j.place = 0 AND j.due_at <= ?1 \
+     WHERE j.deadline < ?1 AND j.ended_at IS NULL LIMIT ?2",
 );
 
 const QUIET: &str = concat!(
@@ -140,14 +142,6 @@ pub(super) async fn list(conn: &mut SqliteConnection, filter: &JobFilter) -> Res
 pub(super) async fn in_flight(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<u32, StoreError> {
     let row = sqlx::query(IN_FLIGHT).bind(kind).bind(limit).fetch_one(conn).await.map_err(error::store)?;
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
-}
-
-pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
-    let found = sqlx::query(BACKLOG).fetch_all(conn).await.map_err(error::store)?;
-    let waiting = found
-        .iter()
-        .map(|row| Ok(Waiting { tenant: rows::get(row, 0)?, rows: rows::count(row, 1)?, oldest: rows::get(row, 2)? }));
-    waiting.collect()
 }
 
 pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
