@@ -43,20 +43,32 @@ impl Purge {
         metrics: &Metrics,
         until: Instant,
     ) -> Result<bool, StoreError> {
-        let names = stores.jobs.ended_kinds().await?;
-        self.walks.retain(|kind, _| names.contains(kind));
         let mut more = true;
         while more && Instant::now() < until {
-            more = false;
-            for at in 0..names.len() {
-                let kind = &names[(self.turn + at) % names.len()];
-                more |= self.step(stores, kinds, retention, metrics, kind).await?;
-                if Instant::now() >= until && at + 1 < names.len() {
-                    self.turn = (self.turn + at + 1) % names.len();
-                    return Ok(true);
-                }
+            more = others(stores, retention, metrics).await?;
+            more |= self.walk(stores, kinds, retention, metrics, until).await?;
+        }
+        Ok(more)
+    }
+
+    /// One batch of each kind, as far as time lets it, and at least one; `true` if there may be more.
+    async fn walk(
+        &mut self,
+        stores: &Stores,
+        kinds: &Kinds,
+        retention: &Retention,
+        metrics: &Metrics,
+        until: Instant,
+    ) -> Result<bool, StoreError> {
+        let names = stores.jobs.ended_kinds().await?;
+        self.walks.retain(|kind, _| names.contains(kind));
+        let (mut more, first) = (false, self.turn);
+        for at in 0..names.len() {
+            more |= self.step(stores, kinds, retention, metrics, &names[(first + at) % names.len()]).await?;
+            self.turn = (first + at + 1) % names.len();
+            if Instant::now() >= until {
+                return Ok(more || at + 1 < names.len());
             }
-            more |= others(stores, retention, metrics).await?;
         }
         Ok(more)
     }
@@ -105,11 +117,80 @@ async fn others(stores: &Stores, retention: &Retention, metrics: &Metrics) -> Re
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use prometheus::Registry;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::kinds::{KindSpec, Worker};
+    use crate::store::{Job, NewJob, Payload, State, Status, open};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A job of this kind that ended so long ago.
+    fn ended(kind: &str, ago: Duration) -> NewJob {
+        let at = clock::now() - micros(ago);
+        let status =
+            Status { state: State::Succeeded, outlet: None, ended_at: Some(at), ..Status::accepted(at, at + micros(HOUR)) };
+        NewJob {
+            job: Job { id: Uuid::now_v7(), kind: kind.to_owned(), tenant: "acme".to_owned(), version: 1, status },
+            payload: Payload {
+                subject: "ann".to_owned(),
+                content_type: "text/plain".to_owned(),
+                body: Bytes::new(),
+                traceparent: None,
+            },
+            key: None,
+        }
+    }
+
+    fn kept(kind: &str, retention: Duration) -> KindSpec {
+        let kind = broker_topology::Kind::parse(kind).unwrap();
+        KindSpec { retention: Some(retention), ..KindSpec::new(kind, Worker::Amqp) }
+    }
+
+    #[tokio::test]
+    async fn each_kind_goes_by_its_own_age_and_by_another_one_after_a_reload() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = open(&format!("sqlite://{}", folder.path().join("warren.db").display()), true).await.unwrap();
+        let mut all: Vec<NewJob> = (0..600).map(|_| ended("logs", 2 * HOUR)).collect();
+        all.extend([ended("mail", 2 * HOUR), ended("books", 40 * HOUR), ended("unknown", 40 * HOUR)]);
+        stores.jobs.insert(&all).await.unwrap();
+        let kinds = Kinds::new([kept("logs", HOUR), kept("mail", 3 * HOUR), kept("books", 50 * HOUR)]);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let retention = Retention { jobs: 24 * HOUR, ..Retention::default() };
+        let mut purge = Purge::default();
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert!(!purge.run(&stores, &kinds, &retention, &metrics, soon).await.unwrap());
+        assert_eq!(stores.jobs.ended_kinds().await.unwrap(), ["books", "mail"], "more than a batch, and one of no kind");
+        kinds.replace([kept("mail", HOUR)]);
+        assert!(!purge.run(&stores, &kinds, &retention, &metrics, soon).await.unwrap());
+        assert!(stores.jobs.ended_kinds().await.unwrap().is_empty());
+        assert_eq!(metrics.swept.with_label_values(&["purged"]).get(), 603);
+    }
+
+    #[tokio::test]
+    async fn when_the_time_is_up_the_next_kind_has_the_next_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = open(&format!("sqlite://{}", folder.path().join("warren.db").display()), true).await.unwrap();
+        let all: Vec<NewJob> = (0..600).map(|_| ended("a", 2 * HOUR)).chain([ended("b", 2 * HOUR)]).collect();
+        stores.jobs.insert(&all).await.unwrap();
+        let kinds = Kinds::new([kept("a", HOUR), kept("b", HOUR)]);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let (mut purge, retention) = (Purge::default(), Retention::default());
+        // Time for one batch at a time.
+        let mut left = Vec::new();
+        for _ in 0..2 {
+            let blink = Instant::now() + Duration::from_micros(1);
+            purge.walk(&stores, &kinds, &retention, &metrics, blink).await.unwrap();
+            left.push(stores.jobs.ended_kinds().await.unwrap().join(" "));
+        }
+        assert_eq!(left, ["a b", "a"]);
+    }
 
     #[test]
     fn a_dead_job_stays_as_long_as_any_other() {
-        let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+        let (hour, day) = (HOUR, 24 * HOUR);
         let ago = |span: Duration| -micros(span);
         assert_eq!(horizons(day, None, 0), (ago(day), ago(day)));
         assert_eq!(horizons(day, Some(hour), 0), (ago(hour), ago(day)));
