@@ -26,6 +26,7 @@ pub use writer::{Writer, WriterOptions};
 
 use crate::clock;
 use crate::destinations::Destinations;
+use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
 use crate::store::{Job, Key, Micros, NewJob, Payload, State, Status};
 
@@ -85,10 +86,10 @@ pub enum AcceptError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// It would wait too long for what its kind calls.
-    #[error("what this kind calls is held back for longer than its jobs may wait")]
+    /// It would wait too long for its start.
+    #[error("a job of this kind would wait longer than its kind allows")]
     Overloaded {
-        /// When that is tried again.
+        /// When it would not.
         retry_after: Duration,
     },
     /// The database does not answer. Whether the job is stored is unknown: try again with the same key.
@@ -106,12 +107,13 @@ pub struct Acceptor {
     backlog: Arc<Backlog>,
     writer: Writer,
     destinations: Option<Arc<Destinations>>,
+    estimates: Option<Arc<Estimates>>,
 }
 
 impl Acceptor {
     /// An acceptor for `kinds` that stores through `writer`.
     pub fn new(kinds: Kinds, backlog: Arc<Backlog>, writer: Writer) -> Self {
-        Self { kinds, backlog, writer, destinations: None }
+        Self { kinds, backlog, writer, destinations: None, estimates: None }
     }
 
     /// Tells when jobs will start whose destination is held, and refuses those that may not wait so long.
@@ -121,9 +123,20 @@ impl Acceptor {
         self
     }
 
-    /// When a job of `kind` that is accepted now will start, as far as is known; `None` for at once.
+    /// Tells when jobs will start that come behind many others, and refuses those that may not wait so long.
+    #[must_use]
+    pub fn with_estimates(mut self, estimates: Arc<Estimates>) -> Self {
+        self.estimates = Some(estimates);
+        self
+    }
+
+    /// When a job of `kind` that is accepted now will start, as far as is known; `None` for at once, or not known.
     pub fn starts_at(&self, kind: &str) -> Option<Micros> {
-        self.destinations.as_ref()?.held_until(kind)
+        let held = self.destinations.as_ref().and_then(|destinations| destinations.held_until(kind));
+        held.or_else(|| {
+            let wait = self.estimates.as_ref()?.wait(kind)?;
+            Some(clock::now().saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+        })
     }
 
     /// The kinds it accepts.
@@ -150,8 +163,12 @@ impl Acceptor {
             Ok((status, for_later)) => {
                 let tenant = submission.tenant.clone();
                 let stored = self.writer.store(new_job(submission, status, key)).await;
-                if !for_later && !stored.as_ref().is_ok_and(|accepted| !accepted.replayed) {
-                    self.backlog.release(&tenant);
+                let is_new = stored.as_ref().is_ok_and(|accepted| !accepted.replayed);
+                match &self.estimates {
+                    _ if for_later => {}
+                    _ if !is_new => self.backlog.release(&tenant),
+                    Some(estimates) => estimates.accepted(spec.kind.as_str()),
+                    None => {}
                 }
                 stored
             }
@@ -160,13 +177,14 @@ impl Acceptor {
         }
     }
 
-    /// Whether a job would start soon enough for its kind, whose destination may be held back.
+    /// Whether a job would start soon enough for its kind.
     fn keeps_up(&self, spec: &KindSpec, status: &Status) -> Result<(), AcceptError> {
         let (Some(most), Some(starts_at)) = (spec.max_wait, self.starts_at(spec.kind.as_str())) else { return Ok(()) };
         // One that is scheduled for later waits for that by itself.
         let left = starts_at.saturating_sub(status.due_at.max(clock::now()));
         let wait = Duration::from_micros(u64::try_from(left).unwrap_or(0));
-        if wait > most { Err(AcceptError::Overloaded { retry_after: wait }) } else { Ok(()) }
+        // By then the wait has come down to what the kind allows.
+        if wait > most { Err(AcceptError::Overloaded { retry_after: wait.saturating_sub(most) }) } else { Ok(()) }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod purge;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use self::purge::Purge;
 use crate::accept::Backlog;
 use crate::clock;
 use crate::decide::{Decision, change, decide};
+use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
 use crate::metrics::Metrics;
 use crate::pauses::Pauses;
@@ -80,6 +82,8 @@ pub struct Sweeper {
     pub link: Link,
     /// The door's counts.
     pub backlog: Arc<Backlog>,
+    /// How long jobs wait for their start.
+    pub estimates: Arc<Estimates>,
     /// Woken when something is due again.
     pub hand_over: HandOver,
     /// Metrics.
@@ -119,6 +123,7 @@ impl Sweeper {
 
     async fn pass(&self, lost_at: &mut Instant, purge: &mut Purge, purge_at: &mut Instant) -> Result<(), StoreError> {
         let mut waiting = self.stores.jobs.backlog(clock::now()).await?;
+        self.estimates.look(&waiting, &self.ready(self.estimates.asks_broker()).await).await?;
         waiting.extend(self.hand_over.held());
         self.metrics.waiting(&waiting, clock::now());
         self.backlog.refresh(waiting);
@@ -139,6 +144,18 @@ impl Sweeper {
             *purge_at = Instant::now() + if more { Duration::ZERO } else { Duration::from_secs(60) };
         }
         Ok(())
+    }
+
+    /// How many messages are ready in the work queues of these kinds; of what is not known nothing is said.
+    async fn ready(&self, kinds: Vec<String>) -> HashMap<String, u64> {
+        let specs: Vec<Arc<KindSpec>> = kinds.iter().filter_map(|kind| self.kinds.get(kind)).collect();
+        if specs.is_empty() || !self.link.is_usable() {
+            return HashMap::new();
+        }
+        let queues: Vec<String> = specs.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
+        let looks = look(&self.link, &queues).await.unwrap_or_default();
+        let seen = specs.iter().zip(looks).filter_map(|(spec, look)| Some((spec.kind.as_str().to_owned(), look?)));
+        seen.map(|(kind, look)| (kind, u64::from(look.ready))).collect()
     }
 
     /// Ends what is past its deadline.

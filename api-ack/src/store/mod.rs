@@ -33,6 +33,8 @@ pub use search::{Found, JobSearch};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -252,6 +254,15 @@ pub struct Waiting {
     pub oldest: Micros,
 }
 
+/// Jobs of a kind that are under way and have not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// In the memory of a process, on their way to the work queue.
+    pub to_publish: u64,
+    /// In the work queue, as far as the row says. Not what waits in a rung.
+    pub published: u64,
+}
+
 /// Everything about one job, for people.
 #[derive(Clone, Debug)]
 pub struct JobRecord {
@@ -398,6 +409,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError>;
 
+    /// Rows of a kind under way that have not begun; counting stops after a look at `limit` rows.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError>;
+
     /// Rows that are due at `now` and wait for anybody to publish them, lane by lane. What processes hold in memory is not among
     /// them, nor what is scheduled: the cost is per lane and per row that is due.
     ///
@@ -423,6 +440,17 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError>;
+
+    /// Says how many attempts `me` has ended since it began, per kind. Answers what the others that live said last; of a process
+    /// that says nothing there is no answer. A store that takes one process does nothing.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn share_ended(
+        &self,
+        me: ProcessId,
+        ended: &BTreeMap<String, u64>,
+    ) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, StoreError>;
 
     /// Frees the waiting rows of processes that have lapsed ([`LAPSE`]) and forgets these; answers how many rows were freed.
     ///

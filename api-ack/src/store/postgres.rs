@@ -24,6 +24,7 @@ mod rows {
 }
 mod selection;
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
-    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, ProcessId, Purged, StoreError, Waiting,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, ProcessId, Purged, Queued, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -77,7 +78,7 @@ const STEPS: [Step; 5] = [
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
-    (7, "retention", include_str!("../../migrations/postgres/0007_retention.sql")),
+    (7, "ended", include_str!("../../migrations/postgres/0007_ended.sql")),
 ];
 
 /// The store on Postgres.
@@ -260,6 +261,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => claim::backlog(conn, now))
     }
 
+    async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError> {
+        ask!(self, conn => read::queued(conn, kind, limit))
+    }
+
     async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
         ask!(self, conn => read::overdue(conn, now, limit))
     }
@@ -270,6 +275,14 @@ impl JobStore for PostgresStore {
 
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
         ask!(self, conn => processes::beat(conn, me))
+    }
+
+    async fn share_ended(
+        &self,
+        me: ProcessId,
+        ended: &BTreeMap<String, u64>,
+    ) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, StoreError> {
+        ask!(self, conn => processes::share_ended(conn, me, ended))
     }
 
     async fn release_lapsed(&self) -> Result<u64, StoreError> {

@@ -27,6 +27,7 @@ mod rows {
 mod selection;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,7 +42,7 @@ use uuid::Uuid;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
-    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, ProcessId, Purged, StoreError, Waiting,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, ProcessId, Purged, Queued, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -55,7 +56,7 @@ const STEPS: [Step; 5] = [
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
-    (7, "retention", include_str!("../../migrations/sqlite/0007_retention.sql")),
+    (7, "ended", include_str!("../../migrations/sqlite/0007_ended.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -312,6 +313,10 @@ impl JobStore for SqliteStore {
         read!(self, conn => claim::backlog(conn, now))
     }
 
+    async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError> {
+        read!(self, conn => read::queued(conn, kind, limit))
+    }
+
     async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
         read!(self, conn => read::overdue(conn, now, limit))
     }
@@ -322,6 +327,15 @@ impl JobStore for SqliteStore {
 
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
         write!(self, conn => processes::beat(conn, me))
+    }
+
+    async fn share_ended(
+        &self,
+        _me: ProcessId,
+        _ended: &BTreeMap<String, u64>,
+    ) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, StoreError> {
+        // There is nobody to tell.
+        Ok(Vec::new())
     }
 
     async fn release_lapsed(&self) -> Result<u64, StoreError> {

@@ -1,5 +1,6 @@
 //! What only the Postgres store promises.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use api_ack::store::{
@@ -112,6 +113,25 @@ async fn orphans_of_a_process_nobody_knows_are_freed() {
     assert_eq!(ground.job(batch[2].job.id).await.status.owner, Some(OTHER));
 }
 
+#[tokio::test]
+async fn what_ended_is_heard_of_by_all_others_that_live() {
+    let ground = Ground::postgres().await;
+    let ended = |count| BTreeMap::from([("mail".to_owned(), count), ("logs".to_owned(), 1)]);
+    for process in [ME, OTHER] {
+        ground.jobs.beat(process).await.unwrap();
+    }
+    assert!(ground.jobs.share_ended(ME, &ended(1)).await.unwrap().is_empty(), "the other has said nothing yet");
+    assert_eq!(ground.jobs_of_another.share_ended(OTHER, &ended(7)).await.unwrap(), [(ME, ended(1))]);
+    assert_eq!(ground.jobs.share_ended(ME, &ended(2)).await.unwrap(), [(OTHER, ended(7))]);
+    ground.jobs.beat(ME).await.unwrap();
+    assert_eq!(ground.jobs_of_another.share_ended(OTHER, &ended(7)).await.unwrap(), [(ME, ended(2))], "a beat leaves it");
+    // What another version writes is no reason to fail, and who lapsed is not asked.
+    ground.execute(&format!("UPDATE processes SET ended = '[]' WHERE id = {}", OTHER.0)).await;
+    assert_eq!(ground.jobs.share_ended(ME, &ended(3)).await.unwrap(), [(OTHER, BTreeMap::new())]);
+    ground.execute(&format!("UPDATE processes SET beat_at = 0 WHERE id = {}", OTHER.0)).await;
+    assert!(ground.jobs.share_ended(ME, &ended(3)).await.unwrap().is_empty());
+}
+
 /// The update that happens to every job must not touch an index.
 #[tokio::test]
 async fn begin_is_a_hot_update() {
@@ -185,6 +205,8 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.lanes(T0).await.unwrap();
         ground.jobs.in_flight("mail", 10).await.unwrap();
         ground.jobs.quiet("mail", T0, 10).await.unwrap();
+        ground.jobs.queued("mail", 10).await.unwrap();
+        ground.jobs.share_ended(ME, &BTreeMap::new()).await.unwrap();
         ground.jobs.record_of(batch[0].job.id).await.unwrap();
         ground.jobs.leave(OTHER).await.unwrap();
         ground.jobs.release_lapsed().await.unwrap();

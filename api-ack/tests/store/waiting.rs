@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use api_ack::store::{NewJob, Portion, ProcessId, State, Waiting};
+use api_ack::store::{NewJob, Outlet, Portion, ProcessId, Queued, State, Waiting};
 use uuid::Uuid;
 
 use crate::ground::{Ground, ME, OTHER, SECOND, T0, accepted, begin, change, end, lane, publish, rows};
@@ -13,6 +13,7 @@ contract!(
     a_claim_takes_no_more_bytes_than_it_may_and_one_row_always,
     lanes_are_those_with_a_due_row,
     rows_in_flight_are_counted_up_to_a_limit,
+    what_has_not_begun_is_counted,
     the_backlog_is_what_is_due_lane_by_lane,
     overdue_rows_are_found_wherever_they_are,
     what_is_overdue_is_not_claimed_but_its_letter_is,
@@ -120,6 +121,50 @@ async fn rows_in_flight_are_counted_up_to_a_limit(ground: &Ground) {
     assert_eq!(ground.jobs.in_flight("mail", 100).await.unwrap(), 9);
     assert_eq!(ground.jobs.in_flight("mail", 4).await.unwrap(), 4);
     assert_eq!(ground.jobs.in_flight("other", 100).await.unwrap(), 0);
+}
+
+async fn what_has_not_begun_is_counted(ground: &Ground) {
+    let owned = |outlet| {
+        let mut new = accepted("mail", "acme");
+        (new.job.status.owner, new.job.status.outlet) = (Some(ME), Some(outlet));
+        new
+    };
+    let batch = [
+        owned(Outlet::Jobs),
+        owned(Outlet::Return),
+        // None of these is before a new job: in a rung, given up, running, over, waiting in the store, of another kind.
+        owned(Outlet::Rung(broker_topology::Rung::S5)),
+        owned(Outlet::Dead),
+        owned(Outlet::Jobs),
+        owned(Outlet::Jobs),
+        accepted("mail", "acme"),
+        accepted("logs", "acme"),
+        // These two are in the work queue, one in a rung.
+        owned(Outlet::Jobs),
+        owned(Outlet::Jobs),
+        owned(Outlet::Jobs),
+    ];
+    ground.store(&batch).await;
+    for (at, edit) in [
+        (4, (|status| begin(status, T0)) as fn(&mut api_ack::store::Status)),
+        (5, |status| end(status, State::Succeeded, T0)),
+        (8, publish),
+        (9, publish),
+    ] {
+        let mut change = change(&batch[at].job, publish);
+        edit(&mut change.to);
+        ground.change(change).await;
+    }
+    ground
+        .change(change(&batch[10].job, |status| {
+            publish(status);
+            status.state = State::Retrying;
+        }))
+        .await;
+    assert_eq!(ground.jobs.queued("mail", 100).await.unwrap(), Queued { to_publish: 2, published: 2 });
+    assert_eq!(ground.jobs.queued("none", 100).await.unwrap(), Queued { to_publish: 0, published: 0 });
+    let Queued { to_publish, published } = ground.jobs.queued("mail", 1).await.unwrap();
+    assert!(to_publish + published <= 1, "a look at one row");
 }
 
 async fn the_backlog_is_what_is_due_lane_by_lane(ground: &Ground) {

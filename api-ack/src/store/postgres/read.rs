@@ -7,7 +7,7 @@ use super::claim::each_lane;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, Queued, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
@@ -38,6 +38,9 @@ const LIST: &str = concat!(
 );
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
+
+const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return')), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
+     FROM (SELECT state, outlet FROM jobs WHERE kind = $1 AND place = 1 LIMIT $2) j";
 
 // Under way: from kind to kind, each from its nearest deadline on. Waiting: from lane to lane, and of each what is due.
 const OVERDUE: &str = concat!(
@@ -135,6 +138,11 @@ pub(super) async fn list(conn: &mut PgConnection, filter: &JobFilter) -> Result<
 pub(super) async fn in_flight(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<u32, Fault> {
     let row = sqlx::query(IN_FLIGHT).bind(kind).bind(i64::from(limit)).fetch_one(conn).await?;
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
+}
+
+pub(super) async fn queued(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<Queued, Fault> {
+    let row = sqlx::query(QUEUED).bind(kind).bind(i64::from(limit)).fetch_one(conn).await?;
+    Ok(Queued { to_publish: rows::count(&row, 0)?, published: rows::count(&row, 1)? })
 }
 
 pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) -> Result<Vec<Job>, Fault> {

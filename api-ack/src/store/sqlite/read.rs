@@ -8,7 +8,7 @@ use super::claim::each_lane;
 use super::json::{self, Hex};
 use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, Queued, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -41,6 +41,9 @@ const LIST: &str = concat!(
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
      WHERE kind = ?1 AND place = 1 AND outlet IS NULL LIMIT ?2)";
+
+const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return')), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
+     FROM (SELECT state, outlet FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 LIMIT ?2) j";
 
 // Under way: from kind to kind, each from its nearest deadline on.
 const OVERDUE_IN_FLIGHT: &str = concat!(
@@ -142,6 +145,11 @@ pub(super) async fn list(conn: &mut SqliteConnection, filter: &JobFilter) -> Res
 pub(super) async fn in_flight(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<u32, StoreError> {
     let row = sqlx::query(IN_FLIGHT).bind(kind).bind(limit).fetch_one(conn).await.map_err(error::store)?;
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
+}
+
+pub(super) async fn queued(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<Queued, StoreError> {
+    let row = sqlx::query(QUEUED).bind(kind).bind(limit).fetch_one(conn).await.map_err(error::store)?;
+    Ok(Queued { to_publish: rows::count(&row, 0)?, published: rows::count(&row, 1)? })
 }
 
 pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
