@@ -179,7 +179,8 @@ impl Acceptor {
 
     /// Whether a job would start soon enough for its kind.
     fn keeps_up(&self, spec: &KindSpec, status: &Status) -> Result<(), AcceptError> {
-        let (Some(most), Some(starts_at)) = (spec.max_wait, self.starts_at(spec.kind.as_str())) else { return Ok(()) };
+        let Some(most) = spec.max_wait else { return Ok(()) };
+        let Some(starts_at) = self.starts_at(spec.kind.as_str()) else { return Ok(()) };
         // One that is scheduled for later waits for that by itself.
         let left = starts_at.saturating_sub(status.due_at.max(clock::now()));
         let wait = Duration::from_micros(u64::try_from(left).unwrap_or(0));
