@@ -28,8 +28,9 @@ pub use writer::{Writer, WriterOptions};
 
 use crate::clock;
 use crate::destinations::Destinations;
+use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
-use crate::store::{Job, Key, Micros, NewJob, Payload, Priority, Status};
+use crate::store::{Job, Key, Micros, NewJob, Payload, Priority, State, Status};
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -98,10 +99,10 @@ pub enum AcceptError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// It would wait too long for what its kind calls.
-    #[error("what this kind calls is held back for longer than its jobs may wait")]
+    /// It would wait too long for its start.
+    #[error("a job of this kind would wait longer than its kind allows")]
     Overloaded {
-        /// When that is tried again.
+        /// When it would not.
         retry_after: Duration,
     },
     /// The database does not answer. Whether the job is stored is unknown: try again with the same key.
@@ -119,12 +120,13 @@ pub struct Acceptor {
     backlog: Arc<Backlog>,
     writer: Writer,
     destinations: Option<Arc<Destinations>>,
+    estimates: Option<Arc<Estimates>>,
 }
 
 impl Acceptor {
     /// An acceptor for `kinds` that stores through `writer`.
     pub fn new(kinds: Kinds, backlog: Arc<Backlog>, writer: Writer) -> Self {
-        Self { kinds, backlog, writer, destinations: None }
+        Self { kinds, backlog, writer, destinations: None, estimates: None }
     }
 
     /// Tells when jobs will start whose destination is held, and refuses those that may not wait so long.
@@ -134,9 +136,20 @@ impl Acceptor {
         self
     }
 
-    /// When a job of `kind` that is accepted now will start, as far as is known; `None` for at once.
+    /// Tells when jobs will start that come behind many others, and refuses those that may not wait so long.
+    #[must_use]
+    pub fn with_estimates(mut self, estimates: Arc<Estimates>) -> Self {
+        self.estimates = Some(estimates);
+        self
+    }
+
+    /// When a job of `kind` that is accepted now will start, as far as is known; `None` for at once, or not known.
     pub fn starts_at(&self, kind: &str) -> Option<Micros> {
-        self.destinations.as_ref()?.held_until(kind)
+        let held = self.destinations.as_ref().and_then(|destinations| destinations.held_until(kind));
+        held.or_else(|| {
+            let wait = self.estimates.as_ref()?.wait(kind)?;
+            Some(clock::now().saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
+        })
     }
 
     /// The kinds it accepts.
@@ -153,10 +166,14 @@ impl Acceptor {
         let key = key_of(&submission);
         match self.admit(&spec, &submission) {
             Ok((priority, status)) => {
-                let tenant = submission.tenant.clone();
+                let (tenant, for_later) = (submission.tenant.clone(), status.state == State::Scheduled);
                 let stored = self.writer.store(new_job(submission, priority, status, key)).await;
-                if !stored.as_ref().is_ok_and(|accepted| !accepted.replayed) {
-                    self.backlog.release(&tenant);
+                let is_new = stored.as_ref().is_ok_and(|accepted| !accepted.replayed);
+                match &self.estimates {
+                    _ if for_later => {}
+                    _ if !is_new => self.backlog.release(&tenant),
+                    Some(estimates) => estimates.accepted(spec.kind.as_str()),
+                    None => {}
                 }
                 stored
             }
@@ -180,17 +197,19 @@ impl Acceptor {
         if !submission.patient {
             self.keeps_up(spec, &status)?;
         }
-        self.backlog.admit(&submission.tenant)?;
+        self.backlog.admit(&submission.tenant, status.state == State::Scheduled)?;
         Ok((priority, status))
     }
 
-    /// Whether a job would start soon enough for its kind, whose destination may be held back.
+    /// Whether a job would start soon enough for its kind.
     fn keeps_up(&self, spec: &KindSpec, status: &Status) -> Result<(), AcceptError> {
-        let (Some(most), Some(starts_at)) = (spec.max_wait, self.starts_at(spec.kind.as_str())) else { return Ok(()) };
+        let Some(most) = spec.max_wait else { return Ok(()) };
+        let Some(starts_at) = self.starts_at(spec.kind.as_str()) else { return Ok(()) };
         // One that is scheduled for later waits for that by itself.
         let left = starts_at.saturating_sub(status.due_at.max(clock::now()));
         let wait = Duration::from_micros(u64::try_from(left).unwrap_or(0));
-        if wait > most { Err(AcceptError::Overloaded { retry_after: wait }) } else { Ok(()) }
+        // By then the wait has come down to what the kind allows.
+        if wait > most { Err(AcceptError::Overloaded { retry_after: wait.saturating_sub(most) }) } else { Ok(()) }
     }
 }
 

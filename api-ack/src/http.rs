@@ -67,7 +67,8 @@ pub use submit::check_payload;
 /// Limits of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiOptions {
-    /// How long ended jobs are kept: an older id that is not there is `purged`. 7 days by default.
+    /// How long ended jobs are kept whose kind does not say it; 7 days by default. An id that is not there and is older than this,
+    /// or than the shortest time that any kind says, is `purged`.
     pub retention: Duration,
     /// The largest body, in bytes; 1 MiB by default.
     pub body_limit: usize,

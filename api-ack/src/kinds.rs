@@ -29,6 +29,8 @@ pub struct KindSpec {
     pub deadline: Duration,
     /// The class of a job that asks for none. `None`: the kind has one queue, and no job of it can be high.
     pub priority: Option<Priority>,
+    /// How long an ended job is kept; without it as long as all others ([`crate::sweeper::Retention::jobs`]).
+    pub retention: Option<Duration>,
     /// When a failed attempt is tried again.
     pub retry: RetryPolicy,
     /// Who does the work.
@@ -37,7 +39,7 @@ pub struct KindSpec {
     pub concurrency: usize,
     /// Deliveries without an ack, in one process.
     pub prefetch: u16,
-    /// How long a job may wait for a destination that is held back; longer: it is not accepted. Without it jobs wait.
+    /// How long a job may wait for its start; one that would wait longer is not accepted. Without it jobs wait.
     pub max_wait: Option<Duration>,
     /// Whether a request must carry an `Idempotency-Key`.
     pub key_required: bool,
@@ -72,6 +74,7 @@ impl KindSpec {
             attempt: Duration::from_secs(30),
             deadline: Duration::from_secs(24 * 3600),
             priority: None,
+            retention: None,
             retry: RetryPolicy::default(),
             worker,
             concurrency: 64,

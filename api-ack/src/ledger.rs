@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::decide::{Decision, after, change, decide};
+use crate::estimates::Estimates;
 use crate::kinds::Kinds;
 use crate::processes::Processes;
 use crate::relay::{HandOver, Ticket};
@@ -30,6 +31,8 @@ pub struct StoreLedger {
     begun: Mutex<HashMap<Uuid, Job>>,
     /// Who waits for jobs that this process changes.
     watch: Option<Watch>,
+    /// Who counts the attempts that end here.
+    estimates: Option<Arc<Estimates>>,
 }
 
 /// A row after a change, and its place in the relay's memory if it now waits to be published.
@@ -41,13 +44,19 @@ struct Changed {
 impl StoreLedger {
     /// A ledger over `store` that hands next attempts and dead letters over to the relay.
     pub fn new(store: Arc<dyn JobStore>, processes: Arc<Processes>, kinds: Kinds, hand_over: HandOver) -> Self {
-        Self { store, processes, kinds, hand_over, begun: Mutex::default(), watch: None }
+        Self { store, processes, kinds, hand_over, begun: Mutex::default(), watch: None, estimates: None }
     }
 
     /// Tells `watch` of every start and end.
     #[must_use]
     pub fn watched_by(self, watch: Watch) -> Self {
         Self { watch: Some(watch), ..self }
+    }
+
+    /// Tells `estimates` of every attempt that ends and makes room for another.
+    #[must_use]
+    pub fn counted_by(self, estimates: Arc<Estimates>) -> Self {
+        Self { estimates: Some(estimates), ..self }
     }
 
     /// A process that joined since the last beat is not yet known here: learn who lives before calling anybody dead.
@@ -217,6 +226,9 @@ impl StoreLedger {
         }
         let answers = decided.into_iter().zip(ends).map(|(decided, (_, ended))| match decided {
             Ok(Some(changed)) => {
+                if let (Some(estimates), true) = (&self.estimates, took_its_turn(ended.report.end)) {
+                    estimates.ended(&changed.job.kind);
+                }
                 self.give(changed, ended.payload.clone());
                 Recorded::Applied
             }
@@ -257,6 +269,11 @@ impl JobLedger for StoreLedger {
     async fn finish(&self, endings: &[Ending]) -> Result<Vec<Recorded>, LedgerError> {
         self.finish_all(endings).await.map_err(unanswered)
     }
+}
+
+/// Whether an attempt did what it had waited for. One that was put off or cut short waits again, and who is behind it waits as before.
+fn took_its_turn(end: &End) -> bool {
+    !matches!(end, End::Interrupted | End::Outcome(Outcome::Snooze(_)))
 }
 
 fn unanswered(error: StoreError) -> LedgerError {

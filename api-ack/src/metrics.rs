@@ -39,7 +39,7 @@ impl Metrics {
                 Opts::new("warren_jobs_published_total", "confirmed publishes of jobs, by where to"),
                 &["kind", "to"],
             )?,
-            outbox_rows: IntGauge::new("warren_outbox_rows", "rows that wait to be published")?,
+            outbox_rows: IntGauge::new("warren_outbox_rows", "rows that are due and wait to be published")?,
             outbox_age: IntGauge::new(
                 "warren_outbox_oldest_age_seconds",
                 "how long the oldest row that is due waits to be published",

@@ -117,7 +117,7 @@ impl HandOver {
         let _ = self.queue.send(Item { job, payload, ticket });
     }
 
-    /// What this process holds, per tenant; a tenant with several kinds is named several times, each with the oldest of all.
+    /// What this process holds, lane by lane, each with the oldest of all.
     pub fn held(&self) -> Vec<Waiting> {
         self.rooms.held()
     }

@@ -250,7 +250,8 @@ fn retry(
     let waits = match policy.after(spent, hint, random) {
         Next::GiveUp => return (job.dead("exhausted", failure.to_string(), now), false),
         Next::Rung(rung) => job.waits_for(Outlet::Rung(rung), now, now),
-        Next::Store(wait) => job.waits_for(Outlet::Jobs, now.saturating_add(micros(wait)), now),
+        // Nothing is due after its deadline; and what its deadline has reached is not published any more.
+        Next::Store(wait) => job.waits_for(Outlet::Jobs, now.saturating_add(micros(wait)).min(job.deadline), now),
     };
     let next = Status {
         state: State::Retrying,

@@ -4,6 +4,9 @@
 //! Every process counts for its own door; the rest is done by the one that leads ([`Processes::leads`]). Two that lead for a
 //! moment do the same thing twice, and the second time changes nothing. It goes easy: after a slow pass it rests in proportion.
 
+mod purge;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,22 +19,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::purge::Purge;
 use crate::accept::Backlog;
 use crate::clock;
 use crate::decide::{Decision, change, decide};
+use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
 use crate::metrics::Metrics;
 use crate::pauses::Pauses;
 use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
-use crate::selections;
 use crate::store::{Job, Micros, Priority, StoreError, Stores};
 
 /// How long ended things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Ended jobs, 7 days by default.
+    /// Ended jobs of kinds that do not say it themselves, 7 days by default.
     pub jobs: Duration,
     /// Idempotency keys, 7 days by default.
     pub keys: Duration,
@@ -79,6 +83,8 @@ pub struct Sweeper {
     pub link: Link,
     /// The door's counts.
     pub backlog: Arc<Backlog>,
+    /// How long jobs wait for their start.
+    pub estimates: Arc<Estimates>,
     /// Woken when something is due again.
     pub hand_over: HandOver,
     /// Metrics.
@@ -101,9 +107,10 @@ impl Sweeper {
     pub async fn run(self, drain: CancellationToken) {
         let mut lost_at = Instant::now();
         let mut purge_at = Instant::now() + Duration::from_secs(60);
+        let mut purge = Purge::default();
         loop {
             let started = Instant::now();
-            if let Err(error) = self.pass(&mut lost_at, &mut purge_at).await {
+            if let Err(error) = self.pass(&mut lost_at, &mut purge, &mut purge_at).await {
                 tracing::warn!(error = %error, "a sweep was cut short");
             }
             // A store that is slow is left alone for longer, within limits: the door goes by what is counted here.
@@ -115,8 +122,9 @@ impl Sweeper {
         }
     }
 
-    async fn pass(&self, lost_at: &mut Instant, purge_at: &mut Instant) -> Result<(), StoreError> {
-        let mut waiting = self.stores.jobs.backlog().await?;
+    async fn pass(&self, lost_at: &mut Instant, purge: &mut Purge, purge_at: &mut Instant) -> Result<(), StoreError> {
+        let mut waiting = self.stores.jobs.backlog(clock::now()).await?;
+        self.estimates.look(&waiting, &self.ready(self.estimates.asks_broker()).await).await?;
         waiting.extend(self.hand_over.held());
         self.metrics.waiting(&waiting, clock::now());
         self.backlog.refresh(waiting);
@@ -132,14 +140,23 @@ impl Sweeper {
             self.find_lost().await?;
         }
         if Instant::now() >= *purge_at {
-            let begun = Instant::now();
-            let mut more = true;
-            while more && begun.elapsed() < PURGING {
-                more = self.purge().await?;
-            }
+            let until = Instant::now() + PURGING;
+            let more = purge.run(&self.stores, &self.kinds, &self.options.retention, &self.metrics, until).await?;
             *purge_at = Instant::now() + if more { Duration::ZERO } else { Duration::from_secs(60) };
         }
         Ok(())
+    }
+
+    /// How many messages are ready in the work queues of these kinds; of what is not known nothing is said.
+    async fn ready(&self, kinds: Vec<String>) -> HashMap<String, u64> {
+        let specs: Vec<Arc<KindSpec>> = kinds.iter().filter_map(|kind| self.kinds.get(kind)).collect();
+        if specs.is_empty() || !self.link.is_usable() {
+            return HashMap::new();
+        }
+        let queues: Vec<String> = specs.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
+        let looks = look(&self.link, &queues).await.unwrap_or_default();
+        let seen = specs.iter().zip(looks).filter_map(|(spec, look)| Some((spec.kind.as_str().to_owned(), look?)));
+        seen.map(|(kind, look)| (kind, u64::from(look.ready))).collect()
     }
 
     /// Ends what is past its deadline.
@@ -202,16 +219,6 @@ impl Sweeper {
         });
         let held = spec.attempt.saturating_mul(rounds(spec.prefetch, spec.concurrency, spec.priority.is_some()).max(1));
         self.options.quiet + held.max(rung.max().unwrap_or_default())
-    }
-
-    async fn purge(&self) -> Result<bool, StoreError> {
-        let now = clock::now();
-        let Retention { jobs, keys, dead_letters } = self.options.retention;
-        let purged = self.stores.jobs.purge(now - micros(jobs), now - micros(keys), BATCH).await?;
-        let dead = self.stores.dead.purge_dead(now - micros(dead_letters), BATCH).await?;
-        let picked = self.stores.selections.purge_selections(now, now - micros(selections::KEPT), BATCH).await?;
-        self.metrics.swept.with_label_values(&["purged"]).inc_by(purged + dead);
-        Ok(purged.max(dead).max(picked) >= u64::from(BATCH))
     }
 
     async fn change_all(&self, jobs: &[Job], rule: impl Fn(&Job) -> Option<crate::store::Status>) -> Result<u64, StoreError> {

@@ -24,6 +24,7 @@ use api_ack::changing::Changing;
 use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
+use api_ack::estimates::Estimates;
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
@@ -253,6 +254,13 @@ impl Wiring {
         outlet.spawn(self.processes.clone().run(stages.relay.clone()));
         outlet.spawn(self.pauses.clone().run(stages.relay.clone()));
         outlet.spawn(self.destinations.clone().run(stages.relay.clone()));
+        let estimates = Estimates::new(
+            self.stores.jobs.clone(),
+            self.processes.me(),
+            self.kinds.clone(),
+            self.pauses.clone(),
+            self.destinations.clone(),
+        );
         let sweeper = Sweeper {
             stores: self.stores.clone(),
             processes: self.processes.clone(),
@@ -261,6 +269,7 @@ impl Wiring {
             names: self.names.clone(),
             link: looking.clone(),
             backlog: backlog.clone(),
+            estimates: estimates.clone(),
             hand_over: hand_over.clone(),
             metrics: self.metrics.jobs.clone(),
             options: SweeperOptions { retention: retention(&self.config.retention), ..SweeperOptions::default() },
@@ -285,7 +294,7 @@ impl Wiring {
         // Until the last handler is through: the drain lets them end.
         outlet.spawn(changing.clone().follow(stages.relay.clone()));
         let ledger = StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone());
-        let ledger = Arc::new(ledger.watched_by(watch.clone()));
+        let ledger = Arc::new(ledger.watched_by(watch.clone()).counted_by(estimates.clone()));
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
@@ -317,7 +326,7 @@ impl Wiring {
         let selections = Arc::new(Selections::new(self.stores.clone(), dead, self.processes.clone()));
         intake.spawn(selections.clone().run(stages.drain.clone()));
         let addresses = bound.addresses();
-        let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, hand_over));
+        let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, estimates, hand_over));
         if let Some(acceptor) = &acceptor {
             roles::submissions(&self, &runtime, acceptor.clone(), topology_ready, &intake);
             let entries: Vec<CronSpec> = self.config.cron.iter().map(cron_spec).collect();
@@ -333,11 +342,11 @@ impl Wiring {
         Ok(Running { addresses, stages, intake, outlet, links, processes: self.processes, kinds, config })
     }
 
-    fn acceptor(&self, backlog: Arc<Backlog>, hand_over: HandOver) -> Acceptor {
+    fn acceptor(&self, backlog: Arc<Backlog>, estimates: Arc<Estimates>, hand_over: HandOver) -> Acceptor {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let writer = Writer::start(self.stores.jobs.clone(), WriterOptions::default(), hand_over, &writers);
-        Acceptor::new(self.kinds.clone(), backlog, writer).with_destinations(self.destinations.clone())
+        Acceptor::new(self.kinds.clone(), backlog, writer).with_destinations(self.destinations.clone()).with_estimates(estimates)
     }
 }
 
@@ -402,11 +411,12 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
             config::Priority::Normal => Priority::Normal,
             config::Priority::High => Priority::High,
         }),
+        retention: kind.retention,
         retry: kind.retry.clone(),
         concurrency: consuming.concurrency.into(),
         prefetch: consuming.prefetch,
         attempt: consuming.attempt,
-        max_wait: kind.http.as_ref().and_then(|call| call.max_wait),
+        max_wait: kind.max_wait,
         key_required: kind.idempotency == config::Idempotency::Required,
         description: kind.description.clone(),
         routes: kind.routes.iter().map(|route| route.0.clone()).collect(),

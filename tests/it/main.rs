@@ -9,6 +9,7 @@ mod crash;
 mod cron;
 mod documents;
 mod edge;
+mod estimates;
 mod flow;
 mod harness;
 mod http_worker;

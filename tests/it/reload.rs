@@ -30,7 +30,8 @@ async fn a_valid_file_is_taken_and_any_other_changes_nothing() {
     let text = std::fs::read_to_string(&path).unwrap();
     let schema = hub.folder().join("order.json");
     std::fs::write(&schema, r#"{"required": ["sku"]}"#).unwrap();
-    let door = format!("{BEFORE}routes = [\"/v1/orders\"]\nschema = \"{}\"\n", schema.display());
+    let door =
+        format!("{BEFORE}routes = [\"/v1/orders\"]\nschema = \"{}\"\nretention = \"1d\"\nmax_wait = \"1h\"\n", schema.display());
     let good = text.replace(BEFORE, &door);
     assert_ne!(good, text);
     std::fs::write(&path, &good).unwrap();

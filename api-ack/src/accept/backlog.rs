@@ -1,5 +1,7 @@
 //! How much may wait to be published: per tenant, and in all.
 //!
+//! What waits for its time, a scheduled job or a retry, does not count until it is due: a million jobs for tomorrow keep no job
+//! of today out. While a limit is reached, jobs for later are refused as well.
 //! The counts come from the store and this process's memory every second or so; in between, this process adds what it accepts
 //! itself. So a limit may be overshot by what all processes accept between two looks, and by what the others hold in memory.
 
@@ -47,11 +49,11 @@ impl Backlog {
         Self { limits, waiting: Mutex::default() }
     }
 
-    /// Counts one more for `tenant`, unless a limit is reached.
+    /// Counts one more for `tenant`, unless a limit is reached, or it is `for_later`.
     ///
     /// # Errors
     /// [`AcceptError::Backlog`] or [`AcceptError::TenantBacklog`], with a time to come back.
-    pub fn admit(&self, tenant: &str) -> Result<(), AcceptError> {
+    pub fn admit(&self, tenant: &str, for_later: bool) -> Result<(), AcceptError> {
         let mut waiting = self.lock();
         let of_tenant = waiting.by_tenant.get(tenant).copied().unwrap_or(0);
         if waiting.total >= self.limits.total {
@@ -59,6 +61,9 @@ impl Backlog {
         }
         if of_tenant >= self.limits.per_tenant {
             return Err(AcceptError::TenantBacklog { retry_after: RETRY_AFTER });
+        }
+        if for_later {
+            return Ok(());
         }
         waiting.total += 1;
         match waiting.by_tenant.get_mut(tenant) {
@@ -85,7 +90,7 @@ impl Backlog {
         waiting.total = counts.iter().map(|count| count.rows).sum();
         waiting.by_tenant.clear();
         for count in counts {
-            *waiting.by_tenant.entry(count.tenant).or_default() += count.rows;
+            *waiting.by_tenant.entry(count.lane.tenant).or_default() += count.rows;
         }
     }
 
@@ -106,17 +111,23 @@ mod tests {
     #[test]
     fn a_full_tenant_does_not_shut_out_another() {
         let backlog = Backlog::new(BacklogLimits { total: 3, per_tenant: 2 });
-        assert!(backlog.admit("a").is_ok() && backlog.admit("a").is_ok());
-        assert!(matches!(backlog.admit("a"), Err(AcceptError::TenantBacklog { .. })));
-        assert!(backlog.admit("b").is_ok());
-        assert!(matches!(backlog.admit("c"), Err(AcceptError::Backlog { .. })), "the total is reached");
-        assert!(matches!(backlog.admit("a"), Err(AcceptError::Backlog { .. })), "and stands before the tenant's own");
+        assert!(backlog.admit("a", false).is_ok() && backlog.admit("a", false).is_ok());
+        assert!(matches!(backlog.admit("a", false), Err(AcceptError::TenantBacklog { .. })));
+        assert!(backlog.admit("b", false).is_ok());
+        assert!(matches!(backlog.admit("c", false), Err(AcceptError::Backlog { .. })), "the total is reached");
+        assert!(matches!(backlog.admit("a", false), Err(AcceptError::Backlog { .. })), "and stands before the tenant's own");
         backlog.release("b");
-        assert!(backlog.admit("c").is_ok(), "one was not stored after all");
-        let count = |rows| store::Waiting { tenant: "a".to_owned(), rows, oldest: 0 };
+        assert!(backlog.admit("c", false).is_ok(), "one was not stored after all");
+        let lane = store::Lane { kind: "k".to_owned(), tenant: "a".to_owned(), priority: store::Priority::Normal };
+        let count = |rows| store::Waiting { lane: lane.clone(), rows, oldest: 0 };
         backlog.refresh(vec![count(1), count(1)]);
-        assert!(backlog.admit("a").is_err(), "in the store and in memory");
+        assert!(backlog.admit("a", false).is_err(), "in the store and in memory");
+        assert!(backlog.admit("a", true).is_err(), "also for later");
         backlog.refresh(vec![count(0)]);
-        assert!(backlog.admit("a").is_ok());
+        assert!(backlog.admit("a", false).is_ok());
+        for _ in 0..9 {
+            assert!(backlog.admit("a", true).is_ok(), "what is for later does not count");
+        }
+        assert!(backlog.admit("a", false).is_ok());
     }
 }

@@ -51,7 +51,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
         (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "job-not-found: unknown, or not yours", body = Document, content_type = "application/problem+json"),
-        (status = 410, description = "purged: older than what is kept", body = Document, content_type = "application/problem+json"),
+        (status = 410, description = "purged: not there, and older than the shortest time that ended jobs of any kind are kept", body = Document, content_type = "application/problem+json"),
         (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
         (status = 503, description = "store-unavailable, too-many-watchers", body = Document, content_type = "application/problem+json",

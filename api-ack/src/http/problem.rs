@@ -201,8 +201,8 @@ impl From<AcceptError> for Problem {
                 Self::new(Code::BacklogFull, detail).retry_after(retry_after.as_secs().max(1))
             }
             AcceptError::Overloaded { retry_after } => {
-                let detail =
-                    "what this kind calls is held back for longer than its jobs may wait: send the same request again later";
+                let detail = "the job would wait longer than its kind allows: what it calls is held back, or too many are before it; \
+                              send the same request again later";
                 Self::new(Code::Overloaded, detail).retry_after(retry_after.as_secs().max(1))
             }
             AcceptError::Unavailable(why) => unavailable(&why),

@@ -32,7 +32,7 @@ use crate::store::JobRecord;
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
         (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "job-not-found: unknown, or not yours", body = Document, content_type = "application/problem+json"),
-        (status = 410, description = "purged: older than what is kept", body = Document, content_type = "application/problem+json"),
+        (status = 410, description = "purged: not there, and older than the shortest time that ended jobs of any kind are kept", body = Document, content_type = "application/problem+json"),
         (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
         (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
@@ -75,10 +75,13 @@ fn may_read(caller: &Caller, record: &JobRecord) -> bool {
 
 /// Why there is no such job for anybody, or for the caller.
 pub(super) fn gone(api: &Api, id: Uuid) -> Problem {
-    let retention = i64::try_from(api.options().retention.as_micros()).unwrap_or(i64::MAX);
+    // Of what is gone nothing is left to tell its kind by: the shortest age at which anything goes is the one to go by.
+    let own = api.acceptor().kinds().iter().filter_map(|spec| spec.retention).min();
+    let retention = own.map_or(api.options().retention, |own| own.min(api.options().retention));
+    let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     match clock::made_at(id) {
         Some(made) if made < clock::now().saturating_sub(retention) => {
-            Problem::new(Code::Purged, "a job this old is no longer kept, if there was one")
+            Problem::new(Code::Purged, "a job of this age may be purged already: if there was one that was yours, it is gone")
         }
         _ => Problem::new(Code::JobNotFound, "there is no job with this id, or it is not yours to read"),
     }

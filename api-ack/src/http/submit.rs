@@ -18,7 +18,7 @@ use super::{Api, auth, body, headers, pages, wait};
 use crate::accept::{AcceptError, Accepted, Acceptor, Submission, Timing};
 use crate::kinds::{JSON, KindSpec, is_json};
 
-/// When a job will start whose destination is held back.
+/// When a job will start that has to wait, as far as is known.
 const ESTIMATED_START: &str = "warren-estimated-start";
 
 /// The answer to a submission.
@@ -63,7 +63,7 @@ pub(super) struct AcceptedView {
         (status = 202, description = "stored", body = AcceptedView, headers(
             ("Location" = String, description = "the job's address"),
             ("Retry-After" = u32, description = "seconds after which asking for the state makes sense"),
-            ("Warren-Estimated-Start" = Option<String>, description = "RFC 3339: when the job will start, if what its kind calls is held back"),
+            ("Warren-Estimated-Start" = Option<String>, description = "RFC 3339: when the job will start, as far as is known, if it has to wait: what its kind calls is held back, or others are before it"),
             ("Idempotency-Replayed" = Option<bool>, description = "`true` when this is the first answer again"),
             ("RateLimit-Policy" = Option<String>, description = "the limit nearer to its end, if there is one: `\"tenant\";q=1000;w=1`"),
             ("RateLimit" = Option<String>, description = "what is left of it: `\"tenant\";r=999`"),
@@ -122,8 +122,9 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
             if let Some(standing) = standing {
                 standing.write(response.headers_mut());
             }
-            // A replay is the first answer again, and that job may be over.
-            let starts_at = if accepted.replayed { None } else { api.acceptor().starts_at(kind) };
+            // A replay is the first answer again, and that job may be over; one for later names its own time.
+            let now = !accepted.replayed && state == "accepted";
+            let starts_at = if now { api.acceptor().starts_at(kind) } else { None };
             if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(crate::clock::timestamp(at).to_string()).ok()) {
                 response.headers_mut().insert(ESTIMATED_START, at);
             }

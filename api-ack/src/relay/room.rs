@@ -131,7 +131,7 @@ impl Room {
         let used = self.lock();
         let oldest = used.due.first().map_or(Micros::MAX, |(due, _)| *due);
         let lanes = used.lanes.iter();
-        lanes.map(|(lane, count)| Waiting { tenant: lane.tenant.clone(), rows: *count as u64, oldest }).collect()
+        lanes.map(|(lane, count)| Waiting { lane: lane.clone(), rows: *count as u64, oldest }).collect()
     }
 
     fn share(&self, lane: &Lane, lanes: usize) -> Option<Portion> {

@@ -440,3 +440,16 @@ fn the_policy_ends() {
     assert!(matches!(policy.after(1, None, 0.0), Next::Store(_)));
     assert_eq!(policy.after(2, None, 0.0), Next::GiveUp);
 }
+
+#[test]
+fn nothing_is_due_after_its_deadline() {
+    let running = Status { state: State::Running, lease: 1, starts: 1, outlet: None, ..Status::accepted(0, 30 * SECOND) };
+    for how in [2, 4] {
+        let ended = end(how);
+        for (now, due) in [(0, None), (25 * SECOND, Some(30 * SECOND))] {
+            let report = Report { run: running.run(), lease: Some(1), end: &ended, started_at: 0, ended_at: now };
+            let Finish::Applied(to, _) = finish(&running, &report, &policy(), now, 0.5) else { panic!("it is its own end") };
+            assert!(to.due_at <= to.deadline && due.is_none_or(|due| to.due_at == due), "{how} at {now}: {to:?}");
+        }
+    }
+}

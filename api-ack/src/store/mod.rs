@@ -13,6 +13,7 @@ mod migrations;
 mod open;
 mod pauses;
 pub mod postgres;
+mod purge;
 mod row;
 mod search;
 mod selection;
@@ -27,9 +28,12 @@ pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};
 pub use pauses::{Pause, PauseStore};
 pub use postgres::PostgresStore;
+pub use purge::{Bookmark, Old, Purged};
 pub use search::{Found, JobSearch};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 pub use broker_topology::Priority;
@@ -244,15 +248,24 @@ pub struct Portion {
     pub bytes: u64,
 }
 
-/// How much of a tenant waits to be published.
+/// How much of a lane is due and waits to be published.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
-    /// The tenant.
-    pub tenant: String,
-    /// Rows, due or not.
+    /// The lane.
+    pub lane: Lane,
+    /// Rows.
     pub rows: u64,
-    /// When the first of them is or was due.
+    /// Since when the first of them is due.
     pub oldest: Micros,
+}
+
+/// Jobs of a kind that are under way and have not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// In the memory of a process, on their way to the work queue.
+    pub to_publish: u64,
+    /// In the work queue, as far as the row says. Not what waits in a rung.
+    pub published: u64,
 }
 
 /// Everything about one job, for people.
@@ -387,9 +400,10 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError>;
 
-    /// Takes up to `portion` of the due rows of a lane that NOBODY owns, oldest due first, and makes `me` their owner (which bumps their
-    /// version). A normal lane gives what is oldest, of either class: so nothing has to be passed over, and a normal row waits
-    /// behind no high one but those that were due before it. Rows another transaction is taking are skipped. Rows that `me` owns already are in its memory: they are not
+    /// Takes up to `portion` of the due rows of a lane that NOBODY owns and whose deadline has not passed (that of an ended one, on
+    /// its way to the dead letters, does not count), oldest due first, and makes `me` their owner (which bumps their version). A
+    /// normal lane gives what is oldest, of either class: so nothing has to be passed over, and a normal row waits behind no high
+    /// one but those that were due before it. Rows another transaction is taking are skipped. Rows that `me` owns already are in its memory: they are not
     /// taken again.
     ///
     /// # Errors
@@ -408,13 +422,21 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn in_flight_high(&self, kind: &str, limit: u32) -> Result<u32, StoreError>;
 
-    /// Rows that wait for anybody to publish them, per tenant. What processes hold in memory is not among them.
+    /// Rows of a kind under way that have not begun; counting stops after a look at `limit` rows.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError>;
+    async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError>;
 
-    /// Live rows (waiting or in flight) whose deadline is before `now`.
+    /// Rows that are due at `now` and wait for anybody to publish them, lane by lane. What processes hold in memory is not among
+    /// them, nor what is scheduled: the cost is per lane and per row that is due.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn backlog(&self, now: Micros) -> Result<Vec<Waiting>, StoreError>;
+
+    /// Live rows (waiting or in flight) whose deadline is before `now`. One that waits for a later time is not among them:
+    /// nothing is due after its deadline.
     ///
     /// # Errors
     /// As [`StoreError`].
@@ -431,6 +453,17 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError>;
+
+    /// Says how many attempts `me` has ended since it began, per kind. Answers what the others that live said last; of a process
+    /// that says nothing there is no answer. A store that takes one process does nothing.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn share_ended(
+        &self,
+        me: ProcessId,
+        ended: &BTreeMap<String, u64>,
+    ) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, StoreError>;
 
     /// Frees the waiting rows of processes that have lapsed ([`LAPSE`]) and forgets these; answers how many rows were freed.
     ///
@@ -450,12 +483,24 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError>;
 
-    /// Deletes up to `limit` jobs that ended before `ended_before`, with payload, history and result, and up to `limit` keys
-    /// made before `keys_before`. Answers how many rows went.
+    /// Kinds that have ended jobs, configured or not, by name. The cost is per kind, not per row.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError>;
+    async fn ended_kinds(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Looks at up to `limit` jobs of a kind that ended before `old.before`, from `after` on, and deletes them with payload,
+    /// history and result; but for those with a letter that is open or on its way back, and dead ones that are not old enough.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError>;
+
+    /// Deletes up to `limit` idempotency keys made before `before`. Answers how many went.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError>;
 
     /// Asks the database for nothing: for `/ready` and `/health`.
     ///

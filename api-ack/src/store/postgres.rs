@@ -24,6 +24,7 @@ mod rows {
 }
 mod selection;
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -37,8 +38,8 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, Priority, ProcessId, StoreError, Waiting,
+    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, Queued, StoreError, Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -72,12 +73,13 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
     (5, "priority", include_str!("../../migrations/postgres/0005_priority.sql")),
+    (7, "ended", include_str!("../../migrations/postgres/0007_ended.sql")),
 ];
 
 /// The store on Postgres.
@@ -260,8 +262,12 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::in_flight_high(conn, kind, limit))
     }
 
-    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError> {
-        ask!(self, conn => read::backlog(conn))
+    async fn backlog(&self, now: Micros) -> Result<Vec<Waiting>, StoreError> {
+        ask!(self, conn => claim::backlog(conn, now))
+    }
+
+    async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError> {
+        ask!(self, conn => read::queued(conn, kind, limit))
     }
 
     async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
@@ -274,6 +280,14 @@ impl JobStore for PostgresStore {
 
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
         ask!(self, conn => processes::beat(conn, me))
+    }
+
+    async fn share_ended(
+        &self,
+        me: ProcessId,
+        ended: &BTreeMap<String, u64>,
+    ) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, StoreError> {
+        ask!(self, conn => processes::share_ended(conn, me, ended))
     }
 
     async fn release_lapsed(&self) -> Result<u64, StoreError> {
@@ -289,8 +303,16 @@ impl JobStore for PostgresStore {
         ask!(self, conn => processes::leave(conn, me))
     }
 
-    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError> {
-        ask!(self, conn => purge::purge(conn, ended_before, keys_before, limit))
+    async fn ended_kinds(&self) -> Result<Vec<String>, StoreError> {
+        ask!(self, conn => purge::ended_kinds(conn))
+    }
+
+    async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError> {
+        ask!(self, conn => purge::ended(conn, old, after, limit))
+    }
+
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
+        ask!(self, conn => purge::keys(conn, before, limit))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -27,6 +27,7 @@ mod rows {
 mod selection;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,8 +41,8 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, Priority, ProcessId, StoreError, Waiting,
+    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, Queued, StoreError, Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -50,12 +51,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
     (5, "priority", include_str!("../../migrations/sqlite/0005_priority.sql")),
+    (7, "ended", include_str!("../../migrations/sqlite/0007_ended.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -312,8 +314,12 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::in_flight_high(conn, kind, limit))
     }
 
-    async fn backlog(&self) -> Result<Vec<Waiting>, StoreError> {
-        read!(self, conn => read::backlog(conn))
+    async fn backlog(&self, now: Micros) -> Result<Vec<Waiting>, StoreError> {
+        read!(self, conn => claim::backlog(conn, now))
+    }
+
+    async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError> {
+        read!(self, conn => read::queued(conn, kind, limit))
     }
 
     async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
@@ -328,6 +334,15 @@ impl JobStore for SqliteStore {
         write!(self, conn => processes::beat(conn, me))
     }
 
+    async fn share_ended(
+        &self,
+        _me: ProcessId,
+        _ended: &BTreeMap<String, u64>,
+    ) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, StoreError> {
+        // There is nobody to tell.
+        Ok(Vec::new())
+    }
+
     async fn release_lapsed(&self) -> Result<u64, StoreError> {
         write!(self, conn => processes::release_lapsed(conn))
     }
@@ -340,8 +355,16 @@ impl JobStore for SqliteStore {
         write!(self, conn => processes::leave(conn, me))
     }
 
-    async fn purge(&self, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, StoreError> {
-        write!(self, conn => purge::purge(conn, ended_before, keys_before, limit))
+    async fn ended_kinds(&self) -> Result<Vec<String>, StoreError> {
+        read!(self, conn => purge::ended_kinds(conn))
+    }
+
+    async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError> {
+        write!(self, conn => purge::ended(conn, old, after, limit))
+    }
+
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
+        write!(self, conn => purge::keys(conn, before, limit))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -124,6 +124,13 @@ impl Ground {
         self.client.get(self.url(path)).bearer_auth(token).send().await.unwrap()
     }
 
+    /// Changes what a kind is treated like, as a reload does.
+    pub fn treat(&self, name: &str, change: impl Fn(KindSpec) -> KindSpec) {
+        let specs: Vec<KindSpec> = self.kinds.iter().map(|spec| (*spec).clone()).collect();
+        let changed = specs.into_iter().map(|spec| if spec.kind.as_str() == name { change(spec) } else { spec });
+        self.kinds.replace(changed.collect::<Vec<_>>());
+    }
+
     /// The rows of jobs.
     pub async fn jobs(&self) -> usize {
         self.store.list(&JobFilter { limit: 10_000, ..JobFilter::default() }).await.unwrap().len()
@@ -134,6 +141,16 @@ impl Ground {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("warren.db"));
         let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
         sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// Gives a job another id, behind the hub's back.
+    pub async fn rename(&self, from: Uuid, to: Uuid) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("warren.db"));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        for statement in ["UPDATE jobs SET id = ?2 WHERE id = ?1", "UPDATE job_payloads SET id = ?2 WHERE id = ?1"] {
+            sqlx::query(statement).bind(from).bind(to).execute(&mut connection).await.unwrap();
+        }
         connection.close().await.unwrap();
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use api_ack::kinds::KindSpec;
 use api_ack::store::{JobStore, State, Status};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -86,18 +87,61 @@ async fn unknown_and_foreign_are_one_answer() {
     assert_eq!(foreign, unknown);
 }
 
+/// An id as one accepted so many seconds ago has it.
+fn made(age: u64) -> Uuid {
+    let at = SystemTime::now() - Duration::from_secs(age);
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, at.as_secs(), at.subsec_nanos()))
+}
+
+/// Nothing is left of a purged job to tell its kind by.
+#[tokio::test]
+async fn an_id_older_than_the_shortest_retention_of_any_kind_is_purged() {
+    let ground = start().await;
+    let hour = 3600;
+    let answer = async |id: Uuid, status, code| {
+        problem(ground.get(&format!("/v1/jobs/{id}"), &ada()).await, status, code).await;
+    };
+    ground.treat("scans.read", |spec| KindSpec { retention: Some(Duration::from_secs(30 * 24 * hour)), ..spec });
+    answer(made(2 * hour), 404, "job-not-found").await;
+    answer(made(8 * 24 * hour), 410, "purged").await;
+    ground.treat("scans.read", |spec| KindSpec { retention: Some(Duration::from_secs(hour)), ..spec });
+    answer(made(2 * hour), 410, "purged").await;
+    answer(made(hour / 2), 404, "job-not-found").await;
+    // What is there is there, and what is another's is told like what is not.
+    let id = accepted(ground.submission().send().await.unwrap()).await;
+    let old = made(2 * hour);
+    ground.rename(id, old).await;
+    assert_eq!(ground.get(&format!("/v1/jobs/{old}"), &ada()).await.status(), 200);
+    let bob = token("acme", "bob", "jobs:read");
+    problem(ground.get(&format!("/v1/jobs/{old}"), &bob).await, 410, "purged").await;
+}
+
 #[tokio::test]
 async fn an_id_older_than_the_retention_is_purged() {
     let ground = start().await;
-    let made = |age: u64| {
-        let at = SystemTime::now() - Duration::from_secs(age);
-        let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, at.as_secs(), at.subsec_nanos()))
-    };
     let day = 24 * 3600;
     problem(ground.get(&format!("/v1/jobs/{}", made(8 * day)), &ada()).await, 410, "purged").await;
     problem(ground.get(&format!("/v1/jobs/{}", made(6 * day)), &ada()).await, 404, "job-not-found").await;
     problem(ground.get("/v1/jobs/67e55044-10b1-426f-9247-bb680e5fe0c8", &ada()).await, 404, "job-not-found").await;
+}
+
+/// The key is kept for its own time: whoever tries again hears of the job that was made, and that it is gone when asking for it.
+#[tokio::test]
+async fn a_key_that_outlives_its_job_makes_no_second_one() {
+    let ground = start().await;
+    ground.treat("demo.echo", |spec| KindSpec { retention: Some(Duration::from_secs(60)), ..spec });
+    let submit = || ground.submission().header("idempotency-key", "one").header("prefer", "wait=1");
+    let id = accepted(submit().send().await.unwrap()).await;
+    let old = made(3600);
+    ground.rename(id, old).await;
+    ground.tamper("UPDATE idempotency_keys SET job_id = (SELECT id FROM jobs)").await;
+    ground.tamper("DELETE FROM jobs").await;
+    let again = submit().send().await.unwrap();
+    assert_eq!(again.headers()["idempotency-replayed"], "true");
+    assert_eq!(accepted(again).await, old);
+    assert_eq!(ground.jobs().await, 0);
+    problem(ground.get(&format!("/v1/jobs/{old}"), &ada()).await, 410, "purged").await;
 }
 
 #[tokio::test]

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
-    Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload,
-    Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status,
+    Attempt, Bookmark, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old, Outlet,
+    PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
 };
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::schema;
 use crate::server::Server;
 
 /// Two processes of the hub.
@@ -76,19 +77,36 @@ impl Ground {
         }
     }
 
+    /// The same while a newer version's migration has been at it: more columns, indexes and tables, as every step may add.
+    pub async fn grown(self) -> Self {
+        self.execute(&schema::growth(&self.place).await).await;
+        self
+    }
+
     /// Does what the store has no method for, past the store.
     pub async fn execute(&self, sql: &str) {
-        let sql = AssertSqlSafe(sql.to_owned());
-        match &self.place {
-            Place::Postgres(url) => {
-                let mut connection = PgConnection::connect(url).await.unwrap();
-                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            }
-            Place::Sqlite(file, _) => {
-                let mut connection = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-            }
+        self.place.execute(sql).await;
+    }
+
+    /// All of its stores.
+    pub fn stores(&self) -> Stores {
+        Stores {
+            jobs: self.jobs.clone(),
+            dead: self.dead.clone(),
+            pauses: self.pauses.clone(),
+            selections: self.selections.clone(),
+            destinations: self.destinations.clone(),
         }
+    }
+
+    /// Purges up to `limit` jobs of each kind that ended before this time, dead ones or not; answers how many went.
+    pub async fn purge(&self, before: Micros, limit: u32) -> u64 {
+        let mut gone = 0;
+        for kind in self.jobs.ended_kinds().await.unwrap() {
+            let old = Old { kind: &kind, before, dead_before: before };
+            gone += self.jobs.purge_ended(&old, Bookmark::START, limit).await.unwrap().gone;
+        }
+        gone
     }
 
     /// Stores jobs that must all be new.
@@ -105,6 +123,31 @@ impl Ground {
     /// Applies a change that must find its row unmoved.
     pub async fn change(&self, change: Change) {
         assert_eq!(self.jobs.apply(&[change]).await.unwrap(), [true]);
+    }
+}
+
+impl Place {
+    /// Where a hub finds it.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Postgres(url) => url.clone(),
+            Self::Sqlite(file, _) => format!("sqlite://{}", file.display()),
+        }
+    }
+
+    /// Runs statements on a connection of their own.
+    pub async fn execute(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
+            Self::Sqlite(..) => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+                sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
+        }
     }
 }
 

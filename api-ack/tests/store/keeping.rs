@@ -1,6 +1,6 @@
 //! Retention.
 
-use api_ack::store::{DeadFilter, DeadState, Inserted, Move, State};
+use api_ack::store::{Bookmark, DeadFilter, DeadState, Inserted, Move, Old, Purged, State};
 use bytes::Bytes;
 
 use crate::dead::letter;
@@ -10,7 +10,9 @@ contract!(
     what_ended_long_ago_goes_with_all_of_it,
     keys_go_by_their_own_age,
     purging_is_done_in_batches,
-    a_job_stays_with_its_open_letter
+    a_job_stays_with_its_open_letter,
+    each_kind_has_its_own_age_and_a_dead_job_no_shorter_one,
+    a_walk_goes_on_where_it_was
 );
 
 const DAY: i64 = 86_400 * SECOND;
@@ -27,7 +29,7 @@ async fn what_ended_long_ago_goes_with_all_of_it(ground: &Ground) {
     }
     ground.change(change(&batch[3].job, |status| (status.state, status.ended_at) = (State::Dead, Some(T0 + 5)))).await;
 
-    assert_eq!(ground.jobs.purge(T0 + DAY, 0, 100).await.unwrap(), 1);
+    assert_eq!(ground.purge(T0 + DAY, 100).await, 1);
     let ids: Vec<_> = batch.iter().map(|new| new.job.id).collect();
     assert!(ground.jobs.record_of(ids[0]).await.unwrap().is_none());
     assert_eq!(ground.jobs.payloads(&ids).await.unwrap().len(), 3);
@@ -49,7 +51,7 @@ async fn keys_go_by_their_own_age(ground: &Ground) {
     };
     let (old, young) = (keyed(T0, 1), keyed(T0 + DAY, 2));
     ground.store(&[old.clone(), young.clone()]).await;
-    assert_eq!(ground.jobs.purge(0, T0 + 5, 100).await.unwrap(), 1);
+    assert_eq!(ground.jobs.purge_keys(T0 + 5, 100).await.unwrap(), 1);
     let again = [keyed(T0 + 2 * DAY, 1), keyed(T0 + 2 * DAY, 2)];
     let inserted = ground.jobs.insert(&again).await.unwrap();
     assert_eq!(inserted[0], Inserted::New);
@@ -67,9 +69,9 @@ async fn purging_is_done_in_batches(ground: &Ground) {
     ground.store(&batch.collect::<Vec<_>>()).await;
     let mut rounds = Vec::new();
     for _ in 0..4 {
-        rounds.push(ground.jobs.purge(T0 + DAY, T0 + DAY, 10).await.unwrap());
+        rounds.push((ground.purge(T0 + DAY, 10).await, ground.jobs.purge_keys(T0 + DAY, 10).await.unwrap()));
     }
-    assert_eq!(rounds, [20, 20, 10, 0]);
+    assert_eq!(rounds, [(10, 10), (10, 10), (5, 5), (0, 0)]);
 }
 
 async fn a_job_stays_with_its_open_letter(ground: &Ground) {
@@ -80,9 +82,70 @@ async fn a_job_stays_with_its_open_letter(ground: &Ground) {
     let mut open = letter("jobs.mail", &id.to_string(), T0 + 5);
     open.job_id = Some(id);
     ground.dead.keep(&[open]).await.unwrap();
-    assert_eq!(ground.jobs.purge(T0 + DAY, 0, 10).await.unwrap(), 0, "somebody may redrive it");
+    assert_eq!(ground.purge(T0 + DAY, 10).await, 0, "somebody may redrive it");
     let found = ground.dead.dead_letters(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap().remove(0);
     let (from, to) = (DeadState::Open, DeadState::Discarded);
     assert!(ground.dead.resolve(&Move::new(found.id, from, to, "ada", "no more", T0 + 6)).await.unwrap());
-    assert_eq!(ground.jobs.purge(T0 + DAY, 0, 10).await.unwrap(), 1);
+    assert_eq!(ground.purge(T0 + DAY, 10).await, 1);
+}
+
+async fn each_kind_has_its_own_age_and_a_dead_job_no_shorter_one(ground: &Ground) {
+    assert!(ground.jobs.ended_kinds().await.unwrap().is_empty());
+    let ended = |kind: &str, state, at| {
+        let mut new = accepted_at(T0, kind, "acme");
+        end(&mut new.job.status, state, at);
+        new
+    };
+    let batch = [
+        ended("mail", State::Succeeded, T0 + DAY),
+        ended("logs", State::Succeeded, T0 + DAY),
+        ended("logs", State::Dead, T0 + DAY),
+        ended("logs", State::Succeeded, T0 + 3 * DAY),
+        ended("zip", State::Expired, T0 + DAY),
+    ];
+    ground.store(&batch).await;
+    assert_eq!(ground.jobs.ended_kinds().await.unwrap(), ["logs", "mail", "zip"]);
+    let old = |dead_before| Old { kind: "logs", before: T0 + 2 * DAY, dead_before };
+    let purge = async |dead_before| ground.jobs.purge_ended(&old(dead_before), Bookmark::START, 10).await.unwrap().gone;
+    assert_eq!((purge(T0 + DAY).await, purge(T0 + DAY).await), (1, 0), "the dead one is not old enough");
+    assert_eq!(purge(T0 + DAY + 1).await, 1);
+    let left: Vec<_> = batch.iter().map(|new| new.job.id).collect();
+    let left: Vec<_> = ground.jobs.load(&left).await.unwrap().into_iter().map(|job| job.kind).collect();
+    assert_eq!(left.len(), 3, "other kinds, and what ended later: {left:?}");
+}
+
+async fn a_walk_goes_on_where_it_was(ground: &Ground) {
+    // All ended at one moment, as a batch does; those with an open letter stay.
+    let batch: Vec<_> = (0..9)
+        .map(|_| {
+            let mut new = accepted_at(T0, "mail", "acme");
+            end(&mut new.job.status, State::Dead, T0 + 5);
+            new
+        })
+        .collect();
+    ground.store(&batch).await;
+    let mut ids: Vec<_> = batch.iter().map(|new| new.job.id).collect();
+    ids.sort_unstable();
+    let open = ids[..6].iter().map(|id| {
+        let mut open = letter("jobs.mail", &id.to_string(), T0 + 5);
+        open.job_id = Some(*id);
+        open
+    });
+    ground.dead.keep(&open.collect::<Vec<_>>()).await.unwrap();
+    let old = Old { kind: "mail", before: T0 + DAY, dead_before: T0 + DAY };
+    let mut at = Bookmark::START;
+    let mut steps = Vec::new();
+    for _ in 0..4 {
+        let Purged { gone, next, more } = ground.jobs.purge_ended(&old, at, 4).await.unwrap();
+        steps.push((gone, more));
+        at = next;
+    }
+    assert_eq!(steps, [(0, true), (2, true), (1, false), (0, false)], "no step meets what one before it left behind");
+    assert_eq!(at, Bookmark { ended_at: T0 + 5, id: ids[8] });
+    assert_eq!(ground.jobs.load(&ids).await.unwrap().len(), 6);
+    // What ends from now on comes after it.
+    let mut late = accepted_at(T0, "mail", "acme");
+    end(&mut late.job.status, State::Dead, T0 + 6);
+    ground.store(&[late]).await;
+    assert_eq!(ground.jobs.purge_ended(&old, at, 4).await.unwrap().gone, 1);
 }

@@ -202,9 +202,9 @@ async fn an_edit_makes_one_job_that_knows_its_origin(ground: &Ground) {
     assert_eq!(ground.dead.audit(id).await.unwrap()[0].note, "typo");
 
     // Retention takes the link with the job.
-    assert_eq!(ground.jobs.purge(T0 + SECOND, T0, 10).await.unwrap(), 1, "the old one, whose letter nobody waits for");
+    assert_eq!(ground.purge(T0 + SECOND, 10).await, 1, "the old one, whose letter nobody waits for");
     ground.execute(&format!("UPDATE jobs SET ended_at = {T0}, outlet = NULL")).await;
-    assert_eq!(ground.jobs.purge(T0 + SECOND, T0, 10).await.unwrap(), 1);
+    assert_eq!(ground.purge(T0 + SECOND, 10).await, 1);
     assert_eq!(ground.dead.edited(id).await.unwrap(), None);
 }
 

@@ -2,19 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-/// Runs each test body on a fresh database of either kind.
+/// Runs each test body on a fresh database of either kind, and again on one whose schema has grown beyond what this binary knows.
 macro_rules! contract {
     ($($body:ident),* $(,)?) => {
-        mod postgres {
+        contract!(@on postgres, crate::ground::Ground::postgres().await; $($body),*);
+        contract!(@on sqlite, crate::ground::Ground::sqlite().await; $($body),*);
+        contract!(@on postgres_grown, crate::ground::Ground::postgres().await.grown().await; $($body),*);
+        contract!(@on sqlite_grown, crate::ground::Ground::sqlite().await.grown().await; $($body),*);
+    };
+    (@on $place:ident, $ground:expr; $($body:ident),*) => {
+        mod $place {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $body() {
-                super::$body(&crate::ground::Ground::postgres().await).await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $body() {
-                super::$body(&crate::ground::Ground::sqlite().await).await;
+                super::$body(&$ground).await;
             })*
         }
     };
@@ -24,6 +24,7 @@ mod accepting;
 mod changing;
 mod dead;
 mod destinations;
+mod everything;
 mod formats;
 mod golden;
 mod ground;
@@ -35,6 +36,7 @@ mod on_sqlite;
 mod pausing;
 mod priority;
 mod processes;
+mod schema;
 mod searching;
 mod selections;
 mod server;

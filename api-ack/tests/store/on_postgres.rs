@@ -1,9 +1,10 @@
 //! What only the Postgres store promises.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use api_ack::store::{
-    AuditFilter, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, Pause, PostgresStore, StoreError, migrate,
+    AuditFilter, Bookmark, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, Old, Pause, PostgresStore, StoreError, migrate,
 };
 use sqlx::{Connection, PgConnection};
 
@@ -114,6 +115,25 @@ async fn orphans_of_a_process_nobody_knows_are_freed() {
     assert_eq!(ground.job(batch[2].job.id).await.status.owner, Some(OTHER));
 }
 
+#[tokio::test]
+async fn what_ended_is_heard_of_by_all_others_that_live() {
+    let ground = Ground::postgres().await;
+    let ended = |count| BTreeMap::from([("mail".to_owned(), count), ("logs".to_owned(), 1)]);
+    for process in [ME, OTHER] {
+        ground.jobs.beat(process).await.unwrap();
+    }
+    assert!(ground.jobs.share_ended(ME, &ended(1)).await.unwrap().is_empty(), "the other has said nothing yet");
+    assert_eq!(ground.jobs_of_another.share_ended(OTHER, &ended(7)).await.unwrap(), [(ME, ended(1))]);
+    assert_eq!(ground.jobs.share_ended(ME, &ended(2)).await.unwrap(), [(OTHER, ended(7))]);
+    ground.jobs.beat(ME).await.unwrap();
+    assert_eq!(ground.jobs_of_another.share_ended(OTHER, &ended(7)).await.unwrap(), [(ME, ended(2))], "a beat leaves it");
+    // What another version writes is no reason to fail, and who lapsed is not asked.
+    ground.execute(&format!("UPDATE processes SET ended = '[]' WHERE id = {}", OTHER.0)).await;
+    assert_eq!(ground.jobs.share_ended(ME, &ended(3)).await.unwrap(), [(OTHER, BTreeMap::new())]);
+    ground.execute(&format!("UPDATE processes SET beat_at = 0 WHERE id = {}", OTHER.0)).await;
+    assert!(ground.jobs.share_ended(ME, &ended(3)).await.unwrap().is_empty());
+}
+
 /// The update that happens to every job must not touch an index.
 #[tokio::test]
 async fn begin_is_a_hot_update() {
@@ -183,16 +203,21 @@ async fn no_statement_reads_a_whole_table() {
         ground.pauses.put_pause(&pause).await.unwrap();
         ground.pauses.pauses().await.unwrap();
         ground.jobs.ask_cancel(batch[0].job.id, 1, 1, T0).await.unwrap();
-        ground.jobs.backlog().await.unwrap();
+        ground.jobs.backlog(T0).await.unwrap();
         ground.jobs.lanes(T0).await.unwrap();
         ground.jobs.in_flight("mail", 10).await.unwrap();
         ground.jobs.quiet("mail", None, T0, 10).await.unwrap();
         ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.in_flight_high("mail", 10).await.unwrap();
+        ground.jobs.queued("mail", 10).await.unwrap();
+        ground.jobs.share_ended(ME, &BTreeMap::new()).await.unwrap();
         ground.jobs.record_of(batch[0].job.id).await.unwrap();
         ground.jobs.leave(OTHER).await.unwrap();
         ground.jobs.release_lapsed().await.unwrap();
-        ground.jobs.purge(T0, T0, 10).await.unwrap();
+        ground.jobs.ended_kinds().await.unwrap();
+        let old = Old { kind: "mail", before: T0, dead_before: T0 };
+        ground.jobs.purge_ended(&old, Bookmark::START, 10).await.unwrap();
+        ground.jobs.purge_keys(T0, 10).await.unwrap();
         ground.dead.dead_groups(Some("acme"), "", 10, 10).await.unwrap();
         ground.dead.dead_ids(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap();
         ground.dead.audit_records(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();

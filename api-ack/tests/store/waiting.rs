@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use api_ack::store::{NewJob, Portion, ProcessId, State, Waiting};
+use api_ack::store::{NewJob, Outlet, Portion, ProcessId, Queued, State, Waiting};
 use uuid::Uuid;
 
 use crate::ground::{Ground, ME, OTHER, SECOND, T0, accepted, begin, change, end, lane, publish, rows};
@@ -13,8 +13,10 @@ contract!(
     a_claim_takes_no_more_bytes_than_it_may_and_one_row_always,
     lanes_are_those_with_a_due_row,
     rows_in_flight_are_counted_up_to_a_limit,
-    the_backlog_is_counted_by_tenant,
+    what_has_not_begun_is_counted,
+    the_backlog_is_what_is_due_lane_by_lane,
     overdue_rows_are_found_wherever_they_are,
+    what_is_overdue_is_not_claimed_but_its_letter_is,
     quiet_rows_are_found_oldest_first,
     waiting_rows_are_found_by_their_owner,
 );
@@ -121,20 +123,73 @@ async fn rows_in_flight_are_counted_up_to_a_limit(ground: &Ground) {
     assert_eq!(ground.jobs.in_flight("other", 100).await.unwrap(), 0);
 }
 
-async fn the_backlog_is_counted_by_tenant(ground: &Ground) {
-    let batch = [accepted("a", "x"), accepted("b", "x"), accepted("b", "y"), accepted("b", "z")];
+async fn what_has_not_begun_is_counted(ground: &Ground) {
+    let owned = |outlet| {
+        let mut new = accepted("mail", "acme");
+        (new.job.status.owner, new.job.status.outlet) = (Some(ME), Some(outlet));
+        new
+    };
+    let batch = [
+        owned(Outlet::Jobs),
+        owned(Outlet::Return),
+        // None of these is before a new job: in a rung, given up, running, over, waiting in the store, of another kind.
+        owned(Outlet::Rung(broker_topology::Rung::S5)),
+        owned(Outlet::Dead),
+        owned(Outlet::Jobs),
+        owned(Outlet::Jobs),
+        accepted("mail", "acme"),
+        accepted("logs", "acme"),
+        // These two are in the work queue, one in a rung.
+        owned(Outlet::Jobs),
+        owned(Outlet::Jobs),
+        owned(Outlet::Jobs),
+    ];
+    ground.store(&batch).await;
+    for (at, edit) in [
+        (4, (|status| begin(status, T0)) as fn(&mut api_ack::store::Status)),
+        (5, |status| end(status, State::Succeeded, T0)),
+        (8, publish),
+        (9, publish),
+    ] {
+        let mut change = change(&batch[at].job, publish);
+        edit(&mut change.to);
+        ground.change(change).await;
+    }
+    ground
+        .change(change(&batch[10].job, |status| {
+            publish(status);
+            status.state = State::Retrying;
+        }))
+        .await;
+    assert_eq!(ground.jobs.queued("mail", 100).await.unwrap(), Queued { to_publish: 2, published: 2 });
+    assert_eq!(ground.jobs.queued("none", 100).await.unwrap(), Queued { to_publish: 0, published: 0 });
+    let Queued { to_publish, published } = ground.jobs.queued("mail", 1).await.unwrap();
+    assert!(to_publish + published <= 1, "a look at one row");
+}
+
+async fn the_backlog_is_what_is_due_lane_by_lane(ground: &Ground) {
+    let later = || {
+        let mut new = accepted("b", "x");
+        new.job.status.due_at = T0 + 1;
+        new
+    };
+    let batch = [accepted("a", "x"), accepted("b", "x"), accepted("b", "x"), accepted("b", "z"), later(), later()];
     ground.store(&batch).await;
     ground.jobs.mark_published(&[(batch[3].job.id, 1)], T0).await.unwrap();
-    let mut backlog = ground.jobs.backlog().await.unwrap();
+    let mut backlog = ground.jobs.backlog(T0).await.unwrap();
     backlog.sort_unstable();
-    let waiting = |tenant: &str, rows| Waiting { tenant: tenant.to_owned(), rows, oldest: T0 };
-    assert_eq!(backlog, [waiting("x", 2), waiting("y", 1)]);
+    let waiting = |kind, tenant, rows| Waiting { lane: lane(kind, tenant), rows, oldest: T0 };
+    assert_eq!(backlog, [waiting("a", "x", 1), waiting("b", "x", 2)]);
+    assert!(
+        ground.jobs.backlog(T0 + 1).await.unwrap().contains(&waiting("b", "x", 4)),
+        "what is for later counts when it is due"
+    );
     // What a process holds in memory is its own to count.
-    let mut held = accepted("a", "y");
+    let mut held = accepted("a", "x");
     held.job.status.owner = Some(ME);
     ground.store(&[held]).await;
-    assert_eq!(ground.jobs.backlog().await.unwrap().len(), 2);
-    assert!(ground.jobs.backlog().await.unwrap().contains(&waiting("y", 1)));
+    assert_eq!(ground.jobs.backlog(T0).await.unwrap().len(), 2);
+    assert!(ground.jobs.backlog(T0).await.unwrap().contains(&waiting("a", "x", 1)));
 }
 
 async fn overdue_rows_are_found_wherever_they_are(ground: &Ground) {
@@ -171,6 +226,19 @@ async fn overdue_rows_are_found_wherever_they_are(ground: &Ground) {
     assert_eq!(found, [0, 1, 2].map(|at| batch[at].job.id).into());
     assert_eq!(ground.jobs.overdue(T0, 2).await.unwrap().len(), 2);
     assert!(ground.jobs.overdue(late, 100).await.unwrap().is_empty());
+}
+
+async fn what_is_overdue_is_not_claimed_but_its_letter_is(ground: &Ground) {
+    let with = |ended_at: Option<i64>, deadline| {
+        let mut new = accepted("mail", "acme");
+        (new.job.status.deadline, new.job.status.ended_at) = (deadline, ended_at);
+        new
+    };
+    let batch = [with(None, T0), with(None, T0 + 1), with(Some(T0 - 1), T0 - 1)];
+    ground.store(&batch).await;
+    let claimed = ground.jobs.claim(ME, &lane("mail", "acme"), T0, rows(9)).await.unwrap();
+    let claimed: HashSet<Uuid> = claimed.into_iter().map(|(job, _)| job.id).collect();
+    assert_eq!(claimed, [1, 2].map(|at| batch[at].job.id).into());
 }
 
 async fn quiet_rows_are_found_oldest_first(ground: &Ground) {

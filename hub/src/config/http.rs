@@ -11,7 +11,7 @@ use toml::Value;
 
 use super::Secret;
 use super::section::Section;
-use super::units::{dump_duration, dump_optional};
+use super::units::dump_duration;
 use super::value::{FromValue, words};
 
 /// One `[kind.http]`.
@@ -27,10 +27,6 @@ pub struct HttpCall {
     pub connect_timeout: Duration,
     /// When the job is done; default and so far only `sync`: with the answer.
     pub completion: Completion,
-    /// How long a job may wait while its destination is held back; 1 s to 366 d, absent: as long as it takes. One that would wait
-    /// longer is answered 503 `overloaded`.
-    #[serde(serialize_with = "dump_optional", skip_serializing_if = "Option::is_none")]
-    pub max_wait: Option<Duration>,
     /// What is sick or well as one: the name of a `[[destination]]`; default the scheme, host and port of `url`.
     pub destination: String,
     /// Sent with each call, such as `authorization`: a text, or `{ file = "/run/secrets/token" }`. Hidden wherever they are shown.
@@ -64,10 +60,6 @@ impl HttpCall {
         let method = section.get("method", Method::Post);
         let connect_timeout = section.within("connect_timeout", Duration::from_secs(5), moment..=minute, "from 1ms to 1m");
         let completion: Option<CompletionWord> = section.opt("completion");
-        let max_wait: Option<Duration> = section.opt("max_wait");
-        if max_wait.is_some_and(|wait| !(Duration::from_secs(1)..=Duration::from_secs(366 * 86_400)).contains(&wait)) {
-            section.problem("max_wait", "must be from 1s to 366d");
-        }
         let destination: Option<String> = section.opt("destination");
         let headers: BTreeMap<String, HeaderText> = section.map("headers");
         let mut sent = BTreeMap::new();
@@ -83,7 +75,6 @@ impl HttpCall {
             url,
             method,
             connect_timeout,
-            max_wait,
             completion: completion.map_or(Completion::Sync, |word| word.0),
             headers: sent,
         })

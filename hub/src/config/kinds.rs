@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 
 use super::HttpCall;
 use super::section::Section;
-use super::units::{dump_duration, show_duration};
+use super::settings::Retention;
+use super::units::{dump_duration, dump_optional, show_duration};
 use super::value::words;
 
 mod door;
@@ -35,6 +36,13 @@ pub struct KindConfig {
     /// How long the whole job may take, retries included; default 24 h.
     #[serde(serialize_with = "dump_duration")]
     pub deadline: Duration,
+    /// How long an ended job is kept, 1 min to 3650 d; absent: `retention.jobs`.
+    #[serde(serialize_with = "dump_optional", skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Duration>,
+    /// How long a job may wait for its start, 1 s to 366 d; absent: as long as it takes. One that would wait longer, because what it
+    /// calls is held back or because too many are before it, is answered 503 `overloaded`.
+    #[serde(serialize_with = "dump_optional", skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<Duration>,
     /// Attempts that run at once in one process; 1 to 10,000, default 32.
     pub concurrency: u16,
     /// Deliveries one process holds, running and waiting; 1 to 65,535, default 256.
@@ -101,6 +109,8 @@ impl KindConfig {
             window: 10_000,
             timeout: second * 30,
             deadline: second * 86_400,
+            retention: None,
+            max_wait: None,
             concurrency: 32,
             prefetch: 256,
             idempotency: Idempotency::Optional,
@@ -125,6 +135,8 @@ impl KindConfig {
             window: section.within("window", default.window, 1..=u32::MAX, "at least 1"),
             timeout: section.within("timeout", default.timeout, moment..=year, "from 1ms to 366d"),
             deadline: section.within("deadline", default.deadline, moment..=year, "from 1ms to 366d"),
+            retention: section.maybe_within("retention", Retention::RANGE, "from 1m to 3650d"),
+            max_wait: section.maybe_within("max_wait", Duration::from_secs(1)..=year, "from 1s to 366d"),
             concurrency: count(section, "concurrency", default.concurrency, 10_000),
             prefetch: count(section, "prefetch", default.prefetch, u16::MAX),
             idempotency: section.get("idempotency", default.idempotency),

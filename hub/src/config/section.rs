@@ -91,6 +91,21 @@ impl<'a> Section<'a> {
         self.convert(key, &value)
     }
 
+    /// The value of `key`, if it is there, within `range`.
+    pub(super) fn maybe_within<T: FromValue + PartialOrd>(
+        &mut self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<T>,
+        wants: &str,
+    ) -> Option<T> {
+        let value: T = self.opt(key)?;
+        if range.contains(&value) {
+            return Some(value);
+        }
+        self.problem(key, format!("must be {wants}"));
+        None
+    }
+
     /// The value of `key`; its absence is reported with `hint`.
     pub(super) fn required<T: FromValue>(&mut self, key: &'static str, hint: &str) -> Option<T> {
         if !self.table.contains_key(key) {

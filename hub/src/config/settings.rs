@@ -1,6 +1,7 @@
 //! The small concerns: store, limits, retention, drain, log, roles.
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ impl Limits {
 /// How long what is done is kept.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Retention {
-    /// Ended jobs; default 7 days.
+    /// Ended jobs, unless their kind says it; default 7 days.
     #[serde(serialize_with = "dump_duration")]
     pub jobs: Duration,
     /// Idempotency keys; default 7 days.
@@ -117,8 +118,11 @@ pub struct Retention {
 }
 
 impl Retention {
+    /// What can be configured, for all kinds or for one.
+    pub(super) const RANGE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(3650 * 86_400);
+
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let mut kept = |key, days| section.within(key, DAY * days, Duration::from_secs(60)..=DAY * 3650, "from 1m to 3650d");
+        let mut kept = |key, days| section.within(key, DAY * days, Self::RANGE, "from 1m to 3650d");
         Self { jobs: kept("jobs", 7), keys: kept("keys", 7), dead_letters: kept("dead_letters", 90) }
     }
 }

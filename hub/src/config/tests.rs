@@ -225,6 +225,8 @@ fn what_does_not_fit_together_is_refused() {
     refused(&format!("{tight}\npriority='normal'"), "`kind[0].prefetch` lets a delivery wait up to 20m (5 rounds of `timeout`)");
     refused("[[kind]]\nname='a'\ntimeout='2h'\ndeadline='1h'", "`kind[0].timeout` is over the deadline (1h)");
     refused("[[kind]]\nname='a'\nretry.delays=[]", "`kind[0].retry.delays` is empty");
+    refused("[[kind]]\nname='a'\nretention='59s'", "`kind[0].retention` must be from 1m to 3650d");
+    refused("[[kind]]\nname='a'\nmax_wait='1ms'", "`kind[0].max_wait` must be from 1s to 366d");
     refused("[[kind]]\nname='a'\ndeadline='1h'", "`kind[0].retry.delays` waits 4356s in all, over the deadline (1h)");
     refused("broker.ca_file = '/nowhere/ca.pem'", "`broker.ca_file` is of no use without TLS");
     refused("broker = { url = 'amqps://h', ca_file = '/nowhere/ca.pem' }", "`broker.ca_file` cannot be read");
@@ -274,7 +276,7 @@ fn what_is_wrong_with_a_call_is_told() {
         ("headers={a=\"x\\ny\"}", "`kind[0].http.headers.a` holds what no header may hold"),
         ("headers={a={file='/nowhere/x'}}", "`kind[0].http.headers.a` cannot read /nowhere/x"),
         ("connect_timeout='2m'", "`kind[0].http.connect_timeout` must be from 1ms to 1m"),
-        ("max_wait='1ms'", "`kind[0].http.max_wait` must be from 1s to 366d"),
+        ("max_wait='10m'", "`kind[0].http.max_wait` is not a key Warren knows"),
         ("destination='b'", "`kind[0].http.destination` names `b`, which is no [[destination]]"),
         ("retires=1", "`kind[0].http.retires` is not a key Warren knows"),
         ("[[destination]]\nname='b'", "`destination[0].name` `b` is no kind's"),

@@ -1,7 +1,8 @@
 //! A new configuration for a hub that runs: taken whole, or refused whole.
 //!
 //! Owns the question what may change without a restart: how kinds are treated at the door and on the way (routes, media types,
-//! schema, idempotency, description, window, deadline, retry policy, which class is meant when none is asked for). What needs other consumers, queues, connections or
+//! schema, idempotency, description, window, deadline, longest wait, retention, retry policy, which class is meant when none is asked
+//! for). What needs other consumers, queues, connections or
 //! listeners is refused, and nothing is changed.
 
 use api_ack::kinds::Kinds;
@@ -38,6 +39,8 @@ fn fixed(config: &Config) -> Config {
             priority: kind.priority.map(|_| Priority::Normal),
             window: default.window,
             deadline: default.deadline,
+            retention: default.retention,
+            max_wait: default.max_wait,
             retry: default.retry,
             ..kind.clone()
         }

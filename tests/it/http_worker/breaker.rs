@@ -134,7 +134,7 @@ async fn slow_answers_count_against_the_destination_and_what_is_held_survives_a_
 async fn a_job_that_would_wait_too_long_is_refused_and_one_accepted_before_is_not() {
     let service = Downstream::start(Downstream::status(200)).await;
     let stage = Stage::set(Keep::Sqlite).await;
-    let toml = kind(PLACE, &service, "concurrency = 1") + "max_wait = \"30s\"\n";
+    let toml = kind(PLACE, &service, "concurrency = 1\nmax_wait = \"30s\"");
     let hub = stage.hub(&toml).await;
     let client = hub.client();
     let first = client.submit(PLACE, &json!({}), Some("first")).await.unwrap();

@@ -5,10 +5,10 @@ use sqlx::postgres::PgConnection;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError};
+use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError, Waiting};
 
 // Loose index scans: from each lane's first row straight to the next lane. That of the high lanes finds an empty index, mostly.
-macro_rules! lanes {
+macro_rules! each_lane {
     ($lane:literal, $which:literal) => {
         concat!(
             $lane,
@@ -23,19 +23,29 @@ macro_rules! lanes {
     };
 }
 
+pub(super) use each_lane;
+
 const LANES: &str = concat!(
     "WITH RECURSIVE ",
-    lanes!("of_all", "j.place = 0"),
+    each_lane!("of_all", "j.place = 0"),
     ", ",
-    lanes!("of_high", "j.place = 0 AND j.priority = 1"),
+    each_lane!("of_high", "j.place = 0 AND j.priority = 1"),
     " SELECT kind, tenant, 0::smallint FROM of_all WHERE due_at <= $1 \
      UNION ALL SELECT kind, tenant, 1::smallint FROM of_high WHERE due_at <= $1",
+);
+
+const BACKLOG: &str = concat!(
+    "WITH RECURSIVE ",
+    each_lane!("lane", "j.place = 0"),
+    " SELECT kind, tenant, 0::smallint, (SELECT count(*) FROM jobs j WHERE j.kind = lane.kind AND j.tenant = lane.tenant \
+     AND j.place = 0 AND j.due_at <= $1), due_at FROM lane WHERE due_at <= $1",
 );
 
 macro_rules! claim {
     ($which:literal) => {
         concat!(
-            "WITH picked AS (SELECT id, due_at FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 ",
+            "WITH picked AS (SELECT id, due_at FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
+             AND (deadline > $4 OR ended_at IS NOT NULL) ",
             $which,
             " ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
              sized AS (SELECT picked.id, sum(octet_length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
@@ -58,6 +68,13 @@ const CLAIM_HIGH: &str = claim!("AND priority = 1");
 pub(super) async fn lanes(conn: &mut PgConnection, now: Micros) -> Result<Vec<Lane>, Fault> {
     let found = sqlx::query(LANES).bind(now).fetch_all(conn).await?;
     Ok(found.iter().map(rows::lane).collect::<Result<_, StoreError>>()?)
+}
+
+pub(super) async fn backlog(conn: &mut PgConnection, now: Micros) -> Result<Vec<Waiting>, Fault> {
+    let found = sqlx::query(BACKLOG).bind(now).fetch_all(conn).await?;
+    let waiting =
+        found.iter().map(|row| Ok(Waiting { lane: rows::lane(row)?, rows: rows::count(row, 3)?, oldest: rows::get(row, 4)? }));
+    Ok(waiting.collect::<Result<_, StoreError>>()?)
 }
 
 pub(super) async fn claim(

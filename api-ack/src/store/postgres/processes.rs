@@ -4,6 +4,7 @@
 //! after it: from a process that was paused past its lapse and died before its next beat. Such orphans are looked for
 //! now and then, since that reads every row under way.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,14 @@ const BEAT: &str = concat!(
     " - $2",
 );
 
+// A row says nothing new to itself, and one that lapsed says nothing to anybody.
+const SHARE_ENDED: &str = concat!(
+    "WITH mine AS (UPDATE processes SET ended = $2 WHERE id = $1) \
+     SELECT id, ended FROM processes WHERE id <> $1 AND ended IS NOT NULL AND beat_at >= ",
+    micros!("statement_timestamp()"),
+    " - $3",
+);
+
 const ANY_LAPSED: &str =
     concat!("SELECT EXISTS (SELECT FROM processes WHERE beat_at < ", micros!("statement_timestamp()"), " - $1)");
 
@@ -52,6 +61,21 @@ const LEAVE: &str = concat!(
     micros!("statement_timestamp()"),
     " WHERE place = 1 AND outlet IS NOT NULL AND owner = $1",
 );
+
+pub(super) async fn share_ended(
+    conn: &mut PgConnection,
+    me: ProcessId,
+    ended: &BTreeMap<String, u64>,
+) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, Fault> {
+    let mine = serde_json::to_string(ended).unwrap_or_default();
+    let found = sqlx::query(SHARE_ENDED).bind(me.0).bind(mine).bind(LAPSE).fetch_all(conn).await?;
+    // What a later version may write there says nothing to this one.
+    let said = found.iter().map(|row| {
+        let text: String = rows::get(row, 1)?;
+        Ok((ProcessId(rows::get(row, 0)?), serde_json::from_str(&text).unwrap_or_default()))
+    });
+    Ok(said.collect::<Result<_, StoreError>>()?)
+}
 
 pub(super) async fn beat(conn: &mut PgConnection, me: ProcessId) -> Result<Vec<ProcessId>, Fault> {
     let found = sqlx::query(BEAT).bind(me.0).bind(LAPSE).fetch_all(conn).await?;

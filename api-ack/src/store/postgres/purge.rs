@@ -4,26 +4,51 @@ use sqlx::postgres::PgConnection;
 
 use super::error::Fault;
 use super::rows;
-use crate::store::Micros;
-use crate::store::stored::first_id_at;
+use crate::store::{Bookmark, Micros, Old, Purged};
 
-// By primary key: an id is as old as its job. A job that ended but still waits for its way to the dead letters stays,
-// and so does one whose letter somebody may still redrive.
-const PURGE: &str = "WITH old AS (SELECT id FROM jobs WHERE id < $1 AND ended_at < $2 AND place = 2 \
-     AND NOT EXISTS (SELECT FROM dead_letters WHERE job_id = jobs.id AND state < 2) ORDER BY id LIMIT $4 \
-     FOR UPDATE SKIP LOCKED), \
-     stale AS (SELECT hash FROM idempotency_keys WHERE created_at < $3 LIMIT $4 FOR UPDATE SKIP LOCKED), \
+// From kind to kind by the index alone.
+const KINDS: &str = "WITH RECURSIVE kinds AS ( \
+     (SELECT kind FROM jobs WHERE place = 2 ORDER BY kind LIMIT 1) UNION ALL \
+     SELECT (SELECT j.kind FROM jobs j WHERE j.place = 2 AND j.kind > k.kind ORDER BY j.kind LIMIT 1) \
+     FROM kinds k WHERE k.kind IS NOT NULL) SELECT kind FROM kinds WHERE kind IS NOT NULL";
+
+// A job that ended but still waits for its way to the dead letters is not in place 2. Rows that stay are not locked, which would
+// write them; those that go are looked at once more with the lock.
+const ENDED: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state FROM jobs WHERE kind = $1 AND place = 2 AND ended_at < $2 \
+     AND (ended_at, id) > ($4, $5) ORDER BY ended_at, id LIMIT $6), \
+     old AS (SELECT id FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM seen WHERE (state <> 6 OR ended_at < $3) \
+     AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.job_id = seen.id AND d.state < 2))) \
+     AND place = 2 AND ended_at < $2 ORDER BY id FOR UPDATE SKIP LOCKED), \
      bodies AS (DELETE FROM job_payloads WHERE id IN (SELECT id FROM old)), \
      results AS (DELETE FROM job_results WHERE job_id IN (SELECT id FROM old)), \
      history AS (DELETE FROM job_attempts WHERE job_id IN (SELECT id FROM old)), \
      edits AS (DELETE FROM job_edits WHERE job IN (SELECT id FROM old)), \
-     jobs AS (DELETE FROM jobs WHERE id IN (SELECT id FROM old) RETURNING 1), \
-     keys AS (DELETE FROM idempotency_keys WHERE hash IN (SELECT hash FROM stale) RETURNING 1) \
-     SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM keys)";
+     gone AS (DELETE FROM jobs WHERE id IN (SELECT id FROM old) RETURNING 1) \
+     SELECT ended_at, id, (SELECT count(*) FROM gone), (SELECT count(*) FROM seen) FROM seen \
+     ORDER BY ended_at DESC, id DESC LIMIT 1";
 
-pub(super) async fn purge(conn: &mut PgConnection, ended_before: Micros, keys_before: Micros, limit: u32) -> Result<u64, Fault> {
-    // One millisecond more, since ids know no finer time; `ended_at` decides.
-    let before = first_id_at(ended_before.saturating_add(1000));
-    let query = sqlx::query(PURGE).bind(before).bind(ended_before).bind(keys_before).bind(i64::from(limit));
-    Ok(rows::count(&query.fetch_one(conn).await?, 0)?)
+const KEYS: &str = "WITH stale AS (SELECT hash FROM idempotency_keys WHERE created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) \
+     DELETE FROM idempotency_keys WHERE hash IN (SELECT hash FROM stale)";
+
+pub(super) async fn ended_kinds(conn: &mut PgConnection) -> Result<Vec<String>, Fault> {
+    let found = sqlx::query(KINDS).fetch_all(conn).await?;
+    Ok(found.iter().map(|row| rows::get(row, 0)).collect::<Result<_, _>>()?)
+}
+
+pub(super) async fn ended(conn: &mut PgConnection, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, Fault> {
+    let query = sqlx::query(ENDED)
+        .bind(old.kind)
+        .bind(old.before)
+        .bind(old.dead_before)
+        .bind(after.ended_at)
+        .bind(after.id)
+        .bind(i64::from(limit));
+    let Some(last) = query.fetch_optional(conn).await? else { return Ok(Purged { gone: 0, next: after, more: false }) };
+    let more = rows::count(&last, 3)? >= u64::from(limit);
+    let next = Bookmark { ended_at: rows::get(&last, 0)?, id: rows::get(&last, 1)? };
+    Ok(Purged { gone: rows::count(&last, 2)?, next, more })
+}
+
+pub(super) async fn keys(conn: &mut PgConnection, before: Micros, limit: u32) -> Result<u64, Fault> {
+    Ok(sqlx::query(KEYS).bind(before).bind(i64::from(limit)).execute(conn).await?.rows_affected())
 }

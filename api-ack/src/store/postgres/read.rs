@@ -3,11 +3,12 @@
 use sqlx::postgres::{PgBindIterExt, PgConnection, PgRow};
 use uuid::Uuid;
 
+use super::claim::each_lane;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
 use crate::store::stored::priority_number;
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
@@ -42,11 +43,14 @@ const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 
 const IN_FLIGHT_HIGH: &str =
     "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND priority = 1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
 
-const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs WHERE place = 0 GROUP BY tenant";
+const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return')), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
+     FROM (SELECT state, outlet FROM jobs WHERE kind = $1 AND place = 1 LIMIT $2) j";
 
-// Under way: from kind to kind, each from its nearest deadline on. Waiting: the index alone is read, up to what is overdue.
+// Under way: from kind to kind, each from its nearest deadline on. Waiting: from lane to lane, and of each what is due.
 const OVERDUE: &str = concat!(
-    "WITH RECURSIVE kinds AS ( \
+    "WITH RECURSIVE ",
+    each_lane!("lane", "j.place = 0"),
+    ", kinds AS ( \
      (SELECT kind FROM jobs WHERE place = 1 ORDER BY kind LIMIT 1) UNION ALL \
      SELECT (SELECT j.kind FROM jobs j WHERE j.place = 1 AND j.kind > k.kind ORDER BY j.kind LIMIT 1) \
      FROM kinds k WHERE k.kind IS NOT NULL) \
@@ -57,7 +61,8 @@ const OVERDUE: &str = concat!(
      UNION ALL \
      (SELECT ",
     job_columns!("j"),
-    " FROM jobs j WHERE j.place = 0 AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
+    " FROM lane JOIN jobs j ON j.kind = lane.kind AND j.tenant = lane.tenant AND j.place = 0 AND j.due_at <= $1 \
+     AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
      LIMIT $2",
 );
 
@@ -146,12 +151,9 @@ pub(super) async fn in_flight_high(conn: &mut PgConnection, kind: &str, limit: u
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
 }
 
-pub(super) async fn backlog(conn: &mut PgConnection) -> Result<Vec<Waiting>, Fault> {
-    let found = sqlx::query(BACKLOG).fetch_all(conn).await?;
-    let waiting = found
-        .iter()
-        .map(|row| Ok(Waiting { tenant: rows::get(row, 0)?, rows: rows::count(row, 1)?, oldest: rows::get(row, 2)? }));
-    Ok(waiting.collect::<Result<_, StoreError>>()?)
+pub(super) async fn queued(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<Queued, Fault> {
+    let row = sqlx::query(QUEUED).bind(kind).bind(i64::from(limit)).fetch_one(conn).await?;
+    Ok(Queued { to_publish: rows::count(&row, 0)?, published: rows::count(&row, 1)? })
 }
 
 pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) -> Result<Vec<Job>, Fault> {

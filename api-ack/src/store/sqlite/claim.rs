@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::{error, read, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError};
+use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError, Waiting};
 
 // Loose index scans: from each lane's first row straight to the next lane. That of the high lanes finds an empty index, mostly.
-macro_rules! lanes {
+macro_rules! each_lane {
     ($lane:literal, $which:literal) => {
         concat!(
             $lane,
@@ -22,16 +22,25 @@ macro_rules! lanes {
         )
     };
 }
+pub(super) use each_lane;
 
 const LANES: &str = concat!(
     "WITH RECURSIVE ",
-    lanes!("of_all", "jobs_waiting WHERE next.place = 0"),
+    each_lane!("of_all", "jobs_waiting WHERE next.place = 0"),
     ", ",
     // SQLite knows the index by the words of its condition.
-    lanes!("of_high", "jobs_high WHERE next.priority = 1 AND next.place < 2 AND next.place = 0"),
+    each_lane!("of_high", "jobs_high WHERE next.priority = 1 AND next.place < 2 AND next.place = 0"),
     " SELECT jobs.kind, jobs.tenant, 0 FROM of_all CROSS JOIN jobs ON jobs.id = of_all.id WHERE jobs.due_at <= ?1 \
      UNION ALL \
      SELECT jobs.kind, jobs.tenant, 1 FROM of_high CROSS JOIN jobs ON jobs.id = of_high.id WHERE jobs.due_at <= ?1",
+);
+
+const BACKLOG: &str = concat!(
+    "WITH RECURSIVE ",
+    each_lane!("lane", "jobs_waiting WHERE next.place = 0"),
+    " SELECT jobs.kind, jobs.tenant, 0, (SELECT count(*) FROM jobs AS j INDEXED BY jobs_waiting WHERE j.kind = jobs.kind \
+     AND j.tenant = jobs.tenant AND j.place = 0 AND j.due_at <= ?1), jobs.due_at \
+     FROM lane CROSS JOIN jobs ON jobs.id = lane.id WHERE jobs.due_at <= ?1",
 );
 
 macro_rules! due {
@@ -44,7 +53,7 @@ macro_rules! due {
             " FROM (SELECT picked.id, sum(length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
              FROM (SELECT id, due_at FROM jobs INDEXED BY ",
             $which,
-            " AND kind = ?1 AND tenant = ?2 AND due_at <= ?3 ORDER BY due_at, id LIMIT ?4) AS picked \
+            " AND kind = ?1 AND tenant = ?2 AND due_at <= ?3 AND (deadline > ?3 OR ended_at IS NOT NULL) ORDER BY due_at, id LIMIT ?4) AS picked \
              CROSS JOIN job_payloads AS b ON b.id = picked.id WINDOW earlier AS (ORDER BY picked.due_at, picked.id)) AS sized \
              CROSS JOIN jobs AS j ON j.id = sized.id CROSS JOIN job_payloads AS p ON p.id = j.id \
              WHERE sized.number = 1 OR sized.upto <= ?5 ORDER BY j.due_at, j.id"
@@ -62,6 +71,13 @@ const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_a
 pub(super) async fn lanes(conn: &mut SqliteConnection, now: Micros) -> Result<Vec<Lane>, StoreError> {
     let found = sqlx::query(LANES).bind(now).fetch_all(conn).await.map_err(error::store)?;
     found.iter().map(rows::lane).collect()
+}
+
+pub(super) async fn backlog(conn: &mut SqliteConnection, now: Micros) -> Result<Vec<Waiting>, StoreError> {
+    let found = sqlx::query(BACKLOG).bind(now).fetch_all(conn).await.map_err(error::store)?;
+    let waiting =
+        found.iter().map(|row| Ok(Waiting { lane: rows::lane(row)?, rows: rows::count(row, 3)?, oldest: rows::get(row, 4)? }));
+    waiting.collect()
 }
 
 pub(super) async fn claim(

@@ -1,46 +1,60 @@
 //! Retention, in small batches.
 
 use sqlx::SqliteConnection;
+use uuid::Uuid;
 
-use super::error;
-use crate::store::stored::first_id_at;
-use crate::store::{Micros, StoreError};
+use super::{error, read, rows};
+use crate::store::{Bookmark, Micros, Old, Purged, State, StoreError};
 
-/// By primary key: an id is as old as its job. A job that ended but still waits for its way to the dead letters stays,
-/// and so does one whose letter somebody may still redrive.
-macro_rules! old {
-    () => {
-        "(SELECT id FROM jobs WHERE id < ?1 AND ended_at < ?2 AND place = 2 \
-         AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE job_id = jobs.id AND state < 2) ORDER BY id LIMIT ?3)"
-    };
-}
+// From kind to kind by the index alone.
+const KINDS: &str = "WITH RECURSIVE kinds(kind) AS ( \
+     SELECT min(kind) FROM jobs INDEXED BY jobs_ended WHERE place = 2 UNION ALL \
+     SELECT (SELECT min(j.kind) FROM jobs AS j INDEXED BY jobs_ended WHERE j.place = 2 AND j.kind > kinds.kind) \
+     FROM kinds WHERE kinds.kind IS NOT NULL) SELECT kind FROM kinds WHERE kind IS NOT NULL";
 
-const PARTS: [&str; 4] = [
-    concat!("DELETE FROM job_payloads WHERE id IN ", old!()),
-    concat!("DELETE FROM job_results WHERE job_id IN ", old!()),
-    concat!("DELETE FROM job_attempts WHERE job_id IN ", old!()),
-    concat!("DELETE FROM job_edits WHERE job IN ", old!()),
+// A job that ended but still waits for its way to the dead letters is not in place 2.
+const SEEN: &str = "SELECT id, ended_at, state, EXISTS (SELECT 1 FROM dead_letters WHERE job_id = jobs.id AND state < 2) \
+     FROM jobs INDEXED BY jobs_ended WHERE kind = ?1 AND place = 2 AND ended_at < ?2 AND (ended_at, id) > (?3, ?4) \
+     ORDER BY ended_at, id LIMIT ?5";
+
+const PARTS: [&str; 5] = [
+    "DELETE FROM job_payloads WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM job_results WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM job_attempts WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM job_edits WHERE job IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
 ];
-
-const JOBS: &str = concat!("DELETE FROM jobs WHERE id IN ", old!());
 
 // The first ones are the oldest ones: a look at these is enough.
 const KEYS: &str = "DELETE FROM idempotency_keys WHERE created_at < ?1 \
      AND number IN (SELECT number FROM idempotency_keys ORDER BY number LIMIT ?2)";
 
-pub(super) async fn purge(
-    conn: &mut SqliteConnection,
-    ended_before: Micros,
-    keys_before: Micros,
-    limit: u32,
-) -> Result<u64, StoreError> {
-    // One millisecond more, since ids know no finer time; `ended_at` decides.
-    let before = first_id_at(ended_before.saturating_add(1000));
-    for part in PARTS {
-        sqlx::query(part).bind(before).bind(ended_before).bind(limit).execute(&mut *conn).await.map_err(error::store)?;
+pub(super) async fn ended_kinds(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
+    let found = sqlx::query(KINDS).fetch_all(conn).await.map_err(error::store)?;
+    found.iter().map(|row| rows::get(row, 0)).collect()
+}
+
+pub(super) async fn ended(conn: &mut SqliteConnection, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError> {
+    let query = sqlx::query(SEEN).bind(old.kind).bind(old.before).bind(after.ended_at).bind(after.id).bind(limit);
+    let seen = query.fetch_all(&mut *conn).await.map_err(error::store)?;
+    let mut next = after;
+    let mut gone: Vec<Uuid> = Vec::new();
+    for row in &seen {
+        next = Bookmark { id: rows::get(row, 0)?, ended_at: rows::get(row, 1)? };
+        let dead = rows::get::<i64>(row, 2)? == i64::from(State::Dead.stored());
+        if !(rows::get::<bool>(row, 3)? || dead && next.ended_at >= old.dead_before) {
+            gone.push(next.id);
+        }
     }
-    let jobs = sqlx::query(JOBS).bind(before).bind(ended_before).bind(limit).execute(&mut *conn);
-    let jobs = jobs.await.map_err(error::store)?.rows_affected();
-    let keys = sqlx::query(KEYS).bind(keys_before).bind(limit).execute(conn).await.map_err(error::store)?;
-    Ok(jobs + keys.rows_affected())
+    if !gone.is_empty() {
+        let ids = read::ids(&gone)?;
+        for part in PARTS {
+            sqlx::query(part).bind(&ids).execute(&mut *conn).await.map_err(error::store)?;
+        }
+    }
+    Ok(Purged { gone: gone.len() as u64, next, more: seen.len() as u64 >= u64::from(limit) })
+}
+
+pub(super) async fn keys(conn: &mut SqliteConnection, before: Micros, limit: u32) -> Result<u64, StoreError> {
+    Ok(sqlx::query(KEYS).bind(before).bind(limit).execute(conn).await.map_err(error::store)?.rows_affected())
 }

@@ -4,11 +4,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
+use super::claim::each_lane;
 use super::json::{self, Hex};
 use super::{error, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
 use crate::store::stored::priority_number;
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -45,7 +46,8 @@ const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY job
 const IN_FLIGHT_HIGH: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_high \
      WHERE priority = 1 AND place < 2 AND place = 1 AND kind = ?1 AND outlet IS NULL LIMIT ?2)";
 
-const BACKLOG: &str = "SELECT tenant, count(*), min(due_at) FROM jobs INDEXED BY jobs_waiting WHERE place = 0 GROUP BY tenant";
+const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return')), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
+     FROM (SELECT state, outlet FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 LIMIT ?2) j";
 
 // Under way: from kind to kind, each from its nearest deadline on.
 const OVERDUE_IN_FLIGHT: &str = concat!(
@@ -59,11 +61,15 @@ const OVERDUE_IN_FLIGHT: &str = concat!(
      WHERE j.kind = kinds.kind AND j.place = 1 AND j.deadline < ?1 AND j.ended_at IS NULL LIMIT ?2",
 );
 
-// Waiting: the index alone is read, up to what is overdue.
+// Waiting: from lane to lane, and of each what is due.
 const OVERDUE_WAITING: &str = concat!(
-    "SELECT ",
-    job_columns!("jobs"),
-    " FROM jobs INDEXED BY jobs_waiting WHERE place = 0 AND deadline < ?1 AND ended_at IS NULL LIMIT ?2",
+    "WITH RECURSIVE ",
+    each_lane!("lane", "jobs_waiting WHERE next.place = 0"),
+    " SELECT ",
+    job_columns!("j"),
+    " FROM lane CROSS JOIN jobs AS first ON first.id = lane.id CROSS JOIN jobs AS j INDEXED BY jobs_waiting \
+     ON j.kind = first.kind AND j.tenant = first.tenant AND j.place = 0 AND j.due_at <= ?1 \
+     WHERE j.deadline < ?1 AND j.ended_at IS NULL LIMIT ?2",
 );
 
 const QUIET: &str = concat!(
@@ -151,12 +157,9 @@ pub(super) async fn in_flight_high(conn: &mut SqliteConnection, kind: &str, limi
     Ok(u32::try_from(rows::count(&row, 0)?).unwrap_or(limit))
 }
 
-pub(super) async fn backlog(conn: &mut SqliteConnection) -> Result<Vec<Waiting>, StoreError> {
-    let found = sqlx::query(BACKLOG).fetch_all(conn).await.map_err(error::store)?;
-    let waiting = found
-        .iter()
-        .map(|row| Ok(Waiting { tenant: rows::get(row, 0)?, rows: rows::count(row, 1)?, oldest: rows::get(row, 2)? }));
-    waiting.collect()
+pub(super) async fn queued(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<Queued, StoreError> {
+    let row = sqlx::query(QUEUED).bind(kind).bind(limit).fetch_one(conn).await.map_err(error::store)?;
+    Ok(Queued { to_publish: rows::count(&row, 0)?, published: rows::count(&row, 1)? })
 }
 
 pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {

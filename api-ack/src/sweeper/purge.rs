@@ -1,0 +1,206 @@
+//! Retention: what is old goes, in small batches, each kind's ended jobs by the kind's own age.
+//!
+//! Ended jobs are walked kind by kind in the order in which they ended, and each walk remembers where it was: a pass costs what
+//! it deletes. What has to stay when the walk comes by (a dead job with an open letter, a dead one that is younger than
+//! [`Retention::jobs`]) is left behind, and met again when the walk begins anew, once an hour.
+//! Limits: where a walk was is not stored; a process that begins to lead begins all walks anew.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{BATCH, Retention, micros};
+use crate::clock;
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::selections;
+use crate::store::{Bookmark, Micros, Old, StoreError, Stores};
+
+/// How often what was left behind is met again.
+const LAP: Duration = Duration::from_secs(3600);
+
+/// The walks over the ended jobs of each kind.
+#[derive(Default)]
+pub(super) struct Purge {
+    walks: HashMap<String, Walk>,
+    /// Kinds take turns, so that one with much to delete does not shut out another when the time is up.
+    turn: usize,
+}
+
+struct Walk {
+    at: Bookmark,
+    begun: Instant,
+}
+
+impl Purge {
+    /// Deletes until nothing is old or `until` has come; `true` if there is more.
+    pub(super) async fn run(
+        &mut self,
+        stores: &Stores,
+        kinds: &Kinds,
+        retention: &Retention,
+        metrics: &Metrics,
+        until: Instant,
+    ) -> Result<bool, StoreError> {
+        let mut more = true;
+        while more && Instant::now() < until {
+            more = others(stores, retention, metrics).await?;
+            more |= self.walk(stores, kinds, retention, metrics, until).await?;
+        }
+        Ok(more)
+    }
+
+    /// One batch of each kind, as far as time lets it, and at least one; `true` if there may be more.
+    async fn walk(
+        &mut self,
+        stores: &Stores,
+        kinds: &Kinds,
+        retention: &Retention,
+        metrics: &Metrics,
+        until: Instant,
+    ) -> Result<bool, StoreError> {
+        let names = stores.jobs.ended_kinds().await?;
+        self.walks.retain(|kind, _| names.contains(kind));
+        let (mut more, first) = (false, self.turn);
+        for at in 0..names.len() {
+            more |= self.step(stores, kinds, retention, metrics, &names[(first + at) % names.len()]).await?;
+            self.turn = (first + at + 1) % names.len();
+            if Instant::now() >= until {
+                return Ok(more || at + 1 < names.len());
+            }
+        }
+        Ok(more)
+    }
+
+    /// One batch of one kind; `true` if there may be more.
+    async fn step(
+        &mut self,
+        stores: &Stores,
+        kinds: &Kinds,
+        retention: &Retention,
+        metrics: &Metrics,
+        kind: &str,
+    ) -> Result<bool, StoreError> {
+        let own = kinds.get(kind).and_then(|spec| spec.retention);
+        let (before, dead_before) = horizons(retention.jobs, own, clock::now());
+        let walk = match self.walks.get_mut(kind) {
+            Some(walk) => walk,
+            None => self.walks.entry(kind.to_owned()).or_insert(Walk { at: Bookmark::START, begun: Instant::now() }),
+        };
+        let purged = stores.jobs.purge_ended(&Old { kind, before, dead_before }, walk.at, BATCH).await?;
+        walk.at = purged.next;
+        if !purged.more && walk.begun.elapsed() >= LAP {
+            *walk = Walk { at: Bookmark::START, begun: Instant::now() };
+        }
+        metrics.swept.with_label_values(&["purged"]).inc_by(purged.gone);
+        Ok(purged.more)
+    }
+}
+
+/// Before when a job must have ended to go, and before when a dead one: not by a shorter age than all others, since its letter
+/// may still be on its way into the store.
+fn horizons(all: Duration, own: Option<Duration>, now: Micros) -> (Micros, Micros) {
+    let own = own.unwrap_or(all);
+    (now.saturating_sub(micros(own)), now.saturating_sub(micros(own.max(all))))
+}
+
+/// One batch of all that has one age whatever its kind.
+async fn others(stores: &Stores, retention: &Retention, metrics: &Metrics) -> Result<bool, StoreError> {
+    let now = clock::now();
+    let keys = stores.jobs.purge_keys(now.saturating_sub(micros(retention.keys)), BATCH).await?;
+    let dead = stores.dead.purge_dead(now.saturating_sub(micros(retention.dead_letters)), BATCH).await?;
+    let picked = stores.selections.purge_selections(now, now.saturating_sub(micros(selections::KEPT)), BATCH).await?;
+    metrics.swept.with_label_values(&["purged"]).inc_by(keys + dead);
+    Ok(keys.max(dead).max(picked) >= u64::from(BATCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prometheus::Registry;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::kinds::{KindSpec, Worker};
+    use crate::store::{Job, NewJob, Payload, Priority, State, Status, open};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A job of this kind that ended so long ago.
+    fn ended(kind: &str, ago: Duration) -> NewJob {
+        let at = clock::now() - micros(ago);
+        let status =
+            Status { state: State::Succeeded, outlet: None, ended_at: Some(at), ..Status::accepted(at, at + micros(HOUR)) };
+        NewJob {
+            job: Job {
+                id: Uuid::now_v7(),
+                kind: kind.to_owned(),
+                tenant: "acme".to_owned(),
+                priority: Priority::Normal,
+                version: 1,
+                status,
+            },
+            payload: Payload {
+                subject: "ann".to_owned(),
+                content_type: "text/plain".to_owned(),
+                body: Bytes::new(),
+                traceparent: None,
+            },
+            key: None,
+        }
+    }
+
+    fn kept(kind: &str, retention: Duration) -> KindSpec {
+        let kind = broker_topology::Kind::parse(kind).unwrap();
+        KindSpec { retention: Some(retention), ..KindSpec::new(kind, Worker::Amqp) }
+    }
+
+    #[tokio::test]
+    async fn each_kind_goes_by_its_own_age_and_by_another_one_after_a_reload() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = open(&format!("sqlite://{}", folder.path().join("warren.db").display()), true).await.unwrap();
+        let mut all: Vec<NewJob> = (0..600).map(|_| ended("logs", 2 * HOUR)).collect();
+        all.extend([ended("mail", 2 * HOUR), ended("books", 40 * HOUR), ended("unknown", 40 * HOUR)]);
+        stores.jobs.insert(&all).await.unwrap();
+        let kinds = Kinds::new([kept("logs", HOUR), kept("mail", 3 * HOUR), kept("books", 50 * HOUR)]);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let retention = Retention { jobs: 24 * HOUR, ..Retention::default() };
+        let mut purge = Purge::default();
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert!(!purge.run(&stores, &kinds, &retention, &metrics, soon).await.unwrap());
+        assert_eq!(stores.jobs.ended_kinds().await.unwrap(), ["books", "mail"], "more than a batch, and one of no kind");
+        kinds.replace([kept("mail", HOUR)]);
+        assert!(!purge.run(&stores, &kinds, &retention, &metrics, soon).await.unwrap());
+        assert!(stores.jobs.ended_kinds().await.unwrap().is_empty());
+        assert_eq!(metrics.swept.with_label_values(&["purged"]).get(), 603);
+    }
+
+    #[tokio::test]
+    async fn when_the_time_is_up_the_next_kind_has_the_next_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = open(&format!("sqlite://{}", folder.path().join("warren.db").display()), true).await.unwrap();
+        let all: Vec<NewJob> = (0..600).map(|_| ended("a", 2 * HOUR)).chain([ended("b", 2 * HOUR)]).collect();
+        stores.jobs.insert(&all).await.unwrap();
+        let kinds = Kinds::new([kept("a", HOUR), kept("b", HOUR)]);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let (mut purge, retention) = (Purge::default(), Retention::default());
+        // Time for one batch at a time.
+        let mut left = Vec::new();
+        for _ in 0..2 {
+            let blink = Instant::now() + Duration::from_micros(1);
+            purge.walk(&stores, &kinds, &retention, &metrics, blink).await.unwrap();
+            left.push(stores.jobs.ended_kinds().await.unwrap().join(" "));
+        }
+        assert_eq!(left, ["a b", "a"]);
+    }
+
+    #[test]
+    fn a_dead_job_stays_as_long_as_any_other() {
+        let (hour, day) = (HOUR, 24 * HOUR);
+        let ago = |span: Duration| -micros(span);
+        assert_eq!(horizons(day, None, 0), (ago(day), ago(day)));
+        assert_eq!(horizons(day, Some(hour), 0), (ago(hour), ago(day)));
+        assert_eq!(horizons(hour, Some(day), 0), (ago(day), ago(day)));
+    }
+}
