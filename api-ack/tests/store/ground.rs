@@ -46,7 +46,11 @@ pub enum Place {
 
 impl Ground {
     pub async fn postgres() -> Self {
-        let url = empty_postgres().await;
+        Self::postgres_at(empty_postgres().await).await
+    }
+
+    /// On the empty database at `url`.
+    pub async fn postgres_at(url: String) -> Self {
         let store = Arc::new(PostgresStore::connect(&url, 8, true).await.unwrap());
         let another = Arc::new(PostgresStore::connect(&url, 8, false).await.unwrap());
         Self {

@@ -33,6 +33,7 @@ mod letters;
 mod listing;
 mod on_postgres;
 mod on_sqlite;
+mod pages;
 mod pausing;
 mod priority;
 mod processes;

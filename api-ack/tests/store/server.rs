@@ -67,6 +67,11 @@ impl Server {
         Ok(server)
     }
 
+    /// What it has written to its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
     /// The URL of a database on it.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://warren@localhost/{database}?host={}", self.folder.display())

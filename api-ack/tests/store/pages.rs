@@ -1,0 +1,243 @@
+//! What statements look at, in tables that are full of others' rows: pages of 8 KiB, as Postgres counts them.
+//!
+//! Walking an index from end to end is no sequential scan and costs as much, so what counts is how much was read. Not asked here is
+//! what says of itself that it reads more: `owned`, `leave` and `release_lapsed` look at every row under way, `purge_keys` at
+//! the blocks of an age, and a list without bounds that narrows down to next to nothing at every job.
+
+use std::collections::BTreeMap;
+
+use api_ack::store::{AuditFilter, Bookmark, DeadFilter, JobFilter, JobSearch, NewJob, Old, Pause, Priority, State};
+use serde_json::Value;
+
+use crate::dead::letter;
+use crate::ground::{Ground, ME, SECOND, T0, accepted, attempt, begin, change, end, high, high_lane, key, lane, rows};
+use crate::server::Server;
+
+/// Rows of others, of each sort. A walk through the smallest index on them takes [`WALK`] pages.
+const OTHERS: i64 = 60_000;
+
+/// Less than what any index takes that holds [`OTHERS`] rows. Two of one's own are looked up in every index of several tables.
+const WALK: u64 = 140;
+
+/// Every statement is put down in the log with what it has read.
+const EXPLAINED: [(&str, &str); 8] = [
+    ("shared_preload_libraries", "auto_explain"),
+    ("auto_explain.log_min_duration", "0"),
+    ("auto_explain.log_analyze", "on"),
+    ("auto_explain.log_buffers", "on"),
+    ("auto_explain.log_timing", "off"),
+    ("auto_explain.log_format", "json"),
+    ("log_line_prefix", ""),
+    ("autovacuum", "off"),
+];
+
+/// Jobs in every state, dead letters in every state, selections, keys and the record, of five other kinds and two other tenants;
+/// older and younger than what the statements are about. What waits is due in a day.
+fn others() -> String {
+    let jobs = |state: i16, outlet: &str, owner: &str, ended: &str, priority: i16| {
+        format!(
+            "INSERT INTO jobs (id, kind, tenant, version, state, epoch, attempt, spent, starts, interrupted, lease, owner, due_at, \
+             outlet, deadline, ended_at, updated_at, priority) \
+             SELECT gen_random_uuid(), 'k' || n % 5, 't' || n % 2, 1, {state}, 1, 1, 0, 0, 0, 0, {owner}, {T0} + 86400000000, \
+             {outlet}, {T0} + 864000000000, {ended}, {T0} + n - {OTHERS} / 2, {priority} FROM generate_series(1, {OTHERS}) n;"
+        )
+    };
+    let letters = |state: i16, fingerprint: &str| {
+        format!(
+            "INSERT INTO dead_letters (id, queue, message_id, epoch, attempt, job_id, kind, tenant, reason, error, headers, \
+             content_type, body, died_at, state, actor, note, updated_at, fingerprint) \
+             SELECT gen_random_uuid(), 'jobs.k' || n % 5, n || '-{state}', 1, 1, gen_random_uuid(), 'k' || n % 5, 't' || n % 2, '', \
+             '', '{{}}', '', '', {T0} + n - {OTHERS} / 2, {state}, '', '', {T0} + n, {fingerprint} FROM generate_series(1, {OTHERS}) n;"
+        )
+    };
+    let ended = format!("{T0} + n - {OTHERS} / 2");
+    let mut all = [
+        jobs(1, "'jobs'", "NULL", "NULL", 0),
+        jobs(1, "'jobs'", "NULL", "NULL", 1),
+        jobs(1, "'jobs'", "11", "NULL", 0),
+        jobs(2, "NULL", "NULL", "NULL", 0),
+        jobs(3, "NULL", "11", "NULL", 1),
+        jobs(5, "NULL", "NULL", &ended, 0),
+        jobs(6, "NULL", "NULL", &ended, 0),
+        letters(0, "'f' || n % 20"),
+        letters(1, "'f' || n % 20"),
+        letters(2, "'f' || n % 20"),
+    ]
+    .concat();
+    all += &format!(
+        "INSERT INTO job_payloads SELECT id, 'sue', '', '', NULL FROM jobs; \
+         INSERT INTO job_results SELECT id, '' FROM jobs WHERE state = 5; \
+         INSERT INTO job_attempts SELECT id, 1, 1, 1, NULL, {T0}, 'failed', NULL, NULL FROM jobs WHERE state > 1; \
+         INSERT INTO job_edits SELECT id, gen_random_uuid(), gen_random_uuid(), '' FROM jobs WHERE state = 5; \
+         INSERT INTO idempotency_keys SELECT sha256(n::text::bytea), gen_random_uuid(), '', {T0} + n FROM generate_series(1, {OTHERS}) n; \
+         INSERT INTO pauses (kind, at, paused, actor, note) SELECT 'k' || n % 5, n, true, '', '' FROM generate_series(1, 200) n; \
+         INSERT INTO audit (letter, at, actor, note, from_state, to_state) SELECT id, {T0}, '', '', 0, 2 FROM dead_letters; \
+         INSERT INTO selections SELECT gen_random_uuid(), 't1', '{{}}', '', {T0}, {T0} + 86400000000, 1, false, 1, '', '', {T0}, {T0} + 86400000000 \
+         FROM generate_series(1, {OTHERS}) n; \
+         INSERT INTO selected_letters SELECT id, 1, gen_random_uuid(), 0, '' FROM selections;"
+    );
+    all
+}
+
+/// Pages that the statement of this plan has looked at; those below it are in the sum of the first node, or are steps of their own.
+fn pages(plan: &Value) -> u64 {
+    let own =
+        |node: &Value| ["Shared Hit Blocks", "Shared Read Blocks"].iter().filter_map(|name| node[name].as_u64()).sum::<u64>();
+    let below = plan["Plans"].as_array().into_iter().flatten().map(own).sum();
+    own(plan).max(below)
+}
+
+/// The statements in a piece of the log, with what each has looked at.
+fn statements(log: &str) -> Vec<(u64, String)> {
+    let mut found = Vec::new();
+    for piece in log.split("plan:\n").skip(1) {
+        let text: String = piece.lines().take_while(|line| line.starts_with('\t')).collect();
+        let explained: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        found.push((pages(&explained["Plan"]), explained["Query Text"].as_str().unwrap().to_owned()));
+    }
+    found
+}
+
+struct Looks<'a> {
+    server: &'a Server,
+    seen: usize,
+    measured: BTreeMap<&'static str, u64>,
+    faults: Vec<String>,
+}
+
+impl Looks<'_> {
+    /// What was asked of the store since the last call was `what`: it has looked at `limit` pages at most.
+    fn at(&mut self, what: &'static str, limit: u64) {
+        let log = self.server.log();
+        let found = statements(&log[self.seen..]);
+        self.seen = log.len();
+        assert!(!found.is_empty(), "{what} asked nothing");
+        for (pages, statement) in found {
+            if pages > limit {
+                self.faults.push(format!("{what} has looked at {pages} pages, over {limit}: {statement}"));
+            }
+            let most = self.measured.entry(what).or_default();
+            *most = pages.max(*most);
+        }
+    }
+}
+
+/// Two jobs of their own kind and tenant.
+fn mine(new: impl Fn(&str, &str) -> NewJob) -> Vec<NewJob> {
+    (0..2).map(|_| new("mail", "acme")).collect()
+}
+
+async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>) {
+    let (jobs, dead, selections) = (&ground.jobs, &ground.dead, &ground.selections);
+    let mut batch = mine(accepted);
+    for (number, new) in batch.iter_mut().enumerate() {
+        new.key = Some(key(u32::try_from(number).unwrap() + u32::try_from(looks.seen).unwrap_or(0)));
+    }
+    jobs.insert(&batch).await.unwrap();
+    looks.at("insert", WALK);
+    jobs.insert(&mine(high)).await.unwrap();
+    looks.at("insert, high", WALK);
+    let ids: Vec<_> = batch.iter().map(|new| new.job.id).collect();
+
+    jobs.lanes(T0).await.unwrap();
+    // Five kinds of two tenants in two classes, and what is asked about: each lane is looked up from the root of its index.
+    looks.at("lanes, by lane", 2 * WALK);
+    jobs.backlog(T0).await.unwrap();
+    looks.at("backlog, by lane", 2 * WALK);
+    let claimed = jobs.claim(ME, &high_lane("mail", "acme"), T0 + 1, rows(10)).await.unwrap();
+    assert_eq!(claimed.len(), 2);
+    looks.at("claim, high", WALK);
+    let claimed = jobs.claim(ME, &lane("mail", "acme"), T0 + 1, rows(10)).await.unwrap();
+    assert_eq!(claimed.len(), 2);
+    looks.at("claim", WALK);
+    let marks: Vec<_> = claimed.iter().map(|(job, _)| (job.id, job.version)).collect();
+    assert_eq!(jobs.mark_published(&marks, T0 + 2).await.unwrap(), 2);
+    looks.at("mark", WALK);
+    let loaded = jobs.load(&ids).await.unwrap();
+    looks.at("load", WALK);
+    let begun: Vec<_> = loaded.iter().map(|job| change(job, |status| begin(status, T0 + 3))).collect();
+    assert_eq!(jobs.apply(&begun).await.unwrap(), [true; 2]);
+    looks.at("begin", WALK);
+    assert_eq!(jobs.in_flight("mail", 100).await.unwrap() % 2, 0);
+    jobs.in_flight_high("mail", 100).await.unwrap();
+    jobs.queued("mail", 100).await.unwrap();
+    looks.at("in flight", WALK);
+    jobs.quiet("mail", None, T0 + 10, 10).await.unwrap();
+    jobs.quiet("mail", Some(Priority::High), T0 + 10, 10).await.unwrap();
+    looks.at("quiet", WALK);
+    jobs.overdue(T0, 10).await.unwrap();
+    looks.at("overdue, by lane", 2 * WALK);
+    jobs.ask_cancel(ids[0], 3, 1, T0).await.unwrap();
+    looks.at("cancel", WALK);
+    let mut ended: Vec<_> =
+        jobs.load(&ids).await.unwrap().iter().map(|job| change(job, |status| end(status, State::Succeeded, T0 + 5))).collect();
+    for change in &mut ended {
+        (change.history, change.result) = (Some(attempt(1)), Some(bytes::Bytes::from_static(b"done")));
+    }
+    assert_eq!(jobs.apply(&ended).await.unwrap(), [true; 2]);
+    looks.at("finish", WALK);
+    jobs.record(&[(ids[0], attempt(7))]).await.unwrap();
+    looks.at("late", WALK);
+
+    jobs.record_of(ids[0]).await.unwrap().unwrap();
+    jobs.payloads(&ids).await.unwrap();
+    jobs.holder(batch[0].key.unwrap().hash).await.unwrap().unwrap();
+    looks.at("read", WALK);
+    jobs.list(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+    let filter = JobFilter { tenant: Some("acme".into()), limit: 10, ..JobFilter::default() };
+    jobs.search(&JobSearch { filter, subject: Some("anna".into()), scan: 20, ..JobSearch::default() }).await.unwrap();
+    // Each of the twenty has a row and a payload.
+    looks.at("list", 4 * WALK);
+    jobs.ended_kinds().await.unwrap();
+    looks.at("ended kinds, by kind", WALK);
+    let old = Old { kind: "mail", before: T0 + 6, dead_before: T0 + 6 };
+    assert_eq!(jobs.purge_ended(&old, Bookmark::START, 10).await.unwrap().gone, 2);
+    // Five tables and their indexes.
+    looks.at("purge", 2 * WALK);
+    jobs.beat(ME).await.unwrap();
+    jobs.share_ended(ME, &BTreeMap::new()).await.unwrap();
+    looks.at("beat", WALK);
+
+    let pause = Pause { kind: "mail".into(), at: T0, paused: true, actor: "ann".into(), note: String::new() };
+    ground.pauses.put_pause(&pause).await.unwrap();
+    ground.pauses.pauses().await.unwrap();
+    looks.at("pauses, by kind", WALK);
+    let kept = letter("jobs.mail", &ids[0].to_string(), T0);
+    dead.keep(&[kept]).await.unwrap();
+    looks.at("keep", WALK);
+    dead.dead_ids(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap();
+    dead.audit_records(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();
+    looks.at("list dead", WALK);
+    dead.dead_groups(Some("t1"), "", 3, 10).await.unwrap();
+    looks.at("groups, by group", 2 * WALK);
+    dead.print_old(10).await.unwrap();
+    dead.hold_redriving(T0, T0 + SECOND, 2).await.unwrap();
+    looks.at("redriving", 2 * WALK);
+    selections.acting(uuid::Uuid::nil(), 10).await.unwrap();
+    selections.picked(ids[0], 10).await.unwrap();
+    looks.at("selections", WALK);
+}
+
+#[tokio::test]
+async fn no_statement_walks_what_is_others() {
+    let server = Server::start(&EXPLAINED);
+    let ground = Ground::postgres_at(server.url("postgres")).await;
+    ground.execute(&others()).await;
+    ground.execute("ANALYZE").await;
+    let smallest: i64 = {
+        use sqlx::Connection as _;
+        let mut connection = sqlx::PgConnection::connect(&server.url("postgres")).await.unwrap();
+        // Those that hold no row of others, and the one that holds a range per block.
+        let sql = "SELECT min(pg_relation_size(indexrelid)) / 8192 FROM pg_stat_user_indexes WHERE indexrelname NOT IN \
+            ('_sqlx_migrations_pkey', 'processes_pkey', 'pauses_pkey', 'pauses_latest', 'destinations_pkey', 'dead_letters_unprinted', 'selections_acting', \
+            'selected_letters_refused', 'idempotency_keys_age')";
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+    };
+    assert!(smallest > i64::try_from(WALK).unwrap(), "a walk through an index may take {smallest} pages and not be noticed");
+    let mut looks = Looks { server: &server, seen: server.log().len(), measured: BTreeMap::new(), faults: Vec::new() };
+    // The first time the catalogs are read, which is not of interest.
+    ask_everything(&ground, &mut looks).await;
+    (looks.measured, looks.faults) = (BTreeMap::new(), Vec::new());
+    ask_everything(&ground, &mut looks).await;
+    assert!(looks.faults.is_empty(), "{:#?}, of {:?}", looks.faults, looks.measured);
+}
