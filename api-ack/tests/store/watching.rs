@@ -91,11 +91,16 @@ async fn there_are_only_so_many_places(ground: &Ground) {
 }
 
 async fn a_drain_and_a_purge_end_the_wait(ground: &Ground) {
-    let batch = [accepted("mail", "acme"), accepted("mail", "acme")];
+    let batch = [accepted("mail", "acme"), accepted("mail", "acme"), accepted("mail", "acme")];
     ground.store(&batch).await;
     let waiting = watch(ground, WatchOptions::default());
     let mut unknown = waiting.watch.job(Uuid::now_v7(), 0).unwrap();
     assert!(timeout(SOON, unknown.changed()).await.unwrap().is_none(), "what is not there ends no more");
+    // Seen alive; between that and the first look it ends, and retention takes it.
+    ground.change(change(&batch[2].job, |status| end(status, State::Succeeded, T0 + 1))).await;
+    assert_eq!(ground.purge(T0 + 2, 10).await, 1);
+    let mut purged = waiting.watch.job(batch[2].job.id, 1).unwrap();
+    assert!(timeout(SOON, purged.ended()).await.unwrap().is_none(), "what was purged ends no more");
     ground.change(change(&batch[0].job, publish)).await;
     let (mut one, mut two) = (waiting.watch.job(batch[0].job.id, 2).unwrap(), waiting.watch.job(batch[1].job.id, 1).unwrap());
     waiting.drain.cancel();
