@@ -28,7 +28,7 @@ pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};
 pub use pauses::{Pause, PauseStore};
 pub use postgres::PostgresStore;
-pub use purge::{Bookmark, Old, Purged};
+pub use purge::{Bookmark, Old, Purged, PurgedKeys};
 pub use search::{Found, JobSearch};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
@@ -496,11 +496,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError>;
 
-    /// Deletes up to `limit` idempotency keys made before `before`. Answers how many went.
+    /// Looks at some thousand idempotency keys, from the place `from` on, and deletes those made before `before`. 0 is the first
+    /// place, and comes again after the last one.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError>;
+    async fn purge_keys(&self, before: Micros, from: u64) -> Result<PurgedKeys, StoreError>;
 
     /// Asks the database for nothing: for `/ready` and `/health`.
     ///

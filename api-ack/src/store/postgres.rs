@@ -39,7 +39,8 @@ use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
-    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, Queued, StoreError, Waiting,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, PurgedKeys, Queued, StoreError,
+    Waiting,
 };
 
 /// How long a call waits for a connection.
@@ -311,8 +312,8 @@ impl JobStore for PostgresStore {
         ask!(self, conn => purge::ended(conn, old, after, limit))
     }
 
-    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
-        ask!(self, conn => purge::keys(conn, before, limit))
+    async fn purge_keys(&self, before: Micros, from: u64) -> Result<PurgedKeys, StoreError> {
+        ask!(self, conn => purge::keys(conn, before, from))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

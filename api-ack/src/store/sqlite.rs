@@ -42,7 +42,8 @@ use uuid::Uuid;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
-    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, Queued, StoreError, Waiting,
+    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, PurgedKeys, Queued, StoreError,
+    Waiting,
 };
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
@@ -363,8 +364,8 @@ impl JobStore for SqliteStore {
         write!(self, conn => purge::ended(conn, old, after, limit))
     }
 
-    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
-        write!(self, conn => purge::keys(conn, before, limit))
+    async fn purge_keys(&self, before: Micros, from: u64) -> Result<PurgedKeys, StoreError> {
+        write!(self, conn => purge::keys(conn, before, from))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -217,7 +217,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.ended_kinds().await.unwrap();
         let old = Old { kind: "mail", before: T0, dead_before: T0 };
         ground.jobs.purge_ended(&old, Bookmark::START, 10).await.unwrap();
-        ground.jobs.purge_keys(T0, 10).await.unwrap();
+        ground.jobs.purge_keys(T0, 0).await.unwrap();
         ground.dead.dead_groups(Some("acme"), "", 10, 10).await.unwrap();
         ground.dead.dead_ids(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap();
         ground.dead.audit_records(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();

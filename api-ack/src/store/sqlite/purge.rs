@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{error, read, rows};
-use crate::store::{Bookmark, Micros, Old, Purged, State, StoreError};
+use crate::store::{Bookmark, Micros, Old, Purged, PurgedKeys, State, StoreError};
 
 // From kind to kind by the index alone.
 const KINDS: &str = "WITH RECURSIVE kinds(kind) AS ( \
@@ -25,7 +25,10 @@ const PARTS: [&str; 5] = [
     "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
 ];
 
-// The first ones are the oldest ones: a look at these is enough.
+/// Keys looked at in a step.
+const LOOK: u32 = 1000;
+
+// The first ones are the oldest ones: the walk is always at its beginning, and at its end where a young one comes.
 const KEYS: &str = "DELETE FROM idempotency_keys WHERE created_at < ?1 \
      AND number IN (SELECT number FROM idempotency_keys ORDER BY number LIMIT ?2)";
 
@@ -55,6 +58,7 @@ pub(super) async fn ended(conn: &mut SqliteConnection, old: &Old<'_>, after: Boo
     Ok(Purged { gone: gone.len() as u64, next, more: seen.len() as u64 >= u64::from(limit) })
 }
 
-pub(super) async fn keys(conn: &mut SqliteConnection, before: Micros, limit: u32) -> Result<u64, StoreError> {
-    Ok(sqlx::query(KEYS).bind(before).bind(limit).execute(conn).await.map_err(error::store)?.rows_affected())
+pub(super) async fn keys(conn: &mut SqliteConnection, before: Micros, from: u64) -> Result<PurgedKeys, StoreError> {
+    let gone = sqlx::query(KEYS).bind(before).bind(LOOK).execute(conn).await.map_err(error::store)?.rows_affected();
+    Ok(PurgedKeys { gone, next: if gone == u64::from(LOOK) { from.saturating_add(gone) } else { 0 } })
 }
