@@ -44,6 +44,8 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
             reason: None,
             error: None,
             cancel_epoch: None,
+            worker: None,
+            http_status: None,
         };
         let payload = Payload {
             subject: "anna".into(),

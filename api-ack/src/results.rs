@@ -48,7 +48,9 @@ impl Results {
             .iter()
             .map(|(id, result, end)| {
                 let (started_at, ended_at) = (result.started_at.as_microsecond(), result.ended_at.as_microsecond());
-                let report = Report { run: result.run(), lease: None, end, started_at, ended_at };
+                let JobResult { worker, http_status, .. } = result;
+                let (run, http_status) = (result.run(), *http_status);
+                let report = Report { run, lease: None, end, started_at, ended_at, worker, http_status };
                 (*id, Ended { report, payload: None })
             })
             .collect();

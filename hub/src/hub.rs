@@ -285,7 +285,7 @@ impl Wiring {
         // Until the last handler is through: the drain lets them end.
         outlet.spawn(changing.clone().follow(stages.relay.clone()));
         let ledger = StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone());
-        let ledger = Arc::new(ledger.watched_by(watch.clone()));
+        let ledger = Arc::new(ledger.watched_by(watch.clone()).named(process_name()));
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
@@ -390,6 +390,12 @@ impl Running {
         self.stages.links.cancel();
         let _ = tokio::time::timeout(slack, self.links.wait()).await;
     }
+}
+
+/// What this process is called in the history of attempts: `host:pid`.
+fn process_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}:{}", host.as_deref().unwrap_or("hub"), std::process::id())
 }
 
 fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpec {

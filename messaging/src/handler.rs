@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::message::Message;
+use crate::said::Said;
 
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +85,15 @@ pub struct Context {
     /// Within about a second, in hub processes; never in a service. Stop early if you can, and come back with [`Outcome::Retry`]
     /// or [`Outcome::Snooze`]: the job is then cancelled. `Done` and `Reject` count as they do otherwise.
     pub cancelled: CancellationToken,
+    /// What the handler says while it runs, by the methods below.
+    pub said: Said,
+}
+
+impl Context {
+    /// Says what a service that the handler called has answered, an HTTP status: shown with the attempt, of several the last one.
+    pub fn answered(&self, http_status: u16) {
+        self.said.answered(http_status);
+    }
 }
 
 /// Work for one kind of message.

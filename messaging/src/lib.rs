@@ -35,6 +35,7 @@ pub mod process;
 pub mod publisher;
 pub mod results;
 pub mod retry;
+pub mod said;
 pub mod schema;
 pub mod service;
 pub mod service_ledger;

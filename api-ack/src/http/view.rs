@@ -107,6 +107,12 @@ pub struct AttemptView {
     reason: Option<String>,
     /// The error, for people.
     error: Option<String>,
+    /// What the service that it called answered, if it called one and there was an answer.
+    #[schema(example = 503)]
+    http_status: Option<i32>,
+    /// Who ran it: `host:pid` of a hub process, or the name under which a service reports.
+    #[schema(example = "hub-1:4711")]
+    worker: Option<String>,
 }
 
 impl JobView {
@@ -153,6 +159,8 @@ impl AttemptView {
             outcome: Some(attempt.outcome),
             reason: attempt.reason,
             error: attempt.error,
+            http_status: attempt.http_status,
+            worker: attempt.worker,
         }
     }
 }
@@ -170,6 +178,8 @@ fn latest(status: &Status) -> Option<AttemptView> {
         outcome: rules::outcome(status).map(str::to_owned),
         reason: if runs { None } else { status.reason.clone() },
         error: if runs { None } else { status.error.clone() },
+        http_status: status.http_status,
+        worker: status.worker.clone(),
     })
 }
 

@@ -109,7 +109,8 @@ impl Life {
     }
 
     fn finish(&mut self, run: Run, lease: Option<i64>, end: &End) -> Finish {
-        let report = Report { run, lease, end, started_at: self.now, ended_at: self.now };
+        let (started_at, ended_at) = (self.now, self.now);
+        let report = Report { run, lease, end, started_at, ended_at, worker: "test:1", http_status: None };
         let finish = finish(&self.job, &report, &policy(), self.now, 0.5);
         if let Finish::Applied(to, _) = &finish {
             self.job = (**to).clone();
@@ -415,6 +416,23 @@ fn a_report_without_a_lease_cannot_end_what_the_hub_runs() {
     let mut waiting = Life::new();
     waiting.job = published(&waiting.job, 1);
     assert!(matches!(waiting.finish(Run::default(), None, &end(0)), Finish::Applied(..)));
+}
+
+#[test]
+fn who_ran_an_attempt_and_what_it_met_goes_with_the_attempt() {
+    let mut life = running();
+    let (run, now, failed, long) = (Run::default(), life.now, end(1), "ü".repeat(MAX_WORKER));
+    let (started_at, ended_at, http_status) = (now, now, Some(503));
+    let report = Report { run, lease: Some(1), end: &failed, started_at, ended_at, worker: "here:1", http_status };
+    let Finish::Applied(next, Some(past)) = finish(&life.job, &report, &policy(), now, 0.5) else { panic!("it is tried again") };
+    assert_eq!((past.worker.as_deref(), past.http_status), (Some("here:1"), Some(503)));
+    assert_eq!((next.worker, next.http_status), (None, None), "the next attempt has not started");
+    let late = Report { lease: Some(7), worker: &long, ..report };
+    let Finish::Late(late) = finish(&life.job, &late, &policy(), now, 0.5) else { panic!("another lease") };
+    let worker = late.worker.unwrap();
+    assert!(worker.len() <= MAX_WORKER && worker.ends_with('ü'), "{worker}");
+    life.finish(run, Some(1), &end(3));
+    assert_eq!(last_attempt(&life.job).worker.as_deref(), Some("test:1"), "of the last one the row knows");
 }
 
 #[test]

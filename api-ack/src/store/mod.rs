@@ -110,6 +110,11 @@ pub struct Status {
     pub deadline: Micros,
     /// When the attempt started; `None` while it waits.
     pub started_at: Option<Micros>,
+    /// Who runs or ran the attempt: `host:pid` of a hub process, or the name under which a service reports. `None` while it waits;
+    /// not stored with a new job.
+    pub worker: Option<String>,
+    /// What a service that the attempt called answered, if it did; likewise.
+    pub http_status: Option<i32>,
     /// `Some` exactly in an end state.
     pub ended_at: Option<Micros>,
     /// When this row last changed.
@@ -219,6 +224,10 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// The error, for people.
     pub error: Option<String>,
+    /// As [`Status::worker`].
+    pub worker: Option<String>,
+    /// As [`Status::http_status`].
+    pub http_status: Option<i32>,
 }
 
 /// A kind and a tenant with rows that wait to be published: the unit of fairness.

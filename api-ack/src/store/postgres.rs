@@ -72,11 +72,12 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
+    (6, "reading", include_str!("../../migrations/postgres/0006_reading.sql")),
 ];
 
 /// The store on Postgres.

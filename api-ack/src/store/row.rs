@@ -50,14 +50,18 @@ macro_rules! job_columns {
             $table,
             ".error, ",
             $table,
-            ".cancel_epoch"
+            ".cancel_epoch, ",
+            $table,
+            ".worker, ",
+            $table,
+            ".http_status"
         )
     };
 }
 pub(super) use job_columns;
 
 /// How many columns [`job_columns`] names.
-pub(super) const JOB_WIDTH: usize = 21;
+pub(super) const JOB_WIDTH: usize = 23;
 
 /// The columns of a [`super::Payload`].
 macro_rules! payload_columns {
@@ -150,6 +154,8 @@ macro_rules! decoders {
                     reason: get(row, 18)?,
                     error: get(row, 19)?,
                     cancel_epoch: get(row, 20)?,
+                    worker: get(row, 21)?,
+                    http_status: get(row, 22)?,
                 },
             })
         }

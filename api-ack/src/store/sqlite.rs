@@ -50,11 +50,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 4] = [
+const STEPS: [Step; 5] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
+    (6, "reading", include_str!("../../migrations/sqlite/0006_reading.sql")),
 ];
 
 /// The store in one SQLite file.

@@ -41,6 +41,8 @@ pub fn jobs() -> Vec<NewJob> {
             reason: ended.then(|| "exhausted".to_owned()),
             error: ended.then(|| "no answer — 無".to_owned()),
             cancel_epoch: None,
+            worker: None,
+            http_status: None,
         };
         NewJob {
             job: Job { id: id(n), kind: "orders.place".into(), tenant: "acme".into(), version: 1, status },
@@ -69,6 +71,8 @@ pub fn change() -> Change {
         outcome: "failed".into(),
         reason: Some("timeout".into()),
         error: Some("no answer".into()),
+        worker: None,
+        http_status: None,
     };
     Change { id: job.id, from: 1, to: job.status, history: Some(attempt), result: Some(Bytes::from_static(b"\0done")) }
 }

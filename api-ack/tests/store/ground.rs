@@ -147,6 +147,8 @@ pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
                 reason: None,
                 error: None,
                 cancel_epoch: None,
+                worker: None,
+                http_status: None,
             },
         },
         payload: Payload {
@@ -196,6 +198,7 @@ pub fn begin(status: &mut Status, at: Micros) {
     status.lease += 1;
     status.owner = Some(ME);
     status.started_at = Some(at);
+    status.worker = Some("here:11".into());
     status.updated_at = at;
 }
 
@@ -223,5 +226,7 @@ pub fn attempt(number: i32) -> Attempt {
         outcome: "failed".into(),
         reason: Some("timeout".into()),
         error: Some("no answer in 30 s".into()),
+        worker: Some("north:7".into()),
+        http_status: Some(503),
     }
 }

@@ -103,6 +103,12 @@ pub struct JobDetail {
     /// When the latest attempt started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub started_at: Option<Timestamp>,
+    /// Who runs or ran it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worker: Option<String>,
+    /// What the service that it called answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub http_status: Option<i32>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ended_at: Option<Timestamp>,
@@ -155,6 +161,12 @@ pub struct AttemptLine {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// What the service that it called answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub http_status: Option<i32>,
+    /// Who ran it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worker: Option<String>,
 }
 
 /// A dead letter in a list.
@@ -275,6 +287,8 @@ impl From<JobRecord> for JobDetail {
             due_at: status.outlet.map(|_| timestamp(status.due_at)),
             deadline: timestamp(status.deadline),
             started_at: status.started_at.map(timestamp),
+            worker: status.worker,
+            http_status: status.http_status,
             ended_at: status.ended_at.map(timestamp),
             payload: PayloadInfo {
                 subject: payload.subject,
@@ -302,6 +316,8 @@ impl From<store::Attempt> for AttemptLine {
             outcome: attempt.outcome,
             reason: attempt.reason,
             error: attempt.error,
+            http_status: attempt.http_status,
+            worker: attempt.worker,
         }
     }
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::said::Said;
+
 /// The message's id and the lease of this start.
 type Key = (String, i64);
 
@@ -26,6 +28,7 @@ pub(super) struct Place {
     running: Running,
     key: Key,
     pub(super) cancelled: CancellationToken,
+    pub(super) said: Said,
 }
 
 impl Running {
@@ -33,7 +36,7 @@ impl Running {
         let key = (id.to_owned(), lease);
         let cancelled = CancellationToken::new();
         self.lock().insert(key.clone(), Started { at: Instant::now(), cancelled: cancelled.clone() });
-        Place { running: self.clone(), key, cancelled }
+        Place { running: self.clone(), key, cancelled, said: Said::default() }
     }
 
     /// Ids and leases of what has run for `age` at least and was not told to stop.

@@ -193,6 +193,7 @@ impl Start {
             traceparent: message.traceparent.clone(),
             interrupted: self.runtime.drain.clone(),
             cancelled: place.cancelled.clone(),
+            said: place.said.clone(),
         };
         let started_at = Timestamp::now();
         let clock = std::time::Instant::now();
@@ -206,6 +207,7 @@ impl Start {
             }),
             () = self.cut.cancelled() => End::Interrupted,
         };
+        let http_status = place.said.http_status();
         drop(place);
         let name = match &end {
             End::Outcome(outcome) => outcome.name(),
@@ -214,7 +216,8 @@ impl Start {
         self.runtime.metrics.attempts.with_label_values(&[message.kind.as_str(), name]).inc();
         self.runtime.metrics.duration.with_label_values(&[message.kind.as_str()]).observe(clock.elapsed().as_secs_f64());
         self.registry.end(&message.id, run);
-        let ending = Ending { message, run, queue: self.queue.clone(), lease, end, started_at, ended_at: Timestamp::now() };
+        let (queue, ended_at) = (self.queue.clone(), Timestamp::now());
+        let ending = Ending { message, run, queue, lease, end, started_at, ended_at, http_status };
         // Closed only when the consumer was abandoned; the broker delivers again.
         let _ = self.endings.send(ending).await;
     }

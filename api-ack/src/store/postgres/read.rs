@@ -20,11 +20,12 @@ const RECORD_OF: &str = concat!(
     ", ",
     payload_columns!("p"),
     ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error, \
+     h.worker, h.http_status, \
      (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id) \
      FROM jobs j JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
-     array_agg(a.reason) reason, array_agg(a.error) error \
+     array_agg(a.reason) reason, array_agg(a.error) error, array_agg(a.worker) worker, array_agg(a.http_status) http_status \
      FROM (SELECT * FROM job_attempts WHERE job_id = j.id ORDER BY epoch, attempt, lease, outcome) a) h \
      WHERE j.id = $1",
 );
@@ -92,8 +93,8 @@ pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Optio
         payload: rows::payload(&row, JOB_WIDTH)?,
         result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
         history: history(&row, JOB_WIDTH + 5)?,
-        edited_from: rows::get(&row, JOB_WIDTH + 13)?,
-        edited_to: rows::get(&row, JOB_WIDTH + 14)?,
+        edited_from: rows::get(&row, JOB_WIDTH + 15)?,
+        edited_to: rows::get(&row, JOB_WIDTH + 16)?,
     }))
 }
 
@@ -107,16 +108,14 @@ fn history(row: &PgRow, at: usize) -> Result<Vec<Attempt>, StoreError> {
     let outcomes: Vec<String> = rows::get(row, at + 5)?;
     let reasons: Vec<Option<String>> = rows::get(row, at + 6)?;
     let errors: Vec<Option<String>> = rows::get(row, at + 7)?;
-    let columns = epochs.into_iter().zip(attempts).zip(leases).zip(starts).zip(ends).zip(outcomes).zip(reasons).zip(errors);
-    let attempt = |(((((((epoch, attempt), lease), started_at), ended_at), outcome), reason), error)| Attempt {
-        epoch,
-        attempt,
-        lease,
-        started_at,
-        ended_at,
-        outcome,
-        reason,
-        error,
+    let workers: Vec<Option<String>> = rows::get(row, at + 8)?;
+    let statuses: Vec<Option<i32>> = rows::get(row, at + 9)?;
+    let times = starts.into_iter().zip(ends);
+    let ends = outcomes.into_iter().zip(reasons).zip(errors);
+    let columns = epochs.into_iter().zip(attempts).zip(leases).zip(times).zip(ends).zip(workers).zip(statuses);
+    let attempt = |((((((epoch, attempt), lease), (started_at, ended_at)), end), worker), http_status)| {
+        let ((outcome, reason), error) = end;
+        Attempt { epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status }
     };
     Ok(columns.map(attempt).collect())
 }

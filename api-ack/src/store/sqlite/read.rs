@@ -28,7 +28,7 @@ const RECORD_OF: &str = concat!(
      FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
 );
 
-const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error FROM job_attempts \
+const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status FROM job_attempts \
      WHERE job_id = ?1 ORDER BY epoch, attempt, lease, outcome";
 
 const LIST: &str = concat!(
@@ -124,6 +124,8 @@ fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
         outcome: rows::get(row, 5)?,
         reason: rows::get(row, 6)?,
         error: rows::get(row, 7)?,
+        worker: rows::get(row, 8)?,
+        http_status: rows::get(row, 9)?,
     })
 }
 
