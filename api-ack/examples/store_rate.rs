@@ -56,7 +56,12 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
         let mut hash = [0; 32];
         hash[..16].copy_from_slice(&scattered(id));
         let key = keyed.then_some(Key { hash, fingerprint: [1; 32] });
-        NewJob { job: Job { id, kind: "orders.place".into(), tenant: "acme".into(), version: 1, status }, payload, key }
+        NewJob {
+            job: Job { id, kind: "orders.place".into(), tenant: "acme".into(), version: 1, status },
+            payload,
+            key,
+            tags: Default::default(),
+        }
     };
     (0..BATCHES).map(|_| (0..BATCH).map(|_| job()).collect()).collect()
 }

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::destinations::Destinations;
 use crate::kinds::{KindSpec, Kinds};
 use crate::store::{Job, Key, Micros, NewJob, Payload, Status};
+use crate::tags::Tags;
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Submission {
     pub key: Option<String>,
     /// When it is to run.
     pub timing: Timing,
+    /// Words to find it by.
+    pub tags: Tags,
     /// Nobody waits for the answer, and what is refused would be lost or kept elsewhere: it may wait as long as its deadline
     /// lets it, so the kind's `max_wait` does not refuse it.
     pub patient: bool,
@@ -170,9 +173,12 @@ impl Acceptor {
 }
 
 fn key_of(submission: &Submission) -> Option<Key> {
-    submission.key.as_ref().map(|key| Key {
+    let key = submission.key.as_ref()?;
+    let tags = submission.tags.text();
+    let said = submission.timing.said().chain((!tags.is_empty()).then_some(("tags", tags.as_str())));
+    Some(Key {
         hash: key::key_hash(&submission.tenant, &submission.subject, &submission.route, key),
-        fingerprint: key::fingerprint(&submission.content_type, &submission.body, submission.timing.said()),
+        fingerprint: key::fingerprint(&submission.content_type, &submission.body, said),
     })
 }
 
@@ -186,5 +192,6 @@ fn new_job(submission: Submission, status: Status, key: Option<Key>) -> NewJob {
             traceparent: submission.traceparent,
         },
         key,
+        tags: submission.tags,
     }
 }

@@ -24,6 +24,7 @@ use crate::accept::{AcceptError, Acceptor, Submission, Timing, key_hash};
 use crate::clock;
 use crate::kinds::JSON;
 use crate::store::{JobStore, Micros, StoreError};
+use crate::tags::Tags;
 
 /// The route that keys of ticks are scoped by.
 const ROUTE: &str = "cron";
@@ -53,6 +54,8 @@ pub struct CronSpec {
     pub tenant: String,
     /// Their payload, JSON.
     pub data: Bytes,
+    /// Words to find them by.
+    pub tags: Tags,
     /// What to do while the job of the tick before has not ended.
     pub overlap: Overlap,
     /// How far back a process that starts looks for a tick that nobody saw; only the latest is made up for. Zero for not at all.
@@ -168,6 +171,7 @@ impl Driver {
             traceparent: None,
             key: Some(self.key(tick)),
             timing: Timing::default(),
+            tags: self.entry.tags.clone(),
             patient: true,
         }
     }

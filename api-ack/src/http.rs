@@ -58,7 +58,7 @@ use crate::watch::Watch;
 use auth::Verifier;
 pub use body::check_json;
 pub use describe::described;
-pub(crate) use headers::takes;
+pub(crate) use headers::{no_tags, takes};
 use metrics::Metrics;
 use rates::{RateLimits, Rates};
 pub use submit::check_payload;

@@ -26,6 +26,7 @@ use crate::letter::letter_of;
 use crate::metrics::Metrics;
 use crate::rules;
 use crate::store::{DeadLetter, DeadState, JobStore, Move, NewDeadLetter, StoreError, Stores};
+use crate::tags::TAGS_HEADER;
 
 /// Stores what is found in one terminal queue.
 pub struct Keeper {
@@ -161,14 +162,16 @@ async fn redrive_one(stores: &Stores, publisher: &Publisher, names: &Names, dead
     Ok(())
 }
 
-/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run.
+/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run, and its tags.
 fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
     let headers = properties.get("headers").and_then(|v| v.as_object());
     headers
         .into_iter()
         .flatten()
         .filter(|(name, _)| !name.starts_with("x-") && !name.starts_with("cloudEvents"))
-        .filter(|(name, _)| !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()))
+        .filter(|(name, _)| {
+            !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()) || name.as_str() == TAGS_HEADER
+        })
         .filter(|(name, _)| name.as_str() != header::TRACEPARENT)
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
         .collect()

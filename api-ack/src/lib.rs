@@ -29,4 +29,5 @@ pub mod selections;
 pub mod store;
 pub mod submissions;
 pub mod sweeper;
+pub mod tags;
 pub mod watch;

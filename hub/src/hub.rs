@@ -431,6 +431,7 @@ fn cron_spec(entry: &config::CronConfig) -> CronSpec {
         kind: entry.kind.as_str().to_owned(),
         tenant: entry.tenant.clone(),
         data: entry.data.json.to_string().into(),
+        tags: entry.tags.0.clone(),
         overlap: match entry.overlap {
             config::Overlap::Allow => cron::Overlap::Allow,
             config::Overlap::Skip => cron::Overlap::Skip,

@@ -19,6 +19,7 @@ mod openapi;
 mod poison;
 mod pressure;
 mod publisher;
+mod reading;
 mod reload;
 mod retry_crash;
 mod service;

@@ -8,3 +8,12 @@ ALTER TABLE jobs
 ALTER TABLE job_attempts
     ADD COLUMN worker text,
     ADD COLUMN http_status integer;
+
+-- Tags of the jobs that have some. The key is the way of a list by tag, newest first; the index is that from a job to its tags.
+CREATE TABLE job_tags (
+    tenant text NOT NULL,
+    tag text NOT NULL,
+    job_id uuid NOT NULL,
+    PRIMARY KEY (tenant, tag, job_id)
+);
+CREATE INDEX job_tags_job ON job_tags (job_id);

@@ -3,3 +3,11 @@ ALTER TABLE jobs ADD COLUMN worker TEXT;
 ALTER TABLE jobs ADD COLUMN http_status INTEGER;
 ALTER TABLE job_attempts ADD COLUMN worker TEXT;
 ALTER TABLE job_attempts ADD COLUMN http_status INTEGER;
+
+CREATE TABLE job_tags (
+    tenant TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    job_id BLOB NOT NULL,
+    PRIMARY KEY (tenant, tag, job_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_tags_job ON job_tags (job_id);

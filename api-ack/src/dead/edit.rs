@@ -55,6 +55,7 @@ impl DeadLetters {
             job: Job { id: Uuid::now_v7(), kind, tenant: record.job.tenant, version: 1, status: Status::accepted(now, deadline) },
             payload: Payload { body: edition.body.clone(), ..record.payload },
             key: None,
+            tags: record.tags,
         };
         let made = job.job.id;
         let note = format!("edited as job {made}{}{}", if edition.note.is_empty() { "" } else { ": " }, edition.note);

@@ -179,7 +179,7 @@ impl From<AcceptError> for Problem {
             }
             AcceptError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
-                "this Idempotency-Key was used for a request with another body, type or time: take a fresh key for a new job",
+                "this Idempotency-Key was used for a request with another body, type, time or tags: take a fresh key for a new job",
             ),
             AcceptError::Undecided => Self::new(
                 Code::IdempotencyKeyUndecided,

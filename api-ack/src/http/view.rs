@@ -41,6 +41,9 @@ pub struct JobView {
     epoch: i32,
     /// The attempt that runs, ran last, or comes next; from 1.
     attempt: i32,
+    /// Words to find it by, as its submission gave them.
+    #[schema(example = json!(["batch-7", "region=eu"]))]
+    tags: Vec<String>,
     /// All attempts that were started, oldest first.
     attempts: Vec<AttemptView>,
     /// What the handler returned, if it is JSON.
@@ -118,7 +121,7 @@ pub struct AttemptView {
 impl JobView {
     /// The view of a record.
     pub fn of(record: JobRecord) -> Self {
-        let JobRecord { job, history, result, edited_from, edited_to, .. } = record;
+        let JobRecord { job, history, result, edited_from, edited_to, tags, .. } = record;
         let latest = latest(&job.status);
         let status = job.status;
         let cancel_requested = status.cancel_asked();
@@ -132,6 +135,7 @@ impl JobView {
             state: status.state,
             epoch: status.epoch,
             attempt: status.attempt,
+            tags: tags.into_words(),
             attempts: history.into_iter().map(AttemptView::past).chain(latest).collect(),
             result,
             result_base64,

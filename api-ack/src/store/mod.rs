@@ -31,9 +31,13 @@ pub use search::{Found, JobSearch};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
+
+use crate::tags::Tags;
 
 /// Microseconds since the Unix epoch, UTC.
 pub type Micros = i64;
@@ -165,6 +169,8 @@ pub struct NewJob {
     pub payload: Payload,
     /// Set when the request carried an `Idempotency-Key`.
     pub key: Option<Key>,
+    /// Words to find it by.
+    pub tags: Tags,
 }
 
 /// An idempotency key, hashed with its scope.
@@ -270,6 +276,8 @@ pub struct JobRecord {
     pub history: Vec<Attempt>,
     /// The result, if it succeeded with one.
     pub result: Option<Bytes>,
+    /// Words to find it by.
+    pub tags: Tags,
     /// The dead job it was made from, by editing its letter.
     pub edited_from: Option<Uuid>,
     /// The job that was made from it, by editing its dead letter.
@@ -372,17 +380,17 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError>;
 
-    /// Jobs that match, newest first.
+    /// Jobs that match, newest first, within [`JobSearch::scan`] rows. A walk down the primary key; with tags down that of the tags.
     ///
     /// # Errors
-    /// As [`StoreError`].
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
-
-    /// As [`JobStore::list`], within [`JobSearch::scan`] rows. A walk down the primary key.
-    ///
-    /// # Errors
-    /// As [`StoreError`].
+    /// As [`StoreError`]; [`StoreError::Refused`] for tags of nobody.
     async fn search(&self, search: &JobSearch) -> Result<Found, StoreError>;
+
+    /// The tags of those of `ids` that have some.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn tags(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Tags>, StoreError>;
 
     /// Lanes with a row that nobody owns and that is due at `now`. The cost is per lane, not per row.
     ///
@@ -446,7 +454,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError>;
 
-    /// Deletes up to `limit` jobs that ended before `ended_before`, with payload, history and result, and up to `limit` keys
+    /// Deletes up to `limit` jobs that ended before `ended_before`, with payload, history, tags and result, and up to `limit` keys
     /// made before `keys_before`. Answers how many rows went.
     ///
     /// # Errors

@@ -23,7 +23,9 @@ mod rows {
     crate::store::row::decoders!(sqlx::postgres::PgRow);
 }
 mod selection;
+mod tags;
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -37,9 +39,11 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob,
+    Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
 };
+
+use crate::tags::Tags;
 
 /// How long a call waits for a connection.
 pub const PATIENCE: Duration = Duration::from_millis(2500);
@@ -236,12 +240,12 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::record_of(conn, id))
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-        ask!(self, conn => read::list(conn, filter))
-    }
-
     async fn search(&self, search: &JobSearch) -> Result<Found, StoreError> {
         ask!(self, conn => search::search(conn, search))
+    }
+
+    async fn tags(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Tags>, StoreError> {
+        ask!(self, conn => tags::of(conn, ids))
     }
 
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {

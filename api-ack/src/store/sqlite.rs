@@ -25,8 +25,10 @@ mod rows {
     crate::store::row::decoders!(sqlx::sqlite::SqliteRow);
 }
 mod selection;
+mod tags;
 mod values;
 
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,9 +42,11 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore, Lane,
-    Micros, NewJob, Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob,
+    Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
 };
+
+use crate::tags::Tags;
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -288,12 +292,12 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::record_of(conn, id))
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-        read!(self, conn => read::list(conn, filter))
-    }
-
     async fn search(&self, search: &JobSearch) -> Result<Found, StoreError> {
         read!(self, conn => search::search(conn, search))
+    }
+
+    async fn tags(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Tags>, StoreError> {
+        read!(self, conn => tags::of(conn, ids))
     }
 
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {

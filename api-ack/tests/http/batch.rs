@@ -66,6 +66,7 @@ async fn an_item_is_what_a_request_of_its_own_would_be() {
             {"kind": "demo.echo"},
             {"kind": "demo.echo", "data": {}, "priority": "high"},
             {"kind": 7, "data": {}},
+            {"kind": "demo.echo", "data": 1, "tags": ["fine", "not fine"]},
             "demo.echo",
         ]),
     )
@@ -83,7 +84,8 @@ async fn an_item_is_what_a_request_of_its_own_would_be() {
         (8, 422, "invalid-item", "#/8"),
         (9, 422, "invalid-item", "#/9"),
         (10, 422, "invalid-item", "#/10"),
-        (11, 422, "invalid-item", "#/11"),
+        (11, 400, "invalid-tags", "#/11/tags"),
+        (12, 422, "invalid-item", "#/12"),
     ] {
         let problem = &items[index]["problem"];
         assert_eq!((&items[index]["status"], &problem["code"]), (&json!(status), &json!(code)), "{index}");
@@ -124,6 +126,7 @@ async fn what_is_no_batch_is_refused_whole() {
     for (name, value, code) in [
         ("idempotency-key", "k", "malformed-batch"),
         ("warren-delay", "1s", "not-supported-yet"),
+        ("warren-tags", "a", "not-supported-yet"),
         ("prefer", "wait=1", "not-supported-yet"),
     ] {
         let request = ground.client.post(ground.url("/v1/jobs")).bearer_auth(ada()).header(name, value).body(good);

@@ -12,7 +12,7 @@ use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::pauses::Pauses;
 use api_ack::relay::{HandedOver, hand_over};
 use api_ack::schema::Schema;
-use api_ack::store::{Change, Job, JobFilter, JobStore, ProcessId, SqliteStore, Status};
+use api_ack::store::{Change, Job, JobFilter, JobSearch, JobStore, ProcessId, SqliteStore, Status};
 use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::Kind;
 use messaging::consumer::Running;
@@ -120,7 +120,13 @@ impl Ground {
 
     /// The rows of jobs.
     pub async fn jobs(&self) -> usize {
-        self.store.list(&JobFilter { limit: 10_000, ..JobFilter::default() }).await.unwrap().len()
+        self.all().await.len()
+    }
+
+    /// Every job, newest first.
+    pub async fn all(&self) -> Vec<Job> {
+        let filter = JobFilter { limit: 10_000, ..JobFilter::default() };
+        self.store.search(&JobSearch { filter, scan: 10_000, ..JobSearch::default() }).await.unwrap().jobs
     }
 
     /// Runs a statement behind the hub's back.

@@ -11,6 +11,7 @@ mod reading;
 mod refusals;
 mod rest;
 mod scopes;
+mod tagging;
 mod timing;
 mod tokens;
 mod waiting;

@@ -17,6 +17,7 @@ async fn a_fresh_job_is_shown_as_it_is() {
     let job: Value = response.json().await.unwrap();
     let expected = json!({
         "id": id.to_string(), "kind": "demo.echo", "tenant": "acme", "state": "accepted", "epoch": 1, "attempt": 1, "attempts": [],
+        "tags": [],
         "error": null, "reason": null, "started_at": null, "ended_at": null, "interrupted": 0,
         "accepted_at": job["accepted_at"], "deadline": job["deadline"], "links": {"self": format!("/v1/jobs/{id}")},
     });

@@ -53,6 +53,7 @@ pub fn jobs() -> Vec<NewJob> {
                 traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             },
             key: (n == 1).then_some(api_ack::store::Key { hash: [1; 32], fingerprint: [2; 32] }),
+            tags: Default::default(),
         }
     };
     (0..).zip(State::ALL).map(job).collect()

@@ -8,6 +8,7 @@ use api_ack::store::{
     Attempt, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Outlet, PauseStore, Payload,
     Portion, PostgresStore, ProcessId, SelectionStore, SqliteStore, State, Status,
 };
+use api_ack::tags::Tags;
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -158,6 +159,7 @@ pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
             traceparent: None,
         },
         key: None,
+        tags: Tags::default(),
     }
 }
 

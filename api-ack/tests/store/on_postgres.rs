@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use api_ack::store::{
-    AuditFilter, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, Pause, PostgresStore, StoreError, migrate,
+    AuditFilter, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, NewJob, Pause, PostgresStore, StoreError, migrate,
 };
+use api_ack::tags::Tags;
 use sqlx::{Connection, PgConnection};
 
 use crate::ground::{Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, key, lane, publish, rows};
@@ -173,10 +174,13 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.beat(ME).await.unwrap();
         ground.jobs.claim(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.overdue(T0, 10).await.unwrap();
-        ground.jobs.list(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
         let filter = JobFilter { tenant: Some("acme".into()), limit: 10, ..JobFilter::default() };
         let search = JobSearch { filter, subject: Some("bea".into()), since: Some(T0), scan: 20, ..JobSearch::default() };
         ground.jobs.search(&search).await.unwrap();
+        let tags = Tags::of(["a", "b"]).unwrap();
+        ground.jobs.search(&JobSearch { tags: tags.clone(), ..search }).await.unwrap();
+        ground.jobs.tags(&[batch[0].job.id]).await.unwrap();
+        ground.jobs.insert(&[NewJob { tags, ..accepted("mail", "acme") }]).await.unwrap();
         let pause = Pause { kind: "mail".into(), at: T0, paused: true, actor: "ann".into(), note: String::new() };
         ground.pauses.put_pause(&pause).await.unwrap();
         ground.pauses.pauses().await.unwrap();

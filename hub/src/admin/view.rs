@@ -40,6 +40,9 @@ pub struct JobLine {
     /// Why it is dead, expired or retrying.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<String>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When it last changed.
@@ -267,6 +270,7 @@ impl From<Job> for JobLine {
             epoch: job.status.epoch,
             attempt: job.status.attempt,
             reason: job.status.reason,
+            tags: Vec::new(),
             accepted_at: made_at(job.id).map_or(updated_at, timestamp),
             updated_at,
         }
@@ -278,7 +282,7 @@ impl From<JobRecord> for JobDetail {
         let status = record.job.status.clone();
         let payload = record.payload;
         Self {
-            job: record.job.into(),
+            job: JobLine { tags: record.tags.into_words(), ..record.job.into() },
             cancel_requested: status.cancel_asked(),
             error: status.error,
             starts: status.starts,

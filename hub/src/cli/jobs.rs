@@ -14,6 +14,7 @@ use crate::admin::view::{JobDetail, JobLine, Page};
 pub(super) enum Jobs {
     /// List jobs, newest first
     #[command(after_help = "Examples:\n  warren jobs list\n  warren jobs list --kind orders.place --state dead --limit 20\n  \
+                            warren jobs list --tenant acme --tag batch-7 --tag region=eu\n  \
                             warren jobs list --tenant acme --json | jq '.items[].id'")]
     List(List),
     /// Show everything about one job
@@ -36,6 +37,10 @@ pub(super) struct List {
     /// Only this tenant
     #[arg(long)]
     tenant: Option<String>,
+    /// Only jobs with this tag; give it several times, and they must have them all. Tags are each tenant's own: with a token for
+    /// all tenants, add --tenant
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
     /// At most this many
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -124,6 +129,7 @@ impl List {
             ("kind", self.kind),
             ("state", self.state),
             ("tenant", self.tenant),
+            ("tag", (!self.tag.is_empty()).then(|| self.tag.join(","))),
             ("limit", Some(self.limit.to_string())),
             ("cursor", self.cursor.map(|id| id.to_string())),
         ];
@@ -167,6 +173,7 @@ fn detail(detail: &JobDetail) -> String {
         .with("kind", &job.kind)
         .with("tenant", &job.tenant)
         .with("subject", &payload.subject)
+        .maybe("tags", (!job.tags.is_empty()).then(|| job.tags.join(", ")))
         .with("state", word(job.state))
         .maybe("cancel", detail.cancel_requested.then_some("asked for"))
         .maybe("reason", job.reason.as_ref())

@@ -18,7 +18,7 @@ use crate::store::{Inserted, Key, NewJob, StoreError};
 const VANISHED: u32 = 3;
 
 macro_rules! store_jobs {
-    ($which:literal) => {
+    ($which:expr) => {
         concat!(
             "stored AS (INSERT INTO jobs (version, id, kind, tenant, ",
             status_columns!(),
@@ -40,13 +40,46 @@ macro_rules! store_jobs {
     };
 }
 
+macro_rules! take_keys {
+    () => {
+        "WITH won AS (INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
+         SELECT * FROM UNNEST($25::bytea[], $26::uuid[], $27::bytea[], $28::bigint[]) ON CONFLICT (hash) DO NOTHING \
+         RETURNING job_id), "
+    };
+}
+
+/// The jobs that are stored: those without a key, and those that won theirs.
+macro_rules! winners {
+    () => {
+        "WHERE NOT n.keyed OR n.id IN (SELECT job_id FROM won)"
+    };
+}
+
+macro_rules! store_tags {
+    ($values:literal, $which:expr) => {
+        concat!(
+            ", tags AS (INSERT INTO job_tags (tenant, tag, job_id) SELECT n.tenant, n.tag, n.id FROM UNNEST(",
+            $values,
+            ") AS n(tenant, tag, id, keyed) ",
+            $which,
+            ")"
+        )
+    };
+}
+
 const PLAIN: &str = concat!("WITH ", store_jobs!(""), " SELECT 0::bigint");
 
-const KEYED: &str = concat!(
-    "WITH won AS (INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
-     SELECT * FROM UNNEST($25::bytea[], $26::uuid[], $27::bytea[], $28::bigint[]) ON CONFLICT (hash) DO NOTHING RETURNING job_id), ",
-    store_jobs!("WHERE NOT n.keyed OR n.id IN (SELECT job_id FROM won)"),
-    " SELECT count(*) FROM won",
+const KEYED: &str = concat!(take_keys!(), store_jobs!(winners!()), " SELECT count(*) FROM won");
+
+// The same where some job has tags.
+const PLAIN_TAGGED: &str =
+    concat!("WITH ", store_jobs!(""), store_tags!("$25::text[], $26::text[], $27::uuid[], $28::bool[]", ""), " SELECT 0::bigint");
+
+const KEYED_TAGGED: &str = concat!(
+    take_keys!(),
+    store_jobs!(winners!()),
+    store_tags!("$29::text[], $30::text[], $31::uuid[], $32::bool[]", winners!()),
+    " SELECT count(*) FROM won"
 );
 
 const HOLDERS: &str = "SELECT hash, job_id, fingerprint FROM idempotency_keys WHERE hash = ANY($1)";
@@ -83,7 +116,14 @@ pub(super) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<V
 /// Stores what can be stored; answers how many keys were won.
 async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob)]) -> Result<u64, Fault> {
     let rows = || jobs.iter();
-    let query = sqlx::query(if keys.is_empty() { PLAIN } else { KEYED })
+    let tags: Vec<(&NewJob, &str)> = rows().flat_map(|new| new.tags.iter().map(|tag| (*new, tag))).collect();
+    let statement = match (keys.is_empty(), tags.is_empty()) {
+        (true, true) => PLAIN,
+        (false, true) => KEYED,
+        (true, false) => PLAIN_TAGGED,
+        (false, false) => KEYED_TAGGED,
+    };
+    let query = sqlx::query(statement)
         .bind(rows().map(|new| new.job.id).bind_iter())
         .bind(rows().map(|new| new.job.kind.as_str()).bind_iter())
         .bind(rows().map(|new| new.job.tenant.as_str()).bind_iter());
@@ -99,6 +139,13 @@ async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob
             .bind(keys.iter().map(|(_, new)| new.job.id).bind_iter())
             .bind(keys.iter().map(|(key, _)| &key.fingerprint[..]).bind_iter())
             .bind(keys.iter().map(|(_, new)| new.job.status.updated_at).bind_iter());
+    }
+    if !tags.is_empty() {
+        query = query
+            .bind(tags.iter().map(|(new, _)| new.job.tenant.as_str()).bind_iter())
+            .bind(tags.iter().map(|(_, tag)| *tag).bind_iter())
+            .bind(tags.iter().map(|(new, _)| new.job.id).bind_iter())
+            .bind(tags.iter().map(|(new, _)| new.key.is_some()).bind_iter());
     }
     Ok(rows::count(&query.fetch_one(conn).await?, 0)?)
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
+use crate::tags::Tags;
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
@@ -21,20 +22,14 @@ const RECORD_OF: &str = concat!(
     payload_columns!("p"),
     ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error, \
      h.worker, h.http_status, \
-     (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id) \
+     (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id), \
+     ARRAY(SELECT tag FROM job_tags WHERE job_id = j.id) \
      FROM jobs j JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
      array_agg(a.reason) reason, array_agg(a.error) error, array_agg(a.worker) worker, array_agg(a.http_status) http_status \
      FROM (SELECT * FROM job_attempts WHERE job_id = j.id ORDER BY epoch, attempt, lease, outcome) a) h \
      WHERE j.id = $1",
-);
-
-const LIST: &str = concat!(
-    "SELECT ",
-    job_columns!("jobs"),
-    " FROM jobs WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR kind = $3) \
-     AND ($4::smallint IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
 );
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
@@ -95,6 +90,7 @@ pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Optio
         history: history(&row, JOB_WIDTH + 5)?,
         edited_from: rows::get(&row, JOB_WIDTH + 15)?,
         edited_to: rows::get(&row, JOB_WIDTH + 16)?,
+        tags: Tags::stored(rows::get(&row, JOB_WIDTH + 17)?),
     }))
 }
 
@@ -118,16 +114,6 @@ fn history(row: &PgRow, at: usize) -> Result<Vec<Attempt>, StoreError> {
         Attempt { epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status }
     };
     Ok(columns.map(attempt).collect())
-}
-
-pub(super) async fn list(conn: &mut PgConnection, filter: &JobFilter) -> Result<Vec<Job>, Fault> {
-    let query = sqlx::query(LIST)
-        .bind(filter.before.unwrap_or(Uuid::max()))
-        .bind(filter.tenant.as_deref())
-        .bind(filter.kind.as_deref())
-        .bind(filter.state.map(|state| state.stored()))
-        .bind(i64::from(filter.limit));
-    jobs(&query.fetch_all(conn).await?)
 }
 
 pub(super) async fn in_flight(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<u32, Fault> {

@@ -5,9 +5,9 @@ use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use super::json::{self, Hex};
-use super::{error, rows};
+use super::{error, rows, tags};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
+use crate::store::{Attempt, Job, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -30,13 +30,6 @@ const RECORD_OF: &str = concat!(
 
 const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status FROM job_attempts \
      WHERE job_id = ?1 ORDER BY epoch, attempt, lease, outcome";
-
-const LIST: &str = concat!(
-    "SELECT ",
-    job_columns!("jobs"),
-    " FROM jobs WHERE id < ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR state = ?4) \
-     ORDER BY id DESC LIMIT ?5",
-);
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
      WHERE kind = ?1 AND place = 1 AND outlet IS NULL LIMIT ?2)";
@@ -102,6 +95,7 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
     let mut tx = conn.begin().await.map_err(error::store)?;
     let found = sqlx::query(RECORD_OF).bind(id).fetch_optional(&mut *tx).await.map_err(error::store)?;
     let history = sqlx::query(HISTORY).bind(id).fetch_all(&mut *tx).await.map_err(error::store)?;
+    let tags = tags::of(&mut tx, &[id]).await?.remove(&id).unwrap_or_default();
     tx.commit().await.map_err(error::store)?;
     let Some(row) = found else { return Ok(None) };
     Ok(Some(JobRecord {
@@ -111,6 +105,7 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
         history: history.iter().map(attempt).collect::<Result<_, _>>()?,
         edited_from: rows::get(&row, JOB_WIDTH + 5)?,
         edited_to: rows::get(&row, JOB_WIDTH + 6)?,
+        tags,
     }))
 }
 
@@ -127,16 +122,6 @@ fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
         worker: rows::get(row, 8)?,
         http_status: rows::get(row, 9)?,
     })
-}
-
-pub(super) async fn list(conn: &mut SqliteConnection, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-    let query = sqlx::query(LIST)
-        .bind(filter.before.unwrap_or(Uuid::max()))
-        .bind(filter.tenant.as_deref())
-        .bind(filter.kind.as_deref())
-        .bind(filter.state.map(|state| state.stored()))
-        .bind(filter.limit);
-    jobs(&query.fetch_all(conn).await.map_err(error::store)?)
 }
 
 pub(super) async fn in_flight(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<u32, StoreError> {
