@@ -21,6 +21,7 @@ mod letter;
 pub mod metrics;
 pub mod pauses;
 pub mod processes;
+pub mod progress;
 pub mod relay;
 pub mod results;
 pub mod rules;

@@ -212,16 +212,21 @@ pub struct Report<'a> {
     pub http_status: Option<u16>,
 }
 
+/// Whether whoever speaks of `run` speaks of what the job does: a worker of the hub by its `lease`, a service without one.
+pub fn is_at(job: &Status, run: Run, lease: Option<i64>) -> bool {
+    let current = match lease {
+        Some(lease) => job.state == State::Running && job.lease == lease,
+        // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to speak of.
+        None => !(job.state.is_end() || job.state == State::Running && job.starts > 0),
+    };
+    current && job.run() == run
+}
+
 /// An attempt ends.
 ///
 /// `random` in `0.0..1.0` is the jitter of a retry that waits in the store.
 pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micros, random: f64) -> Finish {
-    let current = match report.lease {
-        Some(lease) => job.state == State::Running && job.lease == lease,
-        // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to end.
-        None => !(job.state.is_end() || job.state == State::Running && job.starts > 0),
-    };
-    if !current || job.run() != report.run {
+    if !is_at(job, report.run, report.lease) {
         return Finish::Late(attempt(job, report, "late"));
     }
     let http_status = report.http_status.map(i32::from);

@@ -28,6 +28,7 @@ use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
+use api_ack::progress::Hearing;
 use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
 use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
@@ -281,6 +282,7 @@ impl Wiring {
         ));
         let running = Runs::default();
         let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
+        let hearing = Hearing::new(self.stores.jobs.clone(), watch.clone(), self.metrics.jobs.clone());
         let changing = Changing::new(self.stores.jobs.clone(), running.clone(), watch.clone(), hand_over.clone());
         // Until the last handler is through: the drain lets them end.
         outlet.spawn(changing.clone().follow(stages.relay.clone()));
@@ -302,7 +304,8 @@ impl Wiring {
         if self.config.roles.contains(&Role::Worker) {
             let (shared, metrics) = (self.destinations.clone(), self.metrics.calls.clone());
             intake.spawn(http_worker::show(shared, metrics, stages.drain.clone()));
-            roles::worker(&self, &runtime, ledger, topology_ready.clone(), &intake);
+            outlet.spawn(hearing.clone().listen(runtime.running.clone(), stages.relay.clone()));
+            roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {
             roles::keeper(&self, &runtime, topology_ready.clone(), &intake);

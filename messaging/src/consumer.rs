@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 
 pub use receive::{Batch, BatchHandler, Delivered, consume_batches};
-pub use running::Running;
+pub use running::{Running, Word};
 
 /// The most deliveries that are begun or finished together.
 pub const BATCH: usize = 512;

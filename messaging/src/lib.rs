@@ -32,6 +32,7 @@ pub mod message;
 pub mod metrics;
 pub mod outbox;
 pub mod process;
+pub mod progress_report;
 pub mod publisher;
 pub mod results;
 pub mod retry;

@@ -1,13 +1,40 @@
 //! What people read about jobs, over real processes.
 
+mod progress;
+
 use std::process::Output;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use warren_tests::hub::{ALL_SCOPES, HubProcess, token};
+use warren_tests::hub::{ALL_SCOPES, HubClient, HubProcess, token};
 use warren_tests::process::binary;
 
-use crate::world::{Keep, RESERVE, World};
+use crate::world::{Keep, LONG, RESERVE, World};
+
+/// A stream of Server-Sent Events.
+struct Events(reqwest::Response, String);
+
+impl Events {
+    async fn open(client: &HubClient, path: &str) -> Self {
+        let response = client.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self(response, String::new())
+    }
+
+    /// The next event and its data; `None` at the end of the stream.
+    async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some(at) = self.1.find("\n\n") {
+                let text: String = self.1.drain(..at + 2).collect();
+                let field = |name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+                let Some(data) = field("data:") else { continue };
+                return Some((field("event:").unwrap(), serde_json::from_str(&data).unwrap()));
+            }
+            let chunk = tokio::time::timeout(LONG, self.0.chunk()).await.expect("an event in time").unwrap()?;
+            self.1.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
 
 /// `warren jobs list` by the operator of all tenants.
 async fn list(hub: &HubProcess, arguments: &[&str]) -> Output {

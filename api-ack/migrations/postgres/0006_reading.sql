@@ -17,3 +17,15 @@ CREATE TABLE job_tags (
     PRIMARY KEY (tenant, tag, job_id)
 );
 CREATE INDEX job_tags_job ON job_tags (job_id);
+
+-- What a handler last said about how far it is: one row for each job whose handler says so, rewritten about once a second at most.
+-- Beside `jobs`, so that no word of progress voids a change of the job.
+CREATE TABLE job_progress (
+    job_id uuid PRIMARY KEY,
+    epoch integer NOT NULL,
+    attempt integer NOT NULL,
+    lease bigint NOT NULL,
+    percent smallint NOT NULL,
+    note text NOT NULL,
+    at bigint NOT NULL
+) WITH (fillfactor = 50);

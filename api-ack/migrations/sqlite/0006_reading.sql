@@ -11,3 +11,13 @@ CREATE TABLE job_tags (
     PRIMARY KEY (tenant, tag, job_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX job_tags_job ON job_tags (job_id);
+
+CREATE TABLE job_progress (
+    job_id BLOB PRIMARY KEY NOT NULL,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    lease INTEGER NOT NULL,
+    percent INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::rules;
-use crate::store::{Attempt, JobRecord, Micros, State, Status};
+use crate::store::{Attempt, JobRecord, Micros, Progress, State, Status};
 
 /// Addresses that belong to a job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -46,6 +46,9 @@ pub struct JobView {
     tags: Vec<String>,
     /// All attempts that were started, oldest first.
     attempts: Vec<AttemptView>,
+    /// How far it is, as its handler last said, which may have been in an attempt before; absent when it never said, and once it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressView>,
     /// What the handler returned, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
@@ -89,6 +92,26 @@ pub struct JobView {
     links: Links,
 }
 
+/// How far a job is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Progress)]
+pub struct ProgressView {
+    /// 0 to 100.
+    #[schema(example = 40)]
+    percent: i16,
+    /// For people, 200 characters at most.
+    note: String,
+    /// When it was said.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+impl ProgressView {
+    pub(super) fn of(progress: Progress) -> Self {
+        Self { percent: progress.percent, note: progress.note, at: clock::timestamp(progress.at) }
+    }
+}
+
 /// One attempt.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Attempt)]
@@ -121,7 +144,7 @@ pub struct AttemptView {
 impl JobView {
     /// The view of a record.
     pub fn of(record: JobRecord) -> Self {
-        let JobRecord { job, history, result, edited_from, edited_to, tags, .. } = record;
+        let JobRecord { job, history, result, edited_from, edited_to, tags, progress, .. } = record;
         let latest = latest(&job.status);
         let status = job.status;
         let cancel_requested = status.cancel_asked();
@@ -136,6 +159,7 @@ impl JobView {
             epoch: status.epoch,
             attempt: status.attempt,
             tags: tags.into_words(),
+            progress: progress.filter(|_| status.state != State::Succeeded).map(ProgressView::of),
             attempts: history.into_iter().map(AttemptView::past).chain(latest).collect(),
             result,
             result_base64,

@@ -236,6 +236,23 @@ pub struct Attempt {
     pub http_status: Option<i32>,
 }
 
+/// How far a run is, as its handler last said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Which epoch.
+    pub epoch: i32,
+    /// Which attempt.
+    pub attempt: i32,
+    /// Which start of it.
+    pub lease: i64,
+    /// 0 to 100.
+    pub percent: i16,
+    /// For people.
+    pub note: String,
+    /// When it was said.
+    pub at: Micros,
+}
+
 /// A kind and a tenant with rows that wait to be published: the unit of fairness.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane {
@@ -278,6 +295,8 @@ pub struct JobRecord {
     pub result: Option<Bytes>,
     /// Words to find it by.
     pub tags: Tags,
+    /// How far it is, or was when its handler last said so.
+    pub progress: Option<Progress>,
     /// The dead job it was made from, by editing its letter.
     pub edited_from: Option<Uuid>,
     /// The job that was made from it, by editing its dead letter.
@@ -361,6 +380,19 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError>;
+
+    /// Puts down how far jobs are, where that is news: of one job the later of two by (epoch, attempt, lease, at) stays. Answers for which.
+    /// At most 512, ids distinct.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn put_progress(&self, said: &[(Uuid, Progress)]) -> Result<Vec<Uuid>, StoreError>;
+
+    /// How far those of `ids` are whose handlers said so.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn progress(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Progress)>, StoreError>;
 
     /// Which job has an idempotency key, and the fingerprint of the request that made it.
     ///
@@ -454,7 +486,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError>;
 
-    /// Deletes up to `limit` jobs that ended before `ended_before`, with payload, history, tags and result, and up to `limit` keys
+    /// Deletes up to `limit` jobs that ended before `ended_before`, with payload, history, tags, progress and result, and up to `limit` keys
     /// made before `keys_before`. Answers how many rows went.
     ///
     /// # Errors

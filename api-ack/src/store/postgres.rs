@@ -16,6 +16,7 @@ mod error;
 mod insert;
 mod pauses;
 mod processes;
+mod progress;
 mod purge;
 mod read;
 mod search;
@@ -40,7 +41,7 @@ use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob,
-    Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Pause, PauseStore, Payload, Portion, ProcessId, Progress, StoreError, Waiting,
 };
 
 use crate::tags::Tags;
@@ -226,6 +227,14 @@ impl JobStore for PostgresStore {
 
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
         ask!(self, conn => apply::record(conn, attempts))
+    }
+
+    async fn put_progress(&self, said: &[(Uuid, Progress)]) -> Result<Vec<Uuid>, StoreError> {
+        ask!(self, conn => progress::put(conn, said))
+    }
+
+    async fn progress(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Progress)>, StoreError> {
+        ask!(self, conn => progress::of(conn, ids))
     }
 
     async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {

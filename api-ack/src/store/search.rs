@@ -33,13 +33,23 @@ pub struct Found {
     pub next: Option<Uuid>,
 }
 
+/// A search by tags.
+pub(super) struct ByTag<'a> {
+    /// Whose.
+    pub(super) tenant: &'a str,
+    /// The one to walk down.
+    pub(super) first: &'a str,
+    /// Those that a match has too.
+    pub(super) others: Vec<&'a str>,
+}
+
 impl JobSearch {
-    /// The tenant, the tag to walk down, and the others as `parts`; `None` when no tag is asked for.
-    pub(super) fn tagged(&self) -> Result<Option<(&str, &str, Vec<&str>)>, StoreError> {
+    /// By which tags; `None` when none is asked for.
+    pub(super) fn by_tag(&self) -> Result<Option<ByTag<'_>>, StoreError> {
         let mut tags = self.tags.iter();
         let Some(first) = tags.next() else { return Ok(None) };
         match self.filter.tenant.as_deref() {
-            Some(tenant) => Ok(Some((tenant, first, tags.collect()))),
+            Some(tenant) => Ok(Some(ByTag { tenant, first, others: tags.collect() })),
             None => Err(StoreError::Refused("tags are looked for within a tenant".to_owned())),
         }
     }

@@ -18,6 +18,7 @@ mod insert;
 mod json;
 mod pauses;
 mod processes;
+mod progress;
 mod purge;
 mod read;
 mod search;
@@ -43,7 +44,7 @@ use uuid::Uuid;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros, NewJob,
-    Pause, PauseStore, Payload, Portion, ProcessId, StoreError, Waiting,
+    Pause, PauseStore, Payload, Portion, ProcessId, Progress, StoreError, Waiting,
 };
 
 use crate::tags::Tags;
@@ -278,6 +279,14 @@ impl JobStore for SqliteStore {
 
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
         write!(self, conn => apply::record(conn, attempts.iter().map(|(id, attempt)| (*id, attempt))))
+    }
+
+    async fn put_progress(&self, said: &[(Uuid, Progress)]) -> Result<Vec<Uuid>, StoreError> {
+        write!(self, conn => progress::put(conn, said))
+    }
+
+    async fn progress(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Progress)>, StoreError> {
+        read!(self, conn => progress::of(conn, ids))
     }
 
     async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {

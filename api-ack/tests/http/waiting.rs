@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_ack::store::{JobFilter, JobStore, State, Status};
+use api_ack::store::{State, Status};
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, accepted, ada, problem, start, token};

@@ -33,6 +33,7 @@ mod on_postgres;
 mod on_sqlite;
 mod pausing;
 mod processes;
+mod progressing;
 mod searching;
 mod selections;
 mod server;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use api_ack::store::{
-    AuditFilter, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, NewJob, Pause, PostgresStore, StoreError, migrate,
+    AuditFilter, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, NewJob, Pause, PostgresStore, Progress, StoreError,
+    migrate,
 };
 use api_ack::tags::Tags;
 use sqlx::{Connection, PgConnection};
@@ -179,6 +180,9 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.search(&search).await.unwrap();
         let tags = Tags::of(["a", "b"]).unwrap();
         ground.jobs.search(&JobSearch { tags: tags.clone(), ..search }).await.unwrap();
+        let said = Progress { epoch: 1, attempt: 1, lease: 1, percent: 1, note: String::new(), at: T0 };
+        ground.jobs.put_progress(&[(batch[0].job.id, said)]).await.unwrap();
+        ground.jobs.progress(&[batch[0].job.id]).await.unwrap();
         ground.jobs.tags(&[batch[0].job.id]).await.unwrap();
         ground.jobs.insert(&[NewJob { tags, ..accepted("mail", "acme") }]).await.unwrap();
         let pause = Pause { kind: "mail".into(), at: T0, paused: true, actor: "ann".into(), note: String::new() };

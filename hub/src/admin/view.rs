@@ -117,6 +117,9 @@ pub struct JobDetail {
     pub ended_at: Option<Timestamp>,
     /// What was accepted.
     pub payload: PayloadInfo,
+    /// How far it is, as its handler last said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub progress: Option<ProgressLine>,
     /// Attempts of the past, oldest first.
     pub history: Vec<AttemptLine>,
     /// The dead job it was made from, with another body.
@@ -142,6 +145,17 @@ pub struct PayloadInfo {
     /// W3C trace context of the request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgressLine {
+    /// 0 to 100.
+    pub percent: i16,
+    /// For people.
+    pub note: String,
+    /// When it was said.
+    pub at: Timestamp,
 }
 
 /// One attempt of the past.
@@ -300,6 +314,7 @@ impl From<JobRecord> for JobDetail {
                 size: payload.body.len(),
                 traceparent: payload.traceparent,
             },
+            progress: record.progress.map(|said| ProgressLine { percent: said.percent, note: said.note, at: timestamp(said.at) }),
             history: record.history.into_iter().map(AttemptLine::from).collect(),
             edited_from: record.edited_from,
             edited_to: record.edited_to,

@@ -188,6 +188,7 @@ fn detail(detail: &JobDetail) -> String {
         .maybe("ended", detail.ended_at.map(time))
         .maybe("worker", detail.worker.as_ref())
         .maybe("http status", detail.http_status)
+        .maybe("progress", detail.progress.as_ref().map(|said| format!("{} % {} ({})", said.percent, said.note, time(said.at))))
         .with("updated", time(job.updated_at))
         .with("deadline", time(detail.deadline))
         .with("payload", format!("{} bytes of {}", payload.size, payload.content_type))

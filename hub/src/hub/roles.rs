@@ -8,6 +8,7 @@ use api_ack::keeper::{Keeper, redrive_others};
 use api_ack::kinds::{KindSpec, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
+use api_ack::progress::Hearing;
 use api_ack::results::Results;
 use api_ack::submissions::Submissions;
 use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
@@ -20,7 +21,14 @@ use super::Wiring;
 type Ready = watch::Receiver<bool>;
 
 /// Consumers of rust kinds that have a handler here, of kinds that are called, and of what services report.
-pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger>, ready: Ready, tasks: &TaskTracker) {
+pub(super) fn worker(
+    wiring: &Wiring,
+    runtime: &Runtime,
+    ledger: Arc<StoreLedger>,
+    hearing: Hearing,
+    ready: Ready,
+    tasks: &TaskTracker,
+) {
     for kind in wiring.kinds.iter().filter(|kind| kind.worker != Worker::Amqp) {
         let Some(handler) = wiring.handlers.get(kind.kind.as_str()) else {
             tracing::warn!(kind = %kind.kind, "no handler for this kind in this process");
@@ -36,7 +44,7 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
         tasks.spawn(once(ready.clone(), runtime.clone(), consuming));
     }
     let results = wiring.names.results();
-    let handler = Results::new(wiring.stores.clone(), ledger, results.clone());
+    let handler = Results::new(wiring.stores.clone(), ledger, hearing, results.clone());
     batches(results, REPORTS, handler, runtime, &ready, tasks);
 }
 

@@ -17,6 +17,7 @@ const PURGE: &str = "WITH old AS (SELECT id FROM jobs WHERE id < $1 AND ended_at
      results AS (DELETE FROM job_results WHERE job_id IN (SELECT id FROM old)), \
      history AS (DELETE FROM job_attempts WHERE job_id IN (SELECT id FROM old)), \
      tags AS (DELETE FROM job_tags WHERE job_id IN (SELECT id FROM old)), \
+     progress AS (DELETE FROM job_progress WHERE job_id IN (SELECT id FROM old)), \
      edits AS (DELETE FROM job_edits WHERE job IN (SELECT id FROM old)), \
      jobs AS (DELETE FROM jobs WHERE id IN (SELECT id FROM old) RETURNING 1), \
      keys AS (DELETE FROM idempotency_keys WHERE hash IN (SELECT hash FROM stale) RETURNING 1) \

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::rows;
-use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
+use crate::store::row::{JOB_WIDTH, job_columns, payload_columns, progress_columns};
 use crate::store::{Attempt, Job, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
 use crate::tags::Tags;
 
@@ -23,8 +23,9 @@ const RECORD_OF: &str = concat!(
     ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error, \
      h.worker, h.http_status, \
      (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id), \
-     ARRAY(SELECT tag FROM job_tags WHERE job_id = j.id) \
-     FROM jobs j JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
+     ARRAY(SELECT tag FROM job_tags WHERE job_id = j.id), g.job_id, ",
+    progress_columns!("g."),
+    " FROM jobs j LEFT JOIN job_progress g ON g.job_id = j.id JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
      array_agg(a.reason) reason, array_agg(a.error) error, array_agg(a.worker) worker, array_agg(a.http_status) http_status \
@@ -91,6 +92,10 @@ pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Optio
         edited_from: rows::get(&row, JOB_WIDTH + 15)?,
         edited_to: rows::get(&row, JOB_WIDTH + 16)?,
         tags: Tags::stored(rows::get(&row, JOB_WIDTH + 17)?),
+        progress: match rows::get::<Option<Uuid>>(&row, JOB_WIDTH + 18)? {
+            Some(_) => Some(rows::progress(&row, JOB_WIDTH + 19)?),
+            None => None,
+        },
     }))
 }
 

@@ -21,8 +21,8 @@ const SEARCH: &str = concat!(
 );
 
 pub(super) async fn search(conn: &mut PgConnection, search: &JobSearch) -> Result<Found, Fault> {
-    if let Some(tagged) = search.tagged()? {
-        return tags::search(conn, search, tagged).await;
+    if let Some(by) = search.by_tag()? {
+        return tags::search(conn, search, by).await;
     }
     let (from, to) = search.bounds();
     let filter = &search.filter;

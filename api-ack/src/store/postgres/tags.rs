@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::{read, rows};
 use crate::store::row::job_columns;
+use crate::store::search::ByTag;
 use crate::store::{Found, JobSearch, StoreError};
 use crate::tags::Tags;
 
@@ -35,11 +36,11 @@ pub(super) async fn of(conn: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<
     Ok(tags.collect::<Result<_, StoreError>>()?)
 }
 
-/// As [`super::search`], down the tag `first` of `tenant`; a match has all of `others` too.
+/// As [`super::search`], down a tag.
 pub(super) async fn search(
     conn: &mut PgConnection,
     search: &JobSearch,
-    (tenant, first, others): (&str, &str, Vec<&str>),
+    ByTag { tenant, first, others }: ByTag<'_>,
 ) -> Result<Found, Fault> {
     let (from, to) = search.bounds();
     let filter = &search.filter;

@@ -15,11 +15,12 @@ macro_rules! old {
     };
 }
 
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 6] = [
     concat!("DELETE FROM job_payloads WHERE id IN ", old!()),
     concat!("DELETE FROM job_results WHERE job_id IN ", old!()),
     concat!("DELETE FROM job_attempts WHERE job_id IN ", old!()),
     concat!("DELETE FROM job_tags WHERE job_id IN ", old!()),
+    concat!("DELETE FROM job_progress WHERE job_id IN ", old!()),
     concat!("DELETE FROM job_edits WHERE job IN ", old!()),
 ];
 

@@ -5,7 +5,7 @@ use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use super::json::{self, Hex};
-use super::{error, rows, tags};
+use super::{error, progress, rows, tags};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
 use crate::store::{Attempt, Job, JobRecord, Micros, Payload, ProcessId, StoreError, Waiting};
 
@@ -95,6 +95,7 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
     let mut tx = conn.begin().await.map_err(error::store)?;
     let found = sqlx::query(RECORD_OF).bind(id).fetch_optional(&mut *tx).await.map_err(error::store)?;
     let history = sqlx::query(HISTORY).bind(id).fetch_all(&mut *tx).await.map_err(error::store)?;
+    let progress = progress::of(&mut tx, &[id]).await?.pop().map(|(_, progress)| progress);
     let tags = tags::of(&mut tx, &[id]).await?.remove(&id).unwrap_or_default();
     tx.commit().await.map_err(error::store)?;
     let Some(row) = found else { return Ok(None) };
@@ -106,6 +107,7 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
         edited_from: rows::get(&row, JOB_WIDTH + 5)?,
         edited_to: rows::get(&row, JOB_WIDTH + 6)?,
         tags,
+        progress,
     }))
 }
 

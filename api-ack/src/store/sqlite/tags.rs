@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::json::{self, Hex};
 use super::{error, read, rows};
 use crate::store::row::job_columns;
+use crate::store::search::ByTag;
 use crate::store::{Found, JobSearch, StoreError};
 use crate::tags::Tags;
 
@@ -38,11 +39,11 @@ pub(super) async fn of(conn: &mut SqliteConnection, ids: &[Uuid]) -> Result<Hash
     Ok(words.into_iter().map(|(id, words)| (id, Tags::stored(words))).collect())
 }
 
-/// As [`super::search`], down the tag `first` of `tenant`; a match has all of `others` too.
+/// As [`super::search`], down a tag.
 pub(super) async fn search(
     conn: &mut SqliteConnection,
     search: &JobSearch,
-    (tenant, first, others): (&str, &str, Vec<&str>),
+    ByTag { tenant, first, others }: ByTag<'_>,
 ) -> Result<Found, StoreError> {
     let (from, to) = search.bounds();
     let filter = &search.filter;
