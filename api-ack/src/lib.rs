@@ -12,6 +12,7 @@ pub mod cron;
 pub mod dead;
 mod decide;
 pub mod destinations;
+pub mod feed;
 pub mod fingerprint;
 pub mod http;
 pub mod keeper;

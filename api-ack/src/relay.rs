@@ -31,6 +31,7 @@ use messaging::publisher::{PublishError, Publisher};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use lanes::Lanes;
 pub use room::{RoomLimits, Ticket};
@@ -38,6 +39,7 @@ pub use window::Windows;
 
 use crate::clock;
 use crate::destinations::{Destinations, Flow};
+use crate::feed::Feed;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::pauses::Pauses;
@@ -88,9 +90,23 @@ pub struct HandOver {
     wake: Arc<Notify>,
     doubt: Arc<Notify>,
     pauses: Option<Pauses>,
+    feed: Option<Feed>,
 }
 
 impl HandOver {
+    /// Notes changes for `feed`.
+    #[must_use]
+    pub fn feeding(self, feed: Feed) -> Self {
+        Self { feed: Some(feed), ..self }
+    }
+
+    /// Says that a job of `kind` has changed, for those who follow the kind.
+    pub fn note(&self, kind: &str, id: Uuid) {
+        if let Some(feed) = &self.feed {
+            feed.note(kind, id);
+        }
+    }
+
     /// Takes no work of kinds that are paused.
     #[must_use]
     pub fn heeding(self, pauses: Pauses) -> Self {
@@ -147,8 +163,16 @@ pub fn hand_over(me: ProcessId, limits: RoomLimits, destinations: Arc<Destinatio
     let (sender, queue) = mpsc::unbounded_channel();
     let room = room::Room::new(limits);
     let (wake, doubt) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let hand_over =
-        HandOver { me, room: room.clone(), destinations, queue: sender, wake: wake.clone(), doubt: doubt.clone(), pauses: None };
+    let hand_over = HandOver {
+        me,
+        room: room.clone(),
+        destinations,
+        queue: sender,
+        wake: wake.clone(),
+        doubt: doubt.clone(),
+        pauses: None,
+        feed: None,
+    };
     (hand_over, HandedOver { queue, room, wake, doubt })
 }
 
@@ -172,6 +196,8 @@ pub struct RelayParts {
     pub kinds: Kinds,
     /// Who lives.
     pub processes: Arc<Processes>,
+    /// Who follows kinds.
+    pub feed: Feed,
     /// Which kinds are paused.
     pub pauses: Pauses,
     /// True once the topology is on the broker: nothing is published before, since nothing would take it.
@@ -193,7 +219,7 @@ impl Relay {
     /// Publishes until `stop`, then waits for what is in flight and marks it.
     pub async fn run(mut self, stop: CancellationToken) {
         let (confirmed, marking) = mpsc::channel::<Item>(self.parts.options.in_flight * 4);
-        let marker = mark(self.parts.store.clone(), marking);
+        let marker = mark(self.parts.store.clone(), self.parts.feed.clone(), marking);
         let publishing = async {
             self.publish_all(stop, confirmed).await;
         };
@@ -370,8 +396,9 @@ impl Relay {
                 let to = rules::buried(&job.status, run, "unsendable", &why.to_string(), now)
                     .unwrap_or_else(|| rules::published(&job.status, now));
                 let change = Change { id: job.id, from: job.version, to, history: None, result: None };
-                if self.parts.store.apply(&[change]).await.is_err() {
-                    lanes.put_back(item, Some(Duration::from_secs(5)));
+                match self.parts.store.apply(&[change]).await {
+                    Ok(_) => self.parts.feed.note(&job.kind, job.id),
+                    Err(_) => lanes.put_back(item, Some(Duration::from_secs(5))),
                 }
                 Ok(())
             }
@@ -389,7 +416,7 @@ fn next_look(refill_at: Instant, idle: bool) -> Instant {
 }
 
 /// Marks confirmed rows in batches, trying until the store has them; only then are their places in memory given up.
-async fn mark(store: Arc<dyn JobStore>, mut confirmed: mpsc::Receiver<Item>) {
+async fn mark(store: Arc<dyn JobStore>, feed: Feed, mut confirmed: mpsc::Receiver<Item>) {
     let mut batch = Vec::with_capacity(512);
     while confirmed.recv_many(&mut batch, 512).await > 0 {
         // Nobody waits for a mark, so it waits for company: fewer, larger writes.
@@ -412,6 +439,9 @@ async fn mark(store: Arc<dyn JobStore>, mut confirmed: mpsc::Receiver<Item>) {
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
+        }
+        for Item { job, .. } in &batch {
+            feed.note(&job.kind, job.id);
         }
         batch.clear();
     }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::feed::Feed;
 use crate::store::{Job, JobStore, Progress, StoreError};
 
 /// How subscriptions are served.
@@ -52,7 +53,7 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// The jobs somebody waits for. Cheap to clone.
 #[derive(Clone)]
-pub struct Watch(Arc<Inner>);
+pub struct Watch(Arc<Inner>, Option<Feed>);
 
 struct Inner {
     options: WatchOptions,
@@ -86,15 +87,18 @@ enum Seen {
 impl Watch {
     /// Watches jobs in `store` until `drain`; the task that looks is on `tasks`.
     pub fn start(store: Arc<dyn JobStore>, options: WatchOptions, tasks: &TaskTracker, drain: CancellationToken) -> Self {
-        let watch = Self(Arc::new(Inner {
-            options,
-            subscribers: AtomicUsize::new(0),
-            watched: Mutex::default(),
-            wake: Notify::new(),
-            drain,
-        }));
+        let watch = Self(
+            Arc::new(Inner { options, subscribers: AtomicUsize::new(0), watched: Mutex::default(), wake: Notify::new(), drain }),
+            None,
+        );
         tasks.spawn(watch.clone().look(store));
         watch
+    }
+
+    /// Notes for `feed` whatever this is told.
+    #[must_use]
+    pub fn feeding(self, feed: Feed) -> Self {
+        Self(self.0, Some(feed))
     }
 
     /// Subscribes to a job that the caller has seen at version `seen`: only what is newer is told. 0 for a caller that has seen
@@ -136,10 +140,18 @@ impl Watch {
 
     /// Says what a job has become, as this process has stored it. Costs nothing while nobody watches.
     pub fn tell(&self, job: &Job) {
+        self.note(job);
         if self.0.subscribers.load(Ordering::Relaxed) > 0
             && let Some(watched) = self.lock().get(&job.id)
         {
             watched.tell(job);
+        }
+    }
+
+    /// Says that a job has changed, for those who follow its kind: one who does not know what it has become.
+    pub fn note(&self, job: &Job) {
+        if let Some(feed) = &self.1 {
+            feed.note(&job.kind, job.id);
         }
     }
 

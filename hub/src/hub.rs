@@ -24,6 +24,7 @@ use api_ack::changing::Changing;
 use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
+use api_ack::feed::{Exchange, Feed, FeedOptions};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
@@ -230,7 +231,8 @@ impl Wiring {
             ..RelayOptions::default()
         };
         let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, self.destinations.clone());
-        let hand_over = hand_over.heeding(self.pauses.clone());
+        let feed = Feed::start(self.stores.jobs.clone(), FeedOptions::default(), &intake, stages.drain.clone());
+        let hand_over = hand_over.heeding(self.pauses.clone()).feeding(feed.clone());
         let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
         let backlog = Arc::new(Backlog::new(BacklogLimits {
@@ -244,6 +246,7 @@ impl Wiring {
             names: self.names.clone(),
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
+            feed: feed.clone(),
             pauses: self.pauses.clone(),
             declared: topology_ready.clone(),
             destinations: self.destinations.clone(),
@@ -282,6 +285,7 @@ impl Wiring {
         ));
         let running = Runs::default();
         let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
+        let watch = watch.feeding(feed.clone());
         let hearing = Hearing::new(self.stores.jobs.clone(), watch.clone(), self.metrics.jobs.clone());
         let changing = Changing::new(self.stores.jobs.clone(), running.clone(), watch.clone(), hand_over.clone());
         // Until the last handler is through: the drain lets them end.
@@ -301,6 +305,14 @@ impl Wiring {
             drain: stages.drain.clone(),
             grace: self.config.drain.grace,
         };
+        let exchange = Exchange {
+            feed: feed.clone(),
+            publisher: publisher(PublisherOptions { window: 16, ..PublisherOptions::default() }),
+            link: runtime.link.clone(),
+            names: self.names.clone(),
+            me: self.processes.me(),
+        };
+        roles::notices(exchange, &runtime, topology_ready.clone(), stages.relay.clone(), &outlet);
         if self.config.roles.contains(&Role::Worker) {
             let (shared, metrics) = (self.destinations.clone(), self.metrics.calls.clone());
             intake.spawn(http_worker::show(shared, metrics, stages.drain.clone()));
@@ -308,7 +320,7 @@ impl Wiring {
             roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {
-            roles::keeper(&self, &runtime, topology_ready.clone(), &intake);
+            roles::keeper(&self, &runtime, feed.clone(), topology_ready.clone(), &intake);
         }
         let dead = DeadLetters::new(
             self.stores.clone(),
@@ -327,7 +339,7 @@ impl Wiring {
                 intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));
             }
         }
-        listeners::serve(bound, &self, acceptor, verifier, selections, changing, watch, health, &intake, &stages.drain)?;
+        listeners::serve(bound, &self, acceptor, verifier, selections, changing, watch, feed, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }

@@ -30,6 +30,7 @@ pub mod inbox;
 pub mod ledger;
 pub mod message;
 pub mod metrics;
+pub mod notices;
 pub mod outbox;
 pub mod process;
 pub mod progress_report;

@@ -1,5 +1,6 @@
 //! What people read about jobs, over real processes.
 
+mod following;
 mod progress;
 
 use std::process::Output;

@@ -68,6 +68,7 @@ impl DeadLetters {
                 None => Err(DeadError::NotOpen(self.get(id).await?.state)),
             };
         }
+        self.note(&job.job.kind, made);
         self.wake();
         Ok(Replaced { job: made, replayed: false })
     }

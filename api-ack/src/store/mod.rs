@@ -354,6 +354,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn load(&self, ids: &[Uuid]) -> Result<Vec<Job>, StoreError>;
 
+    /// The rows of `ids` with who submitted each, in any order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn submitted(&self, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError>;
+
     /// Applies each change whose job is still at its `from`; answers in order whether it was. At most 512, ids distinct.
     ///
     /// # Errors

@@ -213,6 +213,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::load(conn, ids))
     }
 
+    async fn submitted(&self, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError> {
+        ask!(self, conn => read::submitted(conn, ids))
+    }
+
     async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
         ask!(self, conn => apply::apply(conn, changes))
     }

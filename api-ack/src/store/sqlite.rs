@@ -265,6 +265,10 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::load(conn, ids))
     }
 
+    async fn submitted(&self, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError> {
+        read!(self, conn => read::submitted(conn, ids))
+    }
+
     async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
         write!(self, conn => apply::apply(conn, changes))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
 use api_ack::changing::Changing;
 use api_ack::destinations::Destinations;
+use api_ack::feed::{Feed, FeedOptions};
 use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use api_ack::http::{Api, ApiOptions, Live, router};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
@@ -67,15 +68,21 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(kind).into_iter().chain([orders(), scans()]));
     let (hand_over, handed) = hand_over(ProcessId(1), Default::default(), Destinations::open(store.clone(), []).await.unwrap());
     let pauses = Pauses::load(store.clone()).await.unwrap();
-    let hand_over = hand_over.heeding(pauses.clone());
+    let drain = CancellationToken::new();
+    let feed = Feed::start(
+        store.clone(),
+        FeedOptions { buffer: 8, subscribers: 4, ..FeedOptions::default() },
+        &TaskTracker::new(),
+        drain.clone(),
+    );
+    let hand_over = hand_over.heeding(pauses.clone()).feeding(feed.clone());
     let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over.clone(), &TaskTracker::new());
     let acceptor = Acceptor::new(kinds, Arc::new(Backlog::new(limits)), writer);
     let registry = Registry::new();
-    let drain = CancellationToken::new();
     let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
-    let watch = Watch::start(store.clone(), WatchOptions::default(), &TaskTracker::new(), drain.clone());
+    let watch = Watch::start(store.clone(), WatchOptions::default(), &TaskTracker::new(), drain.clone()).feeding(feed.clone());
     let changing = Changing::new(store.clone(), Running::default(), watch.clone(), hand_over);
-    let live = Live { changing, watch, pauses: pauses.clone() };
+    let live = Live { changing, watch, feed, pauses: pauses.clone() };
     let api = Api::new(acceptor, store.clone(), live, verifier, options, &registry).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

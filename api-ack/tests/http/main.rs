@@ -5,6 +5,7 @@
 mod batch;
 mod changing;
 mod door;
+mod following;
 mod ground;
 mod idempotency;
 mod reading;

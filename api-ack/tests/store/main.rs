@@ -24,6 +24,7 @@ mod accepting;
 mod changing;
 mod dead;
 mod destinations;
+mod following;
 mod formats;
 mod golden;
 mod ground;

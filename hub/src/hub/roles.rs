@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
+use api_ack::feed::{Exchange, Feed};
 use api_ack::keeper::{Keeper, redrive_others};
 use api_ack::kinds::{KindSpec, Worker};
 use api_ack::ledger::StoreLedger;
@@ -14,6 +15,7 @@ use api_ack::submissions::Submissions;
 use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
 use messaging::handler::AnyHandler;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Wiring;
@@ -86,11 +88,16 @@ async fn consume_unless_paused(
     }
 }
 
+/// What processes tell each other, until `stop`.
+pub(super) fn notices(exchange: Exchange, runtime: &Runtime, ready: Ready, stop: CancellationToken, tasks: &TaskTracker) {
+    tasks.spawn(once(ready, runtime.clone(), exchange.run(stop)));
+}
+
 /// Keepers of every dead letter queue and of what no queue wanted.
-pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, ready: Ready, tasks: &TaskTracker) {
+pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, feed: Feed, ready: Ready, tasks: &TaskTracker) {
     let dead = wiring.kinds.iter().map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
     for queue in dead.chain([wiring.names.lost()]) {
-        let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone());
+        let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone()).feeding(feed.clone());
         batches(queue, LETTERS, keeper, runtime, &ready, tasks);
     }
     let (stores, names, metrics) = (wiring.stores.clone(), wiring.names.clone(), wiring.metrics.jobs.clone());

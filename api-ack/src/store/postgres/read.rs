@@ -11,6 +11,9 @@ use crate::tags::Tags;
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
 
+const SUBMITTED: &str =
+    concat!("SELECT ", job_columns!("j"), ", p.subject FROM jobs j JOIN job_payloads p ON p.id = j.id WHERE j.id = ANY($1)");
+
 const HOLDER: &str = "SELECT job_id, fingerprint FROM idempotency_keys WHERE hash = $1";
 
 const PAYLOADS: &str = concat!("SELECT ", payload_columns!("p"), ", p.id FROM job_payloads p WHERE id = ANY($1)");
@@ -69,6 +72,11 @@ pub(super) fn jobs(found: &[PgRow]) -> Result<Vec<Job>, Fault> {
 
 pub(super) async fn load(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Job>, Fault> {
     jobs(&sqlx::query(LOAD).bind(ids).fetch_all(conn).await?)
+}
+
+pub(super) async fn submitted(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Job, String)>, Fault> {
+    let found = sqlx::query(SUBMITTED).bind(ids).fetch_all(conn).await?;
+    Ok(found.iter().map(|row| Ok((rows::job(row)?, rows::get(row, JOB_WIDTH)?))).collect::<Result<_, StoreError>>()?)
 }
 
 pub(super) async fn holder(conn: &mut PgConnection, hash: &[u8]) -> Result<Option<(Uuid, [u8; 32])>, Fault> {

@@ -11,6 +11,12 @@ use crate::store::{Attempt, Job, JobRecord, Micros, Payload, ProcessId, StoreErr
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
+const SUBMITTED: &str = concat!(
+    "SELECT ",
+    job_columns!("j"),
+    ", p.subject FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id WHERE j.id IN (SELECT unhex(value) FROM json_each(?1))",
+);
+
 const HOLDER: &str = "SELECT job_id, fingerprint FROM idempotency_keys WHERE hash = ?1";
 
 const PAYLOADS: &str = concat!(
@@ -78,6 +84,12 @@ pub(super) fn ids(ids: &[Uuid]) -> Result<String, StoreError> {
 
 pub(super) async fn load(conn: &mut SqliteConnection, wanted: &[Uuid]) -> Result<Vec<Job>, StoreError> {
     jobs(&sqlx::query(LOAD).bind(ids(wanted)?).fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn submitted(conn: &mut SqliteConnection, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError> {
+    let asked = json::rows(ids.iter().map(|id| Hex(id.as_bytes())))?;
+    let found = sqlx::query(SUBMITTED).bind(asked).fetch_all(conn).await.map_err(error::store)?;
+    found.iter().map(|row| Ok((rows::job(row)?, rows::get(row, JOB_WIDTH)?))).collect()
 }
 
 pub(super) async fn holder(conn: &mut SqliteConnection, hash: &[u8]) -> Result<Option<(Uuid, [u8; 32])>, StoreError> {
