@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
+use api_ack::feed::Feed;
 use api_ack::http::rates::{Rate, RateLimits};
 use api_ack::http::{Api, ApiOptions, Description, Live};
 use api_ack::selections::Selections;
@@ -68,6 +69,7 @@ pub(crate) fn serve(
     selections: Arc<Selections>,
     changing: Changing,
     watch: Watch,
+    feed: Feed,
     health: Arc<Health>,
     tasks: &TaskTracker,
     drain: &CancellationToken,
@@ -83,7 +85,7 @@ pub(crate) fn serve(
             rates: rates(&wiring.config.limits),
             ..ApiOptions::default()
         };
-        let live = Live { changing: changing.clone(), watch, pauses: wiring.pauses.clone() };
+        let live = Live { changing: changing.clone(), watch, feed, pauses: wiring.pauses.clone() };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
         let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));

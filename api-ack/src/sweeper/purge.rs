@@ -180,6 +180,7 @@ mod tests {
                 traceparent: None,
             },
             key: None,
+            tags: Default::default(),
         }
     }
 

@@ -22,6 +22,8 @@ const ENDED: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state FROM 
      bodies AS (DELETE FROM job_payloads WHERE id IN (SELECT id FROM old)), \
      results AS (DELETE FROM job_results WHERE job_id IN (SELECT id FROM old)), \
      history AS (DELETE FROM job_attempts WHERE job_id IN (SELECT id FROM old)), \
+     tags AS (DELETE FROM job_tags WHERE job_id IN (SELECT id FROM old)), \
+     progress AS (DELETE FROM job_progress WHERE job_id IN (SELECT id FROM old)), \
      edits AS (DELETE FROM job_edits WHERE job IN (SELECT id FROM old)), \
      gone AS (DELETE FROM jobs WHERE id IN (SELECT id FROM old) RETURNING 1) \
      SELECT ended_at, id, (SELECT count(*) FROM gone), (SELECT count(*) FROM seen) FROM seen \

@@ -17,10 +17,12 @@ const SEEN: &str = "SELECT id, ended_at, state, EXISTS (SELECT 1 FROM dead_lette
      FROM jobs INDEXED BY jobs_ended WHERE kind = ?1 AND place = 2 AND ended_at < ?2 AND (ended_at, id) > (?3, ?4) \
      ORDER BY ended_at, id LIMIT ?5";
 
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 7] = [
     "DELETE FROM job_payloads WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_results WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_attempts WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM job_tags WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM job_progress WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_edits WHERE job IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
 ];
