@@ -44,6 +44,8 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
             reason: None,
             error: None,
             cancel_epoch: None,
+            worker: None,
+            http_status: None,
         };
         let payload = Payload {
             subject: "anna".into(),
@@ -58,6 +60,7 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
             job: Job { id, kind: "orders.place".into(), tenant: "acme".into(), version: 1, priority: Default::default(), status },
             payload,
             key,
+            tags: Default::default(),
         }
     };
     (0..BATCHES).map(|_| (0..BATCH).map(|_| job()).collect()).collect()

@@ -31,6 +31,7 @@ use crate::destinations::Destinations;
 use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
 use crate::store::{Job, Key, Micros, NewJob, Payload, Priority, State, Status};
+use crate::tags::Tags;
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -55,6 +56,8 @@ pub struct Submission {
     pub timing: Timing,
     /// The class that was asked for; `None` for that of its kind.
     pub priority: Option<Priority>,
+    /// Words to find it by.
+    pub tags: Tags,
     /// Nobody waits for the answer, and what is refused would be lost or kept elsewhere: it may wait as long as its deadline
     /// lets it, so the kind's `max_wait` does not refuse it, and a time to run at that went by on its way means now.
     pub patient: bool,
@@ -214,10 +217,13 @@ impl Acceptor {
 }
 
 fn key_of(submission: &Submission) -> Option<Key> {
+    let key = submission.key.as_ref()?;
+    let tags = submission.tags.text();
     let priority = submission.priority.map(|priority| ("priority", priority.name()));
-    submission.key.as_ref().map(|key| Key {
+    let said = submission.timing.said().chain(priority).chain((!tags.is_empty()).then_some(("tags", tags.as_str())));
+    Some(Key {
         hash: key::key_hash(&submission.tenant, &submission.subject, &submission.route, key),
-        fingerprint: key::fingerprint(&submission.content_type, &submission.body, submission.timing.said().chain(priority)),
+        fingerprint: key::fingerprint(&submission.content_type, &submission.body, said),
     })
 }
 
@@ -231,5 +237,6 @@ fn new_job(submission: Submission, priority: Priority, status: Status, key: Opti
             traceparent: submission.traceparent,
         },
         key,
+        tags: submission.tags,
     }
 }

@@ -97,6 +97,7 @@ impl Changing {
                 Cancel::Ask(epoch) => {
                     if self.store.ask_cancel(id, job.version, epoch, now).await? {
                         self.running.cancel(&id.to_string(), job.status.lease);
+                        self.watch.note(&job);
                         return Ok(Cancelled::Asked);
                     }
                 }

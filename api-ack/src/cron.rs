@@ -24,6 +24,7 @@ use crate::accept::{AcceptError, Acceptor, Submission, Timing, key_hash};
 use crate::clock;
 use crate::kinds::JSON;
 use crate::store::{JobStore, Micros, StoreError};
+use crate::tags::Tags;
 
 /// The route that keys of ticks are scoped by.
 const ROUTE: &str = "cron";
@@ -53,6 +54,8 @@ pub struct CronSpec {
     pub tenant: String,
     /// Their payload, JSON.
     pub data: Bytes,
+    /// Words to find them by.
+    pub tags: Tags,
     /// What to do while the job of the tick before has not ended.
     pub overlap: Overlap,
     /// How far back a process that starts looks for a tick that nobody saw; only the latest is made up for. Zero for not at all.
@@ -182,6 +185,7 @@ impl Driver {
             key: Some(self.key(tick)),
             timing: Timing::default(),
             priority: None,
+            tags: self.entry.tags.clone(),
             patient: true,
         }
     }
@@ -253,6 +257,7 @@ mod tests {
             kind: "k".to_owned(),
             tenant: String::new(),
             data: Bytes::new(),
+            tags: Default::default(),
             overlap: Overlap::Allow,
             catch_up: Duration::from_secs(86_400),
         };

@@ -112,6 +112,9 @@ impl DeadLetters {
             };
             let step = Move { job: job.as_ref(), picked, ..Move::new(id, DeadState::Open, to, order.actor, order.note, now) };
             if self.stores.dead.resolve(&step).await? {
+                if let Some(change) = &job {
+                    self.note(&dead.letter.kind, change.id);
+                }
                 self.wake();
                 return Ok(());
             }
@@ -125,6 +128,12 @@ impl DeadLetters {
     fn forgotten(&self, died_at: i64, now: i64) -> bool {
         let memory = i64::try_from(self.inbox_memory.as_micros()).unwrap_or(i64::MAX);
         died_at.saturating_add(memory) < now
+    }
+
+    fn note(&self, kind: &str, id: Uuid) {
+        if let Some(relay) = &self.relay {
+            relay.note(kind, id);
+        }
     }
 
     fn wake(&self) {

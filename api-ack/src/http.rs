@@ -9,11 +9,12 @@
 //! | `GET /v1/jobs/{id}/events` | its changes as they happen |
 //! | `POST /v1/jobs/{id}/cancel` | 200 once it is cancelled, 202 while it runs |
 //! | `PATCH /v1/jobs/{id}` | the job, due at another time |
+//! | `GET /v1/kinds/{kind}/events` | the changes of all jobs of a kind as they happen |
 //! | `GET /v1/kinds`, `GET /v1/kinds/{kind}` | what can be submitted |
 //! | `GET /problems/{code}` | what a refusal means and what to do |
 //!
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
-//! (events of a kind, results and progress over HTTP, priorities, callbacks) is refused as `not-supported-yet`, never
+//! (results and progress over HTTP, priorities, callbacks) is refused as `not-supported-yet`, never
 //! ignored.
 //!
 //! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router, and so does
@@ -28,6 +29,7 @@ pub mod current;
 mod describe;
 mod events;
 mod headers;
+mod kind_events;
 mod listing;
 mod metrics;
 mod pages;
@@ -44,7 +46,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{get, post, put};
+use axum::routing::{post, put};
 use prometheus::Registry;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -52,13 +54,14 @@ use utoipa_axum::routes;
 
 use crate::accept::Acceptor;
 use crate::changing::Changing;
+use crate::feed::Feed;
 use crate::pauses::Pauses;
 use crate::store::JobStore;
 use crate::watch::Watch;
 use auth::Verifier;
 pub use body::{check_json, read as read_body};
 pub use describe::Description;
-pub(crate) use headers::takes;
+pub(crate) use headers::{no_tags, takes};
 use metrics::Metrics;
 pub use pages::{method_not_allowed, not_found};
 use rates::{RateLimits, Rates};
@@ -96,6 +99,8 @@ pub struct Live {
     pub changing: Changing,
     /// Waits for jobs.
     pub watch: Watch,
+    /// Follows kinds.
+    pub feed: Feed,
     /// Which kinds are paused.
     pub pauses: Pauses,
 }
@@ -174,6 +179,7 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(read::job, changing::patch))
         .routes(routes!(changing::cancel))
         .routes(routes!(events::job))
+        .routes(routes!(kind_events::kind))
         .routes(routes!(listing::kinds))
         .routes(routes!(listing::kind))
         .routes(routes!(pages::problem))
@@ -182,7 +188,6 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
 
     let later = pages::not_supported_yet;
     let router = router
-        .route("/v1/kinds/{kind}/events", get(later))
         .route("/v1/jobs/{id}/result", put(later))
         .route("/v1/jobs/{id}/progress", post(later))
         .fallback(submit::mapped)

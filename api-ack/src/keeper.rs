@@ -23,22 +23,31 @@ use uuid::Uuid;
 use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS};
 use crate::clock;
 use crate::decide::{Decision, change, decide};
+use crate::feed::Feed;
 use crate::letter::letter_of;
 use crate::metrics::Metrics;
 use crate::rules;
 use crate::store::{DeadLetter, DeadState, JobStore, Move, NewDeadLetter, StoreError, Stores};
+use crate::tags::TAGS_HEADER;
 
 /// Stores what is found in one terminal queue.
 pub struct Keeper {
     stores: Stores,
     queue: String,
     names: Names,
+    feed: Option<Feed>,
 }
 
 impl Keeper {
     /// A keeper of `queue`, which is a `<queue>.dead` or `warren.lost`.
     pub fn new(stores: Stores, queue: String, names: Names) -> Self {
-        Self { stores, queue, names }
+        Self { stores, queue, names, feed: None }
+    }
+
+    /// Notes for `feed` which jobs end here.
+    #[must_use]
+    pub fn feeding(self, feed: Feed) -> Self {
+        Self { feed: Some(feed), ..self }
     }
 
     fn letter(&self, delivered: &Delivered) -> NewDeadLetter {
@@ -61,12 +70,18 @@ impl Keeper {
         }
         self.stores.dead.keep(&letters).await?;
         let jobs: Vec<(Uuid, &NewDeadLetter)> = letters.iter().filter_map(|l| Some((l.job_id?, l))).collect();
-        bury(&*self.stores.jobs, &jobs).await
+        let buried = bury(&*self.stores.jobs, &jobs).await?;
+        for ((id, letter), _) in jobs.iter().zip(buried).filter(|(_, buried)| *buried) {
+            if let Some(feed) = &self.feed {
+                feed.note(&letter.kind, *id);
+            }
+        }
+        Ok(())
     }
 }
 
-/// Ends jobs whose message was found dead, unless they have moved on.
-async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Result<(), StoreError> {
+/// Ends jobs whose message was found dead, unless they have moved on; answers in order whether it did.
+async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Result<Vec<bool>, StoreError> {
     let now = clock::now();
     decide(
         store,
@@ -77,13 +92,12 @@ async fn bury(store: &dyn JobStore, letters: &[(Uuid, &NewDeadLetter)]) -> Resul
             let run = Run { epoch: letter.epoch, attempt: letter.attempt };
             let buried = job.and_then(|job| Some((job, rules::buried(&job.status, run, &letter.reason, &letter.error, now)?)));
             match buried {
-                Some((job, to)) => Decision::Apply(change(job, to), ()),
-                None => Decision::Settled(()),
+                Some((job, to)) => Decision::Apply(change(job, to), true),
+                None => Decision::Settled(false),
             }
         },
     )
     .await
-    .map(drop)
 }
 
 #[async_trait]
@@ -181,7 +195,7 @@ fn source_of(properties: &serde_json::Value) -> String {
 }
 
 /// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run and how soon,
-/// and what was edited.
+/// its tags, and what was edited.
 fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
     let headers = properties.get("headers").and_then(|v| v.as_object());
     headers
@@ -189,7 +203,7 @@ fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<Str
         .flatten()
         .filter(|(name, _)| !name.starts_with("x-") && !name.starts_with("cloudEvents"))
         .filter(|(name, _)| {
-            let ours = [header::EDITED_FROM, PRIORITY_HEADER];
+            let ours = [header::EDITED_FROM, PRIORITY_HEADER, TAGS_HEADER];
             !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()) || ours.contains(&name.as_str())
         })
         .filter(|(name, _)| name.as_str() != header::TRACEPARENT)

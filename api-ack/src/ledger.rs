@@ -18,7 +18,7 @@ use crate::kinds::Kinds;
 use crate::processes::Processes;
 use crate::relay::{HandOver, Ticket};
 use crate::rules::{self, Begin, Finish, Report};
-use crate::store::{Attempt, Change, Job, JobStore, Payload, State, StoreError};
+use crate::store::{Attempt, Change, Job, JobStore, Payload, State, Status, StoreError};
 use crate::watch::Watch;
 
 /// Starts and ends in the jobs table.
@@ -33,6 +33,8 @@ pub struct StoreLedger {
     watch: Option<Watch>,
     /// Who counts the attempts that end here.
     estimates: Option<Arc<Estimates>>,
+    /// What this process is called in the history of attempts.
+    worker: String,
 }
 
 /// A row after a change, and its place in the relay's memory if it now waits to be published.
@@ -44,7 +46,22 @@ struct Changed {
 impl StoreLedger {
     /// A ledger over `store` that hands next attempts and dead letters over to the relay.
     pub fn new(store: Arc<dyn JobStore>, processes: Arc<Processes>, kinds: Kinds, hand_over: HandOver) -> Self {
-        Self { store, processes, kinds, hand_over, begun: Mutex::default(), watch: None, estimates: None }
+        Self {
+            store,
+            processes,
+            kinds,
+            hand_over,
+            begun: Mutex::default(),
+            watch: None,
+            estimates: None,
+            worker: "hub".to_owned(),
+        }
+    }
+
+    /// Puts this process down as `worker` in the attempts it starts; `hub` unless told.
+    #[must_use]
+    pub fn named(self, worker: String) -> Self {
+        Self { worker, ..self }
     }
 
     /// Tells `watch` of every start and end.
@@ -130,6 +147,7 @@ impl StoreLedger {
                         Begin::Busy => Decision::Settled((Verdict::Busy, None)),
                         Begin::Stale => Decision::Settled((Verdict::Stale, None)),
                         Begin::Run(to) => {
+                            let to = Status { worker: Some(self.worker.clone()), ..to };
                             let verdict = Verdict::Run { lease: to.lease, deadline: Some(clock::timestamp(to.deadline)) };
                             let change = change(job, to);
                             let changed = Changed { job: after(job, &change), ticket: None };
@@ -173,6 +191,8 @@ impl StoreLedger {
                     end: &ending.end,
                     started_at: ending.started_at.as_microsecond(),
                     ended_at: ending.ended_at.as_microsecond(),
+                    worker: &self.worker,
+                    http_status: ending.http_status,
                 };
                 // Only what was begun is ended, and only ids were begun.
                 Some((Uuid::parse_str(&ending.message.id).ok()?, Ended { report, payload: Some(payload_of(&ending.message)) }))

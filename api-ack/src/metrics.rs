@@ -18,6 +18,8 @@ pub struct Metrics {
     pub queue_messages: IntGaugeVec,
     /// `warren_sweeper_jobs_total{action}`.
     pub swept: IntCounterVec,
+    /// `warren_progress_total{result}`.
+    pub(crate) progress: IntCounterVec,
 }
 
 impl Metrics {
@@ -46,6 +48,10 @@ impl Metrics {
             )?,
             dead_letters: IntGaugeVec::new(Opts::new("warren_dead_letters", "open dead letters in the store"), &["queue"])?,
             queue_messages: IntGaugeVec::new(Opts::new("warren_queue_messages", "messages ready in a queue"), &["queue"])?,
+            progress: IntCounterVec::new(
+                Opts::new("warren_progress_total", "words of handlers about how far they are, by what became of them"),
+                &["result"],
+            )?,
             swept: IntCounterVec::new(Opts::new("warren_sweeper_jobs_total", "jobs the sweeper acted on"), &["action"])?,
         };
         registry.register(Box::new(metrics.published.clone()))?;
@@ -54,6 +60,7 @@ impl Metrics {
         registry.register(Box::new(metrics.dead_letters.clone()))?;
         registry.register(Box::new(metrics.queue_messages.clone()))?;
         registry.register(Box::new(metrics.swept.clone()))?;
+        registry.register(Box::new(metrics.progress.clone()))?;
         Ok(metrics)
     }
 

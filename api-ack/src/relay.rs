@@ -32,6 +32,7 @@ use messaging::publisher::{PublishError, Publisher};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use lanes::Lanes;
 pub use room::{RoomLimits, Ticket};
@@ -39,6 +40,7 @@ pub use window::Windows;
 
 use crate::clock;
 use crate::destinations::{Destinations, Flow};
+use crate::feed::Feed;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::pauses::Pauses;
@@ -89,9 +91,23 @@ pub struct HandOver {
     wake: Arc<Notify>,
     doubt: Arc<Notify>,
     pauses: Option<Pauses>,
+    feed: Option<Feed>,
 }
 
 impl HandOver {
+    /// Notes changes for `feed`.
+    #[must_use]
+    pub fn feeding(self, feed: Feed) -> Self {
+        Self { feed: Some(feed), ..self }
+    }
+
+    /// Says that a job of `kind` has changed, for those who follow the kind.
+    pub fn note(&self, kind: &str, id: Uuid) {
+        if let Some(feed) = &self.feed {
+            feed.note(kind, id);
+        }
+    }
+
     /// Takes no work of kinds that are paused.
     #[must_use]
     pub fn heeding(self, pauses: Pauses) -> Self {
@@ -154,6 +170,7 @@ pub fn hand_over(me: ProcessId, limits: RoomLimits, destinations: Arc<Destinatio
         wake: wake.clone(),
         doubt: doubt.clone(),
         pauses: None,
+        feed: None,
     };
     (hand_over, HandedOver { queue, rooms, wake, doubt })
 }
@@ -178,6 +195,8 @@ pub struct RelayParts {
     pub kinds: Kinds,
     /// Who lives.
     pub processes: Arc<Processes>,
+    /// Who follows kinds.
+    pub feed: Feed,
     /// Which kinds are paused.
     pub pauses: Pauses,
     /// True once the topology is on the broker: nothing is published before, since nothing would take it.
@@ -199,7 +218,7 @@ impl Relay {
     /// Publishes until `stop`, then waits for what is in flight and marks it.
     pub async fn run(mut self, stop: CancellationToken) {
         let (confirmed, marking) = mpsc::channel::<Item>(self.parts.options.in_flight * 4);
-        let marker = mark(self.parts.store.clone(), marking);
+        let marker = mark(self.parts.store.clone(), self.parts.feed.clone(), marking);
         let publishing = async {
             self.publish_all(stop, confirmed).await;
         };
@@ -383,8 +402,9 @@ impl Relay {
                 let to = rules::buried(&job.status, run, "unsendable", &why.to_string(), now)
                     .unwrap_or_else(|| rules::published(&job.status, now));
                 let change = Change { id: job.id, from: job.version, to, history: None, result: None };
-                if self.parts.store.apply(&[change]).await.is_err() {
-                    lanes.put_back(item, Some(Duration::from_secs(5)));
+                match self.parts.store.apply(&[change]).await {
+                    Ok(_) => self.parts.feed.note(&job.kind, job.id),
+                    Err(_) => lanes.put_back(item, Some(Duration::from_secs(5))),
                 }
                 Ok(())
             }
@@ -402,7 +422,7 @@ fn next_look(refill_at: Instant, idle: bool) -> Instant {
 }
 
 /// Marks confirmed rows in batches, trying until the store has them; only then are their places in memory given up.
-async fn mark(store: Arc<dyn JobStore>, mut confirmed: mpsc::Receiver<Item>) {
+async fn mark(store: Arc<dyn JobStore>, feed: Feed, mut confirmed: mpsc::Receiver<Item>) {
     let mut batch = Vec::with_capacity(512);
     while confirmed.recv_many(&mut batch, 512).await > 0 {
         // Nobody waits for a mark, so it waits for company: fewer, larger writes.
@@ -425,6 +445,9 @@ async fn mark(store: Arc<dyn JobStore>, mut confirmed: mpsc::Receiver<Item>) {
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
+        }
+        for Item { job, .. } in &batch {
+            feed.note(&job.kind, job.id);
         }
         batch.clear();
     }

@@ -40,6 +40,9 @@ pub const MAX_STARTS: i32 = 3;
 /// The longest error text kept, in bytes.
 pub const MAX_ERROR: usize = 4096;
 
+/// The longest name of a worker kept, in bytes.
+const MAX_WORKER: usize = 128;
+
 /// The longest failure code kept, in bytes; as much as a service may report.
 const MAX_CODE: usize = messaging::results::MAX_CODE;
 
@@ -66,6 +69,8 @@ impl Status {
             outlet: Some(Outlet::Jobs),
             deadline,
             started_at: None,
+            worker: None,
+            http_status: None,
             ended_at: None,
             updated_at: now,
             reason: None,
@@ -87,6 +92,11 @@ impl Status {
     /// Which run it is at.
     pub fn run(&self) -> Run {
         Run { epoch: self.epoch, attempt: self.attempt }
+    }
+
+    /// The attempt waits for its start.
+    fn not_started(self) -> Self {
+        Self { started_at: None, worker: None, http_status: None, ..self }
     }
 
     fn quiet(&self, now: Micros) -> Self {
@@ -119,7 +129,7 @@ impl Status {
 /// The answer to a delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Begin {
-    /// It runs once this is stored; its lease is the status's.
+    /// It runs once this is stored; its lease is the status's. Whoever stores it says who the worker is.
     Run(Status),
     /// Started before without an end: only alone.
     Alone,
@@ -166,6 +176,8 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
         starts: job.starts + 1,
         interrupted: job.interrupted + i32::from(job.starts > 0),
         started_at: Some(now),
+        worker: None,
+        http_status: None,
         updated_at: now,
         outlet: None,
         ..job.clone()
@@ -194,27 +206,37 @@ pub struct Report<'a> {
     pub started_at: Micros,
     /// When it came back.
     pub ended_at: Micros,
+    /// Who ran it; empty when nobody says.
+    pub worker: &'a str,
+    /// What a service that it called answered.
+    pub http_status: Option<u16>,
+}
+
+/// Whether whoever speaks of `run` speaks of what the job does: a worker of the hub by its `lease`, a service without one.
+pub fn is_at(job: &Status, run: Run, lease: Option<i64>) -> bool {
+    let current = match lease {
+        Some(lease) => job.state == State::Running && job.lease == lease,
+        // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to speak of.
+        None => !(job.state.is_end() || job.state == State::Running && job.starts > 0),
+    };
+    current && job.run() == run
 }
 
 /// An attempt ends.
 ///
 /// `random` in `0.0..1.0` is the jitter of a retry that waits in the store.
 pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micros, random: f64) -> Finish {
-    let current = match report.lease {
-        Some(lease) => job.state == State::Running && job.lease == lease,
-        // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to end.
-        None => !(job.state.is_end() || job.state == State::Running && job.starts > 0),
-    };
-    if !current || job.run() != report.run {
+    if !is_at(job, report.run, report.lease) {
         return Finish::Late(attempt(job, report, "late"));
     }
-    let job = &Status { started_at: Some(report.started_at), starts: 0, ..job.clone() };
+    let http_status = report.http_status.map(i32::from);
+    let job = &Status { started_at: Some(report.started_at), worker: worker(report), http_status, starts: 0, ..job.clone() };
     let outcome = match report.end {
         End::Outcome(outcome) => outcome,
         End::Interrupted if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
         End::Interrupted => {
             let interrupted = job.interrupted + 1;
-            let waiting = Status { state: State::Queued, interrupted, started_at: None, ..job.quiet(now) };
+            let waiting = Status { state: State::Queued, interrupted, ..job.quiet(now).not_started() };
             return Finish::Applied(Box::new(waiting), None);
         }
     };
@@ -225,12 +247,11 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         }
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
         Outcome::Snooze(_) | Outcome::Retry(_) | Outcome::RetryAfter(..) if job.cancel_asked() => {
-            let latest = Status { started_at: None, ..job.cancelled(now) };
-            (latest, true)
+            (job.cancelled(now).not_started(), true)
         }
         Outcome::Snooze(wait) => {
             let due = now.saturating_add(micros(*wait)).min(job.deadline);
-            (Status { state: State::Retrying, started_at: None, ..job.waits_for(Outlet::Jobs, due, now) }, true)
+            (Status { state: State::Retrying, ..job.waits_for(Outlet::Jobs, due, now).not_started() }, true)
         }
         Outcome::Retry(failure) => retry(job, failure, None, policy, now, random),
         Outcome::RetryAfter(wait, failure) => retry(job, failure, Some(*wait), policy, now, random),
@@ -256,10 +277,9 @@ fn retry(
     let next = Status {
         state: State::Retrying,
         attempt: job.attempt + 1,
-        started_at: None,
         reason: Some(code(failure)),
         error: Some(cut(failure.to_string())),
-        ..waits
+        ..waits.not_started()
     };
     (next, true)
 }
@@ -287,7 +307,13 @@ fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {
         outcome: outcome.to_owned(),
         reason: failure.map(code),
         error: failure.map(|f| cut(f.to_string())),
+        worker: worker(report),
+        http_status: report.http_status.map(i32::from),
     }
+}
+
+fn worker(report: &Report<'_>) -> Option<String> {
+    (!report.worker.is_empty()).then(|| cut_to(report.worker.to_owned(), MAX_WORKER))
 }
 
 /// The broker has confirmed what waited to be published.
@@ -346,10 +372,9 @@ pub fn redrive(job: &Status, deadline: Micros, now: Micros) -> Option<Status> {
         starts: 0,
         deadline,
         ended_at: None,
-        started_at: None,
         reason: None,
         error: None,
-        ..job.waits_for(Outlet::Return, now, now)
+        ..job.waits_for(Outlet::Return, now, now).not_started()
     })
 }
 
@@ -364,6 +389,8 @@ pub fn last_attempt(job: &Status) -> Attempt {
         outcome: outcome(job).unwrap_or("dead").to_owned(),
         reason: job.reason.clone(),
         error: job.error.clone(),
+        worker: job.worker.clone(),
+        http_status: job.http_status,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Jobs that are submitted by message: what comes to `warren.submit` becomes rows, as if it had come by HTTP.
 //!
 //! AMQP `type` is the kind, the body the payload, `message_id` the idempotency key, CloudEvents `source` the subject, the header
-//! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline`, `warren-priority` and `traceparent` mean what
-//! they mean in HTTP.
+//! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline`, `warren-priority`, `warren-tags` and
+//! `traceparent` mean what they mean in HTTP.
 //! Whoever may publish to the exchange may submit in any name: the broker's permissions are the door.
 //!
 //! Guarantees: acked after the commit; a message that comes again finds its job. What can never become a job is a dead letter of
@@ -17,9 +17,10 @@ use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 use crate::accept::{AcceptError, Acceptor, PRIORITY_HEADER, Submission, TIMING_HEADERS, Timing, parse_priority};
 use crate::http::auth::well_formed;
 use crate::http::problem::{Code, Problem};
-use crate::http::{check_payload, takes};
+use crate::http::{check_payload, no_tags, takes};
 use crate::letter::letter_of;
 use crate::store::Stores;
+use crate::tags::{TAGS_HEADER, Tags};
 
 /// The route that keys of messages are scoped by.
 const ROUTE: &str = "warren.submit";
@@ -95,6 +96,8 @@ impl Submissions {
         let [run_at, delay, deadline] = TIMING_HEADERS.map(|name| message.headers.get(name).cloned());
         let priority = message.headers.get(PRIORITY_HEADER).map(|text| parse_priority(text)).transpose();
         let priority = priority.map_err(AcceptError::from)?;
+        let tags = message.headers.get(TAGS_HEADER).map(String::as_str).unwrap_or_default();
+        let tags = Tags::listed(tags).map_err(|error| no_tags(error.to_string()))?;
         Ok(Submission {
             kind: message.kind.clone(),
             tenant: message.tenant.clone(),
@@ -106,6 +109,7 @@ impl Submissions {
             key: Some(message.id.clone()),
             timing: Timing { run_at, delay, deadline },
             priority,
+            tags,
             patient: true,
         })
     }

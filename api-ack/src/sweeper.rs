@@ -235,6 +235,9 @@ impl Sweeper {
             },
         )
         .await?;
+        for (job, _) in jobs.iter().zip(&changed).filter(|(_, changed)| **changed > 0) {
+            self.hand_over.note(&job.kind, job.id);
+        }
         Ok(changed.into_iter().sum())
     }
 }

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::store::{Job, JobStore};
+use crate::feed::Feed;
+use crate::store::{Job, JobStore, Progress, StoreError};
 
 /// How subscriptions are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// The jobs somebody waits for. Cheap to clone.
 #[derive(Clone)]
-pub struct Watch(Arc<Inner>);
+pub struct Watch(Arc<Inner>, Option<Feed>);
 
 struct Inner {
     options: WatchOptions,
@@ -66,7 +67,10 @@ struct Inner {
 
 struct Watched {
     newest: watch::Sender<Seen>,
+    progress: watch::Sender<Option<Progress>>,
     subscribers: usize,
+    /// Those among them who want to know how far it is.
+    followers: usize,
 }
 
 /// What is known of a watched job.
@@ -83,15 +87,18 @@ enum Seen {
 impl Watch {
     /// Watches jobs in `store` until `drain`; the task that looks is on `tasks`.
     pub fn start(store: Arc<dyn JobStore>, options: WatchOptions, tasks: &TaskTracker, drain: CancellationToken) -> Self {
-        let watch = Self(Arc::new(Inner {
-            options,
-            subscribers: AtomicUsize::new(0),
-            watched: Mutex::default(),
-            wake: Notify::new(),
-            drain,
-        }));
+        let watch = Self(
+            Arc::new(Inner { options, subscribers: AtomicUsize::new(0), watched: Mutex::default(), wake: Notify::new(), drain }),
+            None,
+        );
         tasks.spawn(watch.clone().look(store));
         watch
+    }
+
+    /// Notes for `feed` whatever this is told.
+    #[must_use]
+    pub fn feeding(self, feed: Feed) -> Self {
+        Self(self.0, Some(feed))
     }
 
     /// Subscribes to a job that the caller has seen at version `seen`: only what is newer is told. 0 for a caller that has seen
@@ -100,26 +107,60 @@ impl Watch {
     /// # Errors
     /// [`TooMany`] at the limit.
     pub fn job(&self, id: Uuid, seen: i64) -> Result<Subscription, TooMany> {
+        self.subscribe(id, seen, false)
+    }
+
+    /// As [`Watch::job`], for one who wants to know how far the job is, too: [`Subscription::news`].
+    ///
+    /// # Errors
+    /// [`TooMany`] at the limit.
+    pub fn follow(&self, id: Uuid, seen: i64) -> Result<Subscription, TooMany> {
+        self.subscribe(id, seen, true)
+    }
+
+    fn subscribe(&self, id: Uuid, seen: i64, follows: bool) -> Result<Subscription, TooMany> {
         let mut watched = self.lock();
         let limit = self.0.options.limit;
         if self.0.subscribers.load(Ordering::Relaxed) >= limit {
             return Err(TooMany(limit));
         }
         self.0.subscribers.fetch_add(1, Ordering::Relaxed);
-        let job = watched.entry(id).or_insert_with(|| Watched { newest: watch::Sender::new(Seen::Nothing), subscribers: 0 });
+        let job = watched.entry(id).or_insert_with(Watched::new);
         job.subscribers += 1;
-        let newest = job.newest.subscribe();
+        job.followers += usize::from(follows);
+        let (newest, mut progress) = (job.newest.subscribe(), job.progress.subscribe());
+        // What is known already is news to the one who comes now.
+        if progress.borrow().is_some() {
+            progress.mark_changed();
+        }
         drop(watched);
         self.0.wake.notify_one();
-        Ok(Subscription { id, version: seen, newest, watch: self.clone() })
+        Ok(Subscription { id, version: seen, newest, progress, follows, watch: self.clone() })
     }
 
     /// Says what a job has become, as this process has stored it. Costs nothing while nobody watches.
     pub fn tell(&self, job: &Job) {
+        self.note(job);
         if self.0.subscribers.load(Ordering::Relaxed) > 0
             && let Some(watched) = self.lock().get(&job.id)
         {
             watched.tell(job);
+        }
+    }
+
+    /// Says that a job has changed, for those who follow its kind: one who does not know what it has become.
+    pub fn note(&self, job: &Job) {
+        if let Some(feed) = &self.1 {
+            feed.note(&job.kind, job.id);
+        }
+    }
+
+    /// Says how far a job is, as this process has stored it. Costs nothing while nobody watches.
+    pub fn tell_progress(&self, id: Uuid, progress: &Progress) {
+        if self.0.subscribers.load(Ordering::Relaxed) > 0
+            && let Some(watched) = self.lock().get(&id)
+        {
+            watched.tell_progress(progress);
         }
     }
 
@@ -136,8 +177,8 @@ impl Watch {
                 }
             }
             for ids in ids.chunks(TOGETHER) {
-                match store.load(ids).await {
-                    Ok(found) => self.compare(ids, &found),
+                match self.look_at(&*store, ids).await {
+                    Ok(()) => {}
                     Err(error) => {
                         tracing::warn!(error = %error, "cannot look at the jobs that are waited for, trying again");
                         break;
@@ -150,6 +191,20 @@ impl Watch {
                 () = tokio::time::sleep(rest) => {}
             }
         }
+    }
+
+    async fn look_at(&self, store: &dyn JobStore, ids: &[Uuid]) -> Result<(), StoreError> {
+        self.compare(ids, &store.load(ids).await?);
+        let followed: Vec<Uuid> = {
+            let watched = self.lock();
+            ids.iter().filter(|id| watched.get(id).is_some_and(|watched| watched.followers > 0)).copied().collect()
+        };
+        if !followed.is_empty() {
+            for (id, progress) in store.progress(&followed).await? {
+                self.tell_progress(id, &progress);
+            }
+        }
+        Ok(())
     }
 
     /// What may still change.
@@ -181,6 +236,21 @@ impl Watch {
 }
 
 impl Watched {
+    fn new() -> Self {
+        Self { newest: watch::Sender::new(Seen::Nothing), progress: watch::Sender::new(None), subscribers: 0, followers: 0 }
+    }
+
+    fn tell_progress(&self, progress: &Progress) {
+        let order = |progress: &Progress| (progress.epoch, progress.attempt, progress.lease, progress.at);
+        self.progress.send_if_modified(|known| {
+            let newer = known.as_ref().is_none_or(|known| order(known) < order(progress));
+            if newer {
+                *known = Some(progress.clone());
+            }
+            newer
+        });
+    }
+
     fn tell(&self, job: &Job) {
         self.newest.send_if_modified(|seen| {
             let newer = match seen {
@@ -202,7 +272,18 @@ pub struct Subscription {
     /// The newest version told.
     version: i64,
     newest: watch::Receiver<Seen>,
+    progress: watch::Receiver<Option<Progress>>,
+    follows: bool,
     watch: Watch,
+}
+
+/// What is told to one who follows a job.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// It has changed.
+    Job(Arc<Job>),
+    /// Its handler says how far it is.
+    Progress(Progress),
 }
 
 impl Subscription {
@@ -230,6 +311,24 @@ impl Subscription {
         }
     }
 
+    /// As [`Subscription::changed`], or how far the job is, once that is known or has changed. A change comes first. Cancel-safe.
+    pub async fn news(&mut self) -> Option<News> {
+        let mut progress = self.progress.clone();
+        let changed = tokio::select! {
+            biased;
+            job = self.changed() => Some(job),
+            _ = progress.changed() => None,
+        };
+        match changed {
+            Some(job) => job.map(News::Job),
+            None => {
+                let said = progress.borrow_and_update().clone();
+                self.progress = progress;
+                said.map(News::Progress)
+            }
+        }
+    }
+
     /// The job once it has ended; `None` as for [`Subscription::changed`]. Put a time limit around it: a job may take days.
     /// A job that had ended as `seen` is not told again: ask first whether that had, or subscribe with 0. Cancel-safe.
     pub async fn ended(&mut self) -> Option<Arc<Job>> {
@@ -248,6 +347,7 @@ impl Drop for Subscription {
         self.watch.0.subscribers.fetch_sub(1, Ordering::Relaxed);
         if let Entry::Occupied(mut job) = watched.entry(self.id) {
             job.get_mut().subscribers -= 1;
+            job.get_mut().followers -= usize::from(self.follows);
             if job.get().subscribers == 0 {
                 job.remove();
             }

@@ -120,7 +120,11 @@ impl AnyHandler for Call {
 impl Call {
     async fn call(&self, cx: &Context, message: Message) -> Answer {
         match self.caller.send(cx, message).await {
-            Ok(response) => answer::read(response, Timestamp::now()).await,
+            Ok(response) => {
+                // Also when its body is never read to the end.
+                cx.answered(response.status().as_u16());
+                answer::read(response, Timestamp::now()).await
+            }
             Err(error) if error.is_connect() => answer::failed("connect-failed", "cannot connect", &error),
             Err(error) => answer::failed("request-failed", "the connection broke before the answer", &error),
         }

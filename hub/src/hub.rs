@@ -25,10 +25,12 @@ use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
 use api_ack::estimates::Estimates;
+use api_ack::feed::{Exchange, Feed, FeedOptions};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
+use api_ack::progress::Hearing;
 use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
 use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
@@ -230,7 +232,8 @@ impl Wiring {
             ..RelayOptions::default()
         };
         let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, self.destinations.clone());
-        let hand_over = hand_over.heeding(self.pauses.clone());
+        let feed = Feed::start(self.stores.jobs.clone(), FeedOptions::default(), &intake, stages.drain.clone());
+        let hand_over = hand_over.heeding(self.pauses.clone()).feeding(feed.clone());
         let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
         let backlog = Arc::new(Backlog::new(BacklogLimits {
@@ -244,6 +247,7 @@ impl Wiring {
             names: self.names.clone(),
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
+            feed: feed.clone(),
             pauses: self.pauses.clone(),
             declared: topology_ready.clone(),
             destinations: self.destinations.clone(),
@@ -290,11 +294,14 @@ impl Wiring {
         ));
         let running = Runs::default();
         let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
+        let watch = watch.feeding(feed.clone());
+        let hearing = Hearing::new(self.stores.jobs.clone(), watch.clone(), self.metrics.jobs.clone());
         let changing = Changing::new(self.stores.jobs.clone(), running.clone(), watch.clone(), hand_over.clone());
         // Until the last handler is through: the drain lets them end.
         outlet.spawn(changing.clone().follow(stages.relay.clone()));
         let ledger = StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone());
-        let ledger = Arc::new(ledger.watched_by(watch.clone()).counted_by(estimates.clone()));
+        let ledger = ledger.watched_by(watch.clone()).counted_by(estimates.clone()).named(process_name());
+        let ledger = Arc::new(ledger);
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
@@ -308,13 +315,22 @@ impl Wiring {
             drain: stages.drain.clone(),
             grace: self.config.drain.grace,
         };
+        let exchange = Exchange {
+            feed: feed.clone(),
+            publisher: publisher(PublisherOptions { window: 16, ..PublisherOptions::default() }),
+            link: runtime.link.clone(),
+            names: self.names.clone(),
+            me: self.processes.me(),
+        };
+        roles::notices(exchange, &runtime, topology_ready.clone(), stages.relay.clone(), &outlet);
         if self.config.roles.contains(&Role::Worker) {
             let (shared, metrics) = (self.destinations.clone(), self.metrics.calls.clone());
             intake.spawn(http_worker::show(shared, metrics, stages.drain.clone()));
-            roles::worker(&self, &runtime, ledger, topology_ready.clone(), &intake);
+            outlet.spawn(hearing.clone().listen(runtime.running.clone(), stages.relay.clone()));
+            roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {
-            roles::keeper(&self, &runtime, topology_ready.clone(), &intake);
+            roles::keeper(&self, &runtime, feed.clone(), topology_ready.clone(), &intake);
         }
         let dead = DeadLetters::new(
             self.stores.clone(),
@@ -334,7 +350,7 @@ impl Wiring {
                 intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));
             }
         }
-        listeners::serve(bound, &self, acceptor, verifier, selections, changing, watch, health, &intake, &stages.drain)?;
+        listeners::serve(bound, &self, acceptor, verifier, selections, changing, watch, feed, health, &intake, &stages.drain)?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }
@@ -402,6 +418,12 @@ impl Running {
     }
 }
 
+/// What this process is called in the history of attempts: `host:pid`.
+fn process_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}:{}", host.as_deref().unwrap_or("hub"), std::process::id())
+}
+
 fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpec {
     KindSpec {
         window: kind.window,
@@ -440,6 +462,7 @@ fn cron_spec(entry: &config::CronConfig) -> CronSpec {
         kind: entry.kind.as_str().to_owned(),
         tenant: entry.tenant.clone(),
         data: entry.data.json.to_string().into(),
+        tags: entry.tags.0.clone(),
         overlap: match entry.overlap {
             config::Overlap::Allow => cron::Overlap::Allow,
             config::Overlap::Skip => cron::Overlap::Skip,

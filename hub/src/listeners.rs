@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
+use api_ack::feed::Feed;
 use api_ack::http::problem::{Code, Problem};
 use api_ack::http::rates::{Rate, RateLimits};
 use api_ack::http::{Api, ApiOptions, Description, Live, method_not_allowed};
@@ -72,6 +73,7 @@ pub(crate) fn serve(
     selections: Arc<Selections>,
     changing: Changing,
     watch: Watch,
+    feed: Feed,
     health: Arc<Health>,
     tasks: &TaskTracker,
     drain: &CancellationToken,
@@ -87,7 +89,7 @@ pub(crate) fn serve(
             rates: rates(&wiring.config.limits),
             ..ApiOptions::default()
         };
-        let live = Live { changing: changing.clone(), watch, pauses: wiring.pauses.clone() };
+        let live = Live { changing: changing.clone(), watch, feed, pauses: wiring.pauses.clone() };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
         let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));

@@ -38,7 +38,7 @@ use crate::publisher::Publisher;
 use intake::Intake;
 
 pub use batches::{Batch, BatchHandler, Delivered, Later, consume_batches};
-pub use running::Running;
+pub use running::{Running, Word};
 pub use turns::{ONE_IN, rounds};
 
 /// The most deliveries that are begun or finished together.

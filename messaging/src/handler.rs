@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::message::Message;
+use crate::said::{Progress, Said};
 
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +85,22 @@ pub struct Context {
     /// Within about a second, in hub processes; never in a service. Stop early if you can, and come back with [`Outcome::Retry`]
     /// or [`Outcome::Snooze`]: the job is then cancelled. `Done` and `Reject` count as they do otherwise.
     pub cancelled: CancellationToken,
+    /// What the handler says while it runs, by the methods below.
+    pub said: Said,
+}
+
+impl Context {
+    /// Says what a service that the handler called has answered, an HTTP status: shown with the attempt, of several the last one.
+    pub fn answered(&self, http_status: u16) {
+        self.said.answered(http_status);
+    }
+
+    /// Says how far the work is: `percent` of 100, and a note for people of 200 characters at most; what is more is cut. Costs next to
+    /// nothing and never waits: the last word of each second is passed on, and shown with the job until the next one. Words of
+    /// an event go nowhere.
+    pub fn progress(&self, percent: u8, note: impl AsRef<str>) {
+        self.said.progress(Progress::now(percent, note.as_ref()));
+    }
 }
 
 /// Work for one kind of message.

@@ -65,6 +65,8 @@ pub struct Ending {
     pub started_at: Timestamp,
     /// When it came back.
     pub ended_at: Timestamp,
+    /// What a service that the handler called answered, if it says so ([`Context::answered`](crate::handler::Context::answered)).
+    pub http_status: Option<u16>,
 }
 
 /// How a run ended.

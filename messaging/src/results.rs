@@ -51,6 +51,9 @@ pub struct JobResult {
     pub ended_at: Timestamp,
     /// The service that ran it.
     pub worker: String,
+    /// What a service that it called answered, if it called one over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
 }
 
 /// The word for an end.
@@ -80,6 +83,7 @@ impl JobResult {
         let End::Outcome(outcome) = &ending.end else { return None };
         let mut result = Self::from_outcome(&ending.message.id, ending.run, outcome, worker);
         (result.started_at, result.ended_at) = (ending.started_at, ending.ended_at);
+        result.http_status = ending.http_status;
         Some(result)
     }
 
@@ -99,6 +103,7 @@ impl JobResult {
             started_at: now,
             ended_at: now,
             worker: worker.to_owned(),
+            http_status: None,
         };
         match outcome {
             Outcome::Done(result) => reported.result = result.as_ref().and_then(|bytes| json(job, bytes)),

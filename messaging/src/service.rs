@@ -26,6 +26,7 @@ use crate::ledger::JobLedger;
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Relay, RelayMetrics};
 use crate::process::Process;
+use crate::progress_report;
 use crate::publisher::{Publisher, PublisherOptions};
 use crate::retry::RetryPolicy;
 use crate::schema::migrate;
@@ -243,6 +244,9 @@ impl Service {
             let events: Arc<dyn JobLedger> =
                 Arc::new(EventLedger::new(self.pool.clone(), results.clone(), self.names.clone(), self.policy));
             let solitude = Arc::default();
+            let running = Running::default();
+            let (names, name) = (self.names.clone(), self.name.clone());
+            aides.spawn(progress_report::pass_on(running.clone(), results.clone(), names, name, aides_stop.clone()));
             for Work { spec, handler, events: of_events } in self.work {
                 let runtime = Runtime {
                     link: consuming.clone(),
@@ -251,7 +255,8 @@ impl Service {
                     solitude: Arc::clone(&solitude),
                     ledger: if of_events { events.clone() } else { jobs.clone() },
                     metrics: metrics.clone(),
-                    running: Running::default(),
+                    // Nobody is told how far an event is.
+                    running: if of_events { Running::default() } else { running.clone() },
                     stop: drain.clone(),
                     drain: drain.clone(),
                     grace: self.grace,

@@ -38,7 +38,7 @@ async fn dead_letters(admin: &HubClient, query: &str, count: usize) -> Vec<Value
 
 async fn echo_and_flaky(keep: Keep) {
     let world = World::new(keep).await;
-    let hub = world.hub().await;
+    let mut hub = world.hub().await;
     let client = hub.client();
     let payload = json!({"hello": "wörld", "n": 1});
     let id = client.accepted("demo.echo", &payload).await;
@@ -49,6 +49,10 @@ async fn echo_and_flaky(keep: Keep) {
     let job = client.wait_state(&id, "succeeded", LONG).await;
     let outcomes: Vec<&str> = job["attempts"].as_array().unwrap().iter().map(|a| a["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["failed", "failed", "succeeded"], "{job}");
+    let this = format!(":{}", hub.process().pid());
+    for attempt in job["attempts"].as_array().unwrap() {
+        assert!(attempt["worker"].as_str().unwrap().ends_with(&this), "who ran it is on record: {job}");
+    }
 }
 
 #[tokio::test]
@@ -70,6 +74,7 @@ async fn a_service_does_the_work_and_reports() {
     let id = client.accepted(RESERVE, &json!({"order_id": "o-1", "sku": "tea", "quantity": 2})).await;
     let job = client.wait_state(&id, "succeeded", LONG).await;
     assert_eq!(job["result"]["sku"], "tea", "{job}");
+    assert_eq!(job["attempts"][0]["worker"], "inventory", "{job}");
     let reserved: i64 = sqlx::query_scalar("SELECT count(*) FROM reservations").fetch_one(&world.shop_pool).await.unwrap();
     assert_eq!(reserved, 1);
     // What the handler turns down is a dead letter with its reason, at once.

@@ -45,7 +45,9 @@ impl Scene {
         let client = self.hub.client();
         let mut jobs = Vec::new();
         for n in 0..count {
-            jobs.push(client.accepted(KIND, &json!({"n": n})).await);
+            let request = client.request(Method::POST, &format!("/v1/kinds/{KIND}/jobs")).json(&json!({"n": n}));
+            let answer = client.send(request.header("warren-tags", "lot-9")).await.unwrap();
+            jobs.push(answer.job_id().unwrap().to_owned());
         }
         let depth = u32::try_from(count).unwrap();
         until_true(LONG, "all jobs to be queued", async || self.world.vhost.queue_depth(QUEUE).await == Some(depth)).await;

@@ -21,6 +21,7 @@ mod poison;
 mod pressure;
 mod priority;
 mod publisher;
+mod reading;
 mod reload;
 mod retry_crash;
 mod service;

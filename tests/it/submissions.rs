@@ -49,13 +49,14 @@ async fn a_message_becomes_one_job_and_what_never_can_is_kept_with_its_reason() 
     for _ in 0..3 {
         publish(&world, "demo.echo", "m-1", headers(json!({})), b"{\"n\":1}").await;
     }
-    publish(&world, "demo.echo", "m-2", headers(json!({"warren-delay": "1h"})), b"2").await;
-    let bad: [(&str, &str, Value, &[u8]); 7] = [
+    publish(&world, "demo.echo", "m-2", headers(json!({"warren-delay": "1h", "warren-tags": "later, two"})), b"2").await;
+    let bad: [(&str, &str, Value, &[u8]); 8] = [
         ("unknown-kind", "demo.eco", headers(json!({})), b"{}"),
         ("malformed-json", "demo.echo", headers(json!({})), b"{\0"),
         ("schema-violation", "test.careful", headers(json!({})), b"{}"),
         ("invalid-timing", "demo.echo", headers(json!({"warren-delay": "-1s"})), b"{}"),
         ("invalid-priority", "demo.echo", headers(json!({"warren-priority": "high"})), b"{}"),
+        ("invalid-tags", "demo.echo", headers(json!({"warren-tags": "no tag"})), b"{}"),
         ("unsupported-media-type", "demo.echo", typed(), b"{}"),
         ("idempotency-key-reused", "demo.echo", headers(json!({})), b"{\"n\":2}"),
     ];
@@ -84,6 +85,8 @@ async fn a_message_becomes_one_job_and_what_never_can_is_kept_with_its_reason() 
     let states: Vec<&str> = jobs.iter().map(|job| job["state"].as_str().unwrap()).collect();
     assert!(states.contains(&"scheduled"), "{jobs:?}");
     assert!(jobs.iter().all(|job| job["tenant"] == "acme"));
+    let tagged = admin.get("/admin/jobs?tag=two,later").await.unwrap().body;
+    assert_eq!((&tagged["items"][0]["state"], &tagged["items"][0]["tags"]), (&json!("scheduled"), &json!(["later", "two"])));
     let id = jobs.iter().find(|job| job["state"] == "succeeded").unwrap()["id"].as_str().unwrap().to_owned();
     let shown = admin.get(&format!("/admin/jobs/{id}")).await.unwrap().body;
     assert_eq!(shown["payload"]["subject"], "/warren/billing", "{shown}");
@@ -93,7 +96,7 @@ async fn a_message_becomes_one_job_and_what_never_can_is_kept_with_its_reason() 
 async fn a_submission_that_was_turned_down_is_put_back_when_its_cause_is_gone() {
     let world = World::new(Keep::Postgres).await;
     let mut hub = world.hub().await;
-    publish(&world, "test.later", "m-1", headers(json!({})), b"{}").await;
+    publish(&world, "test.later", "m-1", headers(json!({"warren-tags": "kept"})), b"{}").await;
     let first = open_letter(&hub).await;
     redrive(&hub, &first).await;
     let letter = open_letter(&hub).await;
@@ -108,7 +111,7 @@ async fn a_submission_that_was_turned_down_is_put_back_when_its_cause_is_gone() 
     let admin = hub.admin();
     until(LONG, "the job", async || {
         let jobs = admin.get("/admin/jobs?kind=test.later").await.ok()?.body["items"].as_array()?.clone();
-        (jobs.len() == 1).then_some(())
+        (jobs.len() == 1 && jobs[0]["tags"] == json!(["kept"])).then_some(())
     })
     .await;
 }

@@ -185,6 +185,7 @@ impl Task {
         let (first, result) = match inserted {
             Inserted::New => {
                 let id = new.job.id;
+                self.hand_over.note(&new.job.kind, id);
                 let fingerprint = new.key.map(|key| key.fingerprint);
                 match ticket {
                     Some(ticket) => self.hand_over.give(new.job, new.payload, ticket),

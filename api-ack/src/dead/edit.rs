@@ -57,7 +57,11 @@ impl DeadLetters {
             Some(origin) => {
                 let job = self.job_instead(origin, &dead, edition, now).await?;
                 let note = format!("edited as job {}{why}", job.job.id);
-                (job.job.id, edit(Made::Job { origin, job: &job }, &note).await?)
+                let done = edit(Made::Job { origin, job: &job }, &note).await?;
+                if done {
+                    self.note(&job.job.kind, job.job.id);
+                }
+                (job.job.id, done)
             }
             None => {
                 let by = Uuid::now_v7();
@@ -90,6 +94,7 @@ impl DeadLetters {
             job: Job { id: Uuid::now_v7(), kind, version: 1, status, ..record.job },
             payload: Payload { body: edition.body.clone(), ..record.payload },
             key: None,
+            tags: record.tags,
         })
     }
 

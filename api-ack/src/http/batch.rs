@@ -22,6 +22,7 @@ use super::view::Links;
 use super::{Api, auth, body, headers};
 use crate::accept::{AcceptError, PriorityError, Submission, Timing, parse_key, parse_priority};
 use crate::kinds::{JSON, is_json};
+use crate::tags::Tags;
 
 /// Items in one batch at most.
 pub const ITEMS: usize = 1000;
@@ -57,6 +58,9 @@ pub(super) struct Item<'a> {
     deadline: Option<String>,
     /// As `Warren-Priority`.
     priority: Option<String>,
+    /// Words to find it by, as `Warren-Tags`.
+    #[schema(example = json!(["region=eu", "batch-7"]))]
+    tags: Option<Vec<String>>,
 }
 
 /// What became of one item, in the place it had.
@@ -269,6 +273,8 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
     let key =
         key.map_err(|error| Problem::new(Code::InvalidIdempotencyKey, error.to_string()).pointer(&at("key"), error.to_string()))?;
     check_key(&spec, key.as_deref())?;
+    let tags = Tags::of(item.tags.iter().flatten().map(String::as_str))
+        .map_err(|error| headers::no_tags(error.to_string()).pointer(&at("tags"), error.to_string()))?;
     let timing = Timing { run_at: item.run_at, delay: item.delay, deadline: item.deadline };
     let state = said_state(&timing);
     let of_priority = |error: PriorityError| {
@@ -287,6 +293,7 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         key,
         timing,
         priority,
+        tags,
         patient: false,
     };
     let accepted = store(api.acceptor(), submission, checked, |error| match error {

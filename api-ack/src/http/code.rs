@@ -64,6 +64,7 @@ catalogue! {
     TooDeep "too-deep" BAD_REQUEST "The JSON is nested too deeply";
     InvalidTiming "invalid-timing" BAD_REQUEST "The time asked for cannot be had";
     InvalidPriority "invalid-priority" BAD_REQUEST "The priority asked for cannot be had";
+    InvalidTags "invalid-tags" BAD_REQUEST "The tags cannot be had";
     SchemaViolation "schema-violation" UNPROCESSABLE_ENTITY "The body does not fit the schema of its kind";
     MalformedBatch "malformed-batch" BAD_REQUEST "The body is not a batch of jobs";
     BatchTooLarge "batch-too-large" PAYLOAD_TOO_LARGE "The batch has too many items";

@@ -3,7 +3,6 @@
 //! Waiting costs no query per client ([`crate::watch`]); each change that shows costs the one that reads what is sent.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
@@ -17,10 +16,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Authenticated, JOBS_READ, JOBS_READ_ALL};
 use super::problem::{Code, Document, Problem};
-use super::view::JobView;
+use super::view::{JobView, ProgressView};
 use super::{Api, headers, read};
-use crate::store::{Job, JobRecord, Micros, State as JobState};
-use crate::watch::{Subscription, TooMany};
+use crate::store::{Job, JobRecord, Micros, Progress, State as JobState};
+use crate::watch::{News, Subscription, TooMany};
 
 /// Between two comments that keep the connection from being taken for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -32,7 +31,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 ///
 /// Server-Sent Events. An event `state` carries the job as `GET /v1/jobs/{id}` shows it, first as it is and then after each
 /// change of its state, attempt or time; states in between may be skipped. `id` is the job's version: a client that comes back with
-/// `Last-Event-ID` is told only what is newer. A comment every 15 s keeps the connection. The stream ends after the job's end, when
+/// `Last-Event-ID` is told only what is newer. An event `progress` carries `percent`, `note` and `at` when the handler says how far it is; it
+/// has no `id`, and of several words within a second only the last is told. A comment every 15 s keeps the connection. The stream ends after the job's end, when
 /// the hub drains, and after an hour; whoever comes back after the end it has seen gets 204, which tells an `EventSource` to stop.
 #[utoipa::path(
     get,
@@ -75,8 +75,10 @@ pub(super) async fn job(
     if !news && record.job.status.state.is_end() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let subscription = api.live().watch.job(record.job.id, record.job.version)?;
-    let follow = Follow { shown: visible(&record.job), subscription, api, until: Instant::now() + LONGEST };
+    let subscription = api.live().watch.follow(record.job.id, record.job.version)?;
+    // Who is not told how the job stands is not told how far it is either, and so is told that first.
+    let said = record.progress.as_ref().filter(|_| news).map(|progress| progress.at);
+    let follow = Follow { shown: visible(&record.job), said, subscription, api, until: Instant::now() + LONGEST };
     let stream = changes(follow, news.then_some(record));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
@@ -93,6 +95,8 @@ struct Follow {
     subscription: Subscription,
     /// What the client was told last.
     shown: Visible,
+    /// When the progress was said that it was told last.
+    said: Option<Micros>,
     until: Instant,
 }
 
@@ -104,41 +108,64 @@ fn visible(job: &Job) -> Visible {
     (status.state, status.epoch, status.attempt, status.due_at, status.cancel_asked())
 }
 
+/// What the client is told next.
+enum Told {
+    State(Box<JobRecord>),
+    Progress(Progress),
+}
+
 enum Next {
-    Send(Follow, Box<JobRecord>),
+    Send(Follow, Told),
     Wait(Follow),
     End,
 }
 
 fn changes(follow: Follow, first: Option<JobRecord>) -> impl Stream<Item = Result<Event, Infallible>> {
     let start = match first {
-        Some(record) => Next::Send(follow, Box::new(record)),
+        Some(record) => Next::Send(follow, Told::State(Box::new(record))),
         None => Next::Wait(follow),
     };
     unfold(start, async |next| {
-        let (follow, record) = match next {
+        let (follow, told) = match next {
             Next::End => return None,
-            Next::Send(follow, record) => (follow, record),
+            Next::Send(follow, told) => (follow, told),
             Next::Wait(follow) => follow.next().await?,
         };
-        let (version, ended) = (record.job.version, record.job.status.state.is_end());
-        let event = Event::default().event("state").id(version.to_string()).json_data(JobView::of(*record)).ok()?;
-        Some((Ok(event), if ended { Next::End } else { Next::Wait(follow) }))
+        let (event, next) = match told {
+            Told::State(record) => {
+                let (version, ended) = (record.job.version, record.job.status.state.is_end());
+                let event = Event::default().event("state").id(version.to_string()).json_data(JobView::of(*record)).ok()?;
+                (event, if ended { Next::End } else { Next::Wait(follow) })
+            }
+            // Without an id: what a client comes back with is still the version it saw.
+            Told::Progress(progress) => {
+                let event = Event::default().event("progress").json_data(ProgressView::of(progress)).ok()?;
+                (event, Next::Wait(follow))
+            }
+        };
+        Some((Ok(event), next))
     })
 }
 
 impl Follow {
-    /// The job after the next change that shows; `None` when the stream is to end.
-    async fn next(mut self) -> Option<(Self, Box<JobRecord>)> {
+    /// What shows next; `None` when the stream is to end.
+    async fn next(mut self) -> Option<(Self, Told)> {
         loop {
-            let job: Arc<Job> = timeout_at(self.until, self.subscription.changed()).await.ok()??;
-            if visible(&job) == self.shown {
-                continue;
+            match timeout_at(self.until, self.subscription.news()).await.ok()?? {
+                News::Job(job) if visible(&job) == self.shown => {}
+                News::Job(job) => {
+                    // With the store away the stream ends: the client comes back with its `Last-Event-ID`.
+                    let record = self.api.store().record_of(job.id).await.ok()??;
+                    self.shown = visible(&record.job);
+                    self.said = record.progress.as_ref().map(|progress| progress.at).or(self.said);
+                    return Some((self, Told::State(Box::new(record))));
+                }
+                News::Progress(progress) if self.said.is_some_and(|said| said >= progress.at) => {}
+                News::Progress(progress) => {
+                    self.said = Some(progress.at);
+                    return Some((self, Told::Progress(progress)));
+                }
             }
-            // With the store away the stream ends: the client comes back with its `Last-Event-ID`.
-            let record = self.api.store().record_of(job.id).await.ok()??;
-            self.shown = visible(&record.job);
-            return Some((self, Box::new(record)));
         }
     }
 }

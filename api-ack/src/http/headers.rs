@@ -7,6 +7,7 @@ use super::problem::{Code, Problem};
 use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS, Timing, parse_key, parse_priority};
 use crate::kinds::is_json;
 use crate::store::Priority;
+use crate::tags::{TAGS_HEADER, Tags};
 
 /// Refuses what a later version will do, so that nobody takes silence for consent.
 pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
@@ -22,7 +23,7 @@ pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
 /// As [`refuse_unsupported`], where a job is submitted.
 pub(super) fn refuse_unsupported_of_a_job(headers: &HeaderMap) -> Result<(), Problem> {
     let [run_at, delay, deadline] = TIMING_HEADERS;
-    refuse_but(headers, &[run_at, delay, deadline, PRIORITY_HEADER])
+    refuse_but(headers, &[run_at, delay, deadline, PRIORITY_HEADER, TAGS_HEADER])
 }
 
 fn refuse_but(headers: &HeaderMap, known: &[&str]) -> Result<(), Problem> {
@@ -65,6 +66,23 @@ pub(super) fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem>
         _ => Err(Problem::new(Code::InvalidPriority, format!("`{PRIORITY_HEADER}` is given twice"))
             .header(PRIORITY_HEADER, "given twice")),
     }
+}
+
+/// The job's tags. Several headers are one list.
+pub(super) fn tags(headers: &HeaderMap) -> Result<Tags, Problem> {
+    let mut list = String::new();
+    for value in headers.get_all(TAGS_HEADER) {
+        let Ok(text) = value.to_str() else {
+            return Err(no_tags("a tag is not plain text".to_owned()).header(TAGS_HEADER, "not ASCII"));
+        };
+        list.push_str(text);
+        list.push(',');
+    }
+    Tags::listed(&list).map_err(|error| no_tags(error.to_string()).header(TAGS_HEADER, error.to_string()))
+}
+
+pub(crate) fn no_tags(why: String) -> Problem {
+    Problem::new(Code::InvalidTags, format!("{why}; 8 tags of 64 characters at most, as in `region=eu, batch-7`"))
 }
 
 /// `wait`, `wait=5`, `Wait = "5"; x=y`.

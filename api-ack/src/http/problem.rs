@@ -185,7 +185,7 @@ impl From<AcceptError> for Problem {
             AcceptError::Priority(error) => Self::priority(&error),
             AcceptError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
-                "this Idempotency-Key was used for a request with another body, type, time or priority: take a fresh key for a new job",
+                "this Idempotency-Key was used for a request with another body, type, time, priority or tags: take a fresh key for a new job",
             ),
             AcceptError::Undecided => Self::new(
                 Code::IdempotencyKeyUndecided,

@@ -16,6 +16,7 @@ use super::view::Links;
 use super::{Api, headers};
 use crate::clock;
 use crate::store::{Job, JobFilter, JobSearch, Priority, State as JobState};
+use crate::tags::Tags;
 
 /// Jobs of a page, unless asked otherwise.
 const PAGE: u32 = 50;
@@ -42,6 +43,9 @@ pub(super) struct Asked {
     /// Only jobs accepted before this time: RFC 3339, to the millisecond.
     #[param(format = DateTime)]
     until: Option<String>,
+    /// Only jobs with this tag; with several, separated by commas, only jobs that have them all: `region=eu,batch-7`.
+    #[param(example = "batch-7")]
+    tag: Option<String>,
     /// Jobs of a page, 1 to 200; 50 by default.
     limit: Option<u32>,
     /// `next` of the page before, with the same parameters.
@@ -74,6 +78,8 @@ pub(super) struct LineView {
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
+    /// Words to find it by.
+    tags: Vec<String>,
     /// Addresses.
     links: Links,
 }
@@ -90,7 +96,7 @@ pub(super) struct PageView {
 }
 
 impl LineView {
-    fn of(job: Job) -> Self {
+    fn of(tags: Tags, job: Job) -> Self {
         let Job { id, kind, priority, status, .. } = job;
         Self {
             id: id.to_string(),
@@ -100,6 +106,7 @@ impl LineView {
             epoch: status.epoch,
             attempt: status.attempt,
             reason: status.reason,
+            tags: tags.into_words(),
             accepted_at: clock::timestamp(clock::made_at(id).unwrap_or_default()),
             ended_at: status.ended_at.map(clock::timestamp),
             links: Links::of(id),
@@ -145,8 +152,10 @@ pub(super) async fn jobs(
         Problem::new(Code::InvalidParameter, format!("a query parameter is wrong: {}", shown(why)))
     })?;
     let found = api.store().search(&search(&caller, asked)?).await?;
+    let ids: Vec<Uuid> = found.jobs.iter().map(|job| job.id).collect();
+    let mut tags = api.store().tags(&ids).await?;
     let page = PageView {
-        items: found.jobs.into_iter().map(LineView::of).collect(),
+        items: found.jobs.into_iter().map(|job| LineView::of(tags.remove(&job.id).unwrap_or_default(), job)).collect(),
         next: found.next.map(|id| id.simple().to_string()),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(page)))
@@ -179,6 +188,7 @@ fn search(caller: &Caller, asked: Asked) -> Result<JobSearch, Problem> {
     }
     let cursor = asked.cursor.map(|cursor| Uuid::try_parse(&cursor)).transpose();
     let before = cursor.map_err(|_| wrong("`cursor` is not the `next` of a page".to_owned()))?;
+    let tags = Tags::listed(asked.tag.as_deref().unwrap_or_default()).map_err(|error| wrong(format!("`tag`: {error}")))?;
     let filter = JobFilter { tenant: Some(caller.tenant.clone()), kind: asked.kind, state: asked.state, before, limit };
-    Ok(JobSearch { filter, subject, since, until, scan: SCAN })
+    Ok(JobSearch { filter, tags, subject, since, until, scan: SCAN })
 }

@@ -53,6 +53,7 @@ pub(super) struct AcceptedView {
         ("Warren-Delay" = Option<String>, Header, description = "run not before this long from now: `30s`, `1h 30m`, `7d`"),
         ("Warren-Deadline" = Option<String>, Header, description = "give up at this time: RFC 3339, after the start"),
         ("Warren-Priority" = Option<String>, Header, description = "`high`: before the normal jobs of its kind, if the kind has a queue for it; or `normal`. The kind's own unless said"),
+        ("Warren-Tags" = Option<String>, Header, description = "words to find the job by: `region=eu, batch-7`; 8 at most, each 1 to 64 letters, digits and `. _ - : = @ /`"),
         ("Prefer" = Option<String>, Header, description = "`wait=5`: answer with the ended job if it ends in so many seconds, 30 at most; needs `jobs:read`"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, handed on to the worker"),
     ),
@@ -68,7 +69,7 @@ pub(super) struct AcceptedView {
             ("RateLimit-Policy" = Option<String>, description = "the limit nearer to its end, if there is one: `\"tenant\";q=1000;w=1`"),
             ("RateLimit" = Option<String>, description = "what is left of it: `\"tenant\";r=999`"),
         )),
-        (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, invalid-timing, invalid-priority, not-supported-yet, refused",
+        (status = 400, description = "empty-body, malformed-json, too-deep, body-incomplete, invalid-idempotency-key, idempotency-key-required, invalid-timing, invalid-priority, invalid-tags, not-supported-yet, refused",
             body = Document, content_type = "application/problem+json"),
         (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
@@ -178,6 +179,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
     headers::check_encoding(&parts.headers)?;
     let timing = headers::timing(&parts.headers)?;
     let priority = headers::priority(&parts.headers)?;
+    let tags = headers::tags(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;
     let checked = check_payload(&spec, &content_type, &body, "");
     let key = headers::key(&parts.headers)?;
@@ -195,6 +197,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
         key,
         timing,
         priority,
+        tags,
         patient: false,
         kind: kind.to_owned(),
     };

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::rules;
-use crate::store::{Attempt, JobRecord, Micros, Priority, State, Status};
+use crate::store::{Attempt, JobRecord, Micros, Priority, Progress, State, Status};
 
 /// Addresses that belong to a job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -45,8 +45,14 @@ pub struct JobView {
     epoch: i32,
     /// The attempt that runs, ran last, or comes next; from 1.
     attempt: i32,
+    /// Words to find it by, as its submission gave them.
+    #[schema(example = json!(["batch-7", "region=eu"]))]
+    tags: Vec<String>,
     /// All attempts that were started, oldest first.
     attempts: Vec<AttemptView>,
+    /// How far it is, as its handler last said, which may have been in an attempt before; absent when it never said, and once it succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressView>,
     /// What the handler returned, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
@@ -90,6 +96,26 @@ pub struct JobView {
     links: Links,
 }
 
+/// How far a job is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Progress)]
+pub struct ProgressView {
+    /// 0 to 100.
+    #[schema(example = 40)]
+    percent: i16,
+    /// For people, 200 characters at most.
+    note: String,
+    /// When it was said.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+impl ProgressView {
+    pub(super) fn of(progress: Progress) -> Self {
+        Self { percent: progress.percent, note: progress.note, at: clock::timestamp(progress.at) }
+    }
+}
+
 /// One attempt.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Attempt)]
@@ -111,12 +137,18 @@ pub struct AttemptView {
     reason: Option<String>,
     /// The error, for people.
     error: Option<String>,
+    /// What the service that it called answered, if it called one and there was an answer.
+    #[schema(example = 503)]
+    http_status: Option<i32>,
+    /// Who ran it: `host:pid` of a hub process, or the name under which a service reports.
+    #[schema(example = "hub-1:4711")]
+    worker: Option<String>,
 }
 
 impl JobView {
     /// The view of a record.
     pub fn of(record: JobRecord) -> Self {
-        let JobRecord { job, history, result, edited_from, edited_to, .. } = record;
+        let JobRecord { job, history, result, edited_from, edited_to, tags, progress, .. } = record;
         let latest = latest(&job.status);
         let status = job.status;
         let cancel_requested = status.cancel_asked();
@@ -131,6 +163,8 @@ impl JobView {
             priority: job.priority,
             epoch: status.epoch,
             attempt: status.attempt,
+            tags: tags.into_words(),
+            progress: progress.filter(|_| status.state != State::Succeeded).map(ProgressView::of),
             attempts: history.into_iter().map(AttemptView::past).chain(latest).collect(),
             result,
             result_base64,
@@ -158,6 +192,8 @@ impl AttemptView {
             outcome: Some(attempt.outcome),
             reason: attempt.reason,
             error: attempt.error,
+            http_status: attempt.http_status,
+            worker: attempt.worker,
         }
     }
 }
@@ -175,6 +211,8 @@ fn latest(status: &Status) -> Option<AttemptView> {
         outcome: rules::outcome(status).map(str::to_owned),
         reason: if runs { None } else { status.reason.clone() },
         error: if runs { None } else { status.error.clone() },
+        http_status: status.http_status,
+        worker: status.worker.clone(),
     })
 }
 

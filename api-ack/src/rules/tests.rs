@@ -109,7 +109,8 @@ impl Life {
     }
 
     fn finish(&mut self, run: Run, lease: Option<i64>, end: &End) -> Finish {
-        let report = Report { run, lease, end, started_at: self.now, ended_at: self.now };
+        let (started_at, ended_at) = (self.now, self.now);
+        let report = Report { run, lease, end, started_at, ended_at, worker: "test:1", http_status: None };
         let finish = finish(&self.job, &report, &policy(), self.now, 0.5);
         if let Finish::Applied(to, _) = &finish {
             self.job = (**to).clone();
@@ -418,6 +419,23 @@ fn a_report_without_a_lease_cannot_end_what_the_hub_runs() {
 }
 
 #[test]
+fn who_ran_an_attempt_and_what_it_met_goes_with_the_attempt() {
+    let mut life = running();
+    let (run, now, failed, long) = (Run::default(), life.now, end(1), "ü".repeat(MAX_WORKER));
+    let (started_at, ended_at, http_status) = (now, now, Some(503));
+    let report = Report { run, lease: Some(1), end: &failed, started_at, ended_at, worker: "here:1", http_status };
+    let Finish::Applied(next, Some(past)) = finish(&life.job, &report, &policy(), now, 0.5) else { panic!("it is tried again") };
+    assert_eq!((past.worker.as_deref(), past.http_status), (Some("here:1"), Some(503)));
+    assert_eq!((next.worker, next.http_status), (None, None), "the next attempt has not started");
+    let late = Report { lease: Some(7), worker: &long, ..report };
+    let Finish::Late(late) = finish(&life.job, &late, &policy(), now, 0.5) else { panic!("another lease") };
+    let worker = late.worker.unwrap();
+    assert!(worker.len() <= MAX_WORKER && worker.ends_with('ü'), "{worker}");
+    life.finish(run, Some(1), &end(3));
+    assert_eq!(last_attempt(&life.job).worker.as_deref(), Some("test:1"), "of the last one the row knows");
+}
+
+#[test]
 fn a_confirm_never_touches_an_end() {
     let mut life = running();
     life.finish(Run::default(), Some(1), &end(3));
@@ -447,7 +465,15 @@ fn nothing_is_due_after_its_deadline() {
     for how in [2, 4] {
         let ended = end(how);
         for (now, due) in [(0, None), (25 * SECOND, Some(30 * SECOND))] {
-            let report = Report { run: running.run(), lease: Some(1), end: &ended, started_at: 0, ended_at: now };
+            let report = Report {
+                run: running.run(),
+                lease: Some(1),
+                end: &ended,
+                started_at: 0,
+                ended_at: now,
+                worker: "w",
+                http_status: None,
+            };
             let Finish::Applied(to, _) = finish(&running, &report, &policy(), now, 0.5) else { panic!("it is its own end") };
             assert!(to.due_at <= to.deadline && due.is_none_or(|due| to.due_at == due), "{how} at {now}: {to:?}");
         }

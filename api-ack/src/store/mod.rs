@@ -28,17 +28,19 @@ pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};
 pub use pauses::{Pause, PauseStore};
 pub use postgres::PostgresStore;
-pub use purge::{Bookmark, Old, Purged};
+pub use purge::{Bookmark, Old, Purged, PurgedKeys};
 pub use search::{Found, JobSearch};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 pub use broker_topology::Priority;
 use bytes::Bytes;
 use uuid::Uuid;
+
+use crate::tags::Tags;
 
 /// Microseconds since the Unix epoch, UTC.
 pub type Micros = i64;
@@ -115,6 +117,11 @@ pub struct Status {
     pub deadline: Micros,
     /// When the attempt started; `None` while it waits.
     pub started_at: Option<Micros>,
+    /// Who runs or ran the attempt: `host:pid` of a hub process, or the name under which a service reports. `None` while it waits;
+    /// not stored with a new job.
+    pub worker: Option<String>,
+    /// What a service that the attempt called answered, if it did; likewise.
+    pub http_status: Option<i32>,
     /// `Some` exactly in an end state.
     pub ended_at: Option<Micros>,
     /// When this row last changed.
@@ -167,6 +174,8 @@ pub struct NewJob {
     pub payload: Payload,
     /// Set when the request carried an `Idempotency-Key`.
     pub key: Option<Key>,
+    /// Words to find it by.
+    pub tags: Tags,
 }
 
 /// An idempotency key, hashed with its scope.
@@ -226,6 +235,27 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// The error, for people.
     pub error: Option<String>,
+    /// As [`Status::worker`].
+    pub worker: Option<String>,
+    /// As [`Status::http_status`].
+    pub http_status: Option<i32>,
+}
+
+/// How far a run is, as its handler last said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Which epoch.
+    pub epoch: i32,
+    /// Which attempt.
+    pub attempt: i32,
+    /// Which start of it.
+    pub lease: i64,
+    /// 0 to 100.
+    pub percent: i16,
+    /// For people.
+    pub note: String,
+    /// When it was said.
+    pub at: Micros,
 }
 
 /// A kind and a tenant with rows that wait to be published: the unit of fairness. High rows have lanes of their own.
@@ -279,6 +309,10 @@ pub struct JobRecord {
     pub history: Vec<Attempt>,
     /// The result, if it succeeded with one.
     pub result: Option<Bytes>,
+    /// Words to find it by.
+    pub tags: Tags,
+    /// How far it is, or was when its handler last said so.
+    pub progress: Option<Progress>,
     /// The dead job it was made from, by editing its letter.
     pub edited_from: Option<Uuid>,
     /// The job that was made from it, by editing its dead letter.
@@ -336,6 +370,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn load(&self, ids: &[Uuid]) -> Result<Vec<Job>, StoreError>;
 
+    /// The rows of `ids` with who submitted each, in any order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn submitted(&self, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError>;
+
     /// Applies each change whose job is still at its `from`; answers in order whether it was. At most 512, ids distinct.
     ///
     /// # Errors
@@ -363,6 +403,19 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError>;
 
+    /// Puts down how far jobs are, where that is news: of one job the later of two by (epoch, attempt, lease, at) stays. Answers for which.
+    /// At most 512, ids distinct.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn put_progress(&self, said: &[(Uuid, Progress)]) -> Result<Vec<Uuid>, StoreError>;
+
+    /// How far those of `ids` are whose handlers said so.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn progress(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Progress)>, StoreError>;
+
     /// Which job has an idempotency key, and the fingerprint of the request that made it.
     ///
     /// # Errors
@@ -381,17 +434,17 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError>;
 
-    /// Jobs that match, newest first.
+    /// Jobs that match, newest first, within [`JobSearch::scan`] rows. A walk down the primary key; with tags down that of the tags.
     ///
     /// # Errors
-    /// As [`StoreError`].
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError>;
-
-    /// As [`JobStore::list`], within [`JobSearch::scan`] rows. A walk down the primary key.
-    ///
-    /// # Errors
-    /// As [`StoreError`].
+    /// As [`StoreError`]; [`StoreError::Refused`] for tags of nobody.
     async fn search(&self, search: &JobSearch) -> Result<Found, StoreError>;
+
+    /// The tags of those of `ids` that have some.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn tags(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Tags>, StoreError>;
 
     /// Lanes with a row that nobody owns and that is due at `now`: the normal one with a row of either class, and the high one
     /// if there is a high row. The cost is per lane, not per row.
@@ -496,11 +549,12 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn purge_ended(&self, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, StoreError>;
 
-    /// Deletes up to `limit` idempotency keys made before `before`. Answers how many went.
+    /// Looks at some thousand idempotency keys, from the place `from` on, and deletes those made before `before`. 0 is the first
+    /// place, and comes again after the last one.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError>;
+    async fn purge_keys(&self, before: Micros, from: u64) -> Result<PurgedKeys, StoreError>;
 
     /// Asks the database for nothing: for `/ready` and `/health`.
     ///

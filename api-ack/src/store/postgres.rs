@@ -16,6 +16,7 @@ mod error;
 mod insert;
 mod pauses;
 mod processes;
+mod progress;
 mod purge;
 mod read;
 mod search;
@@ -23,8 +24,9 @@ mod rows {
     crate::store::row::decoders!(sqlx::postgres::PgRow);
 }
 mod selection;
+mod tags;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -38,9 +40,12 @@ use uuid::Uuid;
 use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
-    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, Queued, StoreError, Waiting,
+    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros,
+    NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Progress, Purged, PurgedKeys, Queued, StoreError,
+    Waiting,
 };
+
+use crate::tags::Tags;
 
 /// How long a call waits for a connection.
 pub const PATIENCE: Duration = Duration::from_millis(2500);
@@ -73,12 +78,13 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/postgres/0004_destinations.sql")),
     (5, "priority", include_str!("../../migrations/postgres/0005_priority.sql")),
+    (6, "reading", include_str!("../../migrations/postgres/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/postgres/0007_ended.sql")),
 ];
 
@@ -210,6 +216,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::load(conn, ids))
     }
 
+    async fn submitted(&self, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError> {
+        ask!(self, conn => read::submitted(conn, ids))
+    }
+
     async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
         ask!(self, conn => apply::apply(conn, changes))
     }
@@ -226,6 +236,14 @@ impl JobStore for PostgresStore {
         ask!(self, conn => apply::record(conn, attempts))
     }
 
+    async fn put_progress(&self, said: &[(Uuid, Progress)]) -> Result<Vec<Uuid>, StoreError> {
+        ask!(self, conn => progress::put(conn, said))
+    }
+
+    async fn progress(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Progress)>, StoreError> {
+        ask!(self, conn => progress::of(conn, ids))
+    }
+
     async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {
         ask!(self, conn => read::payloads(conn, ids))
     }
@@ -238,12 +256,12 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::record_of(conn, id))
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-        ask!(self, conn => read::list(conn, filter))
-    }
-
     async fn search(&self, search: &JobSearch) -> Result<Found, StoreError> {
         ask!(self, conn => search::search(conn, search))
+    }
+
+    async fn tags(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Tags>, StoreError> {
+        ask!(self, conn => tags::of(conn, ids))
     }
 
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {
@@ -311,8 +329,8 @@ impl JobStore for PostgresStore {
         ask!(self, conn => purge::ended(conn, old, after, limit))
     }
 
-    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
-        ask!(self, conn => purge::keys(conn, before, limit))
+    async fn purge_keys(&self, before: Micros, from: u64) -> Result<PurgedKeys, StoreError> {
+        ask!(self, conn => purge::keys(conn, before, from))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -31,6 +31,15 @@ impl Bookmark {
     pub const START: Self = Self { ended_at: Micros::MIN, id: Uuid::nil() };
 }
 
+/// What a step of a walk over the idempotency keys did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgedKeys {
+    /// How many it deleted.
+    pub gone: u64,
+    /// Where the next step begins; 0 when the walk is at its end.
+    pub next: u64,
+}
+
 /// What one step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purged {

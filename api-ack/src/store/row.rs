@@ -52,14 +52,18 @@ macro_rules! job_columns {
             $table,
             ".cancel_epoch, ",
             $table,
-            ".priority"
+            ".priority, ",
+            $table,
+            ".worker, ",
+            $table,
+            ".http_status"
         )
     };
 }
 pub(super) use job_columns;
 
 /// How many columns [`job_columns`] names.
-pub(super) const JOB_WIDTH: usize = 22;
+pub(super) const JOB_WIDTH: usize = 24;
 
 /// The columns of a [`super::Payload`].
 macro_rules! payload_columns {
@@ -68,6 +72,14 @@ macro_rules! payload_columns {
     };
 }
 pub(super) use payload_columns;
+
+/// The columns of a [`super::Progress`], each with `$table` before it.
+macro_rules! progress_columns {
+    ($table:literal) => {
+        concat!($table, "epoch, ", $table, "attempt, ", $table, "lease, ", $table, "percent, ", $table, "note, ", $table, "at")
+    };
+}
+pub(super) use progress_columns;
 
 /// The columns of a [`super::DeadLetter`].
 macro_rules! letter_columns {
@@ -118,7 +130,7 @@ macro_rules! decoders {
         use crate::store::row::{damaged, foreign, priority};
         use crate::store::{
             Acting, Action, AuditEntry, AuditRecord, DeadGroup, DeadLetter, DeadState, Job, Lane, NewDeadLetter, Outlet, Pause,
-            Payload, Picked, ProcessId, Refusal, Selection, State, Status, StoreError, Tally,
+            Payload, Picked, ProcessId, Progress, Refusal, Selection, State, Status, StoreError, Tally,
         };
         use sqlx::Row;
 
@@ -158,6 +170,8 @@ macro_rules! decoders {
                     reason: get(row, 18)?,
                     error: get(row, 19)?,
                     cancel_epoch: get(row, 20)?,
+                    worker: get(row, 22)?,
+                    http_status: get(row, 23)?,
                 },
             })
         }
@@ -174,6 +188,18 @@ macro_rules! decoders {
                 content_type: get(row, at + 1)?,
                 body: get::<Vec<u8>>(row, at + 2)?.into(),
                 traceparent: get(row, at + 3)?,
+            })
+        }
+
+        /// How far a job is, in the columns from `at`.
+        pub(crate) fn progress(row: &$row, at: usize) -> Result<Progress, StoreError> {
+            Ok(Progress {
+                epoch: get(row, at)?,
+                attempt: get(row, at + 1)?,
+                lease: get(row, at + 2)?,
+                percent: get(row, at + 3)?,
+                note: get(row, at + 4)?,
+                at: get(row, at + 5)?,
             })
         }
 

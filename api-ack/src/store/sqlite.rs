@@ -18,6 +18,7 @@ mod insert;
 mod json;
 mod pauses;
 mod processes;
+mod progress;
 mod purge;
 mod read;
 mod search;
@@ -25,9 +26,10 @@ mod rows {
     crate::store::row::decoders!(sqlx::sqlite::SqliteRow);
 }
 mod selection;
+mod tags;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,9 +43,12 @@ use uuid::Uuid;
 
 use super::migrations::{self, Step};
 use super::{
-    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobFilter, JobRecord, JobSearch, JobStore,
-    Lane, Micros, NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Purged, Queued, StoreError, Waiting,
+    Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros,
+    NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Progress, Purged, PurgedKeys, Queued, StoreError,
+    Waiting,
 };
+
+use crate::tags::Tags;
 
 /// How long a call waits for the writer, and a statement for a lock that another program holds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,12 +56,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
     (4, "destinations", include_str!("../../migrations/sqlite/0004_destinations.sql")),
     (5, "priority", include_str!("../../migrations/sqlite/0005_priority.sql")),
+    (6, "reading", include_str!("../../migrations/sqlite/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/sqlite/0007_ended.sql")),
 ];
 
@@ -262,6 +268,10 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::load(conn, ids))
     }
 
+    async fn submitted(&self, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError> {
+        read!(self, conn => read::submitted(conn, ids))
+    }
+
     async fn apply(&self, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
         write!(self, conn => apply::apply(conn, changes))
     }
@@ -278,6 +288,14 @@ impl JobStore for SqliteStore {
         write!(self, conn => apply::record(conn, attempts.iter().map(|(id, attempt)| (*id, attempt))))
     }
 
+    async fn put_progress(&self, said: &[(Uuid, Progress)]) -> Result<Vec<Uuid>, StoreError> {
+        write!(self, conn => progress::put(conn, said))
+    }
+
+    async fn progress(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Progress)>, StoreError> {
+        read!(self, conn => progress::of(conn, ids))
+    }
+
     async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError> {
         read!(self, conn => read::payloads(conn, ids))
     }
@@ -290,12 +308,12 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::record_of(conn, id))
     }
 
-    async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-        read!(self, conn => read::list(conn, filter))
-    }
-
     async fn search(&self, search: &JobSearch) -> Result<Found, StoreError> {
         read!(self, conn => search::search(conn, search))
+    }
+
+    async fn tags(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Tags>, StoreError> {
+        read!(self, conn => tags::of(conn, ids))
     }
 
     async fn lanes(&self, now: Micros) -> Result<Vec<Lane>, StoreError> {
@@ -363,8 +381,8 @@ impl JobStore for SqliteStore {
         write!(self, conn => purge::ended(conn, old, after, limit))
     }
 
-    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u64, StoreError> {
-        write!(self, conn => purge::keys(conn, before, limit))
+    async fn purge_keys(&self, before: Micros, from: u64) -> Result<PurgedKeys, StoreError> {
+        write!(self, conn => purge::keys(conn, before, from))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,8 +1,10 @@
 //! Retention: what is old goes, in small batches, each kind's ended jobs by the kind's own age.
 //!
 //! Ended jobs are walked kind by kind in the order in which they ended, and each walk remembers where it was: a pass costs what
-//! it deletes. What has to stay when the walk comes by (a dead job with an open letter, a dead one that is younger than
-//! [`Retention::jobs`]) is left behind, and met again when the walk begins anew, once an hour.
+//! it deletes. What has to stay when the walk comes by (a dead job whose letter may be there still) is left behind, and met again
+//! when the walk begins anew, once an hour. Keys are walked in the order in which they lie, once in ten minutes at most.
+//!
+//! No step waits for another to succeed: what is wrong with one is told, and the others go on.
 //! Limits: where a walk was is not stored; a process that begins to lead begins all walks anew.
 
 use std::collections::HashMap;
@@ -20,10 +22,14 @@ use crate::store::{Bookmark, Micros, Old, StoreError, Stores};
 /// How often what was left behind is met again.
 const LAP: Duration = Duration::from_secs(3600);
 
-/// The walks over the ended jobs of each kind.
+/// How often the walk over the keys begins anew.
+const KEYS_LAP: Duration = Duration::from_secs(600);
+
+/// The walks over the ended jobs of each kind, and over the keys.
 #[derive(Default)]
 pub(super) struct Purge {
     walks: HashMap<String, Walk>,
+    keys: Keys,
     /// Kinds take turns, so that one with much to delete does not shut out another when the time is up.
     turn: usize,
 }
@@ -31,6 +37,13 @@ pub(super) struct Purge {
 struct Walk {
     at: Bookmark,
     begun: Instant,
+}
+
+#[derive(Default)]
+struct Keys {
+    at: u64,
+    /// When the walk was begun that is at its end; `None` while it goes on.
+    rests_since: Option<Instant>,
 }
 
 impl Purge {
@@ -45,8 +58,9 @@ impl Purge {
     ) -> Result<bool, StoreError> {
         let mut more = true;
         while more && Instant::now() < until {
-            more = others(stores, retention, metrics).await?;
-            more |= self.walk(stores, kinds, retention, metrics, until).await?;
+            let keys = self.keys.step(stores, retention, metrics).await;
+            let others = others(stores, retention, metrics).await;
+            more = self.walk(stores, kinds, retention, metrics, until).await? | others? | keys?;
         }
         Ok(more)
     }
@@ -83,7 +97,7 @@ impl Purge {
         kind: &str,
     ) -> Result<bool, StoreError> {
         let own = kinds.get(kind).and_then(|spec| spec.retention);
-        let (before, dead_before) = horizons(retention.jobs, own, clock::now());
+        let (before, dead_before) = horizons(retention, own, clock::now());
         let walk = match self.walks.get_mut(kind) {
             Some(walk) => walk,
             None => self.walks.entry(kind.to_owned()).or_insert(Walk { at: Bookmark::START, begun: Instant::now() }),
@@ -98,21 +112,39 @@ impl Purge {
     }
 }
 
-/// Before when a job must have ended to go, and before when a dead one: not by a shorter age than all others, since its letter
-/// may still be on its way into the store.
-fn horizons(all: Duration, own: Option<Duration>, now: Micros) -> (Micros, Micros) {
-    let own = own.unwrap_or(all);
-    (now.saturating_sub(micros(own)), now.saturating_sub(micros(own.max(all))))
+impl Keys {
+    /// Looks at some keys; `true` if there are more to look at.
+    async fn step(&mut self, stores: &Stores, retention: &Retention, metrics: &Metrics) -> Result<bool, StoreError> {
+        if self.rests_since.is_some_and(|since| since.elapsed() < KEYS_LAP) {
+            return Ok(false);
+        }
+        self.rests_since = None;
+        let before = clock::now().saturating_sub(micros(retention.keys));
+        let purged = stores.jobs.purge_keys(before, self.at).await?;
+        self.at = purged.next;
+        if self.at == 0 {
+            self.rests_since = Some(Instant::now());
+        }
+        metrics.swept.with_label_values(&["purged"]).inc_by(purged.gone);
+        Ok(self.at > 0)
+    }
+}
+
+/// Before when a job must have ended to go, and before when a dead one: as long as letters are kept, since its own may be found
+/// late, and without its job it could not be redriven.
+fn horizons(retention: &Retention, own: Option<Duration>, now: Micros) -> (Micros, Micros) {
+    let own = own.unwrap_or(retention.jobs);
+    (now.saturating_sub(micros(own)), now.saturating_sub(micros(own.max(retention.dead_letters))))
 }
 
 /// One batch of all that has one age whatever its kind.
 async fn others(stores: &Stores, retention: &Retention, metrics: &Metrics) -> Result<bool, StoreError> {
     let now = clock::now();
-    let keys = stores.jobs.purge_keys(now.saturating_sub(micros(retention.keys)), BATCH).await?;
-    let dead = stores.dead.purge_dead(now.saturating_sub(micros(retention.dead_letters)), BATCH).await?;
-    let picked = stores.selections.purge_selections(now, now.saturating_sub(micros(selections::KEPT)), BATCH).await?;
-    metrics.swept.with_label_values(&["purged"]).inc_by(keys + dead);
-    Ok(keys.max(dead).max(picked) >= u64::from(BATCH))
+    let dead = stores.dead.purge_dead(now.saturating_sub(micros(retention.dead_letters)), BATCH).await;
+    let picked = stores.selections.purge_selections(now, now.saturating_sub(micros(selections::KEPT)), BATCH).await;
+    let dead = dead?;
+    metrics.swept.with_label_values(&["purged"]).inc_by(dead);
+    Ok(dead.max(picked?) >= u64::from(BATCH))
 }
 
 #[cfg(test)]
@@ -148,6 +180,7 @@ mod tests {
                 traceparent: None,
             },
             key: None,
+            tags: Default::default(),
         }
     }
 
@@ -196,11 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_job_stays_as_long_as_any_other() {
+    fn a_dead_job_stays_as_long_as_a_letter_may() {
         let (hour, day) = (HOUR, 24 * HOUR);
         let ago = |span: Duration| -micros(span);
-        assert_eq!(horizons(day, None, 0), (ago(day), ago(day)));
-        assert_eq!(horizons(day, Some(hour), 0), (ago(hour), ago(day)));
-        assert_eq!(horizons(hour, Some(day), 0), (ago(day), ago(day)));
+        let retention = Retention { jobs: hour, dead_letters: day, ..Retention::default() };
+        assert_eq!(horizons(&retention, None, 0), (ago(hour), ago(day)));
+        assert_eq!(horizons(&retention, Some(2 * hour), 0), (ago(2 * hour), ago(day)));
+        assert_eq!(horizons(&retention, Some(2 * day), 0), (ago(2 * day), ago(2 * day)));
     }
 }

@@ -70,6 +70,7 @@ async fn an_item_is_what_a_request_of_its_own_would_be() {
             {"kind": "demo.echo", "data": {}, "priority": "high"},
             {"kind": "orders.rush", "data": {}, "priority": "urgent"},
             {"kind": "orders.rush", "data": {}, "priority": "high"},
+            {"kind": "demo.echo", "data": 1, "tags": ["fine", "not fine"]},
         ]),
     )
     .await;
@@ -90,6 +91,7 @@ async fn an_item_is_what_a_request_of_its_own_would_be() {
         (11, 422, "invalid-item", "#/11"),
         (12, 400, "invalid-priority", "#/12/priority"),
         (13, 400, "invalid-priority", "#/13/priority"),
+        (15, 400, "invalid-tags", "#/15/tags"),
     ] {
         let problem = &items[index]["problem"];
         assert_eq!((&items[index]["status"], &problem["code"]), (&json!(status), &json!(code)), "{index}");
@@ -130,6 +132,7 @@ async fn what_is_no_batch_is_refused_whole() {
     for (name, value, code) in [
         ("idempotency-key", "k", "malformed-batch"),
         ("warren-delay", "1s", "not-supported-yet"),
+        ("warren-tags", "a", "not-supported-yet"),
         ("prefer", "wait=1", "not-supported-yet"),
     ] {
         let request = ground.client.post(ground.url("/v1/jobs")).bearer_auth(ada()).header(name, value).body(good);

@@ -6,13 +6,14 @@ use std::time::Duration;
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
 use api_ack::changing::Changing;
 use api_ack::destinations::Destinations;
+use api_ack::feed::{Feed, FeedOptions};
 use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use api_ack::http::{Api, ApiOptions, Live, router};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::pauses::Pauses;
 use api_ack::relay::{HandedOver, hand_over};
 use api_ack::schema::Schema;
-use api_ack::store::{Change, Job, JobFilter, JobStore, Priority, ProcessId, SqliteStore, Status};
+use api_ack::store::{Change, Job, JobFilter, JobSearch, JobStore, Priority, ProcessId, SqliteStore, Status};
 use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::Kind;
 use messaging::consumer::Running;
@@ -68,15 +69,21 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(kind).into_iter().chain([orders(), scans(), rush()]));
     let (hand_over, handed) = hand_over(ProcessId(1), Default::default(), Destinations::open(store.clone(), []).await.unwrap());
     let pauses = Pauses::load(store.clone()).await.unwrap();
-    let hand_over = hand_over.heeding(pauses.clone());
+    let drain = CancellationToken::new();
+    let feed = Feed::start(
+        store.clone(),
+        FeedOptions { buffer: 8, subscribers: 4, ..FeedOptions::default() },
+        &TaskTracker::new(),
+        drain.clone(),
+    );
+    let hand_over = hand_over.heeding(pauses.clone()).feeding(feed.clone());
     let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over.clone(), &TaskTracker::new());
     let acceptor = Acceptor::new(kinds.clone(), Arc::new(Backlog::new(limits)), writer);
     let registry = Registry::new();
-    let drain = CancellationToken::new();
     let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
-    let watch = Watch::start(store.clone(), WatchOptions::default(), &TaskTracker::new(), drain.clone());
+    let watch = Watch::start(store.clone(), WatchOptions::default(), &TaskTracker::new(), drain.clone()).feeding(feed.clone());
     let changing = Changing::new(store.clone(), Running::default(), watch.clone(), hand_over);
-    let live = Live { changing, watch, pauses: pauses.clone() };
+    let live = Live { changing, watch, feed, pauses: pauses.clone() };
     let api = Api::new(acceptor, store.clone(), live, verifier, options, &registry).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -133,7 +140,13 @@ impl Ground {
 
     /// The rows of jobs.
     pub async fn jobs(&self) -> usize {
-        self.store.list(&JobFilter { limit: 10_000, ..JobFilter::default() }).await.unwrap().len()
+        self.all().await.len()
+    }
+
+    /// Every job, newest first.
+    pub async fn all(&self) -> Vec<Job> {
+        let filter = JobFilter { limit: 10_000, ..JobFilter::default() };
+        self.store.search(&JobSearch { filter, scan: 10_000, ..JobSearch::default() }).await.unwrap().jobs
     }
 
     /// Runs a statement behind the hub's back.

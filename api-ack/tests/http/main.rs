@@ -5,6 +5,7 @@
 mod batch;
 mod changing;
 mod door;
+mod following;
 mod ground;
 mod idempotency;
 mod priority;
@@ -12,6 +13,7 @@ mod reading;
 mod refusals;
 mod rest;
 mod scopes;
+mod tagging;
 mod timing;
 mod tokens;
 mod waiting;

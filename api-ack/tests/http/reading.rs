@@ -17,7 +17,7 @@ async fn a_fresh_job_is_shown_as_it_is() {
     assert_eq!(response.status(), 200);
     let job: Value = response.json().await.unwrap();
     let expected = json!({
-        "id": id.to_string(), "kind": "demo.echo", "tenant": "acme", "state": "accepted", "priority": "normal", "epoch": 1,
+        "tags": [], "id": id.to_string(), "kind": "demo.echo", "tenant": "acme", "state": "accepted", "priority": "normal", "epoch": 1,
         "attempt": 1, "attempts": [], "error": null, "reason": null, "started_at": null, "ended_at": null, "interrupted": 0,
         "accepted_at": job["accepted_at"], "deadline": job["deadline"], "links": {"self": format!("/v1/jobs/{id}")},
     });

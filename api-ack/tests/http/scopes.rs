@@ -17,7 +17,7 @@ const ROUTES: &[(&str, &str, Option<&[&str]>)] = &[
     ("get", "/v1/jobs/1/events", Some(&["jobs:read", "jobs:read:all"])),
     ("post", "/v1/jobs/1/cancel", Some(&["jobs:cancel"])),
     ("patch", "/v1/jobs/1", Some(&["jobs:submit"])),
-    ("get", "/v1/kinds/demo.echo/events", Some(&SCOPES)),
+    ("get", "/v1/kinds/demo.echo/events", Some(&["jobs:read", "jobs:read:all"])),
     ("put", "/v1/jobs/1/result", Some(&SCOPES)),
     ("post", "/v1/jobs/1/progress", Some(&SCOPES)),
 ];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_ack::store::{JobFilter, JobStore, State, Status};
+use api_ack::store::{State, Status};
 use serde_json::{Value, json};
 
 use crate::ground::{Ground, accepted, ada, problem, start, token};
@@ -15,7 +15,7 @@ fn ended(state: State) -> impl Fn(&Status) -> Status {
 async fn end_it(ground: &Ground, state: State, result: Option<&'static [u8]>) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let jobs = ground.store.list(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
+        let jobs = ground.all().await;
         if let Some(job) = jobs.iter().find(|job| !job.status.state.is_end()) {
             return ground.change(job.id, result, ended(state)).await;
         }

@@ -84,6 +84,15 @@ async fn history_and_result_come_with_their_change_or_not_at_all(ground: &Ground
     let retried = ground.jobs.record_of(batch[2].job.id).await.unwrap().unwrap();
     assert_eq!((retried.history.len(), retried.result), (1, None));
 
+    // Who ran the attempt is kept, as is what it met, and both go when the next one waits.
+    let ran = |worker: Option<&str>, met| (worker.map(str::to_owned), met);
+    for (worker, met) in [ran(Some("north:7"), Some(503)), ran(None, None)] {
+        let job = ground.job(batch[2].job.id).await;
+        ground.change(change(&job, |status| (status.worker, status.http_status) = (worker.clone(), met))).await;
+        let status = ground.job(job.id).await.status;
+        assert_eq!((status.worker, status.http_status), (worker, met));
+    }
+
     // An empty result is a result; a redriven job's result replaces the one before.
     let mut again = change(&record.job, |status| status.epoch = 2);
     again.result = Some(Bytes::new());

@@ -32,6 +32,8 @@ fn late() -> Attempt {
         outcome: "late".into(),
         reason: None,
         error: None,
+        worker: None,
+        http_status: None,
     }
 }
 

@@ -41,6 +41,8 @@ pub fn jobs() -> Vec<NewJob> {
             reason: ended.then(|| "exhausted".to_owned()),
             error: ended.then(|| "no answer — 無".to_owned()),
             cancel_epoch: None,
+            worker: None,
+            http_status: None,
         };
         NewJob {
             job: Job {
@@ -58,6 +60,7 @@ pub fn jobs() -> Vec<NewJob> {
                 traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             },
             key: (n == 1).then_some(api_ack::store::Key { hash: [1; 32], fingerprint: [2; 32] }),
+            tags: Default::default(),
         }
     };
     (0..).zip(State::ALL).map(job).collect()
@@ -76,6 +79,8 @@ pub fn change() -> Change {
         outcome: "failed".into(),
         reason: Some("timeout".into()),
         error: Some("no answer".into()),
+        worker: None,
+        http_status: None,
     };
     Change { id: job.id, from: 1, to: job.status, history: Some(attempt), result: Some(Bytes::from_static(b"\0done")) }
 }

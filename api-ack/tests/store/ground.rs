@@ -8,6 +8,7 @@ use api_ack::store::{
     Attempt, Bookmark, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old, Outlet,
     PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
 };
+use api_ack::tags::Tags;
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -195,6 +196,8 @@ pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
                 reason: None,
                 error: None,
                 cancel_epoch: None,
+                worker: None,
+                http_status: None,
             },
         },
         payload: Payload {
@@ -204,6 +207,7 @@ pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
             traceparent: None,
         },
         key: None,
+        tags: Tags::default(),
     }
 }
 
@@ -256,6 +260,7 @@ pub fn begin(status: &mut Status, at: Micros) {
     status.lease += 1;
     status.owner = Some(ME);
     status.started_at = Some(at);
+    status.worker = Some("here:11".into());
     status.updated_at = at;
 }
 
@@ -283,5 +288,7 @@ pub fn attempt(number: i32) -> Attempt {
         outcome: "failed".into(),
         reason: Some("timeout".into()),
         error: Some("no answer in 30 s".into()),
+        worker: Some("north:7".into()),
+        http_status: Some(503),
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use api_ack::store::{
-    AuditFilter, Bookmark, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, Old, Pause, PostgresStore, StoreError, migrate,
+    AuditFilter, Bookmark, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, NewJob, Old, Pause, PostgresStore, Progress,
+    StoreError, migrate,
 };
+use api_ack::tags::Tags;
 use sqlx::{Connection, PgConnection};
 
 use crate::ground::{
@@ -195,10 +197,16 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.beat(ME).await.unwrap();
         ground.jobs.claim(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.overdue(T0, 10).await.unwrap();
-        ground.jobs.list(&JobFilter { limit: 10, ..JobFilter::default() }).await.unwrap();
         let filter = JobFilter { tenant: Some("acme".into()), limit: 10, ..JobFilter::default() };
         let search = JobSearch { filter, subject: Some("bea".into()), since: Some(T0), scan: 20, ..JobSearch::default() };
         ground.jobs.search(&search).await.unwrap();
+        let tags = Tags::of(["a", "b"]).unwrap();
+        ground.jobs.search(&JobSearch { tags: tags.clone(), ..search }).await.unwrap();
+        let said = Progress { epoch: 1, attempt: 1, lease: 1, percent: 1, note: String::new(), at: T0 };
+        ground.jobs.put_progress(&[(batch[0].job.id, said)]).await.unwrap();
+        ground.jobs.progress(&[batch[0].job.id]).await.unwrap();
+        ground.jobs.tags(&[batch[0].job.id]).await.unwrap();
+        ground.jobs.insert(&[NewJob { tags, ..accepted("mail", "acme") }]).await.unwrap();
         let pause = Pause { kind: "mail".into(), at: T0, paused: true, actor: "ann".into(), note: String::new() };
         ground.pauses.put_pause(&pause).await.unwrap();
         ground.pauses.pauses().await.unwrap();
@@ -217,7 +225,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.ended_kinds().await.unwrap();
         let old = Old { kind: "mail", before: T0, dead_before: T0 };
         ground.jobs.purge_ended(&old, Bookmark::START, 10).await.unwrap();
-        ground.jobs.purge_keys(T0, 10).await.unwrap();
+        ground.jobs.purge_keys(T0, 0).await.unwrap();
         ground.dead.dead_groups(Some("acme"), "", 10, 10).await.unwrap();
         ground.dead.dead_ids(&DeadFilter { limit: 10, ..DeadFilter::default() }).await.unwrap();
         ground.dead.audit_records(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.unwrap();

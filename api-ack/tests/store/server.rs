@@ -68,6 +68,7 @@ impl Server {
     }
 
     /// What it has written to its log.
+    #[allow(dead_code, reason = "an example starts one as well, and does not look")]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
     }

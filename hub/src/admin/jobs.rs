@@ -2,7 +2,8 @@
 
 use api_ack::changing::Cancelled;
 use api_ack::http::problem::{Code, Problem};
-use api_ack::store::{JobFilter, JobRecord, State as JobState};
+use api_ack::store::{Job, JobFilter, JobRecord, JobSearch, State as JobState};
+use api_ack::tags::Tags;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,6 +18,8 @@ use super::view::{JobDetail, JobLine, Page};
 const PAGE: u32 = 50;
 /// At most.
 const PAGE_MAX: u32 = 500;
+/// Rows a page looks at, at most.
+const SCAN: u32 = 20_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +27,8 @@ pub(super) struct ListJobs {
     kind: Option<String>,
     state: Option<JobState>,
     tenant: Option<String>,
+    /// One or several, separated by commas.
+    tag: Option<String>,
     cursor: Option<Uuid>,
     limit: Option<u32>,
 }
@@ -35,10 +40,20 @@ pub(super) async fn list(
 ) -> Result<Json<Page<JobLine>>, Problem> {
     let Ok(tenant) = admin.listed(asked.tenant) else { return Ok(Json(Page { items: Vec::new(), next: None })) };
     let limit = asked.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let wrong = |detail: String| Problem::new(Code::InvalidParameter, detail);
+    let tags = Tags::listed(asked.tag.as_deref().unwrap_or_default()).map_err(|error| wrong(format!("`tag`: {error}")))?;
+    if !tags.is_empty() && tenant.is_none() {
+        return Err(wrong("tags are each tenant's own: name a `tenant` beside `tag`".to_owned()));
+    }
     // One more than asked tells whether there is a next page.
     let filter = JobFilter { tenant, kind: asked.kind, state: asked.state, before: asked.cursor, limit: limit + 1 };
-    let items = api.stores.jobs.list(&filter).await?.into_iter().map(JobLine::from).collect();
-    Ok(Json(page(items, limit, |job| job.id)))
+    let found = api.stores.jobs.search(&JobSearch { filter, tags, scan: SCAN, ..JobSearch::default() }).await?;
+    let ids: Vec<Uuid> = found.jobs.iter().map(|job| job.id).collect();
+    let mut tags = api.stores.jobs.tags(&ids).await?;
+    let line = |job: Job| JobLine { tags: tags.remove(&job.id).unwrap_or_default().into_words(), ..JobLine::from(job) };
+    let page = page(found.jobs.into_iter().map(line).collect(), limit, |job| job.id);
+    // A page that has looked far enough says where to go on, however few it found.
+    Ok(Json(Page { next: page.next.or(found.next), ..page }))
 }
 
 /// Cuts a list that may hold one too many.

@@ -44,6 +44,9 @@ pub struct JobLine {
     /// Why it is dead, expired or retrying.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<String>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When it last changed.
@@ -107,11 +110,20 @@ pub struct JobDetail {
     /// When the latest attempt started.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub started_at: Option<Timestamp>,
+    /// Who runs or ran it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worker: Option<String>,
+    /// What the service that it called answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub http_status: Option<i32>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ended_at: Option<Timestamp>,
     /// What was accepted.
     pub payload: PayloadInfo,
+    /// How far it is, as its handler last said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub progress: Option<ProgressLine>,
     /// Attempts of the past, oldest first.
     pub history: Vec<AttemptLine>,
     /// The dead job it was made from, with another body.
@@ -139,6 +151,17 @@ pub struct PayloadInfo {
     pub traceparent: Option<String>,
 }
 
+/// How far a job is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProgressLine {
+    /// 0 to 100.
+    pub percent: i16,
+    /// For people.
+    pub note: String,
+    /// When it was said.
+    pub at: Timestamp,
+}
+
 /// One attempt of the past.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AttemptLine {
@@ -159,6 +182,12 @@ pub struct AttemptLine {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
+    /// What the service that it called answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub http_status: Option<i32>,
+    /// Who ran it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worker: Option<String>,
 }
 
 /// A dead letter in a list.
@@ -260,6 +289,7 @@ impl From<Job> for JobLine {
             epoch: job.status.epoch,
             attempt: job.status.attempt,
             reason: job.status.reason,
+            tags: Vec::new(),
             accepted_at: made_at(job.id).map_or(updated_at, timestamp),
             updated_at,
         }
@@ -271,7 +301,7 @@ impl From<JobRecord> for JobDetail {
         let status = record.job.status.clone();
         let payload = record.payload;
         Self {
-            job: record.job.into(),
+            job: JobLine { tags: record.tags.into_words(), ..record.job.into() },
             cancel_requested: status.cancel_asked(),
             error: status.error,
             starts: status.starts,
@@ -280,6 +310,8 @@ impl From<JobRecord> for JobDetail {
             due_at: status.outlet.map(|_| timestamp(status.due_at)),
             deadline: timestamp(status.deadline),
             started_at: status.started_at.map(timestamp),
+            worker: status.worker,
+            http_status: status.http_status,
             ended_at: status.ended_at.map(timestamp),
             payload: PayloadInfo {
                 subject: payload.subject,
@@ -287,6 +319,7 @@ impl From<JobRecord> for JobDetail {
                 size: payload.body.len(),
                 traceparent: payload.traceparent,
             },
+            progress: record.progress.map(|said| ProgressLine { percent: said.percent, note: said.note, at: timestamp(said.at) }),
             history: record.history.into_iter().map(AttemptLine::from).collect(),
             edited_from: record.edited_from,
             edited_to: record.edited_to,
@@ -307,6 +340,8 @@ impl From<store::Attempt> for AttemptLine {
             outcome: attempt.outcome,
             reason: attempt.reason,
             error: attempt.error,
+            http_status: attempt.http_status,
+            worker: attempt.worker,
         }
     }
 }

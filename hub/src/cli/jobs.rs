@@ -14,6 +14,7 @@ use crate::admin::view::{JobDetail, JobLine, Page};
 pub(super) enum Jobs {
     /// List jobs, newest first
     #[command(after_help = "Examples:\n  warren jobs list\n  warren jobs list --kind orders.place --state dead --limit 20\n  \
+                            warren jobs list --tenant acme --tag batch-7 --tag region=eu\n  \
                             warren jobs list --tenant acme --json | jq '.items[].id'")]
     List(List),
     /// Show everything about one job
@@ -36,6 +37,10 @@ pub(super) struct List {
     /// Only this tenant
     #[arg(long)]
     tenant: Option<String>,
+    /// Only jobs with this tag; give it several times, and they must have them all. Tags are each tenant's own: with a token for
+    /// all tenants, add --tenant
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
     /// At most this many
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -124,6 +129,7 @@ impl List {
             ("kind", self.kind),
             ("state", self.state),
             ("tenant", self.tenant),
+            ("tag", (!self.tag.is_empty()).then(|| self.tag.join(","))),
             ("limit", Some(self.limit.to_string())),
             ("cursor", self.cursor.map(|id| id.to_string())),
         ];
@@ -168,6 +174,7 @@ fn detail(detail: &JobDetail) -> String {
         .with("kind", &job.kind)
         .with("tenant", &job.tenant)
         .with("subject", &payload.subject)
+        .maybe("tags", (!job.tags.is_empty()).then(|| job.tags.join(", ")))
         .with("state", word(job.state))
         .with("priority", job.priority)
         .maybe("cancel", detail.cancel_requested.then_some("asked for"))
@@ -181,6 +188,9 @@ fn detail(detail: &JobDetail) -> String {
         .maybe("due", detail.due_at.map(time))
         .maybe("started", detail.started_at.map(time))
         .maybe("ended", detail.ended_at.map(time))
+        .maybe("worker", detail.worker.as_ref())
+        .maybe("http status", detail.http_status)
+        .maybe("progress", detail.progress.as_ref().map(|said| format!("{} % {} ({})", said.percent, said.note, time(said.at))))
         .with("updated", time(job.updated_at))
         .with("deadline", time(detail.deadline))
         .with("payload", format!("{} bytes of {}", payload.size, payload.content_type))
@@ -191,13 +201,15 @@ fn detail(detail: &JobDetail) -> String {
     if detail.history.is_empty() {
         return fields.render();
     }
-    let mut history = Table::new(["EPOCH", "ATTEMPT", "OUTCOME", "REASON", "STARTED", "ENDED", "ERROR"]);
+    let mut history = Table::new(["EPOCH", "ATTEMPT", "OUTCOME", "REASON", "HTTP", "WORKER", "STARTED", "ENDED", "ERROR"]);
     for attempt in &detail.history {
         history.row([
             attempt.epoch.to_string(),
             attempt.attempt.to_string(),
             attempt.outcome.clone(),
             attempt.reason.clone().unwrap_or_default(),
+            attempt.http_status.map(|status| status.to_string()).unwrap_or_default(),
+            attempt.worker.clone().unwrap_or_default(),
             attempt.started_at.map(time).unwrap_or_default(),
             time(attempt.ended_at),
             short(attempt.error.as_deref().unwrap_or_default(), 100),
@@ -227,13 +239,17 @@ mod tests {
                 "interrupted":0,"lease":1,"deadline":"2026-01-03T03:04:05Z",
                 "payload":{"subject":"ann","content_type":"application/json","size":2},
                 "history":[{"epoch":1,"attempt":1,"ended_at":"2026-01-02T03:04:06Z","outcome":"failed","reason":"flaky",
+                            "http_status":503,"worker":"north:7",
                             "error":"broke\u001b[2J"}]}"#,
         )
         .unwrap();
         let text = detail(&job);
         assert!(text.starts_with("id           01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77\nkind         demo.flaky\n"), "{text}");
         assert!(text.contains("payload      2 bytes of application/json\n"), "{text}");
-        assert!(text.ends_with("\n1      1        failed   flaky            2026-01-02T03:04:06Z  broke?[2J\n"), "{text}");
+        assert!(
+            text.ends_with("\n1      1        failed   flaky   503   north:7           2026-01-02T03:04:06Z  broke?[2J\n"),
+            "{text}"
+        );
         assert_eq!(table(&[job.job]).lines().nth(1).unwrap().split_whitespace().nth(3), Some("retrying"));
     }
 }

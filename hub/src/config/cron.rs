@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api_ack::cron::Schedule;
+use api_ack::tags::Tags;
 use broker_topology::Kind;
 use serde::{Serialize, Serializer};
 use toml::Value;
@@ -31,6 +32,8 @@ pub struct CronConfig {
     /// Their payload, written as TOML and sent as JSON; an empty object by default.
     #[serde(serialize_with = "dump_data")]
     pub data: Data,
+    /// Words to find them by, 8 at most; none by default.
+    pub tags: TagList,
     /// What to do while the job of the tick before has not ended; default `allow`.
     pub overlap: Overlap,
     /// How far back a process that starts looks for a tick that nobody saw; default 0s, 7 days at most.
@@ -54,6 +57,23 @@ pub struct Data {
     toml: Value,
     /// As JSON.
     pub json: serde_json::Value,
+}
+
+/// Tags, as a list of words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagList(pub Tags);
+
+impl FromValue for TagList {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let words = Vec::<String>::from_value(value)?;
+        Tags::of(words.iter().map(String::as_str)).map(Self).map_err(|error| format!("cannot be had: {error}"))
+    }
+}
+
+impl Serialize for TagList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
+    }
 }
 
 fn dump_data<S: Serializer>(data: &Data, serializer: S) -> Result<S::Ok, S::Error> {
@@ -90,6 +110,7 @@ impl CronConfig {
         let tenant: Option<String> = section.required("tenant", "say whose the jobs are");
         let timezone = section.get("timezone", "UTC".to_owned());
         let data = section.get("data", Data { toml: toml::Table::new().into(), json: serde_json::json!({}) });
+        let tags = section.get("tags", TagList(Tags::default()));
         let overlap = section.get("overlap", Overlap::Allow);
         let week = Duration::from_secs(7 * 86_400);
         let catch_up = section.within("catch_up", Duration::ZERO, Duration::ZERO..=week, "from 0s to 7d");
@@ -97,6 +118,6 @@ impl CronConfig {
         let schedule = Schedule::parse(&fields, &timezone)
             .map_err(|error| section.problem("schedule", format!("\"{fields}\" in {timezone}: {error}")))
             .ok()?;
-        Some(Self { name: name?, schedule, fields, timezone, kind: kind?, tenant: tenant?, data, overlap, catch_up })
+        Some(Self { name: name?, schedule, fields, timezone, kind: kind?, tenant: tenant?, data, tags, overlap, catch_up })
     }
 }

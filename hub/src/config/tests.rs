@@ -468,10 +468,12 @@ fn a_cron_entry_is_checked_before_it_ticks() {
     };
     let config = entry("schedule = '0 9 * * MON-FRI'\ntimezone = 'Europe/Berlin'\ndata = { at = 1.5, on = [true] }").config();
     assert_eq!(config.cron[0].data.json, serde_json::json!({"at": 1.5, "on": [true]}));
+    assert!(config.cron[0].tags.0.is_empty());
     assert_eq!((config.cron[0].overlap, config.cron[0].catch_up), (Overlap::Allow, Duration::ZERO));
     assert!(config.dump().contains("0 9 * * MON-FRI"), "{}", config.dump());
     for (more, told) in [
         ("", "cron[0].schedule` is missing"),
+        ("schedule = '* * * * *'\ntags = ['a', 'b c']", "`b c` is no tag"),
         ("schedule = '* * * *'", "needs five fields"),
         ("schedule = '0 0 31 2 *'", "never comes"),
         ("schedule = '* * * * *'\ntimezone = 'Mars/Olympus'", "Mars/Olympus"),

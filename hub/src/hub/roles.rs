@@ -4,16 +4,19 @@ use std::future::Future;
 use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
+use api_ack::feed::{Exchange, Feed};
 use api_ack::keeper::{Keeper, redrive_others};
 use api_ack::kinds::{KindSpec, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
+use api_ack::progress::Hearing;
 use api_ack::results::Results;
 use api_ack::submissions::Submissions;
 use broker_topology::Priority;
 use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
 use messaging::handler::AnyHandler;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Wiring;
@@ -21,7 +24,14 @@ use super::Wiring;
 type Ready = watch::Receiver<bool>;
 
 /// Consumers of rust kinds that have a handler here, of kinds that are called, and of what services report.
-pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger>, ready: Ready, tasks: &TaskTracker) {
+pub(super) fn worker(
+    wiring: &Wiring,
+    runtime: &Runtime,
+    ledger: Arc<StoreLedger>,
+    hearing: Hearing,
+    ready: Ready,
+    tasks: &TaskTracker,
+) {
     for kind in wiring.kinds.iter().filter(|kind| kind.worker != Worker::Amqp) {
         let Some(handler) = wiring.handlers.get(kind.kind.as_str()) else {
             tracing::warn!(kind = %kind.kind, "no handler for this kind in this process");
@@ -38,7 +48,7 @@ pub(super) fn worker(wiring: &Wiring, runtime: &Runtime, ledger: Arc<StoreLedger
         tasks.spawn(once(ready.clone(), runtime.clone(), consuming));
     }
     let results = wiring.names.results();
-    let handler = Results::new(wiring.stores.clone(), ledger, results.clone());
+    let handler = Results::new(wiring.stores.clone(), ledger, hearing, results.clone());
     batches(results, REPORTS, handler, runtime, &ready, tasks);
 }
 
@@ -80,12 +90,17 @@ async fn consume_unless_paused(
     }
 }
 
+/// What processes tell each other, until `stop`.
+pub(super) fn notices(exchange: Exchange, runtime: &Runtime, ready: Ready, stop: CancellationToken, tasks: &TaskTracker) {
+    tasks.spawn(once(ready, runtime.clone(), exchange.run(stop)));
+}
+
 /// Keepers of every dead letter queue and of what no queue wanted.
-pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, ready: Ready, tasks: &TaskTracker) {
+pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, feed: Feed, ready: Ready, tasks: &TaskTracker) {
     // Both classes of a kind share one.
     let dead = wiring.kinds.iter().map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
     for queue in dead.chain([wiring.names.lost()]) {
-        let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone());
+        let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone()).feeding(feed.clone());
         batches(queue, LETTERS, keeper, runtime, &ready, tasks);
     }
     let (stores, names, metrics) = (wiring.stores.clone(), wiring.names.clone(), wiring.metrics.jobs.clone());

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::message::Run;
+use crate::said::{Progress, Said};
+
 /// The message's id and the lease of this start.
 type Key = (String, i64);
 
@@ -19,6 +22,21 @@ pub struct Running(Arc<Mutex<HashMap<Key, Started>>>);
 struct Started {
     at: Instant,
     cancelled: CancellationToken,
+    run: Run,
+    said: Said,
+}
+
+/// What a handler said about how far it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// The message's id: the job.
+    pub id: String,
+    /// Which run of it.
+    pub run: Run,
+    /// The lease of this start.
+    pub lease: i64,
+    /// What it said.
+    pub progress: Progress,
 }
 
 /// A handler's place in the table; given up on drop.
@@ -26,14 +44,17 @@ pub(super) struct Place {
     running: Running,
     key: Key,
     pub(super) cancelled: CancellationToken,
+    pub(super) said: Said,
 }
 
 impl Running {
-    pub(super) fn enter(&self, id: &str, lease: i64) -> Place {
+    pub(super) fn enter(&self, id: &str, run: Run, lease: i64) -> Place {
         let key = (id.to_owned(), lease);
         let cancelled = CancellationToken::new();
-        self.lock().insert(key.clone(), Started { at: Instant::now(), cancelled: cancelled.clone() });
-        Place { running: self.clone(), key, cancelled }
+        let said = Said::default();
+        let started = Started { at: Instant::now(), cancelled: cancelled.clone(), run, said: said.clone() };
+        self.lock().insert(key.clone(), started);
+        Place { running: self.clone(), key, cancelled, said }
     }
 
     /// Ids and leases of what has run for `age` at least and was not told to stop.
@@ -41,6 +62,16 @@ impl Running {
         let table = self.lock();
         let due = table.iter().filter(|(_, started)| started.at.elapsed() >= age && !started.cancelled.is_cancelled());
         due.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What handlers said about how far they are since this was last asked, the last word of each.
+    pub fn words(&self) -> Vec<Word> {
+        let table = self.lock();
+        let said = table.iter().filter_map(|((id, lease), started)| {
+            let progress = started.said.take_progress()?;
+            Some(Word { id: id.clone(), run: started.run, lease: *lease, progress })
+        });
+        said.collect()
     }
 
     /// Tells a handler to stop, if it runs here: its `Context::cancelled` is set.
@@ -68,13 +99,17 @@ mod tests {
     #[test]
     fn one_start_is_told_and_no_other_and_none_is_left_behind() {
         let running = Running::default();
-        let (first, second) = (running.enter("a", 1), running.enter("a", 2));
+        let (first, second) = (running.enter("a", Run::default(), 1), running.enter("a", Run::default(), 2));
         assert_eq!(running.since(Duration::ZERO).len(), 2);
         assert!(running.since(Duration::from_secs(3600)).is_empty());
         running.cancel("a", 2);
         running.cancel("b", 1);
         assert!(second.cancelled.is_cancelled() && !first.cancelled.is_cancelled());
         assert_eq!(running.since(Duration::ZERO), [("a".to_owned(), 1)], "who was told is not asked about again");
+        second.said.progress(Progress::now(40, "half"));
+        let words = running.words();
+        assert_eq!((words.len(), words[0].lease, words[0].progress.percent), (1, 2, 40));
+        assert!(running.words().is_empty(), "each word is passed on once");
         drop((first, second));
         assert!(running.since(Duration::ZERO).is_empty());
     }

@@ -186,7 +186,7 @@ impl Start {
     /// The handler, its time limit, its panics, and the drain.
     async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
         let Arrived { message, run, .. } = arrived;
-        let place = self.runtime.running.enter(&message.id, lease);
+        let place = self.runtime.running.enter(&message.id, run, lease);
         let cx = Context {
             id: message.id.clone(),
             kind: message.kind.clone(),
@@ -198,6 +198,7 @@ impl Start {
             traceparent: message.traceparent.clone(),
             interrupted: self.runtime.drain.clone(),
             cancelled: place.cancelled.clone(),
+            said: place.said.clone(),
         };
         let started_at = Timestamp::now();
         let clock = std::time::Instant::now();
@@ -211,6 +212,7 @@ impl Start {
             }),
             () = self.cut.cancelled() => End::Interrupted,
         };
+        let http_status = place.said.http_status();
         drop(place);
         let name = match &end {
             End::Outcome(outcome) => outcome.name(),
@@ -219,7 +221,8 @@ impl Start {
         self.runtime.metrics.attempts.with_label_values(&[message.kind.as_str(), name]).inc();
         self.runtime.metrics.duration.with_label_values(&[message.kind.as_str()]).observe(clock.elapsed().as_secs_f64());
         self.registry.end(&message.id, run);
-        let ending = Ending { message, run, queue: self.queue.clone(), lease, end, started_at, ended_at: Timestamp::now() };
+        let (queue, ended_at) = (self.queue.clone(), Timestamp::now());
+        let ending = Ending { message, run, queue, lease, end, started_at, ended_at, http_status };
         // Closed only when the consumer was abandoned; the broker delivers again.
         let _ = self.endings.send(ending).await;
     }

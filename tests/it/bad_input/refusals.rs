@@ -99,7 +99,6 @@ async fn every_bad_address_is_a_problem_and_stores_nothing() {
         (404, "not-found", Method::POST, "/v2/kinds/demo.echo/jobs".to_owned()),
         (405, "method-not-allowed", Method::DELETE, ECHO.to_owned()),
         (405, "method-not-allowed", Method::PUT, ECHO.to_owned()),
-        (400, "not-supported-yet", Method::GET, "/v1/kinds/demo.echo/events".to_owned()),
         (400, "invalid-parameter", Method::GET, "/v1/jobs?state=done".to_owned()),
         (400, "invalid-parameter", Method::GET, "/v1/jobs?limit=-1".to_owned()),
         (400, "invalid-parameter", Method::GET, "/v1/jobs?cursor=%00".to_owned()),

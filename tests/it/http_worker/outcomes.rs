@@ -41,6 +41,7 @@ async fn a_call_says_all_about_its_job_and_any_2xx_is_the_result() {
     let id = answer.job_id().unwrap().to_owned();
     let job = client.wait_state(&id, "succeeded", LONG).await;
     assert_eq!((&job["result"], outcomes(&job)), (&json!({"placed": true}), vec!["succeeded"]));
+    assert_eq!(job["attempts"][0]["http_status"], 201, "{job}");
 
     let asked = &service.asked()[0];
     assert_eq!((asked.method.as_str(), asked.uri.to_string().as_str()), ("POST", "/work?for=orders.place"));
@@ -98,6 +99,8 @@ async fn what_may_pass_is_tried_again_with_the_same_key_and_what_will_not_is_a_d
         let job = client.wait_state(&id, "succeeded", LONG).await;
         assert_eq!(outcomes(&job), ["failed", "succeeded"], "{status}");
         assert!(job["attempts"][0].to_string().contains(&format!("http-{status}")), "{job}");
+        let met: Vec<_> = job["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["http_status"]).collect();
+        assert_eq!(met, [&json!(status), &json!(200)], "{job}");
         let asked = service.asked();
         let of: Vec<_> = asked.iter().filter(|asked| asked.header("ce-id") == id).collect();
         assert_eq!(of.iter().map(|asked| asked.header("warren-attempt")).collect::<Vec<_>>(), ["1", "2"]);
@@ -118,9 +121,10 @@ async fn what_may_pass_is_tried_again_with_the_same_key_and_what_will_not_is_a_d
     }
     assert!(service.asked().iter().all(|asked| asked.uri.path() == "/work"), "a redirect was followed");
 
-    for (reply, code) in [(Reply::Hang, "timed-out: "), (Reply::Broken, "answer-broken: ")] {
+    for (reply, code, met) in [(Reply::Hang, "timed-out: ", Value::Null), (Reply::Broken, "answer-broken: ", json!(200))] {
         service.set(reply);
         let job = ends(&client, "dead").await;
+        assert!(job["attempts"].as_array().unwrap().iter().all(|attempt| attempt["http_status"] == met), "{job}");
         assert_eq!(outcomes(&job), ["failed", "failed"], "{job}");
         assert!(job.to_string().contains(code), "{job}");
     }

@@ -52,6 +52,7 @@ async fn an_edited_letter_is_one_new_job_and_the_two_know_each_other() {
     let client = scene.hub.client();
     let job = client.wait_state(&new, "succeeded", LONG).await;
     assert_eq!((&job["edited_from"], &job["kind"], &job["epoch"]), (&json!(old), &json!(KIND), &json!(1)), "{job}");
+    assert_eq!(job["tags"], json!(["lot-9"]), "it is found where the old one was: {job}");
     let job = client.job(&old).await.unwrap().body;
     assert_eq!((&job["edited_to"], &job["state"]), (&json!(new), &json!("dead")), "{job}");
     let shown: Value = scene.admin().get(&format!("/admin/dead-letters/{letter}")).await.unwrap().body;

@@ -37,7 +37,7 @@ fn arrival(id: &str, run: Run, alone: bool) -> Arrival {
 
 fn ending(id: &str, lease: i64, end: End) -> Ending {
     let (started_at, ended_at) = Default::default();
-    Ending { message: message(id), run: RUN, queue: QUEUE.into(), lease, end, started_at, ended_at }
+    Ending { message: message(id), run: RUN, queue: QUEUE.into(), lease, end, started_at, ended_at, http_status: None }
 }
 
 fn run(lease: i64) -> Verdict {
@@ -188,6 +188,7 @@ async fn record(stage: &Stage, id: &str, run: Run, outcome: &Outcome) -> Entry {
         traceparent: None,
         interrupted: Default::default(),
         cancelled: Default::default(),
+        said: Default::default(),
     };
     let mut tx = stage.pool.begin().await.unwrap();
     let entry = Inbox::record(&mut tx, &cx, outcome).await.unwrap();

@@ -57,6 +57,8 @@ enum What {
     Linger,
     /// Waits for ever.
     Deaf,
+    /// Says a hundred words about how far it is, and waits until nobody wants it any more.
+    Tell,
 }
 
 struct Hard {
@@ -98,6 +100,13 @@ impl Handler<Json<Wish>> for Hard {
                 Outcome::Retry(Failure::new("unwanted", "somebody asked for a cancel"))
             }
             What::Deaf => std::future::pending().await,
+            What::Tell => {
+                for word in 0..100 {
+                    cx.progress(40, format!("word {word}"));
+                }
+                cx.cancelled.cancelled().await;
+                Outcome::Retry(Failure::new("unwanted", "somebody asked for a cancel"))
+            }
             What::Linger => {
                 cx.cancelled.cancelled().await;
                 self.work(cx).await.unwrap_or_else(|error| Outcome::Retry(Failure::new("database", error.to_string())))

@@ -12,7 +12,7 @@ use super::rows;
 use crate::store::stored::legible;
 use crate::store::{Attempt, Change, Micros, Status};
 
-/// The columns of a [`Status`], in the order [`bind_status`] binds them.
+/// The columns of a [`Status`] that a new job has, in the order [`bind_status`] binds them.
 macro_rules! status_columns {
     () => {
         "state, epoch, attempt, spent, starts, interrupted, lease, owner, due_at, outlet, deadline, started_at, ended_at, \
@@ -21,12 +21,19 @@ macro_rules! status_columns {
 }
 pub(super) use status_columns;
 
+/// The columns of an [`Attempt`], in the order [`bind_attempts`] binds them.
+macro_rules! attempt_columns {
+    () => {
+        "epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status"
+    };
+}
+
 macro_rules! update {
     () => {
         "UPDATE jobs AS j SET version = j.version + 1, state = c.state, epoch = c.epoch, attempt = c.attempt, spent = c.spent, \
          starts = c.starts, interrupted = c.interrupted, lease = c.lease, owner = c.owner, due_at = c.due_at, \
          outlet = c.outlet, deadline = c.deadline, started_at = c.started_at, ended_at = c.ended_at, \
-         updated_at = c.updated_at, reason = c.reason, error = c.error "
+         updated_at = c.updated_at, reason = c.reason, error = c.error, worker = c.worker, http_status = c.http_status "
     };
 }
 
@@ -34,9 +41,9 @@ const APPLY: &str = concat!(
     update!(),
     "FROM UNNEST($1::uuid[], $2::bigint[], $3::smallint[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::bigint[], \
      $10::bigint[], $11::bigint[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], \
-     $18::text[]) AS c(id, at_version, ",
+     $18::text[], $19::text[], $20::int[]) AS c(id, at_version, ",
     status_columns!(),
-    ") WHERE j.id = c.id AND j.version = c.at_version RETURNING j.id",
+    ", worker, http_status) WHERE j.id = c.id AND j.version = c.at_version RETURNING j.id",
 );
 
 const APPLY_ENDS: &str = concat!(
@@ -44,14 +51,18 @@ const APPLY_ENDS: &str = concat!(
     update!(),
     "FROM UNNEST($1::uuid[], $2::bigint[], $3::smallint[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::bigint[], \
      $10::bigint[], $11::bigint[], $12::text[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], \
-     $18::text[], $19::int[], $20::int[], $21::bigint[], $22::bigint[], $23::bigint[], $24::text[], $25::text[], $26::text[], \
-     $27::bytea[]) AS c(id, at_version, ",
+     $18::text[], $19::text[], $20::int[], $21::int[], $22::int[], $23::bigint[], $24::bigint[], $25::bigint[], $26::text[], \
+     $27::text[], $28::text[], $29::text[], $30::int[], $31::bytea[]) AS c(id, at_version, ",
     status_columns!(),
-    ", h_epoch, h_attempt, h_lease, h_started_at, h_ended_at, h_outcome, h_reason, h_error, result) \
+    ", worker, http_status, h_epoch, h_attempt, h_lease, h_started_at, h_ended_at, h_outcome, h_reason, h_error, h_worker, \
+     h_http_status, result) \
      WHERE j.id = c.id AND j.version = c.at_version \
-     RETURNING j.id, c.h_epoch, c.h_attempt, c.h_lease, c.h_started_at, c.h_ended_at, c.h_outcome, c.h_reason, c.h_error, c.result), \
-     history AS (INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \
-     SELECT id, h_epoch, h_attempt, h_lease, h_started_at, h_ended_at, h_outcome, h_reason, h_error FROM done \
+     RETURNING j.id, c.h_epoch, c.h_attempt, c.h_lease, c.h_started_at, c.h_ended_at, c.h_outcome, c.h_reason, c.h_error, \
+     c.h_worker, c.h_http_status, c.result), \
+     history AS (INSERT INTO job_attempts (job_id, ",
+    attempt_columns!(),
+    ") SELECT id, h_epoch, h_attempt, h_lease, h_started_at, h_ended_at, h_outcome, h_reason, h_error, h_worker, h_http_status \
+     FROM done \
      WHERE h_epoch IS NOT NULL ON CONFLICT DO NOTHING), \
      results AS (INSERT INTO job_results (job_id, body) SELECT id, result FROM done WHERE result IS NOT NULL \
      ON CONFLICT (job_id) DO UPDATE SET body = excluded.body) \
@@ -70,10 +81,14 @@ const ASK_CANCEL: &str =
     "UPDATE jobs SET cancel_epoch = $3, version = version + 1, updated_at = $4 WHERE id = $1 AND version = $2";
 
 // An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
-const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \
-     SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], \
-     $9::text[]) AS a(job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \
-     WHERE EXISTS (SELECT FROM jobs WHERE id = a.job_id) ON CONFLICT DO NOTHING";
+const RECORD: &str = concat!(
+    "INSERT INTO job_attempts (job_id, ",
+    attempt_columns!(),
+    ") SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], \
+     $9::text[], $10::text[], $11::int[]) AS a(job_id, ",
+    attempt_columns!(),
+    ") WHERE EXISTS (SELECT FROM jobs WHERE id = a.job_id) ON CONFLICT DO NOTHING",
+);
 
 type Bound<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -110,7 +125,9 @@ pub(super) async fn apply(conn: &mut PgConnection, changes: &[Change]) -> Result
     let query = sqlx::query(if ends { APPLY_ENDS } else { APPLY })
         .bind(sorted().map(|change| change.id).bind_iter())
         .bind(sorted().map(|change| change.from).bind_iter());
-    let mut query = bind_status(query, sorted().map(|change| &change.to));
+    let mut query = bind_status(query, sorted().map(|change| &change.to))
+        .bind(sorted().map(|change| change.to.worker.as_deref().map(legible)).bind_iter())
+        .bind(sorted().map(|change| change.to.http_status).bind_iter());
     if ends {
         query = bind_attempts(query, sorted().map(|change| change.history.as_ref()))
             .bind(sorted().map(|change| change.result.as_deref()).bind_iter());
@@ -135,7 +152,9 @@ fn bind_attempts<'q, 's>(query: Bound<'q>, rows: impl Iterator<Item = Option<&'s
         .bind(rows.clone().map(|row| row.map(|row| row.ended_at)).bind_iter())
         .bind(rows.clone().map(|row| row.map(|row| legible(&row.outcome))).bind_iter())
         .bind(rows.clone().map(|row| row.and_then(|row| row.reason.as_deref()).map(legible)).bind_iter())
-        .bind(rows.map(|row| row.and_then(|row| row.error.as_deref()).map(legible)).bind_iter())
+        .bind(rows.clone().map(|row| row.and_then(|row| row.error.as_deref()).map(legible)).bind_iter())
+        .bind(rows.clone().map(|row| row.and_then(|row| row.worker.as_deref()).map(legible)).bind_iter())
+        .bind(rows.map(|row| row.and_then(|row| row.http_status)).bind_iter())
 }
 
 pub(super) async fn mark_published(conn: &mut PgConnection, rows: &[(Uuid, i64)], now: Micros) -> Result<u64, Fault> {

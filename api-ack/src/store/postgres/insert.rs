@@ -20,13 +20,13 @@ const VANISHED: u32 = 3;
 
 // Only a batch with a high job in it names the column `priority`: its numbers are in the array `$priority`.
 macro_rules! store_jobs {
-    ($which:literal) => {
+    ($which:expr) => {
         store_jobs!($which, "", "", "", "")
     };
-    ($which:literal, $priority:literal) => {
+    ($which:expr, $priority:literal) => {
         store_jobs!($which, ", priority", ", n.priority", $priority, ", priority")
     };
-    ($which:literal, $into:literal, $from:literal, $array:literal, $name:literal) => {
+    ($which:expr, $into:literal, $from:literal, $array:literal, $name:literal) => {
         concat!(
             "stored AS (INSERT INTO jobs (version, id, kind, tenant, ",
             status_columns!(),
@@ -54,25 +54,51 @@ macro_rules! store_jobs {
     };
 }
 
-macro_rules! keyed {
-    ($($priority:literal)?) => {
+macro_rules! take_keys {
+    () => {
+        "WITH won AS (INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
+         SELECT * FROM UNNEST($25::bytea[], $26::uuid[], $27::bytea[], $28::bigint[]) ON CONFLICT (hash) DO NOTHING \
+         RETURNING job_id), "
+    };
+}
+
+/// The jobs that are stored: those without a key, and those that won theirs.
+macro_rules! winners {
+    () => {
+        "WHERE NOT n.keyed OR n.id IN (SELECT job_id FROM won)"
+    };
+}
+
+macro_rules! store_tags {
+    ($values:literal, $which:expr) => {
         concat!(
-            "WITH won AS (INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at) \
-             SELECT * FROM UNNEST($25::bytea[], $26::uuid[], $27::bytea[], $28::bigint[]) ON CONFLICT (hash) DO NOTHING \
-             RETURNING job_id), ",
-            store_jobs!("WHERE NOT n.keyed OR n.id IN (SELECT job_id FROM won)" $(, $priority)?),
-            " SELECT count(*) FROM won"
+            ", tags AS (INSERT INTO job_tags (tenant, tag, job_id) SELECT n.tenant, n.tag, n.id FROM UNNEST(",
+            $values,
+            ") AS n(tenant, tag, id, keyed) ",
+            $which,
+            ")"
         )
     };
 }
 
 const PLAIN: &str = concat!("WITH ", store_jobs!(""), " SELECT 0::bigint");
 
-const PLAIN_WITH_HIGH: &str = concat!("WITH ", store_jobs!("", ", $25::smallint[]"), " SELECT 0::bigint");
+const KEYED: &str = concat!(take_keys!(), store_jobs!(winners!()), " SELECT count(*) FROM won");
 
-const KEYED: &str = keyed!();
+// The same where some job is high or has tags.
+const PLAIN_MORE: &str = concat!(
+    "WITH ",
+    store_jobs!("", ", $25::smallint[]"),
+    store_tags!("$26::text[], $27::text[], $28::uuid[], $29::bool[]", ""),
+    " SELECT 0::bigint"
+);
 
-const KEYED_WITH_HIGH: &str = keyed!(", $29::smallint[]");
+const KEYED_MORE: &str = concat!(
+    take_keys!(),
+    store_jobs!(winners!(), ", $29::smallint[]"),
+    store_tags!("$30::text[], $31::text[], $32::uuid[], $33::bool[]", winners!()),
+    " SELECT count(*) FROM won"
+);
 
 const HOLDERS: &str = "SELECT hash, job_id, fingerprint FROM idempotency_keys WHERE hash = ANY($1)";
 
@@ -108,12 +134,13 @@ pub(super) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<V
 /// Stores what can be stored; answers how many keys were won.
 async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob)]) -> Result<u64, Fault> {
     let rows = || jobs.iter();
-    let high = rows().any(|new| new.job.priority == Priority::High);
-    let statement = match (keys.is_empty(), high) {
+    let tags: Vec<(&NewJob, &str)> = rows().flat_map(|new| new.tags.iter().map(|tag| (*new, tag))).collect();
+    let more = !tags.is_empty() || rows().any(|new| new.job.priority == Priority::High);
+    let statement = match (keys.is_empty(), more) {
         (true, false) => PLAIN,
-        (true, true) => PLAIN_WITH_HIGH,
+        (true, true) => PLAIN_MORE,
         (false, false) => KEYED,
-        (false, true) => KEYED_WITH_HIGH,
+        (false, true) => KEYED_MORE,
     };
     let query = sqlx::query(statement)
         .bind(rows().map(|new| new.job.id).bind_iter())
@@ -132,8 +159,13 @@ async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob
             .bind(keys.iter().map(|(key, _)| &key.fingerprint[..]).bind_iter())
             .bind(keys.iter().map(|(_, new)| new.job.status.updated_at).bind_iter());
     }
-    if high {
-        query = query.bind(rows().map(|new| priority_number(new.job.priority)).bind_iter());
+    if more {
+        query = query
+            .bind(rows().map(|new| priority_number(new.job.priority)).bind_iter())
+            .bind(tags.iter().map(|(new, _)| new.job.tenant.as_str()).bind_iter())
+            .bind(tags.iter().map(|(_, tag)| *tag).bind_iter())
+            .bind(tags.iter().map(|(new, _)| new.job.id).bind_iter())
+            .bind(tags.iter().map(|(new, _)| new.key.is_some()).bind_iter());
     }
     Ok(rows::count(&query.fetch_one(conn).await?, 0)?)
 }
@@ -154,8 +186,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_without_a_high_job_names_no_priority() {
-        assert!(![PLAIN, KEYED].iter().any(|statement| statement.contains("priority")));
-        assert!([PLAIN_WITH_HIGH, KEYED_WITH_HIGH].iter().all(|statement| statement.contains("n.error, n.priority FROM")));
+    fn a_batch_of_plain_jobs_names_no_priority_and_no_tags() {
+        assert!(![PLAIN, KEYED].iter().any(|statement| statement.contains("priority") || statement.contains("tag")));
+        assert!([PLAIN_MORE, KEYED_MORE].iter().all(|statement| statement.contains("n.error, n.priority FROM")));
     }
 }

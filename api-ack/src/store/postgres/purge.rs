@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::Fault;
 use super::rows;
-use crate::store::{Bookmark, Micros, Old, Purged};
+use crate::store::{Bookmark, Micros, Old, Purged, PurgedKeys};
 
 // From kind to kind by the index alone.
 const KINDS: &str = "WITH RECURSIVE kinds AS ( \
@@ -22,13 +22,20 @@ const ENDED: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state FROM 
      bodies AS (DELETE FROM job_payloads WHERE id IN (SELECT id FROM old)), \
      results AS (DELETE FROM job_results WHERE job_id IN (SELECT id FROM old)), \
      history AS (DELETE FROM job_attempts WHERE job_id IN (SELECT id FROM old)), \
+     tags AS (DELETE FROM job_tags WHERE job_id IN (SELECT id FROM old)), \
+     progress AS (DELETE FROM job_progress WHERE job_id IN (SELECT id FROM old)), \
      edits AS (DELETE FROM job_edits WHERE job IN (SELECT id FROM old)), \
      gone AS (DELETE FROM jobs WHERE id IN (SELECT id FROM old) RETURNING 1) \
      SELECT ended_at, id, (SELECT count(*) FROM gone), (SELECT count(*) FROM seen) FROM seen \
      ORDER BY ended_at DESC, id DESC LIMIT 1";
 
-const KEYS: &str = "WITH stale AS (SELECT hash FROM idempotency_keys WHERE created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) \
-     DELETE FROM idempotency_keys WHERE hash IN (SELECT hash FROM stale)";
+/// Blocks of keys looked at in a step: 8,000 keys, more or less.
+const BLOCKS: u64 = 128;
+
+// Where the rows lie is what bounds the look, and no index is needed for it (TID range scan, PostgreSQL 14).
+const KEYS: &str = "WITH gone AS (DELETE FROM idempotency_keys \
+     WHERE ctid >= format('(%s,0)', $2::bigint)::tid AND ctid < format('(%s,0)', $3::bigint)::tid AND created_at < $1 RETURNING 1) \
+     SELECT (SELECT count(*) FROM gone), pg_relation_size('idempotency_keys') / current_setting('block_size')::bigint";
 
 pub(super) async fn ended_kinds(conn: &mut PgConnection) -> Result<Vec<String>, Fault> {
     let found = sqlx::query(KINDS).fetch_all(conn).await?;
@@ -49,6 +56,9 @@ pub(super) async fn ended(conn: &mut PgConnection, old: &Old<'_>, after: Bookmar
     Ok(Purged { gone: rows::count(&last, 2)?, next, more })
 }
 
-pub(super) async fn keys(conn: &mut PgConnection, before: Micros, limit: u32) -> Result<u64, Fault> {
-    Ok(sqlx::query(KEYS).bind(before).bind(i64::from(limit)).execute(conn).await?.rows_affected())
+pub(super) async fn keys(conn: &mut PgConnection, before: Micros, from: u64) -> Result<PurgedKeys, Fault> {
+    let next = from.saturating_add(BLOCKS);
+    let query = sqlx::query(KEYS).bind(before).bind(i64::try_from(from).unwrap_or(0)).bind(i64::try_from(next).unwrap_or(0));
+    let row = query.fetch_one(conn).await?;
+    Ok(PurgedKeys { gone: rows::count(&row, 0)?, next: if next < rows::count(&row, 1)? { next } else { 0 } })
 }

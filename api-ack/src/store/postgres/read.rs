@@ -6,11 +6,15 @@ use uuid::Uuid;
 use super::claim::each_lane;
 use super::error::Fault;
 use super::rows;
-use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
+use crate::store::row::{JOB_WIDTH, job_columns, payload_columns, progress_columns};
 use crate::store::stored::priority_number;
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
+use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
+use crate::tags::Tags;
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
+
+const SUBMITTED: &str =
+    concat!("SELECT ", job_columns!("j"), ", p.subject FROM jobs j JOIN job_payloads p ON p.id = j.id WHERE j.id = ANY($1)");
 
 const HOLDER: &str = "SELECT job_id, fingerprint FROM idempotency_keys WHERE hash = $1";
 
@@ -22,20 +26,16 @@ const RECORD_OF: &str = concat!(
     ", ",
     payload_columns!("p"),
     ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error, \
-     (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id) \
-     FROM jobs j JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
+     h.worker, h.http_status, \
+     (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id), \
+     ARRAY(SELECT tag FROM job_tags WHERE job_id = j.id), g.job_id, ",
+    progress_columns!("g."),
+    " FROM jobs j LEFT JOIN job_progress g ON g.job_id = j.id JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
-     array_agg(a.reason) reason, array_agg(a.error) error \
+     array_agg(a.reason) reason, array_agg(a.error) error, array_agg(a.worker) worker, array_agg(a.http_status) http_status \
      FROM (SELECT * FROM job_attempts WHERE job_id = j.id ORDER BY epoch, attempt, lease, outcome) a) h \
      WHERE j.id = $1",
-);
-
-const LIST: &str = concat!(
-    "SELECT ",
-    job_columns!("jobs"),
-    " FROM jobs WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) AND ($3::text IS NULL OR kind = $3) \
-     AND ($4::smallint IS NULL OR state = $4) ORDER BY id DESC LIMIT $5",
 );
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
@@ -84,6 +84,11 @@ pub(super) async fn load(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Jo
     jobs(&sqlx::query(LOAD).bind(ids).fetch_all(conn).await?)
 }
 
+pub(super) async fn submitted(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Job, String)>, Fault> {
+    let found = sqlx::query(SUBMITTED).bind(ids).fetch_all(conn).await?;
+    Ok(found.iter().map(|row| Ok((rows::job(row)?, rows::get(row, JOB_WIDTH)?))).collect::<Result<_, StoreError>>()?)
+}
+
 pub(super) async fn holder(conn: &mut PgConnection, hash: &[u8]) -> Result<Option<(Uuid, [u8; 32])>, Fault> {
     let found = sqlx::query(HOLDER).bind(hash).fetch_optional(conn).await?;
     Ok(found.map(|row| Ok::<_, StoreError>((rows::get(&row, 0)?, rows::hash(&row, 1)?))).transpose()?)
@@ -102,8 +107,13 @@ pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Optio
         payload: rows::payload(&row, JOB_WIDTH)?,
         result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
         history: history(&row, JOB_WIDTH + 5)?,
-        edited_from: rows::get(&row, JOB_WIDTH + 13)?,
-        edited_to: rows::get(&row, JOB_WIDTH + 14)?,
+        edited_from: rows::get(&row, JOB_WIDTH + 15)?,
+        edited_to: rows::get(&row, JOB_WIDTH + 16)?,
+        tags: Tags::stored(rows::get(&row, JOB_WIDTH + 17)?),
+        progress: match rows::get::<Option<Uuid>>(&row, JOB_WIDTH + 18)? {
+            Some(_) => Some(rows::progress(&row, JOB_WIDTH + 19)?),
+            None => None,
+        },
     }))
 }
 
@@ -117,28 +127,16 @@ fn history(row: &PgRow, at: usize) -> Result<Vec<Attempt>, StoreError> {
     let outcomes: Vec<String> = rows::get(row, at + 5)?;
     let reasons: Vec<Option<String>> = rows::get(row, at + 6)?;
     let errors: Vec<Option<String>> = rows::get(row, at + 7)?;
-    let columns = epochs.into_iter().zip(attempts).zip(leases).zip(starts).zip(ends).zip(outcomes).zip(reasons).zip(errors);
-    let attempt = |(((((((epoch, attempt), lease), started_at), ended_at), outcome), reason), error)| Attempt {
-        epoch,
-        attempt,
-        lease,
-        started_at,
-        ended_at,
-        outcome,
-        reason,
-        error,
+    let workers: Vec<Option<String>> = rows::get(row, at + 8)?;
+    let statuses: Vec<Option<i32>> = rows::get(row, at + 9)?;
+    let times = starts.into_iter().zip(ends);
+    let ends = outcomes.into_iter().zip(reasons).zip(errors);
+    let columns = epochs.into_iter().zip(attempts).zip(leases).zip(times).zip(ends).zip(workers).zip(statuses);
+    let attempt = |((((((epoch, attempt), lease), (started_at, ended_at)), end), worker), http_status)| {
+        let ((outcome, reason), error) = end;
+        Attempt { epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status }
     };
     Ok(columns.map(attempt).collect())
-}
-
-pub(super) async fn list(conn: &mut PgConnection, filter: &JobFilter) -> Result<Vec<Job>, Fault> {
-    let query = sqlx::query(LIST)
-        .bind(filter.before.unwrap_or(Uuid::max()))
-        .bind(filter.tenant.as_deref())
-        .bind(filter.kind.as_deref())
-        .bind(filter.state.map(|state| state.stored()))
-        .bind(i64::from(filter.limit));
-    jobs(&query.fetch_all(conn).await?)
 }
 
 pub(super) async fn in_flight(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<u32, Fault> {

@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::error::Fault;
-use super::{read, rows};
+use super::{read, rows, tags};
 use crate::store::row::job_columns;
 use crate::store::{Found, JobSearch};
 
@@ -21,6 +21,9 @@ const SEARCH: &str = concat!(
 );
 
 pub(super) async fn search(conn: &mut PgConnection, search: &JobSearch) -> Result<Found, Fault> {
+    if let Some(by) = search.by_tag()? {
+        return tags::search(conn, search, by).await;
+    }
     let (from, to) = search.bounds();
     let filter = &search.filter;
     let floor = sqlx::query(FLOOR).bind(from).bind(to).bind(i64::from(search.scan.max(1)) - 1);

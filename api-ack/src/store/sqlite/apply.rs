@@ -13,10 +13,10 @@ const APPLY: &str = concat!(
     "UPDATE jobs SET version = version + 1, state = c.state, epoch = c.epoch, attempt = c.attempt, spent = c.spent, \
      starts = c.starts, interrupted = c.interrupted, lease = c.lease, owner = c.owner, due_at = c.due_at, \
      outlet = c.outlet, deadline = c.deadline, started_at = c.started_at, ended_at = c.ended_at, \
-     updated_at = c.updated_at, reason = c.reason, error = c.error \
+     updated_at = c.updated_at, reason = c.reason, error = c.error, worker = c.worker, http_status = c.http_status \
      FROM (SELECT unhex(value->>1) AS id, value->>2 AS at_version, ",
     status_values!(),
-    " FROM json_each(?1)) AS c WHERE jobs.id = c.id AND jobs.version = c.at_version RETURNING id",
+    ", value->>'$[3][0]' AS worker, value->>'$[3][1]' AS http_status FROM json_each(?1)) AS c WHERE jobs.id = c.id AND jobs.version = c.at_version RETURNING id",
 );
 
 const RESULTS: &str = "INSERT INTO job_results (job_id, body) \
@@ -32,13 +32,16 @@ const ASK_CANCEL: &str =
     "UPDATE jobs SET cancel_epoch = ?3, version = version + 1, updated_at = ?4 WHERE id = ?1 AND version = ?2";
 
 // An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
-const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error) \
+const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error, \
+     worker, http_status) \
      SELECT unhex(value->>0), value->>'$[1][0]', value->>'$[1][1]', value->>'$[1][2]', value->>'$[1][3]', value->>'$[1][4]', \
-     value->>'$[1][5]', value->>'$[1][6]', value->>'$[1][7]' FROM json_each(?1) \
+     value->>'$[1][5]', value->>'$[1][6]', value->>'$[1][7]', value->>'$[1][8]', value->>'$[1][9]' FROM json_each(?1) \
      WHERE EXISTS (SELECT 1 FROM jobs WHERE id = unhex(value->>0)) ON CONFLICT DO NOTHING";
 
 pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
-    let batch = json::rows(changes.iter().map(|change| (json::status(&change.to), Hex(change.id.as_bytes()), change.from)))?;
+    let batch = json::rows(
+        changes.iter().map(|change| (json::status(&change.to), Hex(change.id.as_bytes()), change.from, json::ran(&change.to))),
+    )?;
     let found = sqlx::query(APPLY).bind(batch).fetch_all(&mut *conn).await.map_err(error::store)?;
     let applied: HashSet<Uuid> = found.iter().map(|row| rows::get(row, 0)).collect::<Result<_, _>>()?;
     let done = || changes.iter().filter(|change| applied.contains(&change.id));

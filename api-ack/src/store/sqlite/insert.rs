@@ -33,6 +33,8 @@ static JOBS_WITH_HIGH: Insert = Insert::new(into_jobs!(", priority"), 21, "");
 
 static PAYLOADS: Insert = Insert::new("INSERT INTO job_payloads (id, subject, content_type, traceparent, body)", 5, "");
 
+static TAGS: Insert = Insert::new("INSERT INTO job_tags (tenant, tag, job_id)", 3, "");
+
 const LOST: &str = "SELECT k.hash, k.job_id, k.fingerprint FROM json_each(?1) AS n \
      JOIN idempotency_keys AS k ON k.hash = unhex(n.value->>0) WHERE k.job_id <> unhex(n.value->>1)";
 
@@ -64,6 +66,8 @@ pub(super) async fn insert(conn: &mut SqliteConnection, jobs: &[NewJob]) -> Resu
         JOBS.execute(conn, &fresh, bind_job).await?;
     }
     PAYLOADS.execute(conn, &fresh, bind_payload).await?;
+    let tags: Vec<(&NewJob, &str)> = fresh.iter().flat_map(|new| new.tags.iter().map(|tag| (*new, tag))).collect();
+    TAGS.execute(conn, &tags, bind_tag).await?;
     Ok(inserted)
 }
 
@@ -103,6 +107,10 @@ fn bind_payload<'q>(query: Query<'q>, new: &&'q NewJob) -> Query<'q> {
         .bind(payload.content_type.as_str())
         .bind(payload.traceparent.as_deref())
         .bind(&payload.body[..])
+}
+
+fn bind_tag<'q>(query: Query<'q>, (new, tag): &(&'q NewJob, &'q str)) -> Query<'q> {
+    query.bind(new.job.tenant.as_str()).bind(*tag).bind(&new.job.id.as_bytes()[..])
 }
 
 fn bind_key<'q>(query: Query<'q>, (key, new): &(&'q Key, &'q NewJob)) -> Query<'q> {

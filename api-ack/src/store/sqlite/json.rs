@@ -45,6 +45,11 @@ pub(super) fn status(status: &Status) -> impl Serialize {
     )
 }
 
+/// Who ran the attempt and what it met: no part of a new job.
+pub(super) fn ran(status: &Status) -> impl Serialize {
+    (status.worker.as_deref().map(legible), status.http_status)
+}
+
 /// Reads what [`status`] wrote as the first element of a row.
 macro_rules! status_values {
     () => {
@@ -69,6 +74,8 @@ pub(super) fn attempt(attempt: &Attempt) -> impl Serialize {
         legible(&attempt.outcome).into_owned(),
         text(attempt.reason.as_deref()),
         text(attempt.error.as_deref()),
+        text(attempt.worker.as_deref()),
+        attempt.http_status,
     )
 }
 

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{error, read, rows};
-use crate::store::{Bookmark, Micros, Old, Purged, State, StoreError};
+use crate::store::{Bookmark, Micros, Old, Purged, PurgedKeys, State, StoreError};
 
 // From kind to kind by the index alone.
 const KINDS: &str = "WITH RECURSIVE kinds(kind) AS ( \
@@ -17,15 +17,20 @@ const SEEN: &str = "SELECT id, ended_at, state, EXISTS (SELECT 1 FROM dead_lette
      FROM jobs INDEXED BY jobs_ended WHERE kind = ?1 AND place = 2 AND ended_at < ?2 AND (ended_at, id) > (?3, ?4) \
      ORDER BY ended_at, id LIMIT ?5";
 
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 7] = [
     "DELETE FROM job_payloads WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_results WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_attempts WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM job_tags WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM job_progress WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_edits WHERE job IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
 ];
 
-// The first ones are the oldest ones: a look at these is enough.
+/// Keys looked at in a step.
+const LOOK: u32 = 1000;
+
+// The first ones are the oldest ones: the walk is always at its beginning, and at its end where a young one comes.
 const KEYS: &str = "DELETE FROM idempotency_keys WHERE created_at < ?1 \
      AND number IN (SELECT number FROM idempotency_keys ORDER BY number LIMIT ?2)";
 
@@ -55,6 +60,7 @@ pub(super) async fn ended(conn: &mut SqliteConnection, old: &Old<'_>, after: Boo
     Ok(Purged { gone: gone.len() as u64, next, more: seen.len() as u64 >= u64::from(limit) })
 }
 
-pub(super) async fn keys(conn: &mut SqliteConnection, before: Micros, limit: u32) -> Result<u64, StoreError> {
-    Ok(sqlx::query(KEYS).bind(before).bind(limit).execute(conn).await.map_err(error::store)?.rows_affected())
+pub(super) async fn keys(conn: &mut SqliteConnection, before: Micros, from: u64) -> Result<PurgedKeys, StoreError> {
+    let gone = sqlx::query(KEYS).bind(before).bind(LOOK).execute(conn).await.map_err(error::store)?.rows_affected();
+    Ok(PurgedKeys { gone, next: if gone == u64::from(LOOK) { from.saturating_add(gone) } else { 0 } })
 }

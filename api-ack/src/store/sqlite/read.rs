@@ -6,12 +6,18 @@ use uuid::Uuid;
 
 use super::claim::each_lane;
 use super::json::{self, Hex};
-use super::{error, rows};
+use super::{error, progress, rows, tags};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
 use crate::store::stored::priority_number;
-use crate::store::{Attempt, Job, JobFilter, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
+use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
+
+const SUBMITTED: &str = concat!(
+    "SELECT ",
+    job_columns!("j"),
+    ", p.subject FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id WHERE j.id IN (SELECT unhex(value) FROM json_each(?1))",
+);
 
 const HOLDER: &str = "SELECT job_id, fingerprint FROM idempotency_keys WHERE hash = ?1";
 
@@ -30,15 +36,8 @@ const RECORD_OF: &str = concat!(
      FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
 );
 
-const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error FROM job_attempts \
+const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status FROM job_attempts \
      WHERE job_id = ?1 ORDER BY epoch, attempt, lease, outcome";
-
-const LIST: &str = concat!(
-    "SELECT ",
-    job_columns!("jobs"),
-    " FROM jobs WHERE id < ?1 AND (?2 IS NULL OR tenant = ?2) AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR state = ?4) \
-     ORDER BY id DESC LIMIT ?5",
-);
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
      WHERE kind = ?1 AND place = 1 AND outlet IS NULL LIMIT ?2)";
@@ -97,6 +96,12 @@ pub(super) async fn load(conn: &mut SqliteConnection, wanted: &[Uuid]) -> Result
     jobs(&sqlx::query(LOAD).bind(ids(wanted)?).fetch_all(conn).await.map_err(error::store)?)
 }
 
+pub(super) async fn submitted(conn: &mut SqliteConnection, ids: &[Uuid]) -> Result<Vec<(Job, String)>, StoreError> {
+    let asked = json::rows(ids.iter().map(|id| Hex(id.as_bytes())))?;
+    let found = sqlx::query(SUBMITTED).bind(asked).fetch_all(conn).await.map_err(error::store)?;
+    found.iter().map(|row| Ok((rows::job(row)?, rows::get(row, JOB_WIDTH)?))).collect()
+}
+
 pub(super) async fn holder(conn: &mut SqliteConnection, hash: &[u8]) -> Result<Option<(Uuid, [u8; 32])>, StoreError> {
     let found = sqlx::query(HOLDER).bind(hash).fetch_optional(conn).await.map_err(error::store)?;
     found.map(|row| Ok((rows::get(&row, 0)?, rows::hash(&row, 1)?))).transpose()
@@ -112,6 +117,8 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
     let mut tx = conn.begin().await.map_err(error::store)?;
     let found = sqlx::query(RECORD_OF).bind(id).fetch_optional(&mut *tx).await.map_err(error::store)?;
     let history = sqlx::query(HISTORY).bind(id).fetch_all(&mut *tx).await.map_err(error::store)?;
+    let progress = progress::of(&mut tx, &[id]).await?.pop().map(|(_, progress)| progress);
+    let tags = tags::of(&mut tx, &[id]).await?.remove(&id).unwrap_or_default();
     tx.commit().await.map_err(error::store)?;
     let Some(row) = found else { return Ok(None) };
     Ok(Some(JobRecord {
@@ -121,6 +128,8 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
         history: history.iter().map(attempt).collect::<Result<_, _>>()?,
         edited_from: rows::get(&row, JOB_WIDTH + 5)?,
         edited_to: rows::get(&row, JOB_WIDTH + 6)?,
+        tags,
+        progress,
     }))
 }
 
@@ -134,17 +143,9 @@ fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
         outcome: rows::get(row, 5)?,
         reason: rows::get(row, 6)?,
         error: rows::get(row, 7)?,
+        worker: rows::get(row, 8)?,
+        http_status: rows::get(row, 9)?,
     })
-}
-
-pub(super) async fn list(conn: &mut SqliteConnection, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-    let query = sqlx::query(LIST)
-        .bind(filter.before.unwrap_or(Uuid::max()))
-        .bind(filter.tenant.as_deref())
-        .bind(filter.kind.as_deref())
-        .bind(filter.state.map(|state| state.stored()))
-        .bind(filter.limit);
-    jobs(&query.fetch_all(conn).await.map_err(error::store)?)
 }
 
 pub(super) async fn in_flight(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<u32, StoreError> {

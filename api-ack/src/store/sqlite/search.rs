@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{error, read, rows};
+use super::{error, read, rows, tags};
 use crate::store::row::job_columns;
 use crate::store::{Found, JobSearch, StoreError};
 
@@ -20,6 +20,9 @@ const SEARCH: &str = concat!(
 );
 
 pub(super) async fn search(conn: &mut SqliteConnection, search: &JobSearch) -> Result<Found, StoreError> {
+    if let Some(by) = search.by_tag()? {
+        return tags::search(conn, search, by).await;
+    }
     let (from, to) = search.bounds();
     let filter = &search.filter;
     let floor = sqlx::query(FLOOR).bind(from).bind(to).bind(i64::from(search.scan.max(1)) - 1);

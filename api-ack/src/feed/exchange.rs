@@ -1,0 +1,207 @@
+//! How processes tell each other of changes: over the exchange `warren.notices`, and only while somebody asks for them.
+//!
+//! A notice is JSON: `{"from": 7, "n": 12, "watch": ["demo.echo"], "changed": {"demo.echo": ["<job id>"]}}`. `watch` are the kinds that
+//! its sender has subscribers of, said at once and every 5 s, and good for 15 s. `changed` are jobs of kinds that others watch.
+//!
+//! Each sender counts its notices: whoever finds a number missing, or hears nothing more of a sender that it heard of, knows that something
+//! may have been missed. Who may publish to the exchange may cause looks into the store, and nothing else: what is told is what the rows say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use broker_topology::Names;
+use jiff::Timestamp;
+use messaging::connection::Link;
+use messaging::message::{Message, Route};
+use messaging::notices::{self, Heard};
+use messaging::publisher::Publisher;
+use messaging::wire::Outbound;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Feed;
+use crate::store::ProcessId;
+
+/// How often a process says what it watches, and that it is there.
+const SAY: Duration = Duration::from_secs(5);
+
+/// How long that counts.
+const COUNTS: Duration = Duration::from_secs(15);
+
+/// Between two looks at what there is to say.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long one notice may take on its way.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Kinds watched elsewhere, at most.
+const KINDS: usize = 4096;
+
+/// What processes tell each other.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Notice {
+    from: i64,
+    n: u64,
+    #[serde(default)]
+    watch: Vec<String>,
+    #[serde(default)]
+    changed: BTreeMap<String, Vec<Uuid>>,
+}
+
+/// A feed's way to those of other processes.
+pub struct Exchange {
+    /// The feed.
+    pub feed: Feed,
+    /// To publish with.
+    pub publisher: Publisher,
+    /// To listen with.
+    pub link: Link,
+    /// Names on this broker.
+    pub names: Names,
+    /// This process.
+    pub me: ProcessId,
+}
+
+impl Exchange {
+    /// Tells and listens until `stop`. The exchange must have been declared.
+    pub async fn run(self, stop: CancellationToken) {
+        let (sender, heard) = mpsc::channel(64);
+        let listening = notices::listen(self.link.clone(), self.names.clone(), sender, stop.clone());
+        let hearing = Hearing { feed: self.feed.clone(), me: self.me, senders: HashMap::new() }.run(heard);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = async { tokio::join!(listening, hearing, self.tell()) } => {}
+        }
+    }
+
+    async fn tell(&self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut n, mut said) = (0, Instant::now() - SAY);
+        loop {
+            tick.tick().await;
+            let (notice, announcing) = {
+                let mut state = self.feed.lock();
+                let now = Instant::now();
+                state.elsewhere.retain(|_, until| *until > now);
+                self.feed.see_who_is_there(&state);
+                let announcing = std::mem::take(&mut state.announcing);
+                let telling = std::mem::take(&mut state.telling);
+                let anybody = !state.here.is_empty() || !state.elsewhere.is_empty();
+                let due = anybody && now.duration_since(said) >= SAY;
+                if announcing.is_empty() && telling.is_empty() && !due {
+                    continue;
+                }
+                // A number that is never used tells the others that something is missing.
+                n += 1 + u64::from(std::mem::take(&mut state.untold));
+                said = now;
+                let changed = telling.into_iter().map(|(kind, ids)| (kind, ids.into_iter().collect()));
+                (
+                    Notice { from: self.me.0, n, watch: state.here.keys().cloned().collect(), changed: changed.collect() },
+                    announcing,
+                )
+            };
+            match tokio::time::timeout(PATIENCE, self.publish(&notice)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => tracing::debug!(why, "a notice is not heard; the next one says that it is missing"),
+                Err(_) => tracing::debug!("a notice takes too long; the next one says that it is missing"),
+            }
+            for announced in announcing {
+                let _ = announced.send(());
+            }
+        }
+    }
+
+    async fn publish(&self, notice: &Notice) -> Result<(), String> {
+        let message = Message {
+            id: format!("{}/{}", notice.from, notice.n),
+            kind: notices::KIND.to_owned(),
+            source: "/warren/hub".to_owned(),
+            time: Timestamp::now(),
+            content_type: "application/json".to_owned(),
+            traceparent: None,
+            run: None,
+            tenant: String::new(),
+            headers: BTreeMap::new(),
+            body: serde_json::to_vec(notice).map_err(|error| error.to_string())?.into(),
+        };
+        let outbound = Outbound::new(Route::new(self.names.notices(), ""), &message).map_err(|error| error.to_string())?;
+        self.publisher.publish(outbound).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What a process makes of what it hears.
+struct Hearing {
+    feed: Feed,
+    me: ProcessId,
+    /// The last number of each sender, and when it was heard.
+    senders: HashMap<i64, (u64, Instant)>,
+}
+
+impl Hearing {
+    async fn run(mut self, mut heard: mpsc::Receiver<Heard>) {
+        let mut tick = tokio::time::interval(SAY);
+        loop {
+            tokio::select! {
+                heard = heard.recv() => match heard {
+                    Some(Heard::Open) => self.opened(true),
+                    Some(Heard::Lost) => self.opened(false),
+                    Some(Heard::Notice(body)) => match serde_json::from_slice(&body) {
+                        Ok(notice) => self.hear(notice, Instant::now()),
+                        Err(error) => tracing::debug!(error = %error, "a notice cannot be read"),
+                    },
+                    None => return,
+                },
+                _ = tick.tick() => self.miss(Instant::now()),
+            }
+        }
+    }
+
+    fn opened(&mut self, connected: bool) {
+        self.feed.lock().connected = connected;
+        self.senders.clear();
+        self.feed.gap("notices");
+    }
+
+    fn hear(&mut self, notice: Notice, now: Instant) {
+        if notice.from == self.me.0 {
+            return;
+        }
+        let mut state = self.feed.lock();
+        for kind in notice.watch {
+            if state.elsewhere.len() < KINDS || state.elsewhere.contains_key(&kind) {
+                state.elsewhere.insert(kind, now + COUNTS);
+            }
+        }
+        self.feed.see_who_is_there(&state);
+        if state.here.is_empty() {
+            self.senders.clear();
+            return;
+        }
+        for (kind, ids) in notice.changed {
+            for id in ids {
+                self.feed.note_here(&mut state, &kind, id);
+            }
+        }
+        drop(state);
+        let before = self.senders.insert(notice.from, (notice.n, now));
+        if before.is_some_and(|(n, _)| n + 1 != notice.n) {
+            self.feed.gap("notices");
+        }
+    }
+
+    /// Forgets who has fallen silent, with what it may have wanted to say.
+    fn miss(&mut self, now: Instant) {
+        let known = self.senders.len();
+        self.senders.retain(|_, (_, heard)| now.duration_since(*heard) < COUNTS);
+        if self.senders.len() < known {
+            self.feed.gap("notices");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Wake-ups between processes: what is published to `warren.notices` is heard by every process that listens at that moment.
+//!
+//! Each listener has an exclusive queue of its own, which is gone with its connection: a notice is heard once at most. Who listens is told
+//! when the queue is there and when it is lost, since what is said in between is never heard.
+
+use std::time::Duration;
+
+use broker_topology::Names;
+use bytes::Bytes;
+use futures::StreamExt;
+use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Consumer};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Link;
+
+/// The `type` of the message.
+pub const KIND: &str = "warren.notice";
+
+/// Notices that wait in the broker for one listener; what comes beyond takes the place of the oldest.
+const WAITING: i32 = 10_000;
+
+/// What a listener hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// From now on it hears everything.
+    Open,
+    /// A notice, of this process too.
+    Notice(Bytes),
+    /// It hears nothing until the next [`Heard::Open`].
+    Lost,
+}
+
+/// Listens until `stop`, and hands on what it hears. While `heard` is full nothing more is taken.
+pub async fn listen(link: Link, names: Names, heard: mpsc::Sender<Heard>, stop: CancellationToken) {
+    let mut wait = Duration::from_millis(200);
+    loop {
+        let opened = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            opened = open(&link, &names) => opened,
+        };
+        match opened {
+            Ok((_channel, mut notices)) => {
+                wait = Duration::from_millis(200);
+                if heard.send(Heard::Open).await.is_err() {
+                    return;
+                }
+                loop {
+                    let notice = tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return,
+                        notice = notices.next() => notice,
+                    };
+                    let Some(Ok(delivery)) = notice else { break };
+                    if heard.send(Heard::Notice(Bytes::from(delivery.data))).await.is_err() {
+                        return;
+                    }
+                }
+                if heard.send(Heard::Lost).await.is_err() {
+                    return;
+                }
+            }
+            Err(why) => tracing::debug!(why, "cannot listen to notices, trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}
+
+async fn open(link: &Link, names: &Names) -> Result<(Channel, Consumer), String> {
+    let live = link.live().await.map_err(|_| "the link is closed".to_owned())?;
+    let opening = async {
+        let channel = live.connection.create_channel().await?;
+        let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(WAITING));
+        let queue = channel.queue_declare("".into(), own, arguments).await?;
+        let name = queue.name().clone();
+        let to = names.notices();
+        channel
+            .queue_bind(name.clone(), to.as_str().into(), "".into(), QueueBindOptions::default(), FieldTable::default())
+            .await?;
+        let lightly = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+        let notices = channel.basic_consume(name, "".into(), lightly, FieldTable::default()).await?;
+        Ok::<_, lapin::Error>((channel, notices))
+    };
+    match tokio::time::timeout(Duration::from_secs(10), opening).await {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_) => Err("the broker does not answer".to_owned()),
+    }
+}
