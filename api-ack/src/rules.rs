@@ -309,6 +309,7 @@ fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {
         error: failure.map(|f| cut(f.to_string())),
         worker: worker(report),
         http_status: report.http_status.map(i32::from),
+        times: 1,
     }
 }
 
@@ -391,6 +392,7 @@ pub fn last_attempt(job: &Status) -> Attempt {
         error: job.error.clone(),
         worker: job.worker.clone(),
         http_status: job.http_status,
+        times: 1,
     }
 }
 

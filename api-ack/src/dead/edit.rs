@@ -92,7 +92,12 @@ impl DeadLetters {
         let status = Status::accepted(now, now.saturating_add(allowance(&spec)));
         Ok(NewJob {
             job: Job { id: Uuid::now_v7(), kind, version: 1, status, ..record.job },
-            payload: Payload { body: edition.body.clone(), ..record.payload },
+            payload: Payload {
+                subject: record.payload.subject,
+                content_type: record.payload.content_type,
+                body: edition.body.clone(),
+                traceparent: self.stores.jobs.traceparent_of(origin).await?,
+            },
             key: None,
             tags: record.tags,
         })

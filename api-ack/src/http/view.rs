@@ -133,6 +133,9 @@ pub struct AttemptView {
     /// `succeeded`, `failed`, `rejected`, `snoozed`, `interrupted`, `late`, ...; none while it runs.
     #[schema(example = "failed")]
     outcome: Option<String>,
+    /// How often the attempt was put off by a snooze, if more than once: one entry stands for all of them, as the last one left it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<i32>,
     /// Stable code of the failure.
     reason: Option<String>,
     /// The error, for people.
@@ -190,6 +193,7 @@ impl AttemptView {
             started_at: when(attempt.started_at),
             ended_at: when(Some(attempt.ended_at)),
             outcome: Some(attempt.outcome),
+            times: (attempt.times > 1).then_some(attempt.times),
             reason: attempt.reason,
             error: attempt.error,
             http_status: attempt.http_status,
@@ -209,6 +213,7 @@ fn latest(status: &Status) -> Option<AttemptView> {
         started_at: when(status.started_at),
         ended_at: when(status.ended_at),
         outcome: rules::outcome(status).map(str::to_owned),
+        times: None,
         reason: if runs { None } else { status.reason.clone() },
         error: if runs { None } else { status.error.clone() },
         http_status: status.http_status,

@@ -12,6 +12,7 @@ mod filters;
 mod migrations;
 mod open;
 mod pauses;
+mod payload;
 pub mod postgres;
 mod purge;
 mod row;
@@ -27,6 +28,7 @@ pub use dead::{
 pub use destination::{Destination, DestinationStore};
 pub use open::{Stores, migrate, open};
 pub use pauses::{Pause, PauseStore};
+pub use payload::{Outline, Payload};
 pub use postgres::PostgresStore;
 pub use purge::{Bookmark, Old, Purged, PurgedKeys};
 pub use search::{Found, JobSearch};
@@ -152,19 +154,6 @@ pub struct Job {
     pub status: Status,
 }
 
-/// What was accepted, as it came. Never changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payload {
-    /// Who submitted it (`sub` of the token).
-    pub subject: String,
-    /// MIME type of `body`.
-    pub content_type: String,
-    /// The bytes.
-    pub body: Bytes,
-    /// W3C trace context of the request.
-    pub traceparent: Option<String>,
-}
-
 /// A job to be stored.
 #[derive(Clone, Debug)]
 pub struct NewJob {
@@ -210,7 +199,8 @@ pub struct Change {
     pub from: i64,
     /// What the mutable part becomes.
     pub to: Status,
-    /// An attempt that is over and whose place in the row is taken by the next one.
+    /// An attempt that is over and whose place in the row is taken by the next one. Snoozes of one attempt become one record, whose
+    /// [`Attempt::times`] the store counts.
     pub history: Option<Attempt>,
     /// The result of a job that succeeded.
     pub result: Option<Bytes>,
@@ -239,7 +229,13 @@ pub struct Attempt {
     pub worker: Option<String>,
     /// As [`Status::http_status`].
     pub http_status: Option<i32>,
+    /// How often it was put off by a snooze, when `outcome` is `snoozed`: one record stands for all, with the lease and the start of
+    /// the first and all else of the last. 1 otherwise.
+    pub times: i32,
 }
+
+/// How many records of attempts a job may have for a further one that changes nothing to be kept.
+pub const RECORDS: u32 = 1000;
 
 /// How far a run is, as its handler last said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,13 +294,13 @@ pub struct Queued {
     pub published: u64,
 }
 
-/// Everything about one job, for people.
+/// Everything about one job, for people, but for the bytes of its payload.
 #[derive(Clone, Debug)]
 pub struct JobRecord {
     /// The row.
     pub job: Job,
-    /// What was accepted.
-    pub payload: Payload,
+    /// What is told of the payload.
+    pub payload: Outline,
     /// Attempts of the past, oldest first. The latest one is in the row itself.
     pub history: Vec<Attempt>,
     /// The result, if it succeeded with one.
@@ -333,6 +329,9 @@ pub struct JobFilter {
     /// At most this many.
     pub limit: u32,
 }
+
+/// Records of attempts that one step of [`JobStore::purge_ended`] deletes at most.
+pub const HISTORY: u32 = 10_000;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -397,7 +396,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn ask_cancel(&self, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, StoreError>;
 
-    /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored.
+    /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored, and
+    /// so is what comes for a job that has [`RECORDS`] already.
     ///
     /// # Errors
     /// As [`StoreError`].
@@ -428,7 +428,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn payloads(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Payload)>, StoreError>;
 
-    /// One job with everything about it.
+    /// The trace context of the request that made a job, if it had one. SQLite walks past the body to find it.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn traceparent_of(&self, id: Uuid) -> Result<Option<String>, StoreError>;
+
+    /// One job with everything about it. Does not read its payload's body.
     ///
     /// # Errors
     /// As [`StoreError`].
@@ -543,7 +549,8 @@ pub trait JobStore: Send + Sync + 'static {
     async fn ended_kinds(&self) -> Result<Vec<String>, StoreError>;
 
     /// Looks at up to `limit` jobs of a kind that ended before `old.before`, from `after` on, and deletes them with payload,
-    /// history and result; but for those with a letter that is open or on its way back, and dead ones that are not old enough.
+    /// history and result; but for those with a letter that is open or on its way back, and dead ones that are not old enough. History
+    /// goes first, [`HISTORY`] records at most: with more than that nothing else goes, and the walk stays where it is.
     ///
     /// # Errors
     /// As [`StoreError`].

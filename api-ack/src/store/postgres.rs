@@ -78,7 +78,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
@@ -86,6 +86,7 @@ const STEPS: [Step; 7] = [
     (5, "priority", include_str!("../../migrations/postgres/0005_priority.sql")),
     (6, "reading", include_str!("../../migrations/postgres/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/postgres/0007_ended.sql")),
+    (8, "times", include_str!("../../migrations/postgres/0008_times.sql")),
 ];
 
 /// The store on Postgres.
@@ -250,6 +251,10 @@ impl JobStore for PostgresStore {
 
     async fn holder(&self, hash: [u8; 32]) -> Result<Option<(Uuid, [u8; 32])>, StoreError> {
         ask!(self, conn => read::holder(conn, &hash))
+    }
+
+    async fn traceparent_of(&self, id: Uuid) -> Result<Option<String>, StoreError> {
+        ask!(self, conn => read::traceparent_of(conn, id))
     }
 
     async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError> {

@@ -81,6 +81,17 @@ macro_rules! progress_columns {
 }
 pub(super) use progress_columns;
 
+/// The columns of a [`super::Outline`]: neither database reads a body to tell its length.
+macro_rules! outline_columns {
+    ($table:literal) => {
+        concat!($table, ".subject, ", $table, ".content_type, CAST(octet_length(", $table, ".body) AS bigint)")
+    };
+}
+pub(super) use outline_columns;
+
+/// How many columns [`outline_columns`] names.
+pub(super) const OUTLINE_WIDTH: usize = 3;
+
 /// The columns of a [`super::DeadLetter`].
 macro_rules! letter_columns {
     () => {
@@ -129,8 +140,8 @@ macro_rules! decoders {
         use crate::fingerprint::Fingerprint;
         use crate::store::row::{damaged, foreign, priority};
         use crate::store::{
-            Acting, Action, AuditEntry, AuditRecord, DeadGroup, DeadLetter, DeadState, Job, Lane, NewDeadLetter, Outlet, Pause,
-            Payload, Picked, ProcessId, Progress, Refusal, Selection, State, Status, StoreError, Tally,
+            Acting, Action, AuditEntry, AuditRecord, DeadGroup, DeadLetter, DeadState, Job, Lane, NewDeadLetter, Outlet, Outline,
+            Pause, Payload, Picked, ProcessId, Progress, Refusal, Selection, State, Status, StoreError, Tally,
         };
         use sqlx::Row;
 
@@ -201,6 +212,11 @@ macro_rules! decoders {
                 note: get(row, at + 4)?,
                 at: get(row, at + 5)?,
             })
+        }
+
+        /// The outline of a payload in the columns from `at`.
+        pub(crate) fn outline(row: &$row, at: usize) -> Result<Outline, StoreError> {
+            Ok(Outline { subject: get(row, at)?, content_type: get(row, at + 1)?, size: count(row, at + 2)? })
         }
 
         /// The 32 bytes of a hash.

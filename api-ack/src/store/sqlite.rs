@@ -56,7 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
@@ -64,6 +64,7 @@ const STEPS: [Step; 7] = [
     (5, "priority", include_str!("../../migrations/sqlite/0005_priority.sql")),
     (6, "reading", include_str!("../../migrations/sqlite/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/sqlite/0007_ended.sql")),
+    (8, "times", include_str!("../../migrations/sqlite/0008_times.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -285,7 +286,7 @@ impl JobStore for SqliteStore {
     }
 
     async fn record(&self, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
-        write!(self, conn => apply::record(conn, attempts.iter().map(|(id, attempt)| (*id, attempt))))
+        write!(self, conn => apply::record(conn, attempts))
     }
 
     async fn put_progress(&self, said: &[(Uuid, Progress)]) -> Result<Vec<Uuid>, StoreError> {
@@ -302,6 +303,10 @@ impl JobStore for SqliteStore {
 
     async fn holder(&self, hash: [u8; 32]) -> Result<Option<(Uuid, [u8; 32])>, StoreError> {
         read!(self, conn => read::holder(conn, &hash))
+    }
+
+    async fn traceparent_of(&self, id: Uuid) -> Result<Option<String>, StoreError> {
+        read!(self, conn => read::traceparent_of(conn, id))
     }
 
     async fn record_of(&self, id: Uuid) -> Result<Option<JobRecord>, StoreError> {

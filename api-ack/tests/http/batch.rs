@@ -38,7 +38,8 @@ async fn one_bad_item_among_a_thousand_fails_alone() {
     let ids: HashSet<uuid::Uuid> = answers.iter().filter(|item| item["status"] == 202).map(id).collect();
     assert_eq!((ids.len(), ground.jobs().await), (999, 999));
     let record = ground.store.record_of(id(&answers[999])).await.unwrap().unwrap();
-    assert_eq!(&record.payload.body[..], br#"{"n":999}"#);
+    assert_eq!(record.payload.size, 9);
+    assert_eq!(&ground.store.payloads(&[record.job.id]).await.unwrap()[0].1.body[..], br#"{"n":999}"#);
 
     items[500] = json!({"kind": "demo.echo", "data": {"n": 500}, "key": "k500"});
     let again = batch(&ground, &json!(items)).await;

@@ -1,6 +1,6 @@
 //! Apply, mark and record: only on the version they were computed from.
 
-use api_ack::store::{Outlet, State};
+use api_ack::store::{Attempt, Outlet, RECORDS, State};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -12,6 +12,8 @@ contract!(
     published_rows_are_marked,
     a_late_mark_changes_nothing,
     late_attempts_are_recorded_once,
+    of_late_attempts_so_many_are_recorded,
+    snoozes_of_one_attempt_are_one_record,
     an_error_text_never_stops_an_outcome,
     concurrent_changes_of_the_same_rows_apply_once,
     a_cancel_that_is_asked_for_stays_with_its_epoch,
@@ -158,6 +160,68 @@ async fn late_attempts_are_recorded_once(ground: &Ground) {
     let record = ground.jobs.record_of(id).await.unwrap().unwrap();
     assert_eq!(record.history, [attempt(1), late, second]);
     assert_eq!(record.job, new.job);
+}
+
+async fn of_late_attempts_so_many_are_recorded(ground: &Ground) {
+    let new = accepted("mail", "acme");
+    ground.store(std::slice::from_ref(&new)).await;
+    for batch in 0..3_i64 {
+        let late = |lease| (new.job.id, Attempt { lease: batch * 500 + lease, outcome: "late".into(), ..attempt(1) });
+        ground.jobs.record(&(0..500).map(late).collect::<Vec<_>>()).await.unwrap();
+    }
+    assert_eq!(ground.jobs.record_of(new.job.id).await.unwrap().unwrap().history.len(), RECORDS as usize);
+    // What is no more than told goes; an end that counts never does.
+    let mut ended = change(&new.job, |status| end(status, State::Succeeded, T0 + 9));
+    ended.history = Some(attempt(2));
+    ground.change(ended).await;
+    assert_eq!(ground.jobs.record_of(new.job.id).await.unwrap().unwrap().history.last(), Some(&attempt(2)));
+}
+
+async fn snoozes_of_one_attempt_are_one_record(ground: &Ground) {
+    let batch = [accepted("mail", "acme"), accepted("mail", "acme")];
+    ground.store(&batch).await;
+    let snooze = |number: i32, lease: i64| Attempt {
+        lease,
+        started_at: Some(T0 + lease),
+        ended_at: T0 + lease + 1,
+        outcome: "snoozed".into(),
+        reason: None,
+        error: None,
+        worker: Some(format!("north:{lease}")),
+        ..attempt(number)
+    };
+    let put_off = async |ids: &[Uuid], attempt: Attempt| {
+        let mut changes = Vec::new();
+        for id in ids {
+            let mut changed = change(&ground.job(*id).await, |status| status.state = State::Retrying);
+            changed.history = Some(attempt.clone());
+            changes.push(changed);
+        }
+        assert_eq!(ground.jobs.apply(&changes).await.unwrap(), vec![true; ids.len()]);
+    };
+    let [one, two] = batch.each_ref().map(|new| new.job.id);
+    for lease in 1..40 {
+        put_off(&[one], snooze(1, lease)).await;
+    }
+    put_off(&[two, one], snooze(1, 40)).await;
+    put_off(&[one], Attempt { lease: 41, ..attempt(1) }).await;
+    // A service holds no lease: its snoozes are counted all the same.
+    put_off(&[one], snooze(2, 41)).await;
+    put_off(&[one], snooze(2, 41)).await;
+    let all = Attempt { lease: 1, started_at: Some(T0 + 1), times: 40, ..snooze(1, 40) };
+    let twice = Attempt { times: 2, ..snooze(2, 41) };
+    let history = ground.jobs.record_of(one).await.unwrap().unwrap().history;
+    assert_eq!(history, [all, Attempt { lease: 41, ..attempt(1) }, twice]);
+    assert_eq!(ground.jobs.record_of(two).await.unwrap().unwrap().history, [snooze(1, 40)]);
+
+    // Those that a version of before left stay as they are, and the latest goes on.
+    let left = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, ended_at, outcome) \
+        SELECT job_id, 1, 1, 50, 50, 'snoozed' FROM job_attempts WHERE attempt = 1 AND lease = 40";
+    ground.execute(left).await;
+    put_off(&[two], snooze(1, 51)).await;
+    let history = ground.jobs.record_of(two).await.unwrap().unwrap().history;
+    let times: Vec<(i64, i32)> = history.iter().map(|attempt| (attempt.lease, attempt.times)).collect();
+    assert_eq!(times, [(40, 1), (50, 2)]);
 }
 
 async fn an_error_text_never_stops_an_outcome(ground: &Ground) {

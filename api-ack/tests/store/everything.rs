@@ -34,6 +34,7 @@ fn late() -> Attempt {
         error: None,
         worker: None,
         http_status: None,
+        times: 1,
     }
 }
 
@@ -126,7 +127,10 @@ async fn check_job(stores: &Stores, new: NewJob) {
     if state == State::Running {
         (want.status.cancel_epoch, want.status.updated_at) = (Some(2), AT + 4);
     }
-    assert_eq!((&record.job, &record.payload), (&want, &new.payload));
+    assert_eq!((&record.job, &record.payload), (&want, &new.payload.outline()));
+    let payload = stores.jobs.payloads(&[want.id]).await.unwrap().pop().unwrap().1;
+    assert_eq!(payload, new.payload);
+    assert_eq!(stores.jobs.traceparent_of(want.id).await.unwrap(), new.payload.traceparent);
     let history = match state {
         State::Succeeded => change.history.into_iter().collect(),
         State::Dead => vec![late()],

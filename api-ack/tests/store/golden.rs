@@ -81,6 +81,7 @@ pub fn change() -> Change {
         error: Some("no answer".into()),
         worker: None,
         http_status: None,
+        times: 1,
     };
     Change { id: job.id, from: 1, to: job.status, history: Some(attempt), result: Some(Bytes::from_static(b"\0done")) }
 }

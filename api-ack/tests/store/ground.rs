@@ -290,5 +290,6 @@ pub fn attempt(number: i32) -> Attempt {
         error: Some("no answer in 30 s".into()),
         worker: Some("north:7".into()),
         http_status: Some(503),
+        times: 1,
     }
 }

@@ -10,6 +10,7 @@ contract!(
     what_ended_long_ago_goes_with_all_of_it,
     keys_go_by_their_own_age,
     purging_is_done_in_batches,
+    of_a_long_history_so_much_goes_at_a_time,
     keys_are_walked_in_steps_wherever_they_lie,
     a_job_stays_with_its_open_letter,
     each_kind_has_its_own_age_and_a_dead_job_no_shorter_one,
@@ -105,6 +106,27 @@ async fn keys_are_walked_in_steps_wherever_they_lie(ground: &Ground) {
 
 fn wide(n: u32) -> [u8; 32] {
     std::array::from_fn(|at| n.to_be_bytes()[at % 4])
+}
+
+/// Such a history is from before snoozes were one record.
+async fn of_a_long_history_so_much_goes_at_a_time(ground: &Ground) {
+    let mut batch = [accepted_at(T0, "mail", "acme"), accepted_at(T0, "mail", "acme")];
+    for (new, at) in batch.iter_mut().zip([T0 + 5, T0 + 6]) {
+        end(&mut new.job.status, State::Succeeded, at);
+    }
+    ground.store(&batch[..1]).await;
+    let snoozes = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25000) \
+        INSERT INTO job_attempts (job_id, epoch, attempt, lease, ended_at, outcome) SELECT (SELECT id FROM jobs), 1, 1, i, i, 'snoozed' FROM n";
+    ground.execute(snoozes).await;
+    ground.store(&batch[1..]).await;
+    let (old, id) = (Old { kind: "mail", before: T0 + DAY, dead_before: T0 + DAY }, batch[0].job.id);
+    for left in [15_000, 5_000] {
+        let purged = ground.jobs.purge_ended(&old, Bookmark::START, 10).await.unwrap();
+        assert_eq!((purged.gone, purged.next, purged.more), (0, Bookmark::START, true), "it is there again next time");
+        assert_eq!(ground.jobs.record_of(id).await.unwrap().unwrap().history.len(), left);
+    }
+    assert_eq!(ground.jobs.purge_ended(&old, Bookmark::START, 10).await.unwrap().gone, 2);
+    assert!(ground.jobs.record_of(id).await.unwrap().is_none());
 }
 
 async fn a_job_stays_with_its_open_letter(ground: &Ground) {

@@ -68,6 +68,8 @@ fn others() -> String {
         "INSERT INTO job_payloads SELECT id, 'sue', '', '', NULL FROM jobs; \
          INSERT INTO job_results SELECT id, '' FROM jobs WHERE state = 5; \
          INSERT INTO job_attempts SELECT id, 1, 1, 1, NULL, {T0}, 'failed', NULL, NULL FROM jobs WHERE state > 1; \
+         INSERT INTO job_tags SELECT tenant, 'batch:' || version, id FROM jobs WHERE state = 5; \
+         INSERT INTO job_progress SELECT id, 1, 1, 1, 5, '', {T0} FROM jobs WHERE state = 3; \
          INSERT INTO job_edits SELECT id, gen_random_uuid(), gen_random_uuid(), '' FROM jobs WHERE state = 5; \
          INSERT INTO idempotency_keys SELECT sha256(n::text::bytea), gen_random_uuid(), '', {T0} + n FROM generate_series(1, {OTHERS}) n; \
          INSERT INTO pauses (kind, at, paused, actor, note) SELECT 'k' || n % 5, n, true, '', '' FROM generate_series(1, 200) n; \
@@ -179,6 +181,14 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>) {
     jobs.record(&[(ids[0], attempt(7))]).await.unwrap();
     looks.at("late", WALK);
 
+    // A body of 8 MiB lies on a thousand pages.
+    let mut large = accepted("mail", "acme");
+    large.job.status.due_at += 86_400 * SECOND;
+    large.payload.body = vec![b' '; 8 << 20].into();
+    jobs.insert(std::slice::from_ref(&large)).await.unwrap();
+    looks.at("insert, large", u64::MAX);
+    assert_eq!(jobs.record_of(large.job.id).await.unwrap().unwrap().payload.size, 8 << 20);
+    jobs.traceparent_of(large.job.id).await.unwrap();
     jobs.record_of(ids[0]).await.unwrap().unwrap();
     jobs.payloads(&ids).await.unwrap();
     jobs.holder(batch[0].key.unwrap().hash).await.unwrap().unwrap();

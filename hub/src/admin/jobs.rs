@@ -66,7 +66,7 @@ pub(super) fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> Uuid) ->
 }
 
 pub(super) async fn show(State(api): State<AdminApi>, admin: Admin, Named(id): Named) -> Result<Json<JobDetail>, Problem> {
-    Ok(Json(find(&api, &admin, &id).await?.into()))
+    Ok(Json(detail(&api, find(&api, &admin, &id).await?).await?))
 }
 
 pub(super) async fn cancel(
@@ -80,7 +80,12 @@ pub(super) async fn cancel(
         Cancelled::Asked => StatusCode::ACCEPTED,
     };
     tracing::info!(job = %job, actor = admin.actor(), "a cancel is asked for");
-    Ok((status, Json(find(&api, &admin, &id).await?.into())))
+    Ok((status, Json(detail(&api, find(&api, &admin, &id).await?).await?)))
+}
+
+async fn detail(api: &AdminApi, record: JobRecord) -> Result<JobDetail, Problem> {
+    let traceparent = api.stores.jobs.traceparent_of(record.job.id).await?;
+    Ok(JobDetail::new(record, traceparent))
 }
 
 async fn find(api: &AdminApi, admin: &Admin, id: &str) -> Result<JobRecord, Problem> {

@@ -145,7 +145,7 @@ pub struct PayloadInfo {
     /// MIME type.
     pub content_type: String,
     /// Bytes.
-    pub size: usize,
+    pub size: u64,
     /// W3C trace context of the request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traceparent: Option<String>,
@@ -176,6 +176,9 @@ pub struct AttemptLine {
     pub ended_at: Timestamp,
     /// `failed`, `rejected`, `interrupted`, `late`, ...
     pub outcome: String,
+    /// How often it was put off by a snooze, if more than once: one line stands for all of them, as the last one left it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub times: Option<i32>,
     /// Stable code of the failure.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
@@ -296,8 +299,9 @@ impl From<Job> for JobLine {
     }
 }
 
-impl From<JobRecord> for JobDetail {
-    fn from(record: JobRecord) -> Self {
+impl JobDetail {
+    /// A record, and the trace context of the request that made the job.
+    pub fn new(record: JobRecord, traceparent: Option<String>) -> Self {
         let status = record.job.status.clone();
         let payload = record.payload;
         Self {
@@ -316,8 +320,8 @@ impl From<JobRecord> for JobDetail {
             payload: PayloadInfo {
                 subject: payload.subject,
                 content_type: payload.content_type,
-                size: payload.body.len(),
-                traceparent: payload.traceparent,
+                size: payload.size,
+                traceparent,
             },
             progress: record.progress.map(|said| ProgressLine { percent: said.percent, note: said.note, at: timestamp(said.at) }),
             history: record.history.into_iter().map(AttemptLine::from).collect(),
@@ -338,6 +342,7 @@ impl From<store::Attempt> for AttemptLine {
             started_at: attempt.started_at.map(timestamp),
             ended_at: timestamp(attempt.ended_at),
             outcome: attempt.outcome,
+            times: (attempt.times > 1).then_some(attempt.times),
             reason: attempt.reason,
             error: attempt.error,
             http_status: attempt.http_status,

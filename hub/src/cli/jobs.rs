@@ -206,7 +206,7 @@ fn detail(detail: &JobDetail) -> String {
         history.row([
             attempt.epoch.to_string(),
             attempt.attempt.to_string(),
-            attempt.outcome.clone(),
+            attempt.times.map_or_else(|| attempt.outcome.clone(), |times| format!("{} {times} times", attempt.outcome)),
             attempt.reason.clone().unwrap_or_default(),
             attempt.http_status.map(|status| status.to_string()).unwrap_or_default(),
             attempt.worker.clone().unwrap_or_default(),

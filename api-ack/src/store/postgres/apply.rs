@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::rows;
 use crate::store::stored::legible;
-use crate::store::{Attempt, Change, Micros, Status};
+use crate::store::{Attempt, Change, Micros, RECORDS, Status};
 
 /// The columns of a [`Status`] that a new job has, in the order [`bind_status`] binds them.
 macro_rules! status_columns {
@@ -59,11 +59,17 @@ const APPLY_ENDS: &str = concat!(
      WHERE j.id = c.id AND j.version = c.at_version \
      RETURNING j.id, c.h_epoch, c.h_attempt, c.h_lease, c.h_started_at, c.h_ended_at, c.h_outcome, c.h_reason, c.h_error, \
      c.h_worker, c.h_http_status, c.result), \
+     again AS (UPDATE job_attempts AS a SET ended_at = d.h_ended_at, reason = d.h_reason, error = d.h_error, worker = d.h_worker, \
+     http_status = d.h_http_status, times = coalesce(a.times, 1) + 1 \
+     FROM done AS d WHERE d.h_outcome = 'snoozed' AND a.job_id = d.id AND a.epoch = d.h_epoch AND a.attempt = d.h_attempt \
+     AND a.outcome = 'snoozed' AND a.lease = (SELECT max(l.lease) FROM job_attempts l WHERE l.job_id = d.id AND l.epoch = d.h_epoch \
+     AND l.attempt = d.h_attempt AND l.outcome = 'snoozed') RETURNING a.job_id), \
      history AS (INSERT INTO job_attempts (job_id, ",
     attempt_columns!(),
     ") SELECT id, h_epoch, h_attempt, h_lease, h_started_at, h_ended_at, h_outcome, h_reason, h_error, h_worker, h_http_status \
      FROM done \
-     WHERE h_epoch IS NOT NULL ON CONFLICT DO NOTHING), \
+     WHERE h_epoch IS NOT NULL AND NOT (h_outcome = 'snoozed' AND id = ANY(ARRAY(SELECT job_id FROM again))) \
+     ON CONFLICT DO NOTHING), \
      results AS (INSERT INTO job_results (job_id, body) SELECT id, result FROM done WHERE result IS NOT NULL \
      ON CONFLICT (job_id) DO UPDATE SET body = excluded.body) \
      SELECT id FROM done",
@@ -80,14 +86,16 @@ const MARK: &str = "WITH lazy AS MATERIALIZED (SELECT set_config('synchronous_co
 const ASK_CANCEL: &str =
     "UPDATE jobs SET cancel_epoch = $3, version = version + 1, updated_at = $4 WHERE id = $1 AND version = $2";
 
-// An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
+// An attempt of a job that retention has taken is not recorded: nothing would ever take it away. Nor is one more where there are
+// many: whoever reports what is over might never end to.
 const RECORD: &str = concat!(
     "INSERT INTO job_attempts (job_id, ",
     attempt_columns!(),
     ") SELECT * FROM UNNEST($1::uuid[], $2::int[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], \
      $9::text[], $10::text[], $11::int[]) AS a(job_id, ",
     attempt_columns!(),
-    ") WHERE EXISTS (SELECT FROM jobs WHERE id = a.job_id) ON CONFLICT DO NOTHING",
+    ") WHERE EXISTS (SELECT FROM jobs WHERE id = a.job_id) \
+     AND (SELECT count(*) FROM (SELECT FROM job_attempts WHERE job_id = a.job_id LIMIT $12) r) < $12 ON CONFLICT DO NOTHING",
 );
 
 type Bound<'q> = Query<'q, Postgres, PgArguments>;
@@ -176,6 +184,6 @@ pub(super) async fn record(conn: &mut PgConnection, attempts: &[(Uuid, Attempt)]
     let mut sorted: Vec<_> = attempts.iter().collect();
     sorted.sort_unstable_by_key(|(id, attempt)| (*id, attempt.epoch, attempt.attempt, attempt.lease));
     let query = sqlx::query(RECORD).bind(sorted.iter().map(|(id, _)| *id).bind_iter());
-    bind_attempts(query, sorted.iter().map(|(_, attempt)| Some(attempt))).execute(conn).await?;
+    bind_attempts(query, sorted.iter().map(|(_, attempt)| Some(attempt))).bind(i64::from(RECORDS)).execute(conn).await?;
     Ok(())
 }

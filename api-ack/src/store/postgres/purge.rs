@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::error::Fault;
 use super::rows;
-use crate::store::{Bookmark, Micros, Old, Purged, PurgedKeys};
+use crate::store::{Bookmark, HISTORY, Micros, Old, Purged, PurgedKeys};
 
 // From kind to kind by the index alone.
 const KINDS: &str = "WITH RECURSIVE kinds AS ( \
@@ -29,6 +29,13 @@ const ENDED: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state FROM 
      SELECT ended_at, id, (SELECT count(*) FROM gone), (SELECT count(*) FROM seen) FROM seen \
      ORDER BY ended_at DESC, id DESC LIMIT 1";
 
+// The history of those that go, so far as one step may. What the statement below finds of it is little, or none.
+const HISTORY_OF: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state FROM jobs WHERE kind = $1 AND place = 2 AND ended_at < $2 \
+     AND (ended_at, id) > ($4, $5) ORDER BY ended_at, id LIMIT $6) \
+     DELETE FROM job_attempts WHERE ctid = ANY(ARRAY(SELECT a.ctid FROM seen CROSS JOIN LATERAL \
+     (SELECT ctid FROM job_attempts WHERE job_id = seen.id LIMIT $7) a WHERE (state <> 6 OR ended_at < $3) \
+     AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.job_id = seen.id AND d.state < 2) LIMIT $7))";
+
 /// Blocks of keys looked at in a step: 8,000 keys, more or less.
 const BLOCKS: u64 = 128;
 
@@ -43,13 +50,15 @@ pub(super) async fn ended_kinds(conn: &mut PgConnection) -> Result<Vec<String>, 
 }
 
 pub(super) async fn ended(conn: &mut PgConnection, old: &Old<'_>, after: Bookmark, limit: u32) -> Result<Purged, Fault> {
-    let query = sqlx::query(ENDED)
-        .bind(old.kind)
-        .bind(old.before)
-        .bind(old.dead_before)
-        .bind(after.ended_at)
-        .bind(after.id)
-        .bind(i64::from(limit));
+    let of = |statement: &'static str| {
+        let query = sqlx::query(statement).bind(old.kind).bind(old.before).bind(old.dead_before);
+        query.bind(after.ended_at).bind(after.id).bind(i64::from(limit))
+    };
+    let history = of(HISTORY_OF).bind(i64::from(HISTORY)).execute(&mut *conn).await?.rows_affected();
+    if history >= u64::from(HISTORY) {
+        return Ok(Purged { gone: 0, next: after, more: true });
+    }
+    let query = of(ENDED);
     let Some(last) = query.fetch_optional(conn).await? else { return Ok(Purged { gone: 0, next: after, more: false }) };
     let more = rows::count(&last, 3)? >= u64::from(limit);
     let next = Bookmark { ended_at: rows::get(&last, 0)?, id: rows::get(&last, 1)? };

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::claim::each_lane;
 use super::error::Fault;
 use super::rows;
-use crate::store::row::{JOB_WIDTH, job_columns, payload_columns, progress_columns};
+use crate::store::row::{JOB_WIDTH, OUTLINE_WIDTH, job_columns, outline_columns, payload_columns, progress_columns};
 use crate::store::stored::priority_number;
 use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
 use crate::tags::Tags;
@@ -20,20 +20,22 @@ const HOLDER: &str = "SELECT job_id, fingerprint FROM idempotency_keys WHERE has
 
 const PAYLOADS: &str = concat!("SELECT ", payload_columns!("p"), ", p.id FROM job_payloads p WHERE id = ANY($1)");
 
+const TRACEPARENT_OF: &str = "SELECT traceparent FROM job_payloads WHERE id = $1";
+
 const RECORD_OF: &str = concat!(
     "SELECT ",
     job_columns!("j"),
     ", ",
-    payload_columns!("p"),
+    outline_columns!("p"),
     ", r.body, h.epoch, h.attempt, h.lease, h.started_at, h.ended_at, h.outcome, h.reason, h.error, \
-     h.worker, h.http_status, \
+     h.worker, h.http_status, h.times, \
      (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id), \
      ARRAY(SELECT tag FROM job_tags WHERE job_id = j.id), g.job_id, ",
     progress_columns!("g."),
     " FROM jobs j LEFT JOIN job_progress g ON g.job_id = j.id JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
-     array_agg(a.reason) reason, array_agg(a.error) error, array_agg(a.worker) worker, array_agg(a.http_status) http_status \
+     array_agg(a.reason) reason, array_agg(a.error) error, array_agg(a.worker) worker, array_agg(a.http_status) http_status, array_agg(coalesce(a.times, 1)) times \
      FROM (SELECT * FROM job_attempts WHERE job_id = j.id ORDER BY epoch, attempt, lease, outcome) a) h \
      WHERE j.id = $1",
 );
@@ -100,18 +102,26 @@ pub(super) async fn payloads(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Ve
     Ok(pairs.collect::<Result<_, StoreError>>()?)
 }
 
+pub(super) async fn traceparent_of(conn: &mut PgConnection, id: Uuid) -> Result<Option<String>, Fault> {
+    let Some(row) = sqlx::query(TRACEPARENT_OF).bind(id).fetch_optional(conn).await? else { return Ok(None) };
+    Ok(rows::get(&row, 0)?)
+}
+
+/// Where what follows the payload begins.
+const OUTLINE_END: usize = JOB_WIDTH + OUTLINE_WIDTH;
+
 pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Option<JobRecord>, Fault> {
     let Some(row) = sqlx::query(RECORD_OF).bind(id).fetch_optional(conn).await? else { return Ok(None) };
     Ok(Some(JobRecord {
         job: rows::job(&row)?,
-        payload: rows::payload(&row, JOB_WIDTH)?,
-        result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
-        history: history(&row, JOB_WIDTH + 5)?,
-        edited_from: rows::get(&row, JOB_WIDTH + 15)?,
-        edited_to: rows::get(&row, JOB_WIDTH + 16)?,
-        tags: Tags::stored(rows::get(&row, JOB_WIDTH + 17)?),
-        progress: match rows::get::<Option<Uuid>>(&row, JOB_WIDTH + 18)? {
-            Some(_) => Some(rows::progress(&row, JOB_WIDTH + 19)?),
+        payload: rows::outline(&row, JOB_WIDTH)?,
+        result: rows::get::<Option<Vec<u8>>>(&row, OUTLINE_END)?.map(Into::into),
+        history: history(&row, OUTLINE_END + 1)?,
+        edited_from: rows::get(&row, OUTLINE_END + 12)?,
+        edited_to: rows::get(&row, OUTLINE_END + 13)?,
+        tags: Tags::stored(rows::get(&row, OUTLINE_END + 14)?),
+        progress: match rows::get::<Option<Uuid>>(&row, OUTLINE_END + 15)? {
+            Some(_) => Some(rows::progress(&row, OUTLINE_END + 16)?),
             None => None,
         },
     }))
@@ -129,12 +139,13 @@ fn history(row: &PgRow, at: usize) -> Result<Vec<Attempt>, StoreError> {
     let errors: Vec<Option<String>> = rows::get(row, at + 7)?;
     let workers: Vec<Option<String>> = rows::get(row, at + 8)?;
     let statuses: Vec<Option<i32>> = rows::get(row, at + 9)?;
-    let times = starts.into_iter().zip(ends);
-    let ends = outcomes.into_iter().zip(reasons).zip(errors);
-    let columns = epochs.into_iter().zip(attempts).zip(leases).zip(times).zip(ends).zip(workers).zip(statuses);
+    let times: Vec<i32> = rows::get(row, at + 10)?;
+    let spans = starts.into_iter().zip(ends);
+    let ends = outcomes.into_iter().zip(reasons).zip(errors).zip(times);
+    let columns = epochs.into_iter().zip(attempts).zip(leases).zip(spans).zip(ends).zip(workers).zip(statuses);
     let attempt = |((((((epoch, attempt), lease), (started_at, ended_at)), end), worker), http_status)| {
-        let ((outcome, reason), error) = end;
-        Attempt { epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status }
+        let (((outcome, reason), error), times) = end;
+        Attempt { epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status, times }
     };
     Ok(columns.map(attempt).collect())
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::json::{self, Bodies, Hex, status_values};
 use super::{error, rows};
-use crate::store::{Attempt, Change, Micros, StoreError};
+use crate::store::{Attempt, Change, Micros, RECORDS, StoreError};
 
 const APPLY: &str = concat!(
     "UPDATE jobs SET version = version + 1, state = c.state, epoch = c.epoch, attempt = c.attempt, spent = c.spent, \
@@ -31,12 +31,24 @@ const MARK: &str = "UPDATE jobs SET version = version + 1, state = CASE WHEN sta
 const ASK_CANCEL: &str =
     "UPDATE jobs SET cancel_epoch = ?3, version = version + 1, updated_at = ?4 WHERE id = ?1 AND version = ?2";
 
-// An attempt of a job that retention has taken is not recorded: nothing would ever take it away.
+// Snoozes of one attempt are one record. Where a version of before has left several, the last one goes on.
+const AGAIN: &str = "UPDATE job_attempts SET ended_at = c.ended_at, reason = c.reason, error = c.error, worker = c.worker, \
+     http_status = c.http_status, times = coalesce(times, 1) + 1 \
+     FROM (SELECT unhex(value->>0) AS job_id, value->>'$[1][0]' AS epoch, value->>'$[1][1]' AS attempt, value->>'$[1][4]' AS ended_at, \
+     value->>'$[1][6]' AS reason, value->>'$[1][7]' AS error, value->>'$[1][8]' AS worker, value->>'$[1][9]' AS http_status \
+     FROM json_each(?1)) AS c \
+     WHERE job_attempts.job_id = c.job_id AND job_attempts.epoch = c.epoch AND job_attempts.attempt = c.attempt AND outcome = 'snoozed' \
+     AND lease = (SELECT max(l.lease) FROM job_attempts AS l WHERE l.job_id = c.job_id AND l.epoch = c.epoch \
+     AND l.attempt = c.attempt AND l.outcome = 'snoozed') RETURNING job_attempts.job_id";
+
+// An attempt of a job that retention has taken is not recorded: nothing would ever take it away. Nor is one more where there are
+// as many as there may be.
 const RECORD: &str = "INSERT INTO job_attempts (job_id, epoch, attempt, lease, started_at, ended_at, outcome, reason, error, \
      worker, http_status) \
      SELECT unhex(value->>0), value->>'$[1][0]', value->>'$[1][1]', value->>'$[1][2]', value->>'$[1][3]', value->>'$[1][4]', \
      value->>'$[1][5]', value->>'$[1][6]', value->>'$[1][7]', value->>'$[1][8]', value->>'$[1][9]' FROM json_each(?1) \
-     WHERE EXISTS (SELECT 1 FROM jobs WHERE id = unhex(value->>0)) ON CONFLICT DO NOTHING";
+     WHERE EXISTS (SELECT 1 FROM jobs WHERE id = unhex(value->>0)) \
+     AND (SELECT count(*) FROM (SELECT 1 FROM job_attempts WHERE job_id = unhex(value->>0) LIMIT ?2)) < ?2 ON CONFLICT DO NOTHING";
 
 pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[Change]) -> Result<Vec<bool>, StoreError> {
     let batch = json::rows(
@@ -47,7 +59,10 @@ pub(super) async fn apply(conn: &mut SqliteConnection, changes: &[Change]) -> Re
     let done = || changes.iter().filter(|change| applied.contains(&change.id));
 
     if done().any(|change| change.history.is_some()) {
-        record(conn, done().filter_map(|change| Some((change.id, change.history.as_ref()?)))).await?;
+        let ends = || done().filter_map(|change| Some((change.id, change.history.as_ref()?)));
+        let snoozes = ends().filter(|(_, attempt)| attempt.outcome == "snoozed");
+        let again = again(conn, snoozes).await?;
+        put(conn, ends().filter(|(id, attempt)| !(attempt.outcome == "snoozed" && again.contains(id))), i64::MAX).await?;
     }
     if done().any(|change| change.result.is_some()) {
         let mut bodies = Bodies::new();
@@ -75,12 +90,37 @@ pub(super) async fn ask_cancel(
     Ok(asking.execute(conn).await.map_err(error::store)?.rows_affected() > 0)
 }
 
-pub(super) async fn record<'a>(
+/// Attempts that change nothing.
+pub(super) async fn record(conn: &mut SqliteConnection, attempts: &[(Uuid, Attempt)]) -> Result<(), StoreError> {
+    put(conn, attempts.iter().map(|(id, attempt)| (*id, attempt)), i64::from(RECORDS)).await
+}
+
+/// Counts the snoozes of attempts that have one on record already; answers whose they are.
+async fn again<'a>(
+    conn: &mut SqliteConnection,
+    snoozes: impl Iterator<Item = (Uuid, &'a Attempt)>,
+) -> Result<HashSet<Uuid>, StoreError> {
+    let snoozes: Vec<_> = snoozes.collect();
+    if snoozes.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let found = sqlx::query(AGAIN).bind(batch(&snoozes)?).fetch_all(conn).await.map_err(error::store)?;
+    found.iter().map(|row| rows::get(row, 0)).collect()
+}
+
+/// Puts attempts of jobs on record that have fewer than `most`.
+async fn put<'a>(
     conn: &mut SqliteConnection,
     attempts: impl Iterator<Item = (Uuid, &'a Attempt)>,
+    most: i64,
 ) -> Result<(), StoreError> {
     let attempts: Vec<_> = attempts.collect();
-    let batch = json::rows(attempts.iter().map(|(id, attempt)| (Hex(id.as_bytes()), json::attempt(attempt))))?;
-    sqlx::query(RECORD).bind(batch).execute(conn).await.map_err(error::store)?;
+    if !attempts.is_empty() {
+        sqlx::query(RECORD).bind(batch(&attempts)?).bind(most).execute(conn).await.map_err(error::store)?;
+    }
     Ok(())
+}
+
+fn batch(attempts: &[(Uuid, &Attempt)]) -> Result<String, StoreError> {
+    json::rows(attempts.iter().map(|(id, attempt)| (Hex(id.as_bytes()), json::attempt(attempt))))
 }

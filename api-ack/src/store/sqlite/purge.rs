@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{error, read, rows};
-use crate::store::{Bookmark, Micros, Old, Purged, PurgedKeys, State, StoreError};
+use crate::store::{Bookmark, HISTORY, Micros, Old, Purged, PurgedKeys, State, StoreError};
 
 // From kind to kind by the index alone.
 const KINDS: &str = "WITH RECURSIVE kinds(kind) AS ( \
@@ -17,10 +17,14 @@ const SEEN: &str = "SELECT id, ended_at, state, EXISTS (SELECT 1 FROM dead_lette
      FROM jobs INDEXED BY jobs_ended WHERE kind = ?1 AND place = 2 AND ended_at < ?2 AND (ended_at, id) > (?3, ?4) \
      ORDER BY ended_at, id LIMIT ?5";
 
-const PARTS: [&str; 7] = [
+// The table has no rowid.
+const HISTORY_OF: &str = "DELETE FROM job_attempts WHERE (job_id, epoch, attempt, lease, outcome) IN \
+     (SELECT job_id, epoch, attempt, lease, outcome FROM job_attempts \
+     WHERE job_id IN (SELECT unhex(value) FROM json_each(?1)) LIMIT ?2)";
+
+const PARTS: [&str; 6] = [
     "DELETE FROM job_payloads WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_results WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
-    "DELETE FROM job_attempts WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_tags WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_progress WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_edits WHERE job IN (SELECT unhex(value) FROM json_each(?1))",
@@ -53,6 +57,10 @@ pub(super) async fn ended(conn: &mut SqliteConnection, old: &Old<'_>, after: Boo
     }
     if !gone.is_empty() {
         let ids = read::ids(&gone)?;
+        let history = sqlx::query(HISTORY_OF).bind(&ids).bind(HISTORY).execute(&mut *conn).await.map_err(error::store)?;
+        if history.rows_affected() >= u64::from(HISTORY) {
+            return Ok(Purged { gone: 0, next: after, more: true });
+        }
         for part in PARTS {
             sqlx::query(part).bind(&ids).execute(&mut *conn).await.map_err(error::store)?;
         }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::claim::each_lane;
 use super::json::{self, Hex};
 use super::{error, progress, rows, tags};
-use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
+use crate::store::row::{JOB_WIDTH, OUTLINE_WIDTH, job_columns, outline_columns, payload_columns};
 use crate::store::stored::priority_number;
 use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
 
@@ -27,16 +27,19 @@ const PAYLOADS: &str = concat!(
     ", p.id FROM job_payloads AS p WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
 );
 
+const TRACEPARENT_OF: &str = "SELECT traceparent FROM job_payloads WHERE id = ?1";
+
 const RECORD_OF: &str = concat!(
     "SELECT ",
     job_columns!("j"),
     ", ",
-    payload_columns!("p"),
+    outline_columns!("p"),
     ", r.body, (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id) \
      FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
 );
 
-const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status FROM job_attempts \
+const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status, \
+     coalesce(times, 1) FROM job_attempts \
      WHERE job_id = ?1 ORDER BY epoch, attempt, lease, outcome";
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
@@ -112,6 +115,14 @@ pub(super) async fn payloads(conn: &mut SqliteConnection, wanted: &[Uuid]) -> Re
     found.iter().map(|row| Ok((rows::get(row, 4)?, rows::payload(row, 0)?))).collect()
 }
 
+pub(super) async fn traceparent_of(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<String>, StoreError> {
+    let found = sqlx::query(TRACEPARENT_OF).bind(id).fetch_optional(conn).await.map_err(error::store)?;
+    found.map_or(Ok(None), |row| rows::get(&row, 0))
+}
+
+/// Where what follows the payload begins.
+const OUTLINE_END: usize = JOB_WIDTH + OUTLINE_WIDTH;
+
 pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<Option<JobRecord>, StoreError> {
     // One transaction, so that row and history are of one moment.
     let mut tx = conn.begin().await.map_err(error::store)?;
@@ -123,11 +134,11 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
     let Some(row) = found else { return Ok(None) };
     Ok(Some(JobRecord {
         job: rows::job(&row)?,
-        payload: rows::payload(&row, JOB_WIDTH)?,
-        result: rows::get::<Option<Vec<u8>>>(&row, JOB_WIDTH + 4)?.map(Into::into),
+        payload: rows::outline(&row, JOB_WIDTH)?,
+        result: rows::get::<Option<Vec<u8>>>(&row, OUTLINE_END)?.map(Into::into),
         history: history.iter().map(attempt).collect::<Result<_, _>>()?,
-        edited_from: rows::get(&row, JOB_WIDTH + 5)?,
-        edited_to: rows::get(&row, JOB_WIDTH + 6)?,
+        edited_from: rows::get(&row, OUTLINE_END + 1)?,
+        edited_to: rows::get(&row, OUTLINE_END + 2)?,
         tags,
         progress,
     }))
@@ -145,6 +156,7 @@ fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
         error: rows::get(row, 7)?,
         worker: rows::get(row, 8)?,
         http_status: rows::get(row, 9)?,
+        times: rows::get(row, 10)?,
     })
 }
 
