@@ -28,7 +28,7 @@ use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
-use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
+use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts, Windows};
 use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
@@ -228,8 +228,8 @@ impl Wiring {
             weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
             ..RelayOptions::default()
         };
-        let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, self.destinations.clone());
-        let hand_over = hand_over.heeding(self.pauses.clone());
+        let windows = Windows::new(self.kinds.clone(), self.destinations.clone(), self.pauses.clone());
+        let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, windows);
         let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
         let backlog = Arc::new(Backlog::new(BacklogLimits {
@@ -243,9 +243,7 @@ impl Wiring {
             names: self.names.clone(),
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
-            pauses: self.pauses.clone(),
             declared: topology_ready.clone(),
-            destinations: self.destinations.clone(),
             metrics: self.metrics.jobs.clone(),
             options,
         };

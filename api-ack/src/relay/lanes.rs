@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use messaging::consumer::ONE_IN;
 
-use super::{Item, Windows, is_work};
+use super::Item;
+use super::memory::is_work;
 use crate::store::{Lane, Priority};
 
 /// Rows in memory. A lane is a kind, a tenant and a class; tenants take turns within a kind by weight, kinds take turns evenly. High
@@ -86,26 +87,26 @@ impl Lanes {
         self.lanes.clear();
     }
 
-    /// Kinds with rows in memory, and the classes of these.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = (&str, Priority)> {
-        self.turns.iter().flatten().map(|lane| (lane.kind.as_str(), lane.priority))
+    /// Whether a lane waits since the broker refused one of its rows.
+    pub(super) fn pauses(&self, lane: &Lane) -> bool {
+        self.lanes.get(lane).and_then(|waiting| waiting.not_before).is_some_and(|at| Instant::now() < at)
     }
 
-    /// Chooses up to `limit` rows to publish: lanes take turns, each turn as many rows as the tenant's weight, none beyond a
-    /// kind's window, none from a lane that pauses. A fifth is kept for normal rows, if there are any that may go.
-    pub fn next_batch(&mut self, limit: usize, windows: &mut Windows) -> Vec<Item> {
+    /// Chooses up to `limit` rows to publish: lanes take turns, each turn as many rows as the tenant's weight, none from
+    /// a lane that pauses. A fifth is kept for normal rows, if there are any.
+    pub fn next_batch(&mut self, limit: usize) -> Vec<Item> {
         let mut batch = Vec::new();
         self.fifths += limit;
         let kept = self.fifths / usize::from(ONE_IN);
         self.fifths %= usize::from(ONE_IN);
-        self.take(Priority::High, limit - kept, &mut batch, windows);
-        self.take(Priority::Normal, limit, &mut batch, windows);
-        self.take(Priority::High, limit, &mut batch, windows);
+        self.take(Priority::High, limit - kept, &mut batch);
+        self.take(Priority::Normal, limit, &mut batch);
+        self.take(Priority::High, limit, &mut batch);
         batch
     }
 
     /// Fills `batch` up to `limit` rows with rows of one class.
-    fn take(&mut self, class: Priority, limit: usize, batch: &mut Vec<Item>, windows: &mut Windows) {
+    fn take(&mut self, class: Priority, limit: usize, batch: &mut Vec<Item>) {
         let turns = &mut self.turns[class as usize];
         let mut fruitless = 0;
         while batch.len() < limit && fruitless < turns.len() {
@@ -116,16 +117,8 @@ impl Lanes {
             let paused = waiting.not_before.is_some_and(|at| Instant::now() < at);
             if !paused {
                 waiting.not_before = None;
-                for _ in 0..weight {
-                    let free = match waiting.items.front() {
-                        Some(item) if batch.len() < limit => !is_work(item.job.status.outlet) || windows.take(&lane.kind, class),
-                        _ => false,
-                    };
-                    match free.then(|| waiting.items.pop_front()).flatten() {
-                        Some(item) => batch.push(item),
-                        None => break,
-                    }
-                }
+                let turn = (weight as usize).min(limit - batch.len()).min(waiting.items.len());
+                batch.extend(waiting.items.drain(..turn));
             }
             let taken = batch.len() - before;
             self.len -= taken;
@@ -154,7 +147,6 @@ fn lane_of(item: &Item) -> Lane {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::kinds::Kinds;
     use crate::relay::room::{RoomLimits, Rooms};
     use crate::store::{Job, Payload, Status};
 
@@ -180,7 +172,7 @@ mod tests {
         let mut lanes = Lanes::new(BTreeMap::new());
         (0..500).for_each(|_| lanes.push(item("k", "a")));
         (0..3).for_each(|_| lanes.push(item("k", "b")));
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "abababaa");
     }
 
@@ -191,7 +183,7 @@ mod tests {
             lanes.push(item("k", "a"));
             lanes.push(item("k", "b"));
         });
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "aaabaaab");
     }
 
@@ -201,23 +193,22 @@ mod tests {
 
     #[test]
     fn high_rows_go_first_and_one_in_five_is_a_normal_one_however_small_the_batches() {
-        let mut windows = Windows::unlimited(Kinds::default());
         let flood = || {
             let mut lanes = Lanes::new(BTreeMap::new());
             (0..100).for_each(|_| lanes.push(item("k", "a")));
             (0..100).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
             lanes
         };
-        assert_eq!(classes(&flood().next_batch(10, &mut windows)), "hhhhhhhhnn");
+        assert_eq!(classes(&flood().next_batch(10)), "hhhhhhhhnn");
         let mut lanes = flood();
-        let ones: String = (0..20).map(|_| classes(&lanes.next_batch(1, &mut windows))).collect();
+        let ones: String = (0..20).map(|_| classes(&lanes.next_batch(1))).collect();
         assert_eq!(ones, "hhhhnhhhhnhhhhnhhhhn");
 
         let mut lanes = Lanes::new(BTreeMap::new());
         (0..20).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
-        assert_eq!(lanes.next_batch(10, &mut windows).len(), 10, "nothing is kept for those who are not there");
+        assert_eq!(lanes.next_batch(10).len(), 10, "nothing is kept for those who are not there");
         lanes.push(item("k", "a"));
-        assert_eq!(classes(&lanes.next_batch(20, &mut windows)), "hhhhhhhhhhn");
+        assert_eq!(classes(&lanes.next_batch(20)), "hhhhhhhhhhn");
         assert!(lanes.is_empty());
     }
 
@@ -226,7 +217,7 @@ mod tests {
         let mut lanes = Lanes::new(BTreeMap::new());
         (0..500).for_each(|_| lanes.push(item_of("k", "a", Priority::High)));
         (0..3).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
-        assert_eq!(tenants(&lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()))), "abababaa");
+        assert_eq!(tenants(&lanes.next_batch(8)), "abababaa");
     }
 
     #[test]
@@ -234,7 +225,7 @@ mod tests {
         let mut lanes = Lanes::new(BTreeMap::new());
         lanes.put_back(item("k", "a"), Some(Duration::from_secs(60)));
         lanes.push(item("k", "b"));
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "b");
         assert_eq!(lanes.len(), 1);
     }
@@ -249,7 +240,7 @@ mod tests {
         lanes.push(item("k", "b"));
         lanes.push(item("other", "c"));
         assert_eq!(lanes.take_work(|kind| kind == "k").len(), 4);
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "ac");
         assert!(lanes.is_empty());
     }
