@@ -278,3 +278,6 @@ async fn left(spec: &KindSpec, class: Priority, store: &dyn JobStore) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,6 +188,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.in_flight("mail", 10).await.unwrap();
         ground.jobs.quiet("mail", None, T0, 10).await.unwrap();
         ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap();
+        ground.jobs.claim_normal(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.in_flight_high("mail", 10).await.unwrap();
         ground.jobs.record_of(batch[0].job.id).await.unwrap();
         ground.jobs.leave(OTHER).await.unwrap();
