@@ -1,17 +1,20 @@
 //! What waits to be published goes to the broker: first attempts, next attempts, redrives and dead letters alike.
 //!
 //! ```text
-//! commit --hand-over--> Lanes (memory, bounded) --next_batch()--> publish --confirm--> mark (batched)
-//!                         ^  refill: what did not fit, what falls due, what lapsed processes left
+//! commit --hand-over--> Windows, Rooms --> Lanes (memory) --next_batch()--> publish --confirm--> mark (batched)
+//!                         ^  refill: what did not come in, what falls due, what lapsed processes left
 //!                         store
 //! ```
 //!
 //! The row is the truth; memory is only a short cut. What gets no [`Ticket`] is stored without an owner and claimed by whichever
 //! process has room. A crash anywhere loses nothing: unmarked rows are published again, under the same id, and the copy is stale
-//! or attached. Limits: a kind has at most its window published and not ended, shared out over the live processes; counts are
-//! refreshed when the room is used up, so the window may be overshot by one count per process. High jobs go first, and have memory
-//! and a window of their own beyond those of the normal ones, a quarter as large. Work of a paused kind is neither
-//! held in memory nor claimed nor published; its dead letters are.
+//! or attached. Limits: a kind has at most its window published and not ended, shared out over the live processes; what each has
+//! in memory is known to itself alone, so the window may be overshot by one count per process. High jobs go first, and have memory
+//! and a window of their own beyond those of the normal ones, a quarter as large.
+//!
+//! Memory is for what can go out: the leave to be published is given with the ticket. Work of a kind that is paused, whose window
+//! is full or whose destination is held waits in the store, and what is in memory when a kind loses its leave is given back. Dead
+//! letters need no leave.
 
 mod free;
 mod hand_over;
