@@ -193,11 +193,16 @@ impl Relay {
                 Some(batch) = flight.next(), if !flight.is_empty() => {
                     let batch: Vec<(Item, Result<(), PublishError>)> = batch;
                     publishing -= batch.len();
+                    let mut refused = Vec::new();
                     for (item, result) in batch {
-                        if let Err(pause) = self.settle(&mut lanes, item, result, &confirmed).await {
-                            pause_until = Instant::now() + pause;
+                        match self.settle(&mut lanes, item, result, &confirmed).await {
+                            Settled::Done => {}
+                            Settled::Again => refill_at = Instant::now(),
+                            Settled::Refused(items) => refused.extend(items),
+                            Settled::Pause(pause) => pause_until = Instant::now() + pause,
                         }
                     }
+                    self.let_go(&refused.iter().map(|item| &item.job).collect::<Vec<_>>()).await;
                 }
                 Some(item) = self.handed.queue.recv() => lanes.push(item),
                 () = self.handed.wake.notified() => refill_at = refill_at.min(refilled + SOON),
@@ -233,27 +238,27 @@ impl Relay {
         }
     }
 
-    /// Follows up one publish; `Err` asks for a pause of all publishing.
+    /// Follows up one publish.
     async fn settle(
         &self,
         lanes: &mut Lanes,
         item: Item,
         result: Result<(), PublishError>,
         confirmed: &mpsc::Sender<Item>,
-    ) -> Result<(), Duration> {
+    ) -> Settled {
         let job = &item.job;
         match result {
             Ok(()) => {
                 messaging::crash_point!("K6");
                 self.parts.metrics.published(job);
+                let again = lanes.taken(&item);
                 let _ = confirmed.send(item).await;
-                Ok(())
+                if again { Settled::Again } else { Settled::Done }
             }
             Err(error @ (PublishError::Returned { .. } | PublishError::Nacked)) => {
                 // Only this lane suffers: its queue is missing or full.
                 tracing::warn!(kind = job.kind, job = %job.id, error = %error, "cannot publish, trying this kind again later");
-                lanes.put_back(item, Some(Duration::from_secs(1)));
-                Ok(())
+                Settled::Refused(lanes.refuse(item))
             }
             Err(PublishError::Unsendable(why)) => {
                 tracing::error!(kind = job.kind, job = %job.id, error = %why, "a job cannot be put on the wire and is given up");
@@ -263,17 +268,30 @@ impl Relay {
                     .unwrap_or_else(|| rules::published(&job.status, now));
                 let change = Change { id: job.id, from: job.version, to, history: None, result: None };
                 if self.parts.store.apply(&[change]).await.is_err() {
-                    lanes.put_back(item, Some(Duration::from_secs(5)));
+                    // It is found again among the strays.
+                    self.handed.doubt.notify_one();
                 }
-                Ok(())
+                Settled::Done
             }
             Err(error @ (PublishError::Closed(_) | PublishError::TimedOut(_))) => {
                 tracing::debug!(job = %job.id, error = %error, "publishing again under the same id");
-                lanes.put_back(item, None);
-                Err(Duration::from_millis(200))
+                lanes.put_back(item);
+                Settled::Pause(Duration::from_millis(200))
             }
         }
     }
+}
+
+/// What follows from one publish.
+enum Settled {
+    /// Nothing more.
+    Done,
+    /// The broker takes rows of this lane again.
+    Again,
+    /// It does not: these go back to the store.
+    Refused(Vec<Item>),
+    /// The connection is of no use for so long.
+    Pause(Duration),
 }
 
 fn next_look(refill_at: Instant, next_count: Option<Instant>, idle: bool) -> Instant {

@@ -147,6 +147,26 @@ async fn a_full_window_is_shared_by_tenants_and_waited_for_in_peace() {
     assert!(later.len() == TENANTS - 1 && later.iter().all(|(_, count)| (5..=9).contains(count)), "{ran:?}");
 }
 
+#[tokio::test]
+async fn a_queue_that_is_gone_takes_no_memory_from_other_kinds_and_is_tried_until_it_is_back() {
+    let world = World::new(Keep::Postgres).await;
+    let hub = hub(&world, &KINDS.replace("window = 10\n", "")).await;
+    let pool = PgPool::connect(&world.store_url).await.unwrap();
+    let queue = "jobs.test.stuck";
+    world.vhost.delete_queue(queue).await;
+    flood(&hub).await;
+    others_go_on(&hub).await;
+    until_true(LONG, "its memory to be given up", async || in_memory(&pool).await <= TENANTS as i64).await;
+
+    let arguments = json!({
+        "x-queue-type": "quorum", "x-dead-letter-exchange": "warren.dead", "x-dead-letter-routing-key": queue,
+        "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish", "x-delivery-limit": 100,
+    });
+    world.vhost.declare_queue(queue, arguments).await;
+    world.vhost.bind("warren.jobs", queue, STUCK).await;
+    until_true(LONG, "all of it to go out", async || world.vhost.queue_depth(queue).await == Some(10_000)).await;
+}
+
 async fn a_sick_destination_takes_no_memory_from_other_kinds(keep: Keep) {
     // It is tried for a second each time.
     let service = Downstream::start(Reply::Hang).await;

@@ -16,23 +16,25 @@ use crate::store::{Lane, Priority};
 pub struct Lanes {
     weights: BTreeMap<String, u32>,
     len: usize,
-    lanes: HashMap<Lane, Waiting>,
+    lanes: HashMap<Lane, VecDeque<Item>>,
+    /// Lanes whose rows the broker did not take: until when they wait. From then on one row a second tries it, until one is taken.
+    refused: HashMap<Lane, Instant>,
     /// Lanes with something in them, next one first; by class.
     turns: [VecDeque<Lane>; 2],
     /// What is left over of a fifth of all batches so far.
     fifths: usize,
 }
 
-#[derive(Default)]
-struct Waiting {
-    items: VecDeque<Item>,
-    not_before: Option<Instant>,
-}
+/// How long a lane waits whose row the broker did not take.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// How long it is remembered that it did, without a row to try it with.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 impl Lanes {
     /// No rows.
     pub fn new(weights: BTreeMap<String, u32>) -> Self {
-        Self { weights, len: 0, lanes: HashMap::new(), turns: Default::default(), fifths: 0 }
+        Self { weights, len: 0, lanes: HashMap::new(), refused: HashMap::new(), turns: Default::default(), fifths: 0 }
     }
 
     /// How many rows are in memory.
@@ -48,31 +50,42 @@ impl Lanes {
     /// Adds a row at the end of its lane.
     pub fn push(&mut self, item: Item) {
         let lane = lane_of(&item);
-        self.enter(&lane).items.push_back(item);
+        self.enter(&lane).push_back(item);
         self.len += 1;
     }
 
-    /// Puts a row back at the head of its lane, which then waits for `pause`.
-    pub fn put_back(&mut self, item: Item, pause: Option<Duration>) {
-        let lane = lane_of(&item);
-        let waiting = self.enter(&lane);
-        waiting.items.push_front(item);
-        if let Some(pause) = pause {
-            waiting.not_before = Some(Instant::now() + pause);
-        }
+    /// Puts a row back at the head of its lane.
+    pub fn put_back(&mut self, item: Item) {
+        self.enter(&lane_of(&item)).push_front(item);
         self.len += 1;
+    }
+
+    /// The broker did not take a row: its lane waits, and what is in memory of it is taken out, with this row.
+    pub(super) fn refuse(&mut self, item: Item) -> Vec<Item> {
+        let (lane, now) = (lane_of(&item), Instant::now());
+        self.refused.retain(|_, at| now < *at + FORGOTTEN);
+        let rest = self.lanes.remove(&lane).unwrap_or_default();
+        self.turns[lane.priority as usize].retain(|other| *other != lane);
+        self.refused.insert(lane, now + REFUSED);
+        self.len -= rest.len();
+        std::iter::once(item).chain(rest).collect()
+    }
+
+    /// The broker took a row; `true` if its lane was refused before.
+    pub(super) fn taken(&mut self, item: &Item) -> bool {
+        !self.refused.is_empty() && self.refused.remove(&lane_of(item)).is_some()
     }
 
     /// Takes out what would become work of the kinds that `held` names; their dead letters stay.
     pub(super) fn take_work(&mut self, held: impl Fn(&str) -> bool) -> Vec<Item> {
         let mut taken = Vec::new();
-        for (_, waiting) in self.lanes.iter_mut().filter(|(lane, _)| held(&lane.kind)) {
+        for (_, items) in self.lanes.iter_mut().filter(|(lane, _)| held(&lane.kind)) {
             let (work, rest): (VecDeque<Item>, VecDeque<Item>) =
-                std::mem::take(&mut waiting.items).into_iter().partition(|item| is_work(item.job.status.outlet));
-            waiting.items = rest;
+                std::mem::take(items).into_iter().partition(|item| is_work(item.job.status.outlet));
+            *items = rest;
             taken.extend(work);
         }
-        self.lanes.retain(|_, waiting| !waiting.items.is_empty());
+        self.lanes.retain(|_, items| !items.is_empty());
         for turns in &mut self.turns {
             turns.retain(|lane| self.lanes.contains_key(lane));
         }
@@ -87,13 +100,14 @@ impl Lanes {
         self.lanes.clear();
     }
 
-    /// Whether a lane waits since the broker refused one of its rows.
-    pub(super) fn pauses(&self, lane: &Lane) -> bool {
-        self.lanes.get(lane).and_then(|waiting| waiting.not_before).is_some_and(|at| Instant::now() < at)
+    /// How many rows of a lane may go at once, since the broker refused one of them; `None`: as many as there are.
+    pub(super) fn trial(&self, lane: &Lane) -> Option<usize> {
+        let at = self.refused.get(lane)?;
+        Some(usize::from(Instant::now() >= *at))
     }
 
     /// Chooses up to `limit` rows to publish: lanes take turns, each turn as many rows as the tenant's weight, none from
-    /// a lane that pauses. A fifth is kept for normal rows, if there are any.
+    /// a lane that was refused. A fifth is kept for normal rows, if there are any.
     pub fn next_batch(&mut self, limit: usize) -> Vec<Item> {
         let mut batch = Vec::new();
         self.fifths += limit;
@@ -107,31 +121,30 @@ impl Lanes {
 
     /// Fills `batch` up to `limit` rows with rows of one class.
     fn take(&mut self, class: Priority, limit: usize, batch: &mut Vec<Item>) {
-        let turns = &mut self.turns[class as usize];
         let mut fruitless = 0;
-        while batch.len() < limit && fruitless < turns.len() {
-            let Some(lane) = turns.pop_front() else { break };
+        while batch.len() < limit && fruitless < self.turns[class as usize].len() {
+            let Some(lane) = self.turns[class as usize].pop_front() else { break };
             let weight = self.weights.get(&lane.tenant).copied().unwrap_or(1).max(1);
-            let before = batch.len();
-            let Some(waiting) = self.lanes.get_mut(&lane) else { continue };
-            let paused = waiting.not_before.is_some_and(|at| Instant::now() < at);
-            if !paused {
-                waiting.not_before = None;
-                let turn = (weight as usize).min(limit - batch.len()).min(waiting.items.len());
-                batch.extend(waiting.items.drain(..turn));
+            let may = self.trial(&lane).unwrap_or(weight as usize).min(limit - batch.len());
+            let Some(items) = self.lanes.get_mut(&lane) else { continue };
+            let taken = may.min(items.len());
+            batch.extend(items.drain(..taken));
+            if taken > 0
+                && let Some(at) = self.refused.get_mut(&lane)
+            {
+                *at = Instant::now() + REFUSED;
             }
-            let taken = batch.len() - before;
             self.len -= taken;
             fruitless = if taken == 0 { fruitless + 1 } else { 0 };
-            if waiting.items.is_empty() {
+            if items.is_empty() {
                 self.lanes.remove(&lane);
             } else {
-                turns.push_back(lane);
+                self.turns[class as usize].push_back(lane);
             }
         }
     }
 
-    fn enter(&mut self, lane: &Lane) -> &mut Waiting {
+    fn enter(&mut self, lane: &Lane) -> &mut VecDeque<Item> {
         if !self.lanes.contains_key(lane) {
             self.turns[lane.priority as usize].push_back(lane.clone());
         }
@@ -221,13 +234,21 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_pauses_lets_the_others_pass() {
+    fn a_lane_that_is_refused_leaves_the_memory_and_lets_the_others_pass() {
         let mut lanes = Lanes::new(BTreeMap::new());
-        lanes.put_back(item("k", "a"), Some(Duration::from_secs(60)));
+        (0..3).for_each(|_| lanes.push(item("k", "a")));
+        assert_eq!(lanes.refuse(item("k", "a")).len(), 4);
+        (0..3).for_each(|_| lanes.push(item("k", "a")));
         lanes.push(item("k", "b"));
         let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "b");
-        assert_eq!(lanes.len(), 1);
+        assert_eq!(lanes.len(), 3);
+        let lane = lane_of(&item("k", "a"));
+        assert_eq!(lanes.trial(&lane), Some(0));
+        lanes.refused.insert(lane.clone(), Instant::now());
+        assert_eq!((tenants(&lanes.next_batch(8)), lanes.trial(&lane)), ("a".to_owned(), Some(0)), "one tries it");
+        assert!(lanes.taken(&item("k", "a")) && !lanes.taken(&item("k", "a")));
+        assert_eq!(tenants(&lanes.next_batch(8)), "aa");
     }
 
     #[test]

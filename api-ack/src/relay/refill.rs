@@ -30,12 +30,14 @@ impl Relay {
             .filter(|lane| lane.priority == Priority::High)
             .map(|lane| (lane.kind.clone(), lane.tenant.clone()))
             .collect();
-        let (open, closed): (Vec<Lane>, Vec<Lane>) = waiting.into_iter().partition(|lane| !full(lane) && !lanes.pauses(lane));
+        let (open, closed): (Vec<Lane>, Vec<Lane>) =
+            waiting.into_iter().partition(|lane| !full(lane) && lanes.trial(lane) != Some(0));
         let high = open.partition_point(|lane| lane.priority == Priority::High);
         let mut parts = Parts::new(&open, turns);
         let mut more = false;
         for lane in &open {
             let part = parts.of(lane, memory.windows.room(&lane.kind, lane.priority), turns);
+            let part = lanes.trial(lane).map_or(part, |rows| part.min(rows as u32));
             let sharers = if lane.priority == Priority::High { high } else { open.len() - high };
             let Some(share) = memory.rooms.share(lane, sharers) else {
                 more |= part > 0;
@@ -49,7 +51,7 @@ impl Relay {
             match self.claim(lanes, lane, portion, passing, now).await {
                 Ok(rows) => {
                     turns.gave(lane, rows);
-                    more |= rows > 0 && !full(lane);
+                    more |= rows > 0 && !full(lane) && lanes.trial(lane).is_none();
                 }
                 Err(error) => {
                     self.handed.doubt.notify_one();
