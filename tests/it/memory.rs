@@ -167,10 +167,11 @@ async fn a_queue_that_is_gone_takes_no_memory_from_other_kinds_and_is_tried_unti
     until_true(LONG, "all of it to go out", async || world.vhost.queue_depth(queue).await == Some(10_000)).await;
 }
 
-async fn a_sick_destination_takes_no_memory_from_other_kinds(keep: Keep) {
+#[tokio::test]
+async fn a_sick_destination_takes_no_memory_from_other_kinds() {
     // It is tried for a second each time.
     let service = Downstream::start(Reply::Hang).await;
-    let world = World::new(keep).await;
+    let world = World::new(Keep::Postgres).await;
     let kinds = format!(
         "[[kind]]\nname = \"{STUCK}\"\nworker = \"http\"\nwindow = 100\ntimeout = \"1s\"\n[kind.retry]\ndelays = [\"1s\"]\nmax_attempts = 20\n\
          [kind.http]\nurl = \"{0}/work\"\n\
@@ -183,21 +184,9 @@ async fn a_sick_destination_takes_no_memory_from_other_kinds(keep: Keep) {
     let asked = service.asked().len();
     until_true(LONG, "five probes that fail", async || service.asked().len() >= asked + 5).await;
     others_go_on(&hub).await;
-    if keep == Keep::Postgres {
-        let pool = PgPool::connect(&world.store_url).await.unwrap();
-        // A probe, or what was given back a moment later.
-        until_true(LONG, "its memory to be given up", async || in_memory(&pool).await <= 1).await;
-    }
+    let pool = PgPool::connect(&world.store_url).await.unwrap();
+    // A probe, or what was given back a moment later.
+    until_true(LONG, "its memory to be given up", async || in_memory(&pool).await <= 1).await;
     let asked = service.asked().len();
     until_true(LONG, "it to be tried again", async || service.asked().len() > asked).await;
-}
-
-#[tokio::test]
-async fn a_sick_destination_takes_no_memory_from_other_kinds_on_sqlite() {
-    a_sick_destination_takes_no_memory_from_other_kinds(Keep::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_sick_destination_takes_no_memory_from_other_kinds_on_postgres() {
-    a_sick_destination_takes_no_memory_from_other_kinds(Keep::Postgres).await;
 }
