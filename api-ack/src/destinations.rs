@@ -145,6 +145,11 @@ impl Destinations {
         }
     }
 
+    /// That for each kind that has a destination.
+    pub fn flows(&self) -> Vec<(&str, Flow)> {
+        self.of_kind.keys().map(|kind| (kind.as_str(), self.flow(kind))).collect()
+    }
+
     /// Until when the destination of `kind` is held, if it is.
     pub fn held_until(&self, kind: &str) -> Option<Micros> {
         match self.verdict(self.of_kind.get(kind)?) {

@@ -90,11 +90,12 @@ impl StoreLedger {
     /// hand it is stored without an owner, and the relay reads it back.
     fn place(&self, job: &Job, mut change: Change, payload: Option<&Payload>) -> (Change, Changed) {
         let due_now = change.to.outlet.is_some() && change.to.due_at <= change.to.updated_at;
-        let ticket = payload.filter(|_| due_now).and_then(|payload| self.hand_over.reserve(job, payload));
+        let mut job = after(job, &change);
+        let ticket = payload.filter(|_| due_now).and_then(|payload| self.hand_over.reserve(&job, payload));
         if ticket.is_some() {
             change.to.owner = Some(self.hand_over.me());
+            job.status.owner = change.to.owner;
         }
-        let job = after(job, &change);
         (change, Changed { job, ticket })
     }
 
@@ -113,7 +114,7 @@ impl StoreLedger {
         self.tell(&changed.job);
         match (changed.ticket, payload) {
             (Some(ticket), Some(payload)) => self.hand_over.give(changed.job, payload, ticket),
-            _ if changed.job.status.outlet.is_some() => self.hand_over.wake(),
+            _ if changed.job.status.outlet.is_some() => self.hand_over.waits(&changed.job),
             _ => {}
         }
     }

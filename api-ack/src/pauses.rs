@@ -50,9 +50,9 @@ impl Pauses {
         self.known.borrow().get(kind).is_some_and(|pause| pause.paused)
     }
 
-    /// Whether any kind is.
-    pub fn any(&self) -> bool {
-        self.known.borrow().values().any(|pause| pause.paused)
+    /// The kinds that are.
+    pub fn paused(&self) -> Vec<String> {
+        self.known.borrow().values().filter(|pause| pause.paused).map(|pause| pause.kind.clone()).collect()
     }
 
     /// How a kind stands, if it was ever paused.

@@ -31,7 +31,7 @@ use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
 use api_ack::progress::Hearing;
-use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts};
+use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts, Windows};
 use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
@@ -231,9 +231,10 @@ impl Wiring {
             weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
             ..RelayOptions::default()
         };
-        let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, self.destinations.clone());
+        let windows = Windows::new(self.kinds.clone(), self.destinations.clone(), self.pauses.clone());
+        let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, windows);
         let feed = Feed::start(self.stores.jobs.clone(), FeedOptions::default(), &intake, stages.drain.clone());
-        let hand_over = hand_over.heeding(self.pauses.clone()).feeding(feed.clone());
+        let hand_over = hand_over.feeding(feed.clone());
         let (declared, topology_ready) = tokio::sync::watch::channel(false);
         let limits = &self.config.limits;
         let backlog = Arc::new(Backlog::new(BacklogLimits {
@@ -248,9 +249,7 @@ impl Wiring {
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
             feed: feed.clone(),
-            pauses: self.pauses.clone(),
             declared: topology_ready.clone(),
-            destinations: self.destinations.clone(),
             metrics: self.metrics.jobs.clone(),
             options,
         };

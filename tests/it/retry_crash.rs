@@ -90,6 +90,8 @@ async fn k12_an_events_dead_letter_published_and_original_not_acked() {
         assert!(doomed.was_killed(), "{}", doomed.tail());
     }
     let mut last = subscriber(&vhost, &database, None);
+    // It may find nothing to do, and must be there all the same before it is told to go.
+    until_true(LONG, "the last one to consume", async || vhost.consumers(QUEUE).await == Some(1)).await;
     let dead = format!("{QUEUE}.dead");
     until_true(LONG, "all to be dead", async || {
         let letters = vhost.peek_messages(&dead, 100 * count).await;

@@ -189,7 +189,7 @@ impl Task {
                 let fingerprint = new.key.map(|key| key.fingerprint);
                 match ticket {
                     Some(ticket) => self.hand_over.give(new.job, new.payload, ticket),
-                    None if new.job.status.state == State::Accepted => self.hand_over.wake(),
+                    None if new.job.status.state == State::Accepted => self.hand_over.waits(&new.job),
                     None => {}
                 }
                 (fingerprint.map(|f| (id, f)), Ok(Accepted { id, replayed: false }))

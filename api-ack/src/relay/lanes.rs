@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use messaging::consumer::ONE_IN;
 
-use super::{Item, Windows, is_work};
+use super::Item;
+use super::memory::is_work;
 use crate::store::{Lane, Priority};
 
 /// Rows in memory. A lane is a kind, a tenant and a class; tenants take turns within a kind by weight, kinds take turns evenly. High
@@ -15,23 +16,25 @@ use crate::store::{Lane, Priority};
 pub struct Lanes {
     weights: BTreeMap<String, u32>,
     len: usize,
-    lanes: HashMap<Lane, Waiting>,
+    lanes: HashMap<Lane, VecDeque<Item>>,
+    /// Lanes whose rows the broker did not take: until when they wait. From then on one row a second tries it, until one is taken.
+    refused: HashMap<Lane, Instant>,
     /// Lanes with something in them, next one first; by class.
     turns: [VecDeque<Lane>; 2],
     /// What is left over of a fifth of all batches so far.
     fifths: usize,
 }
 
-#[derive(Default)]
-struct Waiting {
-    items: VecDeque<Item>,
-    not_before: Option<Instant>,
-}
+/// How long a lane waits whose row the broker did not take.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// How long it is remembered that it did, without a row to try it with.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 impl Lanes {
     /// No rows.
     pub fn new(weights: BTreeMap<String, u32>) -> Self {
-        Self { weights, len: 0, lanes: HashMap::new(), turns: Default::default(), fifths: 0 }
+        Self { weights, len: 0, lanes: HashMap::new(), refused: HashMap::new(), turns: Default::default(), fifths: 0 }
     }
 
     /// How many rows are in memory.
@@ -47,31 +50,42 @@ impl Lanes {
     /// Adds a row at the end of its lane.
     pub fn push(&mut self, item: Item) {
         let lane = lane_of(&item);
-        self.enter(&lane).items.push_back(item);
+        self.enter(&lane).push_back(item);
         self.len += 1;
     }
 
-    /// Puts a row back at the head of its lane, which then waits for `pause`.
-    pub fn put_back(&mut self, item: Item, pause: Option<Duration>) {
-        let lane = lane_of(&item);
-        let waiting = self.enter(&lane);
-        waiting.items.push_front(item);
-        if let Some(pause) = pause {
-            waiting.not_before = Some(Instant::now() + pause);
-        }
+    /// Puts a row back at the head of its lane.
+    pub fn put_back(&mut self, item: Item) {
+        self.enter(&lane_of(&item)).push_front(item);
         self.len += 1;
+    }
+
+    /// The broker did not take a row: its lane waits, and what is in memory of it is taken out, with this row.
+    pub(super) fn refuse(&mut self, item: Item) -> Vec<Item> {
+        let (lane, now) = (lane_of(&item), Instant::now());
+        self.refused.retain(|_, at| now < *at + FORGOTTEN);
+        let rest = self.lanes.remove(&lane).unwrap_or_default();
+        self.turns[lane.priority as usize].retain(|other| *other != lane);
+        self.refused.insert(lane, now + REFUSED);
+        self.len -= rest.len();
+        std::iter::once(item).chain(rest).collect()
+    }
+
+    /// The broker took a row; `true` if its lane was refused before.
+    pub(super) fn taken(&mut self, item: &Item) -> bool {
+        !self.refused.is_empty() && self.refused.remove(&lane_of(item)).is_some()
     }
 
     /// Takes out what would become work of the kinds that `held` names; their dead letters stay.
     pub(super) fn take_work(&mut self, held: impl Fn(&str) -> bool) -> Vec<Item> {
         let mut taken = Vec::new();
-        for (_, waiting) in self.lanes.iter_mut().filter(|(lane, _)| held(&lane.kind)) {
+        for (_, items) in self.lanes.iter_mut().filter(|(lane, _)| held(&lane.kind)) {
             let (work, rest): (VecDeque<Item>, VecDeque<Item>) =
-                std::mem::take(&mut waiting.items).into_iter().partition(|item| is_work(item.job.status.outlet));
-            waiting.items = rest;
+                std::mem::take(items).into_iter().partition(|item| is_work(item.job.status.outlet));
+            *items = rest;
             taken.extend(work);
         }
-        self.lanes.retain(|_, waiting| !waiting.items.is_empty());
+        self.lanes.retain(|_, items| !items.is_empty());
         for turns in &mut self.turns {
             turns.retain(|lane| self.lanes.contains_key(lane));
         }
@@ -86,59 +100,51 @@ impl Lanes {
         self.lanes.clear();
     }
 
-    /// Kinds with rows in memory, and the classes of these.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = (&str, Priority)> {
-        self.turns.iter().flatten().map(|lane| (lane.kind.as_str(), lane.priority))
+    /// How many rows of a lane may go at once, since the broker refused one of them; `None`: as many as there are.
+    pub(super) fn trial(&self, lane: &Lane) -> Option<usize> {
+        let at = self.refused.get(lane)?;
+        Some(usize::from(Instant::now() >= *at))
     }
 
-    /// Chooses up to `limit` rows to publish: lanes take turns, each turn as many rows as the tenant's weight, none beyond a
-    /// kind's window, none from a lane that pauses. A fifth is kept for normal rows, if there are any that may go.
-    pub fn next_batch(&mut self, limit: usize, windows: &mut Windows) -> Vec<Item> {
+    /// Chooses up to `limit` rows to publish: lanes take turns, each turn as many rows as the tenant's weight, none from
+    /// a lane that was refused. A fifth is kept for normal rows, if there are any.
+    pub fn next_batch(&mut self, limit: usize) -> Vec<Item> {
         let mut batch = Vec::new();
         self.fifths += limit;
         let kept = self.fifths / usize::from(ONE_IN);
         self.fifths %= usize::from(ONE_IN);
-        self.take(Priority::High, limit - kept, &mut batch, windows);
-        self.take(Priority::Normal, limit, &mut batch, windows);
-        self.take(Priority::High, limit, &mut batch, windows);
+        self.take(Priority::High, limit - kept, &mut batch);
+        self.take(Priority::Normal, limit, &mut batch);
+        self.take(Priority::High, limit, &mut batch);
         batch
     }
 
     /// Fills `batch` up to `limit` rows with rows of one class.
-    fn take(&mut self, class: Priority, limit: usize, batch: &mut Vec<Item>, windows: &mut Windows) {
-        let turns = &mut self.turns[class as usize];
+    fn take(&mut self, class: Priority, limit: usize, batch: &mut Vec<Item>) {
         let mut fruitless = 0;
-        while batch.len() < limit && fruitless < turns.len() {
-            let Some(lane) = turns.pop_front() else { break };
+        while batch.len() < limit && fruitless < self.turns[class as usize].len() {
+            let Some(lane) = self.turns[class as usize].pop_front() else { break };
             let weight = self.weights.get(&lane.tenant).copied().unwrap_or(1).max(1);
-            let before = batch.len();
-            let Some(waiting) = self.lanes.get_mut(&lane) else { continue };
-            let paused = waiting.not_before.is_some_and(|at| Instant::now() < at);
-            if !paused {
-                waiting.not_before = None;
-                for _ in 0..weight {
-                    let free = match waiting.items.front() {
-                        Some(item) if batch.len() < limit => !is_work(item.job.status.outlet) || windows.take(&lane.kind, class),
-                        _ => false,
-                    };
-                    match free.then(|| waiting.items.pop_front()).flatten() {
-                        Some(item) => batch.push(item),
-                        None => break,
-                    }
-                }
+            let may = self.trial(&lane).unwrap_or(weight as usize).min(limit - batch.len());
+            let Some(items) = self.lanes.get_mut(&lane) else { continue };
+            let taken = may.min(items.len());
+            batch.extend(items.drain(..taken));
+            if taken > 0
+                && let Some(at) = self.refused.get_mut(&lane)
+            {
+                *at = Instant::now() + REFUSED;
             }
-            let taken = batch.len() - before;
             self.len -= taken;
             fruitless = if taken == 0 { fruitless + 1 } else { 0 };
-            if waiting.items.is_empty() {
+            if items.is_empty() {
                 self.lanes.remove(&lane);
             } else {
-                turns.push_back(lane);
+                self.turns[class as usize].push_back(lane);
             }
         }
     }
 
-    fn enter(&mut self, lane: &Lane) -> &mut Waiting {
+    fn enter(&mut self, lane: &Lane) -> &mut VecDeque<Item> {
         if !self.lanes.contains_key(lane) {
             self.turns[lane.priority as usize].push_back(lane.clone());
         }
@@ -154,7 +160,6 @@ fn lane_of(item: &Item) -> Lane {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::kinds::Kinds;
     use crate::relay::room::{RoomLimits, Rooms};
     use crate::store::{Job, Payload, Status};
 
@@ -180,7 +185,7 @@ mod tests {
         let mut lanes = Lanes::new(BTreeMap::new());
         (0..500).for_each(|_| lanes.push(item("k", "a")));
         (0..3).for_each(|_| lanes.push(item("k", "b")));
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "abababaa");
     }
 
@@ -191,7 +196,7 @@ mod tests {
             lanes.push(item("k", "a"));
             lanes.push(item("k", "b"));
         });
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "aaabaaab");
     }
 
@@ -201,23 +206,22 @@ mod tests {
 
     #[test]
     fn high_rows_go_first_and_one_in_five_is_a_normal_one_however_small_the_batches() {
-        let mut windows = Windows::unlimited(Kinds::default());
         let flood = || {
             let mut lanes = Lanes::new(BTreeMap::new());
             (0..100).for_each(|_| lanes.push(item("k", "a")));
             (0..100).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
             lanes
         };
-        assert_eq!(classes(&flood().next_batch(10, &mut windows)), "hhhhhhhhnn");
+        assert_eq!(classes(&flood().next_batch(10)), "hhhhhhhhnn");
         let mut lanes = flood();
-        let ones: String = (0..20).map(|_| classes(&lanes.next_batch(1, &mut windows))).collect();
+        let ones: String = (0..20).map(|_| classes(&lanes.next_batch(1))).collect();
         assert_eq!(ones, "hhhhnhhhhnhhhhnhhhhn");
 
         let mut lanes = Lanes::new(BTreeMap::new());
         (0..20).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
-        assert_eq!(lanes.next_batch(10, &mut windows).len(), 10, "nothing is kept for those who are not there");
+        assert_eq!(lanes.next_batch(10).len(), 10, "nothing is kept for those who are not there");
         lanes.push(item("k", "a"));
-        assert_eq!(classes(&lanes.next_batch(20, &mut windows)), "hhhhhhhhhhn");
+        assert_eq!(classes(&lanes.next_batch(20)), "hhhhhhhhhhn");
         assert!(lanes.is_empty());
     }
 
@@ -226,17 +230,25 @@ mod tests {
         let mut lanes = Lanes::new(BTreeMap::new());
         (0..500).for_each(|_| lanes.push(item_of("k", "a", Priority::High)));
         (0..3).for_each(|_| lanes.push(item_of("k", "b", Priority::High)));
-        assert_eq!(tenants(&lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()))), "abababaa");
+        assert_eq!(tenants(&lanes.next_batch(8)), "abababaa");
     }
 
     #[test]
-    fn a_lane_that_pauses_lets_the_others_pass() {
+    fn a_lane_that_is_refused_leaves_the_memory_and_lets_the_others_pass() {
         let mut lanes = Lanes::new(BTreeMap::new());
-        lanes.put_back(item("k", "a"), Some(Duration::from_secs(60)));
+        (0..3).for_each(|_| lanes.push(item("k", "a")));
+        assert_eq!(lanes.refuse(item("k", "a")).len(), 4);
+        (0..3).for_each(|_| lanes.push(item("k", "a")));
         lanes.push(item("k", "b"));
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "b");
-        assert_eq!(lanes.len(), 1);
+        assert_eq!(lanes.len(), 3);
+        let lane = lane_of(&item("k", "a"));
+        assert_eq!(lanes.trial(&lane), Some(0));
+        lanes.refused.insert(lane.clone(), Instant::now());
+        assert_eq!((tenants(&lanes.next_batch(8)), lanes.trial(&lane)), ("a".to_owned(), Some(0)), "one tries it");
+        assert!(lanes.taken(&item("k", "a")) && !lanes.taken(&item("k", "a")));
+        assert_eq!(tenants(&lanes.next_batch(8)), "aa");
     }
 
     #[test]
@@ -249,7 +261,7 @@ mod tests {
         lanes.push(item("k", "b"));
         lanes.push(item("other", "c"));
         assert_eq!(lanes.take_work(|kind| kind == "k").len(), 4);
-        let batch = lanes.next_batch(8, &mut Windows::unlimited(Kinds::default()));
+        let batch = lanes.next_batch(8);
         assert_eq!(tenants(&batch), "ac");
         assert!(lanes.is_empty());
     }

@@ -70,6 +70,12 @@ impl Rooms {
         self.0.iter().flat_map(Room::held).collect()
     }
 
+    /// How many rows of a kind are held.
+    pub(super) fn of_kind(&self, room: Priority, kind: &str) -> usize {
+        let used = self.0[room as usize].lock();
+        used.lanes.iter().filter(|(lane, _)| lane.kind == kind).map(|(_, count)| count).sum()
+    }
+
     /// How much more of `lane` could be held when `lanes` lanes of its class share what is free; `None` if nothing.
     pub(super) fn share(&self, lane: &Lane, lanes: usize) -> Option<Portion> {
         self.0[lane.priority as usize].share(lane, lanes)

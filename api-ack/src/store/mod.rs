@@ -54,6 +54,9 @@ pub struct ProcessId(pub i64);
 /// How long after its last beat a process counts as gone, in microseconds.
 pub const LAPSE: Micros = 10_000_000;
 
+/// High rows that a claim of normal ones passes over at most: as many entries of an index are read, whatever waits.
+pub const PASSED: u32 = 2048;
+
 /// Where a job is. Stored as the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -468,6 +471,18 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn claim(&self, me: ProcessId, lane: &Lane, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError>;
+
+    /// As [`JobStore::claim`] of a normal lane, but passes over high rows: at most [`PASSED`] of them, and what is behind those waits.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn claim_normal(
+        &self,
+        me: ProcessId,
+        lane: &Lane,
+        now: Micros,
+        portion: Portion,
+    ) -> Result<Vec<(Job, Payload)>, StoreError>;
 
     /// Rows published and not ended, per kind; counting stops at `limit`.
     ///

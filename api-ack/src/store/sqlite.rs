@@ -329,6 +329,16 @@ impl JobStore for SqliteStore {
         write!(self, conn => claim::claim(conn, me, lane, now, portion))
     }
 
+    async fn claim_normal(
+        &self,
+        me: ProcessId,
+        lane: &Lane,
+        now: Micros,
+        portion: Portion,
+    ) -> Result<Vec<(Job, Payload)>, StoreError> {
+        write!(self, conn => claim::claim_normal(conn, me, lane, now, portion))
+    }
+
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {
         read!(self, conn => read::in_flight(conn, kind, limit))
     }

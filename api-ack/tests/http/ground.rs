@@ -11,7 +11,7 @@ use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifie
 use api_ack::http::{Api, ApiOptions, Live, router};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::pauses::Pauses;
-use api_ack::relay::{HandedOver, hand_over};
+use api_ack::relay::{HandedOver, Windows, hand_over};
 use api_ack::schema::Schema;
 use api_ack::store::{Change, Job, JobFilter, JobSearch, JobStore, Priority, ProcessId, SqliteStore, Status};
 use api_ack::watch::{Watch, WatchOptions};
@@ -67,7 +67,6 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
     let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(kind).into_iter().chain([orders(), scans(), rush()]));
-    let (hand_over, handed) = hand_over(ProcessId(1), Default::default(), Destinations::open(store.clone(), []).await.unwrap());
     let pauses = Pauses::load(store.clone()).await.unwrap();
     let drain = CancellationToken::new();
     let feed = Feed::start(
@@ -76,7 +75,10 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
         &TaskTracker::new(),
         drain.clone(),
     );
-    let hand_over = hand_over.heeding(pauses.clone()).feeding(feed.clone());
+    let windows = Windows::new(kinds.clone(), Destinations::open(store.clone(), []).await.unwrap(), pauses.clone());
+    let (hand_over, handed) = hand_over(ProcessId(1), Default::default(), windows);
+    let hand_over = hand_over.feeding(feed.clone());
+    handed.count(&*store, 1).await;
     let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over.clone(), &TaskTracker::new());
     let acceptor = Acceptor::new(kinds.clone(), Arc::new(Backlog::new(limits)), writer);
     let registry = Registry::new();

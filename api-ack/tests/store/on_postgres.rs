@@ -216,6 +216,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.in_flight("mail", 10).await.unwrap();
         ground.jobs.quiet("mail", None, T0, 10).await.unwrap();
         ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap();
+        ground.jobs.claim_normal(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.in_flight_high("mail", 10).await.unwrap();
         ground.jobs.queued("mail", 10).await.unwrap();
         ground.jobs.share_ended(ME, &BTreeMap::new()).await.unwrap();

@@ -49,18 +49,19 @@ async fn every_process_sees_a_pause_and_why_jobs_were_quiet(ground: &Ground) {
     following.spawn(there.clone().run(stop.clone()));
     let soon = Duration::from_secs(10);
     let before = jiff::Timestamp::now().as_microsecond();
-    assert!(!there.any() && !there.explains("mail", before));
+    assert!(there.paused().is_empty() && !there.explains("mail", before));
 
     here.put("mail", true, "ann", "").await.unwrap();
     assert!(here.holds("mail"), "whoever did it knows at once");
     timeout(soon, there.until("mail", true)).await.unwrap();
-    assert!(there.any() && there.holds("mail") && !there.holds("other"));
+    assert!(there.holds("mail") && !there.holds("other"));
+    assert_eq!(there.paused(), ["mail"]);
     assert!(there.explains("mail", i64::MAX) && !there.explains("other", 0), "while it is paused all its jobs may be quiet");
 
     here.put("mail", false, "bob", "").await.unwrap();
     timeout(soon, there.until("mail", false)).await.unwrap();
     let resumed = there.of("mail").unwrap();
-    assert_eq!((there.any(), resumed.actor.as_str()), (false, "bob"));
+    assert_eq!((there.paused().len(), resumed.actor.as_str()), (0, "bob"));
     assert!(there.explains("mail", before) && !there.explains("mail", resumed.at), "and for a while after");
     // A restart reads how things stand before anything starts.
     here.put("mail", true, "ann", "").await.unwrap();

@@ -1,15 +1,16 @@
 //! The two classes: stored at the insert, kept for good, claimed and counted apart.
 
-use api_ack::store::{Edit, Inserted, Made, NewJob, Outlet, Priority, State, Status};
+use api_ack::store::{Edit, Inserted, Made, NewJob, Outlet, PASSED, Priority, State, Status};
 use uuid::Uuid;
 
 use crate::dead::{kept, letter};
-use crate::ground::{Ground, ME, SECOND, T0, accepted, begin, change, end, high, high_lane, key, lane, publish, rows};
+use crate::ground::{Ground, ME, OTHER, SECOND, T0, accepted, begin, change, end, high, high_lane, key, lane, publish, rows};
 
 contract!(
     a_batch_may_hold_both_classes,
     high_rows_have_a_way_of_their_own,
     the_normal_lane_gives_what_is_oldest,
+    normal_rows_are_claimed_past_high_ones_and_not_past_any_number_of_them,
     high_rows_in_flight_are_counted_alone,
     quiet_rows_are_found_by_class,
     the_class_is_kept,
@@ -79,6 +80,33 @@ async fn the_normal_lane_gives_what_is_oldest(ground: &Ground) {
     let order: Vec<usize> = claimed.iter().map(|(job, _)| batch.iter().position(|new| new.job.id == job.id).unwrap()).collect();
     assert_eq!(order, [2, 3, 1], "no row is passed over");
     assert_eq!(claimed[0].0.priority, Priority::High);
+}
+
+async fn normal_rows_are_claimed_past_high_ones_and_not_past_any_number_of_them(ground: &Ground) {
+    let due = |mut new: NewJob, at| {
+        new.job.status.due_at = at;
+        new
+    };
+    let ahead = PASSED as usize;
+    let mut batch: Vec<NewJob> = (0..ahead).map(|_| due(high("mail", "acme"), T0 - 9)).collect();
+    batch.extend([due(accepted("mail", "acme"), T0 - 2), due(accepted("mail", "acme"), T0 - 3), accepted("mail", "else")]);
+    for part in batch.chunks(500) {
+        ground.store(part).await;
+    }
+    let here = lane("mail", "acme");
+    let claim = async |count| ground.jobs.claim_normal(ME, &here, T0, rows(count)).await.unwrap();
+    let claimed = claim(1).await;
+    let of_all = |at: usize| batch[at].job.id;
+    assert_eq!(claimed.iter().map(|(job, _)| job.id).collect::<Vec<_>>(), [of_all(ahead + 1)], "the oldest");
+    assert_eq!(claimed[0].0, ground.job(claimed[0].0.id).await, "what is answered is what is stored");
+    assert!(ground.jobs_of_another.claim_normal(ME, &lane("mail", "nobody"), T0, rows(9)).await.unwrap().is_empty());
+
+    let more: Vec<NewJob> = (0..9).map(|_| due(high("mail", "acme"), T0 - 9)).collect();
+    ground.store(&more).await;
+    assert!(claim(9).await.is_empty(), "behind too many");
+    ground.jobs.claim(OTHER, &high_lane("mail", "acme"), T0, rows(9)).await.unwrap();
+    assert_eq!(claim(9).await.iter().map(|(job, _)| job.id).collect::<Vec<_>>(), [of_all(ahead)]);
+    assert!(claim(9).await.is_empty());
 }
 
 async fn high_rows_in_flight_are_counted_alone(ground: &Ground) {

@@ -1,11 +1,13 @@
 //! What waits, lane by lane, and taking some of it.
 
-use sqlx::postgres::PgConnection;
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
 
 use super::error::Fault;
 use super::rows;
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError, Waiting};
+use crate::store::{Job, Lane, Micros, PASSED, Payload, Portion, Priority, ProcessId, StoreError, Waiting};
 
 // Loose index scans: from each lane's first row straight to the next lane. That of the high lanes finds an empty index, mostly.
 macro_rules! each_lane {
@@ -41,11 +43,17 @@ const BACKLOG: &str = concat!(
      AND j.place = 0 AND j.due_at <= $1), due_at FROM lane WHERE due_at <= $1",
 );
 
+macro_rules! due {
+    () => {
+        "kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
+         AND (deadline > $4 OR ended_at IS NOT NULL)"
+    };
+}
+
 macro_rules! claim {
-    ($which:literal) => {
+    ($which:expr) => {
         concat!(
-            "WITH picked AS (SELECT id, due_at FROM jobs WHERE kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
-             AND (deadline > $4 OR ended_at IS NOT NULL) ",
+            "WITH picked AS (SELECT id, due_at FROM jobs WHERE ",
             $which,
             " ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
              sized AS (SELECT picked.id, sum(octet_length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
@@ -61,9 +69,16 @@ macro_rules! claim {
     };
 }
 
-const CLAIM: &str = claim!("");
+const CLAIM: &str = claim!(due!());
 
-const CLAIM_HIGH: &str = claim!("AND priority = 1");
+const CLAIM_HIGH: &str = claim!(concat!(due!(), " AND priority = 1"));
+
+// What was taken since the inner look is left alone: `place` says so.
+const CLAIM_NORMAL: &str = claim!(concat!(
+    "place = 0 AND id IN (SELECT id FROM (SELECT id, priority FROM jobs WHERE ",
+    due!(),
+    " ORDER BY due_at, id LIMIT $7 + $5) AS first WHERE priority = 0)"
+));
 
 pub(super) async fn lanes(conn: &mut PgConnection, now: Micros) -> Result<Vec<Lane>, Fault> {
     let found = sqlx::query(LANES).bind(now).fetch_all(conn).await?;
@@ -84,14 +99,37 @@ pub(super) async fn claim(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, Fault> {
-    let query = sqlx::query(if lane.priority == Priority::High { CLAIM_HIGH } else { CLAIM })
+    let query = taking(if lane.priority == Priority::High { CLAIM_HIGH } else { CLAIM }, me, lane, now, portion);
+    pairs(&query.fetch_all(conn).await?)
+}
+
+pub(super) async fn claim_normal(
+    conn: &mut PgConnection,
+    me: ProcessId,
+    lane: &Lane,
+    now: Micros,
+    portion: Portion,
+) -> Result<Vec<(Job, Payload)>, Fault> {
+    pairs(&taking(CLAIM_NORMAL, me, lane, now, portion).bind(i64::from(PASSED)).fetch_all(conn).await?)
+}
+
+fn taking<'q>(
+    sql: &'static str,
+    me: ProcessId,
+    lane: &'q Lane,
+    now: Micros,
+    portion: Portion,
+) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(sql)
         .bind(me.0)
         .bind(&lane.kind)
         .bind(&lane.tenant)
         .bind(now)
         .bind(i64::from(portion.rows))
-        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX));
-    let found = query.fetch_all(conn).await?;
+        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX))
+}
+
+fn pairs(found: &[PgRow]) -> Result<Vec<(Job, Payload)>, Fault> {
     let pairs = found.iter().map(|row| Ok((rows::job(row)?, rows::payload(row, JOB_WIDTH)?)));
     Ok(pairs.collect::<Result<_, StoreError>>()?)
 }

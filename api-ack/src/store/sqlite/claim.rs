@@ -1,11 +1,13 @@
 //! What waits, lane by lane, and taking some of it.
 
-use sqlx::SqliteConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::{error, read, rows};
 use crate::store::row::{JOB_WIDTH, job_columns, payload_columns};
-use crate::store::{Job, Lane, Micros, Payload, Portion, Priority, ProcessId, StoreError, Waiting};
+use crate::store::{Job, Lane, Micros, PASSED, Payload, Portion, Priority, ProcessId, StoreError, Waiting};
 
 // Loose index scans: from each lane's first row straight to the next lane. That of the high lanes finds an empty index, mostly.
 macro_rules! each_lane {
@@ -44,16 +46,16 @@ const BACKLOG: &str = concat!(
 );
 
 macro_rules! due {
-    ($which:literal) => {
+    ($which:expr) => {
         concat!(
             "SELECT ",
             job_columns!("j"),
             ", ",
             payload_columns!("p"),
             " FROM (SELECT picked.id, sum(length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
-             FROM (SELECT id, due_at FROM jobs INDEXED BY ",
+             FROM (SELECT id, due_at FROM ",
             $which,
-            " AND kind = ?1 AND tenant = ?2 AND due_at <= ?3 AND (deadline > ?3 OR ended_at IS NOT NULL) ORDER BY due_at, id LIMIT ?4) AS picked \
+            " ORDER BY due_at, id LIMIT ?4) AS picked \
              CROSS JOIN job_payloads AS b ON b.id = picked.id WINDOW earlier AS (ORDER BY picked.due_at, picked.id)) AS sized \
              CROSS JOIN jobs AS j ON j.id = sized.id CROSS JOIN job_payloads AS p ON p.id = j.id \
              WHERE sized.number = 1 OR sized.upto <= ?5 ORDER BY j.due_at, j.id"
@@ -61,9 +63,21 @@ macro_rules! due {
     };
 }
 
-const DUE: &str = due!("jobs_waiting WHERE place = 0");
+macro_rules! of_lane {
+    () => {
+        " AND kind = ?1 AND tenant = ?2 AND due_at <= ?3 AND (deadline > ?3 OR ended_at IS NOT NULL)"
+    };
+}
 
-const DUE_HIGH: &str = due!("jobs_high WHERE priority = 1 AND place < 2 AND place = 0");
+const DUE: &str = due!(concat!("jobs INDEXED BY jobs_waiting WHERE place = 0", of_lane!()));
+
+const DUE_HIGH: &str = due!(concat!("jobs INDEXED BY jobs_high WHERE priority = 1 AND place < 2 AND place = 0", of_lane!()));
+
+const DUE_NORMAL: &str = due!(concat!(
+    "(SELECT id, due_at, priority FROM jobs INDEXED BY jobs_waiting WHERE place = 0",
+    of_lane!(),
+    " ORDER BY due_at, id LIMIT ?6 + ?4) WHERE priority = 0"
+));
 
 const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_at = ?2 \
      WHERE id IN (SELECT unhex(value) FROM json_each(?3))";
@@ -87,12 +101,37 @@ pub(super) async fn claim(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, StoreError> {
-    let query = sqlx::query(if lane.priority == Priority::High { DUE_HIGH } else { DUE })
+    let query = due(if lane.priority == Priority::High { DUE_HIGH } else { DUE }, lane, now, portion);
+    take(conn, me, now, query).await
+}
+
+pub(super) async fn claim_normal(
+    conn: &mut SqliteConnection,
+    me: ProcessId,
+    lane: &Lane,
+    now: Micros,
+    portion: Portion,
+) -> Result<Vec<(Job, Payload)>, StoreError> {
+    take(conn, me, now, due(DUE_NORMAL, lane, now, portion).bind(PASSED)).await
+}
+
+type Due<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+fn due<'q>(sql: &'static str, lane: &'q Lane, now: Micros, portion: Portion) -> Due<'q> {
+    sqlx::query(sql)
         .bind(&lane.kind)
         .bind(&lane.tenant)
         .bind(now)
         .bind(portion.rows)
-        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX));
+        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX))
+}
+
+async fn take(
+    conn: &mut SqliteConnection,
+    me: ProcessId,
+    now: Micros,
+    query: Due<'_>,
+) -> Result<Vec<(Job, Payload)>, StoreError> {
     let found = query.fetch_all(&mut *conn).await.map_err(error::store)?;
     let mut claimed: Vec<(Job, Payload)> =
         found.iter().map(|row| Ok((rows::job(row)?, rows::payload(row, JOB_WIDTH)?))).collect::<Result<_, StoreError>>()?;
