@@ -5,7 +5,7 @@
 //! Required: `iss`, `aud`, `exp`, `sub`, `tenant`, `scope`; `nbf` is honoured; clocks may differ by 30 s.
 //!
 //! A token that was verified is remembered by its SHA-256, so a busy client costs one signature check, not one per request. Its
-//! expiry is checked each time. Of a token that no key here signed its sender learns just that, and only so often ([`guesses`]):
+//! expiry is checked each time. Of a token that no key here signed its sender learns just that, and only so often (`guesses.rs`):
 //! which keys there are, and for what, is nobody's business. A key taken out of the configuration counts until the restart that takes it out.
 
 mod cache;
