@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::purge::Purge;
+use self::purge::{Purge, Scope};
 use crate::accept::Backlog;
 use crate::clock;
 use crate::decide::{Decision, change, decide};
@@ -141,7 +141,9 @@ impl Sweeper {
         }
         if Instant::now() >= *purge_at {
             let until = Instant::now() + PURGING;
-            let more = purge.run(&self.stores, &self.kinds, &self.options.retention, &self.metrics, until).await?;
+            let (retention, metrics) = (&self.options.retention, &*self.metrics);
+            let scope = Scope { stores: &self.stores, kinds: &self.kinds, retention, metrics };
+            let more = purge.run(&scope, until).await?;
             *purge_at = Instant::now() + if more { Duration::ZERO } else { Duration::from_secs(60) };
         }
         Ok(())

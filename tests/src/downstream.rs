@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use futures::StreamExt;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// What it does with a request.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ pub enum Reply {
     Late(Duration),
     /// Answers 200 with so many bytes, told beforehand or not.
     Large(usize, bool),
-    /// Takes the request and never answers.
+    /// Takes the request and answers nothing, or 503 once [`Downstream::let_go`] is called.
     Hang,
     /// Begins an answer of 200 and breaks it off.
     Broken,
@@ -52,6 +53,7 @@ impl Asked {
 #[derive(Clone)]
 struct Shared {
     reply: Arc<Mutex<Reply>>,
+    let_go: Arc<Notify>,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
@@ -67,7 +69,7 @@ impl Downstream {
     /// # Panics
     /// When there is no free port.
     pub async fn start(reply: Reply) -> Self {
-        let shared = Shared { reply: Arc::new(Mutex::new(reply)), asked: Arc::default() };
+        let shared = Shared { reply: Arc::new(Mutex::new(reply)), let_go: Arc::default(), asked: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new().fallback(answer).with_state(shared.clone());
@@ -83,6 +85,11 @@ impl Downstream {
     /// Does otherwise from here on.
     pub fn set(&self, reply: Reply) {
         *self.shared.reply.lock().unwrap() = reply;
+    }
+
+    /// Ends the requests that hang now.
+    pub fn let_go(&self) {
+        self.shared.let_go.notify_waiters();
     }
 
     /// Scheme, host and port.
@@ -127,7 +134,10 @@ async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers:
                 }
             }
         }
-        Reply::Hang => std::future::pending().await,
+        Reply::Hang => {
+            shared.let_go.notified().await;
+            of(503, Body::empty())
+        }
         Reply::Broken => {
             let parts = futures::stream::iter([Ok(Bytes::from_static(b"{\"half\":"))]);
             let torn = futures::stream::once(async {

@@ -25,6 +25,20 @@ const LAP: Duration = Duration::from_secs(3600);
 /// How often the walk over the keys begins anew.
 const KEYS_LAP: Duration = Duration::from_secs(600);
 
+/// What is purged, and by which ages.
+pub(super) struct Scope<'a> {
+    pub(super) stores: &'a Stores,
+    pub(super) kinds: &'a Kinds,
+    pub(super) retention: &'a Retention,
+    pub(super) metrics: &'a Metrics,
+}
+
+impl Scope<'_> {
+    fn purged(&self, gone: u64) {
+        self.metrics.swept.with_label_values(&["purged"]).inc_by(gone);
+    }
+}
+
 /// The walks over the ended jobs of each kind, and over the keys.
 #[derive(Default)]
 pub(super) struct Purge {
@@ -42,43 +56,29 @@ struct Walk {
 #[derive(Default)]
 struct Keys {
     at: u64,
-    /// When the walk was begun that is at its end; `None` while it goes on.
+    /// Since when it rests, being at its end; `None` while it goes on.
     rests_since: Option<Instant>,
 }
 
 impl Purge {
     /// Deletes until nothing is old or `until` has come; `true` if there is more.
-    pub(super) async fn run(
-        &mut self,
-        stores: &Stores,
-        kinds: &Kinds,
-        retention: &Retention,
-        metrics: &Metrics,
-        until: Instant,
-    ) -> Result<bool, StoreError> {
+    pub(super) async fn run(&mut self, scope: &Scope<'_>, until: Instant) -> Result<bool, StoreError> {
         let mut more = true;
         while more && Instant::now() < until {
-            let keys = self.keys.step(stores, retention, metrics).await;
-            let others = others(stores, retention, metrics).await;
-            more = self.walk(stores, kinds, retention, metrics, until).await? | others? | keys?;
+            let keys = self.keys.step(scope).await;
+            let others = others(scope).await;
+            more = self.walk(scope, until).await? | others? | keys?;
         }
         Ok(more)
     }
 
     /// One batch of each kind, as far as time lets it, and at least one; `true` if there may be more.
-    async fn walk(
-        &mut self,
-        stores: &Stores,
-        kinds: &Kinds,
-        retention: &Retention,
-        metrics: &Metrics,
-        until: Instant,
-    ) -> Result<bool, StoreError> {
-        let names = stores.jobs.ended_kinds().await?;
+    async fn walk(&mut self, scope: &Scope<'_>, until: Instant) -> Result<bool, StoreError> {
+        let names = scope.stores.jobs.ended_kinds().await?;
         self.walks.retain(|kind, _| names.contains(kind));
         let (mut more, first) = (false, self.turn);
         for at in 0..names.len() {
-            more |= self.step(stores, kinds, retention, metrics, &names[(first + at) % names.len()]).await?;
+            more |= self.step(scope, &names[(first + at) % names.len()]).await?;
             self.turn = (first + at + 1) % names.len();
             if Instant::now() >= until {
                 return Ok(more || at + 1 < names.len());
@@ -88,44 +88,37 @@ impl Purge {
     }
 
     /// One batch of one kind; `true` if there may be more.
-    async fn step(
-        &mut self,
-        stores: &Stores,
-        kinds: &Kinds,
-        retention: &Retention,
-        metrics: &Metrics,
-        kind: &str,
-    ) -> Result<bool, StoreError> {
-        let own = kinds.get(kind).and_then(|spec| spec.retention);
-        let (before, dead_before) = horizons(retention, own, clock::now());
+    async fn step(&mut self, scope: &Scope<'_>, kind: &str) -> Result<bool, StoreError> {
+        let own = scope.kinds.get(kind).and_then(|spec| spec.retention);
+        let (before, dead_before) = horizons(scope.retention, own, clock::now());
         let walk = match self.walks.get_mut(kind) {
             Some(walk) => walk,
             None => self.walks.entry(kind.to_owned()).or_insert(Walk { at: Bookmark::START, begun: Instant::now() }),
         };
-        let purged = stores.jobs.purge_ended(&Old { kind, before, dead_before }, walk.at, BATCH).await?;
+        let purged = scope.stores.jobs.purge_ended(&Old { kind, before, dead_before }, walk.at, BATCH).await?;
         walk.at = purged.next;
         if !purged.more && walk.begun.elapsed() >= LAP {
             *walk = Walk { at: Bookmark::START, begun: Instant::now() };
         }
-        metrics.swept.with_label_values(&["purged"]).inc_by(purged.gone);
+        scope.purged(purged.gone);
         Ok(purged.more)
     }
 }
 
 impl Keys {
     /// Looks at some keys; `true` if there are more to look at.
-    async fn step(&mut self, stores: &Stores, retention: &Retention, metrics: &Metrics) -> Result<bool, StoreError> {
+    async fn step(&mut self, scope: &Scope<'_>) -> Result<bool, StoreError> {
         if self.rests_since.is_some_and(|since| since.elapsed() < KEYS_LAP) {
             return Ok(false);
         }
         self.rests_since = None;
-        let before = clock::now().saturating_sub(micros(retention.keys));
-        let purged = stores.jobs.purge_keys(before, self.at).await?;
+        let before = clock::now().saturating_sub(micros(scope.retention.keys));
+        let purged = scope.stores.jobs.purge_keys(before, self.at).await?;
         self.at = purged.next;
         if self.at == 0 {
             self.rests_since = Some(Instant::now());
         }
-        metrics.swept.with_label_values(&["purged"]).inc_by(purged.gone);
+        scope.purged(purged.gone);
         Ok(self.at > 0)
     }
 }
@@ -138,12 +131,12 @@ fn horizons(retention: &Retention, own: Option<Duration>, now: Micros) -> (Micro
 }
 
 /// One batch of all that has one age whatever its kind.
-async fn others(stores: &Stores, retention: &Retention, metrics: &Metrics) -> Result<bool, StoreError> {
-    let now = clock::now();
-    let dead = stores.dead.purge_dead(now.saturating_sub(micros(retention.dead_letters)), BATCH).await;
+async fn others(scope: &Scope<'_>) -> Result<bool, StoreError> {
+    let (stores, now) = (scope.stores, clock::now());
+    let dead = stores.dead.purge_dead(now.saturating_sub(micros(scope.retention.dead_letters)), BATCH).await;
     let picked = stores.selections.purge_selections(now, now.saturating_sub(micros(selections::KEPT)), BATCH).await;
     let dead = dead?;
-    metrics.swept.with_label_values(&["purged"]).inc_by(dead);
+    scope.purged(dead);
     Ok(dead.max(picked?) >= u64::from(BATCH))
 }
 
@@ -199,12 +192,13 @@ mod tests {
         let kinds = Kinds::new([kept("logs", HOUR), kept("mail", 3 * HOUR), kept("books", 50 * HOUR)]);
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let retention = Retention { jobs: 24 * HOUR, ..Retention::default() };
+        let scope = Scope { stores: &stores, kinds: &kinds, retention: &retention, metrics: &metrics };
         let mut purge = Purge::default();
         let soon = Instant::now() + Duration::from_secs(60);
-        assert!(!purge.run(&stores, &kinds, &retention, &metrics, soon).await.unwrap());
+        assert!(!purge.run(&scope, soon).await.unwrap());
         assert_eq!(stores.jobs.ended_kinds().await.unwrap(), ["books", "mail"], "more than a batch, and one of no kind");
         kinds.replace([kept("mail", HOUR)]);
-        assert!(!purge.run(&stores, &kinds, &retention, &metrics, soon).await.unwrap());
+        assert!(!purge.run(&scope, soon).await.unwrap());
         assert!(stores.jobs.ended_kinds().await.unwrap().is_empty());
         assert_eq!(metrics.swept.with_label_values(&["purged"]).get(), 603);
     }
@@ -218,11 +212,12 @@ mod tests {
         let kinds = Kinds::new([kept("a", HOUR), kept("b", HOUR)]);
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let (mut purge, retention) = (Purge::default(), Retention::default());
+        let scope = Scope { stores: &stores, kinds: &kinds, retention: &retention, metrics: &metrics };
         // Time for one batch at a time.
         let mut left = Vec::new();
         for _ in 0..2 {
             let blink = Instant::now() + Duration::from_micros(1);
-            purge.walk(&stores, &kinds, &retention, &metrics, blink).await.unwrap();
+            purge.walk(&scope, blink).await.unwrap();
             left.push(stores.jobs.ended_kinds().await.unwrap().join(" "));
         }
         assert_eq!(left, ["a b", "a"]);

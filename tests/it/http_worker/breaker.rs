@@ -191,7 +191,7 @@ async fn calls_from_before_a_hold_say_nothing_after_it() {
     let service = Downstream::start(Reply::Hang).await;
     let stage = Stage::set(Keep::Sqlite).await;
     let hasty = kind(PLACE, &service, "timeout = \"1s\"\nconcurrency = 4\nprefetch = 8");
-    let patient = kind("orders.count", &service, "timeout = \"6s\"\nconcurrency = 4\nprefetch = 8");
+    let patient = kind("orders.count", &service, "timeout = \"60s\"\nconcurrency = 4\nprefetch = 8");
     let hub = stage.hub(&(hasty + &patient + &careful(&service, "min_calls = 3, open = \"1s\""))).await;
     let client = hub.client();
     let mut slow = Vec::new();
@@ -206,6 +206,7 @@ async fn calls_from_before_a_hold_say_nothing_after_it() {
         client.wait_state(id, "succeeded", LONG).await;
     }
     assert!(service.asked().iter().filter(|asked| asked.header("ce-type") == "orders.count").count() == 4, "still under way");
+    service.let_go();
     for id in &slow {
         until_true(LONG, "the end of a patient call", async || failures(&client.job(id).await.unwrap().body) == 1).await;
     }
