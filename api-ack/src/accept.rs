@@ -146,11 +146,12 @@ impl Acceptor {
         self
     }
 
-    /// When a job of `kind` that is accepted now will start, as far as is known; `None` for at once, or not known.
-    pub fn starts_at(&self, kind: &str) -> Option<Micros> {
+    /// When a job of `kind` and `class` that is accepted now will start, as far as is known; `None` for at once, or not known. What
+    /// waits is not counted by class: of a high job, which goes before most of it, nothing is said by that.
+    pub fn starts_at(&self, kind: &str, class: Priority) -> Option<Micros> {
         let held = self.destinations.as_ref().and_then(|destinations| destinations.held_until(kind));
         held.or_else(|| {
-            let wait = self.estimates.as_ref()?.wait(kind)?;
+            let wait = self.estimates.as_ref().filter(|_| class == Priority::Normal)?.wait(kind)?;
             Some(clock::now().saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX)))
         })
     }
@@ -198,16 +199,16 @@ impl Acceptor {
         let priority = priority::class(spec, submission.priority)?;
         let status = submission.timing.status(spec.deadline, clock::now(), submission.patient)?;
         if !submission.patient {
-            self.keeps_up(spec, &status)?;
+            self.keeps_up(spec, priority, &status)?;
         }
         self.backlog.admit(&submission.tenant, status.state == State::Scheduled)?;
         Ok((priority, status))
     }
 
     /// Whether a job would start soon enough for its kind.
-    fn keeps_up(&self, spec: &KindSpec, status: &Status) -> Result<(), AcceptError> {
+    fn keeps_up(&self, spec: &KindSpec, class: Priority, status: &Status) -> Result<(), AcceptError> {
         let Some(most) = spec.max_wait else { return Ok(()) };
-        let Some(starts_at) = self.starts_at(spec.kind.as_str()) else { return Ok(()) };
+        let Some(starts_at) = self.starts_at(spec.kind.as_str(), class) else { return Ok(()) };
         // One that is scheduled for later waits for that by itself.
         let left = starts_at.saturating_sub(status.due_at.max(clock::now()));
         let wait = Duration::from_micros(u64::try_from(left).unwrap_or(0));

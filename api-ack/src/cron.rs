@@ -100,6 +100,13 @@ pub async fn run(entries: Vec<CronSpec>, acceptor: Acceptor, store: Arc<dyn JobS
     }
 }
 
+/// A tick that has its job.
+#[derive(Clone, Copy)]
+struct Made {
+    tick: Micros,
+    job: Uuid,
+}
+
 struct Driver {
     entry: CronSpec,
     acceptor: Acceptor,
@@ -125,12 +132,12 @@ impl Driver {
     }
 
     /// Offers a tick until it is decided; answers its job.
-    async fn offer(&self, tick: Micros, previous: Option<Uuid>) -> Option<Uuid> {
+    async fn offer(&self, tick: Micros, previous: Option<Made>) -> Option<Made> {
         loop {
             match self.try_offer(tick, previous).await {
                 Ok(Tick::Made(job)) => {
                     tracing::debug!(cron = self.entry.name, tick = %clock::timestamp(tick), job = %job, "a tick has its job");
-                    return Some(job);
+                    return Some(Made { tick, job });
                 }
                 Ok(Tick::Skipped) => {
                     tracing::info!(cron = self.entry.name, tick = %clock::timestamp(tick), "the job before still runs, this tick is left out");
@@ -149,7 +156,7 @@ impl Driver {
     }
 
     /// `Err` for what may work in a moment.
-    async fn try_offer(&self, tick: Micros, previous: Option<Uuid>) -> Result<Tick, String> {
+    async fn try_offer(&self, tick: Micros, previous: Option<Made>) -> Result<Tick, String> {
         if self.entry.overlap == Overlap::Skip && self.overlaps(tick, previous).await.map_err(|error| error.to_string())? {
             return Ok(Tick::Skipped);
         }
@@ -190,14 +197,15 @@ impl Driver {
         }
     }
 
-    /// Whether the job of a tick before `tick` has not ended.
-    async fn overlaps(&self, tick: Micros, previous: Option<Uuid>) -> Result<bool, StoreError> {
-        let previous = match previous {
-            Some(previous) => Some(previous),
-            None => self.last_job(tick).await?,
-        };
-        let jobs = self.store.load(&previous.into_iter().collect::<Vec<_>>()).await?;
-        Ok(jobs.first().is_some_and(|job| !job.status.state.is_end()))
+    /// Whether the job of a tick before `tick` has not ended. `previous` is the latest that is known here.
+    async fn overlaps(&self, tick: Micros, previous: Option<Made>) -> Result<bool, StoreError> {
+        let mut before: Vec<Uuid> = previous.iter().map(|made| made.job).collect();
+        // Of ticks since then another process may have made one: it may have looked a moment after the job before had ended.
+        if previous.is_none_or(|made| self.entry.schedule.next(made.tick) != Some(tick)) {
+            before.extend(self.last_job(tick).await?);
+        }
+        let jobs = self.store.load(&before).await?;
+        Ok(jobs.iter().any(|job| !job.status.state.is_end()))
     }
 
     /// The latest job of a tick before `tick`, by the keys of the ticks: a live one is no older than its kind's deadline.

@@ -10,7 +10,7 @@
 //!
 //! Guarantees: each change of this process, and of every process that has heard of the subscription ([`Exchange`]), is told at least once
 //! or is within a [`Told::Gap`]; of one job never an older state after a newer; the store is asked once per [`FeedOptions::every`] or
-//! 4096 ids, whatever the number of subscribers. Limits: states in between may be skipped and one may be told twice; nothing is told of
+//! for half of [`FeedOptions::buffer`], whatever the number of subscribers. Limits: states in between may be skipped and one may be told twice; nothing is told of
 //! the time before. A slow subscriber misses the oldest, is told so, and goes on. On the drain every subscription ends.
 
 mod exchange;
@@ -51,7 +51,7 @@ impl Default for FeedOptions {
     }
 }
 
-/// Jobs looked up in one statement, and told to others in one notice.
+/// Jobs told to others in one notice, and looked up in one statement at most.
 const TOGETHER: usize = 4096;
 
 /// How long a subscription waits for other processes to be told of it.
@@ -97,7 +97,7 @@ struct State {
     elsewhere: HashMap<String, Instant>,
     /// To be looked up for those here.
     noted: HashSet<Uuid>,
-    /// There was no room for more, and those here are told.
+    /// There was no room for more; those here are told once there is some again.
     full: bool,
     /// To be told to those elsewhere.
     telling: BTreeMap<String, HashSet<Uuid>>,
@@ -147,11 +147,8 @@ impl Feed {
         if state.noted.len() < self.0.options.pending {
             state.noted.insert(id);
             self.0.noted.notify_one();
-        } else if !state.full {
+        } else {
             state.full = true;
-            for here in state.here.values() {
-                let _ = here.changes.send(Told::Gap("busy"));
-            }
         }
     }
 
@@ -193,9 +190,6 @@ impl Feed {
             }
             loop {
                 let ids = self.take_noted();
-                if ids.is_empty() {
-                    break;
-                }
                 match store.submitted(&ids).await {
                     Ok(found) => self.tell(found),
                     Err(error) => {
@@ -203,14 +197,25 @@ impl Feed {
                         self.gap("store");
                     }
                 }
+                // What came meanwhile waits its tenth of a second as well.
+                if ids.len() < self.at_once() {
+                    break;
+                }
             }
         }
     }
 
+    /// Subscribers who read have time to, before the next ones come.
+    fn at_once(&self) -> usize {
+        (self.0.options.buffer / 2).clamp(1, TOGETHER)
+    }
+
     fn take_noted(&self) -> Vec<Uuid> {
         let mut state = self.lock();
-        state.full = false;
-        let ids: Vec<Uuid> = state.noted.iter().take(TOGETHER).copied().collect();
+        if std::mem::take(&mut state.full) {
+            Self::tell_gap(&state, "busy");
+        }
+        let ids: Vec<Uuid> = state.noted.iter().take(self.at_once()).copied().collect();
         for id in &ids {
             state.noted.remove(id);
         }
@@ -226,9 +231,22 @@ impl Feed {
         }
     }
 
+    /// Says that changes may have been stored here without being noted.
+    pub fn doubt(&self) {
+        if self.0.anybody.load(Ordering::Relaxed) {
+            let mut state = self.lock();
+            state.untold |= !state.elsewhere.is_empty();
+            Self::tell_gap(&state, "store");
+        }
+    }
+
     /// Tells every subscriber that something may have been missed.
     fn gap(&self, why: &'static str) {
-        for here in self.lock().here.values() {
+        Self::tell_gap(&self.lock(), why);
+    }
+
+    fn tell_gap(state: &State, why: &'static str) {
+        for here in state.here.values() {
             let _ = here.changes.send(Told::Gap(why));
         }
     }

@@ -230,7 +230,7 @@ impl StoreLedger {
                 |(_, ended), job| {
                     let Some(job) = job else { return Decision::Settled(Ok(None)) };
                     match rules::finish(&job.status, &ended.report, &self.policy(&job.kind), now, jitter(job.id)) {
-                        Finish::Late(attempt) => Decision::Settled(Err((job.id, attempt))),
+                        Finish::Late(attempt) => Decision::Settled(Err((job.clone(), attempt))),
                         Finish::Applied(to, history) => {
                             let result = result_of(job.id, ended.report.end);
                             let (change, changed) =
@@ -241,9 +241,12 @@ impl StoreLedger {
                 },
             ))
             .await?;
-        let late: Vec<(Uuid, Attempt)> = decided.iter().filter_map(|d| d.as_ref().err().cloned()).collect();
+        let late: Vec<&(Job, Attempt)> = decided.iter().filter_map(|decided| decided.as_ref().err()).collect();
         if !late.is_empty() {
-            self.store.record(&late).await?;
+            let records: Vec<(Uuid, Attempt)> = late.iter().map(|(job, attempt)| (job.id, attempt.clone())).collect();
+            self.store.record(&records).await?;
+            // It may be late because it was stored before, by a write without an answer.
+            late.iter().for_each(|(job, _)| self.tell(job));
         }
         let answers = decided.into_iter().zip(ends).map(|(decided, (_, ended))| match decided {
             Ok(Some(changed)) => {

@@ -17,7 +17,7 @@ use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 use crate::accept::{AcceptError, Acceptor, PRIORITY_HEADER, Submission, TIMING_HEADERS, Timing, parse_priority};
 use crate::http::auth::well_formed;
 use crate::http::problem::{Code, Problem};
-use crate::http::{check_payload, no_tags, takes};
+use crate::http::{check_payload, no_tags, store, takes};
 use crate::letter::letter_of;
 use crate::store::Stores;
 use crate::tags::{TAGS_HEADER, Tags};
@@ -47,6 +47,22 @@ enum Refused {
     ForEver(Problem),
 }
 
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::ForEver(problem)
+    }
+}
+
+impl From<AcceptError> for Refused {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::TenantBacklog { .. } => Self::Apart,
+            AcceptError::Backlog { .. } | AcceptError::Unavailable(_) | AcceptError::Undecided => Self::ForNow(error.to_string()),
+            error => Self::ForEver(error.into()),
+        }
+    }
+}
+
 impl Submissions {
     /// Into `acceptor`, bodies of `body_limit` bytes at most; what is of no use goes to `stores` as a dead letter.
     pub fn new(acceptor: Acceptor, stores: Stores, names: &Names, body_limit: usize) -> Self {
@@ -54,15 +70,8 @@ impl Submissions {
     }
 
     async fn accept(&self, delivered: &Delivered) -> Result<(), Refused> {
-        let submission = self.submission(delivered).map_err(Refused::ForEver)?;
-        match self.acceptor.accept(submission).await {
-            Ok(_) => Ok(()),
-            Err(AcceptError::TenantBacklog { .. }) => Err(Refused::Apart),
-            Err(error @ (AcceptError::Backlog { .. } | AcceptError::Unavailable(_) | AcceptError::Undecided)) => {
-                Err(Refused::ForNow(error.to_string()))
-            }
-            Err(error) => Err(Refused::ForEver(error.into())),
-        }
+        let (submission, checked) = self.submission(delivered)?;
+        store(&self.acceptor, submission, checked, Refused::from).await.map(|_| ())
     }
 
     /// Where a message of a full tenant waits: what has been round before waits longer, so that a great heap of them does not keep
@@ -71,7 +80,8 @@ impl Submissions {
         if delivered.exchange == self.return_exchange { Rung::M2 } else { Rung::S30 }
     }
 
-    fn submission(&self, delivered: &Delivered) -> Result<Submission, Problem> {
+    /// What it submits, and whether the payload is what the kind takes now: of a message that comes again the job may be there.
+    fn submission(&self, delivered: &Delivered) -> Result<(Submission, Result<(), Problem>), Problem> {
         let message = &delivered.message;
         if message.id.is_empty() {
             let why = "the message has no message_id: it is the idempotency key, and without one a repetition makes a second job";
@@ -92,13 +102,13 @@ impl Submissions {
             let why = format!("the body has {} bytes, {} at most are taken", message.body.len(), self.body_limit);
             return Err(Problem::new(Code::BodyTooLarge, why));
         }
-        check_payload(&spec, &content_type, &message.body, "")?;
+        let checked = check_payload(&spec, &content_type, &message.body, "");
         let [run_at, delay, deadline] = TIMING_HEADERS.map(|name| message.headers.get(name).cloned());
         let priority = message.headers.get(PRIORITY_HEADER).map(|text| parse_priority(text)).transpose();
         let priority = priority.map_err(AcceptError::from)?;
         let tags = message.headers.get(TAGS_HEADER).map(String::as_str).unwrap_or_default();
         let tags = Tags::listed(tags).map_err(|error| no_tags(error.to_string()))?;
-        Ok(Submission {
+        let submission = Submission {
             kind: message.kind.clone(),
             tenant: message.tenant.clone(),
             subject: message.source.clone(),
@@ -111,7 +121,8 @@ impl Submissions {
             priority,
             tags,
             patient: true,
-        })
+        };
+        Ok((submission, checked))
     }
 }
 

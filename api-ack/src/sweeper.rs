@@ -124,7 +124,10 @@ impl Sweeper {
 
     async fn pass(&self, lost_at: &mut Instant, purge: &mut Purge, purge_at: &mut Instant) -> Result<(), StoreError> {
         let mut waiting = self.stores.jobs.backlog(clock::now()).await?;
-        self.estimates.look(&waiting, &self.ready(self.estimates.asks_broker()).await).await?;
+        // Nothing below waits for it: a door without estimates still opens and closes by the counts.
+        if let Err(error) = self.estimates.look(&waiting, &self.ready(self.estimates.asks_broker()).await).await {
+            tracing::warn!(error = %error, "cannot see how fast the queues of kinds move");
+        }
         waiting.extend(self.hand_over.held());
         self.metrics.waiting(&waiting, clock::now());
         self.backlog.refresh(waiting);
@@ -155,10 +158,17 @@ impl Sweeper {
         if specs.is_empty() || !self.link.is_usable() {
             return HashMap::new();
         }
-        let queues: Vec<String> = specs.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
+        let classes = |spec: &Arc<KindSpec>| if spec.priority.is_some() { &Priority::ALL[..] } else { &[Priority::Normal] };
+        let of = |spec: Arc<KindSpec>| classes(&spec).iter().map(move |class| (spec.clone(), *class)).collect::<Vec<_>>();
+        let asked: Vec<(Arc<KindSpec>, Priority)> = specs.into_iter().flat_map(of).collect();
+        let queues: Vec<String> = asked.iter().map(|(spec, class)| self.names.queue_of(&spec.kind, *class)).collect();
         let looks = look(&self.link, &queues).await.unwrap_or_default();
-        let seen = specs.iter().zip(looks).filter_map(|(spec, look)| Some((spec.kind.as_str().to_owned(), look?)));
-        seen.map(|(kind, look)| (kind, u64::from(look.ready))).collect()
+        let mut ready: HashMap<String, Option<u64>> = HashMap::new();
+        for ((spec, _), look) in asked.into_iter().zip(looks) {
+            let all = ready.entry(spec.kind.as_str().to_owned()).or_insert(Some(0));
+            *all = all.and_then(|all| Some(all + u64::from(look?.ready)));
+        }
+        ready.into_iter().filter_map(|(kind, ready)| Some((kind, ready?))).collect()
     }
 
     /// Ends what is past its deadline.

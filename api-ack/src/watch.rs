@@ -241,9 +241,8 @@ impl Watched {
     }
 
     fn tell_progress(&self, progress: &Progress) {
-        let order = |progress: &Progress| (progress.epoch, progress.attempt, progress.lease, progress.at);
         self.progress.send_if_modified(|known| {
-            let newer = known.as_ref().is_none_or(|known| order(known) < order(progress));
+            let newer = known.as_ref().is_none_or(|known| known.order() < progress.order());
             if newer {
                 *known = Some(progress.clone());
             }

@@ -90,7 +90,7 @@ impl AnyHandler for Call {
             biased;
             // Whoever is not wanted any more need not wait for a turn; the rules end the job.
             () = cx.cancelled.cancelled() => return Outcome::Snooze(Duration::ZERO),
-            leave = self.destination.leave(self.timeout) => leave,
+            leave = self.destination.leave(self.timeout, cx.deadline) => leave,
         };
         let leave = match leave {
             Ok(leave) => leave,
@@ -99,10 +99,6 @@ impl AnyHandler for Call {
                 return Outcome::Snooze(wait);
             }
         };
-        // The turn may have come too late.
-        if cx.deadline.is_some_and(|deadline| deadline <= Timestamp::now()) {
-            return Outcome::Snooze(Duration::ZERO);
-        }
         let begun = Instant::now();
         let answer = match tokio::time::timeout(self.timeout, self.call(cx, message)).await {
             Ok(answer) => answer,

@@ -49,7 +49,7 @@ impl Stage {
             env: vec![("DATABASE_URL".to_owned(), self.effects_url.clone())],
             extra_toml: format!(
                 "[[kind]]\nname = \"{KIND}\"\nprefetch = 4\nconcurrency = 2\ntimeout = \"{limit}\"\ndeadline = \"{limit}\"\nretry = {{ delays = [\"1s\"] }}\n\
-                 [[kind]]\nname = \"demo.other\"\nworker = \"amqp\"\n"
+                 [[kind]]\nname = \"demo.other\"\nworker = \"amqp\"\n[[kind]]\nname = \"demo.served\"\n"
             ),
             program: "hard-handlers".to_owned(),
             ..HubOptions::default()

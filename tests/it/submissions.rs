@@ -4,7 +4,7 @@ mod apart;
 
 use serde_json::{Value, json};
 use warren_tests::hub::{HubOptions, HubProcess};
-use warren_tests::wait::until;
+use warren_tests::wait::{until, until_true};
 
 use crate::world::{Keep, LONG, World, settled};
 
@@ -42,7 +42,7 @@ async fn a_message_becomes_one_job_and_what_never_can_is_kept_with_its_reason() 
     std::fs::write(&schema, r#"{"type": "object", "required": ["n"]}"#).unwrap();
     let options = world.options();
     let extra = format!("{}{}", options.extra_toml, CAREFUL.replace("SCHEMA", schema.to_str().unwrap()));
-    let hub = HubProcess::start(&HubOptions { extra_toml: extra, ..options }).await;
+    let mut hub = HubProcess::start(&HubOptions { extra_toml: extra, ..options }).await;
     settled(&hub).await;
     let admin = hub.admin();
 
@@ -90,6 +90,27 @@ async fn a_message_becomes_one_job_and_what_never_can_is_kept_with_its_reason() 
     let id = jobs.iter().find(|job| job["state"] == "succeeded").unwrap()["id"].as_str().unwrap().to_owned();
     let shown = admin.get(&format!("/admin/jobs/{id}")).await.unwrap().body;
     assert_eq!(shown["payload"]["subject"], "/warren/billing", "{shown}");
+
+    // A message that comes again is not held against a schema that came since.
+    publish(&world, "test.careful", "m-3", headers(json!({})), b"{\"n\":1}").await;
+    let careful = async || admin.get("/admin/jobs?kind=test.careful").await.unwrap().body["items"].as_array().unwrap().len();
+    until_true(LONG, "its job", async || careful().await == 1).await;
+    std::fs::write(&schema, r#"{"type": "object", "required": ["m"]}"#).unwrap();
+    hub.process().signal(nix::sys::signal::Signal::SIGHUP);
+    let client = hub.client();
+    until_true(LONG, "the new schema", async || {
+        client.get("/v1/kinds/test.careful").await.unwrap().body["schema"]["required"] == json!(["m"])
+    })
+    .await;
+    publish(&world, "test.careful", "m-3", headers(json!({})), b"{\"n\":1}").await;
+    publish(&world, "test.careful", "m-4", headers(json!({})), b"{\"n\":1}").await;
+    until_true(LONG, "the new one to be turned down", async || {
+        let page = admin.get("/admin/dead-letters?queue=warren.submit&limit=100").await.unwrap().body;
+        page["items"].as_array().unwrap().iter().any(|letter| letter["message_id"] == "m-4")
+    })
+    .await;
+    let page = admin.get("/admin/dead-letters?queue=warren.submit&limit=100").await.unwrap().body;
+    assert_eq!((page["items"].as_array().unwrap().len(), careful().await), (bad.len() + 1, 1), "and the old one is its job");
 }
 
 #[tokio::test]

@@ -37,6 +37,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long one notice may take on its way.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the number of a sender is remembered that is not heard any more.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
 /// Kinds watched elsewhere, at most.
 const KINDS: usize = 4096;
 
@@ -137,8 +140,17 @@ impl Exchange {
 struct Hearing {
     feed: Feed,
     me: ProcessId,
-    /// The last number of each sender, and when it was heard.
-    senders: HashMap<i64, (u64, Instant)>,
+    senders: HashMap<i64, Sender>,
+}
+
+/// Another process that was heard.
+struct Sender {
+    /// Its last number.
+    n: u64,
+    /// When that was.
+    heard: Instant,
+    /// It should have said more since, and those here were told of the gap.
+    silent: bool,
 }
 
 impl Hearing {
@@ -187,17 +199,17 @@ impl Hearing {
             }
         }
         drop(state);
-        let before = self.senders.insert(notice.from, (notice.n, now));
-        if before.is_some_and(|(n, _)| n + 1 != notice.n) {
+        let before = self.senders.insert(notice.from, Sender { n: notice.n, heard: now, silent: false });
+        if before.is_some_and(|before| before.n + 1 != notice.n) {
             self.feed.gap("notices");
         }
     }
 
-    /// Forgets who has fallen silent, with what it may have wanted to say.
+    /// Sees who has fallen silent, and may have something to say that is not heard. Its number is kept: it may only be unable to speak.
     fn miss(&mut self, now: Instant) {
-        let known = self.senders.len();
-        self.senders.retain(|_, (_, heard)| now.duration_since(*heard) < COUNTS);
-        if self.senders.len() < known {
+        self.senders.retain(|_, sender| now.duration_since(sender.heard) < FORGOTTEN);
+        let newly = self.senders.values_mut().filter(|sender| !sender.silent && now.duration_since(sender.heard) >= COUNTS);
+        if newly.map(|sender| sender.silent = true).count() > 0 {
             self.feed.gap("notices");
         }
     }

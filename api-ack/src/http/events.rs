@@ -77,7 +77,7 @@ pub(super) async fn job(
     }
     let subscription = api.live().watch.follow(record.job.id, record.job.version)?;
     // Who is not told how the job stands is not told how far it is either, and so is told that first.
-    let said = record.progress.as_ref().filter(|_| news).map(|progress| progress.at);
+    let said = record.progress.as_ref().filter(|_| news).map(Progress::order);
     let follow = Follow { shown: visible(&record.job), said, subscription, api, until: Instant::now() + LONGEST };
     let stream = changes(follow, news.then_some(record));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
@@ -95,8 +95,8 @@ struct Follow {
     subscription: Subscription,
     /// What the client was told last.
     shown: Visible,
-    /// When the progress was said that it was told last.
-    said: Option<Micros>,
+    /// [`Progress::order`] of what it was told last of how far the job is.
+    said: Option<(i32, i32, i64, Micros)>,
     until: Instant,
 }
 
@@ -157,12 +157,12 @@ impl Follow {
                     // With the store away the stream ends: the client comes back with its `Last-Event-ID`.
                     let record = self.api.store().record_of(job.id).await.ok()??;
                     self.shown = visible(&record.job);
-                    self.said = record.progress.as_ref().map(|progress| progress.at).or(self.said);
+                    self.said = record.progress.as_ref().map(Progress::order).or(self.said);
                     return Some((self, Told::State(Box::new(record))));
                 }
-                News::Progress(progress) if self.said.is_some_and(|said| said >= progress.at) => {}
+                News::Progress(progress) if self.said.is_some_and(|said| said >= progress.order()) => {}
                 News::Progress(progress) => {
-                    self.said = Some(progress.at);
+                    self.said = Some(progress.order());
                     return Some((self, Told::Progress(progress)));
                 }
             }

@@ -103,8 +103,8 @@ impl Rates {
         Ok(subject.into_iter().chain(tenant).min_by_key(|standing| standing.remaining))
     }
 
-    /// Counts `more` jobs of a caller of whom one has just been counted; `None` when nothing more is counted. Together they count
-    /// as a burst at most, or many would never get through.
+    /// Counts `more` jobs of a caller of whom one has just been counted; `None` when nothing more is counted. More than a burst
+    /// together would never get through, and are refused for good.
     pub(super) fn take_more(&self, caller: &Caller, more: u32) -> Result<Option<Standing>, Problem> {
         let subject =
             self.subject.as_ref().map(|counts| counts.take_more(&(&caller.tenant, &caller.subject), more)).transpose()?;
@@ -144,9 +144,14 @@ impl<C: Clock + Clone> Counts<C> {
     }
 
     fn take_more<K: std::hash::Hash>(&self, key: &K, more: u32) -> Result<Option<Standing>, Problem> {
+        let burst = self.rate.burst;
+        if more >= burst.get() {
+            let who = who(self.policy);
+            let detail = format!("this {who} may submit {burst} jobs at once: send batches of {burst} items at most");
+            return Err(Problem::new(Code::BatchTooLarge, detail));
+        }
         // Who comes again is counted as one first: that one must be there too.
-        let more = NonZeroU32::new(more.min(self.rate.burst.get() - 1));
-        more.map(|more| self.take_many(key, more, self.one)).transpose()
+        NonZeroU32::new(more).map(|more| self.take_many(key, more, self.one)).transpose()
     }
 
     /// Counts `jobs`, no more than a burst; a refusal says to come back when there are so many, and `later`.
@@ -185,9 +190,13 @@ impl<C: Clock + Clone> Counts<C> {
     }
 }
 
+fn who(policy: &str) -> &'static str {
+    if policy == "tenant" { "tenant" } else { "token's subject" }
+}
+
 fn refused(standing: Standing) -> Problem {
     let Standing { policy, quota, window, reset, .. } = standing;
-    let who = if policy == "tenant" { "tenant" } else { "token's subject" };
+    let who = who(policy);
     let detail = format!("this {who} may submit {quota} jobs in {window} s: send the same request again after `Retry-After`");
     let problem = Problem::new(Code::RateLimited, detail).retry_after(reset.unwrap_or(1));
     Problem { standing: Some(standing), ..problem }
@@ -231,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn many_jobs_count_as_many_and_at_most_as_a_burst() {
+    fn many_jobs_count_as_many_and_more_than_a_burst_are_refused() {
         let clock = FakeRelativeClock::default();
         let counts = Counts::by("tenant", rate(1, 1, 10), clock.clone());
         let batch = |key: u32, jobs: u32| {
@@ -239,13 +248,14 @@ mod tests {
             Ok::<_, Problem>(counts.take_more(&key, jobs - 1)?.map(|standing| standing.remaining))
         };
         assert_eq!(batch(1, 4).unwrap(), Some(6));
-        assert_eq!(batch(2, 1000).unwrap(), Some(0));
+        assert_eq!(batch(2, 10).unwrap(), Some(0));
         // Whoever comes back when it was told to gets through, though the try before has cost one.
-        let wait = batch(1, 1000).unwrap_err().retry_after.unwrap();
+        let wait = batch(1, 10).unwrap_err().retry_after.unwrap();
         clock.advance(Duration::from_secs(wait));
-        assert_eq!(batch(1, 1000).unwrap(), Some(0));
-        let narrow = Counts::by("tenant", rate(1, 1, 1), FakeRelativeClock::default());
-        assert!(narrow.take(&1).is_ok() && narrow.take_more(&1, 999).unwrap().is_none(), "one at once is all there is");
+        assert_eq!(batch(1, 10).unwrap(), Some(0));
+        let problem = batch(3, 11).unwrap_err();
+        assert_eq!((problem.code, problem.retry_after), (Code::BatchTooLarge, None), "it would never get through");
+        assert!(problem.detail.contains("batches of 10 items"), "{}", problem.detail);
     }
 
     #[test]

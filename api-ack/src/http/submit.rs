@@ -15,6 +15,8 @@ use super::rates::Standing;
 use super::view::{JobView, Links};
 use super::wait::Waited;
 use super::{Api, auth, body, headers, pages, wait};
+use broker_topology::Priority;
+
 use crate::accept::{AcceptError, Accepted, Acceptor, Submission, Timing};
 use crate::kinds::{JSON, KindSpec, is_json};
 
@@ -113,7 +115,7 @@ pub(super) async fn mapped(State(api): State<Api>, request: Request) -> Response
 async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) -> Response {
     let begun = Instant::now();
     match accept(api, kind, route, request).await {
-        Ok(Taken { accepted, state, standing, wait }) => {
+        Ok(Taken { accepted, class, state, standing, wait }) => {
             if accepted.replayed {
                 api.metrics().replayed.inc();
             } else {
@@ -125,7 +127,7 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
             }
             // A replay is the first answer again, and that job may be over; one for later names its own time.
             let now = !accepted.replayed && state == "accepted";
-            let starts_at = if now { api.acceptor().starts_at(kind) } else { None };
+            let starts_at = if now { api.acceptor().starts_at(kind, class) } else { None };
             if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(crate::clock::timestamp(at).to_string()).ok()) {
                 response.headers_mut().insert(ESTIMATED_START, at);
             }
@@ -146,6 +148,7 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
 /// A submission that is on disk.
 struct Taken {
     accepted: Accepted,
+    class: Priority,
     /// The state that the answer names.
     state: &'static str,
     standing: Option<Standing>,
@@ -204,23 +207,23 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
     // What is scheduled ends when it is due, at the soonest.
     let wait = wait::wanted(&parts.headers, &caller).filter(|_| state == "accepted");
     let accepted = store(api.acceptor(), submission, checked, Problem::from).await?;
-    Ok(Taken { accepted, state, standing, wait })
+    Ok(Taken { accepted, class: priority.or(spec.priority).unwrap_or_default(), state, standing, wait })
 }
 
 /// Stores a submission whose payload was `checked`. What was answered once is answered so again, though a schema that came since
 /// would refuse it.
-pub(super) async fn store(
+pub(crate) async fn store<E: From<Problem>>(
     acceptor: &Acceptor,
     submission: Submission,
     checked: Result<(), Problem>,
-    refused: impl Fn(AcceptError) -> Problem,
-) -> Result<Accepted, Problem> {
+    refused: impl Fn(AcceptError) -> E,
+) -> Result<Accepted, E> {
     match checked {
         Ok(()) => acceptor.accept(submission).await.map_err(refused),
         Err(problem) if problem.code == Code::SchemaViolation => {
-            acceptor.first_answer(&submission).await.map_err(refused)?.ok_or(problem)
+            acceptor.first_answer(&submission).await.map_err(refused)?.ok_or_else(|| problem.into())
         }
-        Err(problem) => Err(problem),
+        Err(problem) => Err(problem.into()),
     }
 }
 

@@ -59,9 +59,13 @@ impl HandOver {
         self.memory.rooms.held()
     }
 
-    /// Says that a write had no answer: the store may hold rows as this process's own that were never given.
+    /// Says that a write had no answer: the store may hold rows as this process's own that were never given, and changes that were
+    /// never noted.
     pub fn doubt(&self) {
         self.doubt.notify_one();
+        if let Some(feed) = &self.feed {
+            feed.doubt();
+        }
     }
 
     /// Says that a row is due in the store that nobody holds. The relay is not woken for what may not go out yet.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::turns::{Parts, Turns};
 use super::{Item, Lanes, Relay, free};
 use crate::clock;
-use crate::store::{Job, Lane, Portion, Priority, StoreError};
+use crate::store::{Job, Lane, Payload, Portion, Priority, StoreError};
 
 impl Relay {
     /// Claims from each lane its part of what its kind's window leaves, as far as there is memory; `true` if more waits that may go
@@ -24,6 +24,7 @@ impl Relay {
         let full = |lane: &Lane| memory.windows.room(&lane.kind, lane.priority) == 0;
         self.want(waiting.iter().filter(|lane| full(lane)));
         self.handed.count(&**store, self.parts.processes.count()).await;
+        let mut more = self.claim_letters(lanes, now).await;
         turns.arrange(&mut waiting);
         let with_high: HashSet<(String, String)> = waiting
             .iter()
@@ -34,7 +35,6 @@ impl Relay {
             waiting.into_iter().partition(|lane| !full(lane) && lanes.trial(lane) != Some(0));
         let high = open.partition_point(|lane| lane.priority == Priority::High);
         let mut parts = Parts::new(&open, turns);
-        let mut more = false;
         for lane in &open {
             let part = parts.of(lane, memory.windows.room(&lane.kind, lane.priority), turns);
             let part = lanes.trial(lane).map_or(part, |rows| part.min(rows as u32));
@@ -63,6 +63,19 @@ impl Relay {
         more
     }
 
+    /// Claims dead letters, which need no leave; `true` if more may wait.
+    async fn claim_letters(&self, lanes: &mut Lanes, now: i64) -> bool {
+        let Some(portion) = self.handed.memory.rooms.rest() else { return false };
+        match self.parts.store.claim_letters(self.parts.processes.me(), now, portion).await {
+            Ok(rows) => self.take_in(lanes, Priority::Normal, rows).await > 0,
+            Err(error) => {
+                self.handed.doubt.notify_one();
+                tracing::warn!(error = %error, "cannot claim dead letters that wait to be published");
+                false
+            }
+        }
+    }
+
     fn want<'a>(&self, lanes: impl Iterator<Item = &'a Lane>) {
         for lane in lanes {
             self.handed.memory.windows.want(&lane.kind, lane.priority);
@@ -84,17 +97,22 @@ impl Relay {
             true => store.claim_normal(me, lane, now, portion).await?,
             false => store.claim(me, lane, now, portion).await?,
         };
+        Ok(self.take_in(lanes, lane.priority, rows).await)
+    }
+
+    /// Takes claimed rows into the room of a class; answers how many.
+    async fn take_in(&self, lanes: &mut Lanes, room: Priority, rows: Vec<(Job, Payload)>) -> usize {
         let mut refused = Vec::new();
         let claimed = rows.len();
         for (job, payload) in rows {
-            match self.handed.memory.admit(lane.priority, &job, &payload) {
+            match self.handed.memory.admit(room, &job, &payload) {
                 Some(ticket) => lanes.push(Item { job, payload, ticket }),
                 // What came through the door meanwhile took the place.
                 None => refused.push(job),
             }
         }
         self.let_go(&refused.iter().collect::<Vec<_>>()).await;
-        Ok(claimed - refused.len())
+        claimed - refused.len()
     }
 
     /// Gives rows up: there is no room for them, or their kind may not go out any more and others need the memory.

@@ -80,6 +80,12 @@ impl Rooms {
     pub(super) fn share(&self, lane: &Lane, lanes: usize) -> Option<Portion> {
         self.0[lane.priority as usize].share(lane, lanes)
     }
+
+    /// What is free for rows of any lane; `None` if nothing.
+    pub(super) fn rest(&self) -> Option<Portion> {
+        let nobody = Lane { kind: String::new(), tenant: String::new(), priority: Priority::Normal };
+        self.share(&nobody, 1)
+    }
 }
 
 /// That for rows of one class.

@@ -23,6 +23,9 @@ use crate::store::{JobStore, Micros, Priority, StoreError};
 /// How soon a window is counted again that was found more than half used.
 const RECOUNT: Duration = Duration::from_millis(100);
 
+/// One part in so many of its time the one task that publishes counts, and no more.
+const COUNTING: u32 = 5;
+
 /// How soon any other is: by then confirms of the last ones were marked.
 const RECOUNT_FREE: Duration = Duration::from_millis(10);
 
@@ -190,18 +193,20 @@ impl Windows {
     /// room now where somebody waits for it.
     pub(super) async fn count(&self, store: &dyn JobStore, sharers: u32, held: impl Fn(&str, Priority) -> usize) -> bool {
         let mut came = false;
-        for (kind, class, before) in self.due() {
-            let Some(spec) = self.kinds.get(&kind) else {
-                self.lock().windows[class as usize].remove(&kind);
+        let (due, begun) = (self.due(), Instant::now());
+        for (kind, class, before) in &due {
+            let (kind, class, before) = (kind.as_str(), *class, *before);
+            let Some(spec) = self.kinds.get(kind) else {
+                self.lock().windows[class as usize].remove(kind);
                 continue;
             };
             // Those first: a row that is marked meanwhile counts twice, and not never.
-            let held = u32::try_from(held(&kind, class)).unwrap_or(u32::MAX);
+            let held = u32::try_from(held(kind, class)).unwrap_or(u32::MAX);
             let counted = left(&spec, class, store).await;
             let whole = counted.as_ref().map_or(0, |left| *left).div_ceil(sharers.max(1));
             let free = whole > window(&spec, class).div_ceil(sharers.max(1)) / 2;
             let mut state = self.lock();
-            let window = state.windows[class as usize].entry(kind.clone()).or_default();
+            let window = state.windows[class as usize].entry(kind.to_owned()).or_default();
             let again = Instant::now() + if free { RECOUNT_FREE } else { RECOUNT };
             match counted {
                 Ok(_) => {
@@ -217,6 +222,14 @@ impl Windows {
                     window.found = Some(Found { left: window.found.as_ref().map_or(0, |found| found.left), again });
                     tracing::warn!(kind, error = %error, "cannot count what is in flight");
                 }
+            }
+        }
+        // Where many windows are full, each is counted less often.
+        let soonest = Instant::now() + begun.elapsed() * (COUNTING - 1);
+        let mut state = self.lock();
+        for (kind, class, _) in &due {
+            if let Some(found) = state.windows[*class as usize].get_mut(kind).and_then(|window| window.found.as_mut()) {
+                found.again = found.again.max(soonest);
             }
         }
         came

@@ -257,6 +257,13 @@ pub struct Progress {
     pub at: Micros,
 }
 
+impl Progress {
+    /// What is greater was said later, by whichever clock: a newer run speaks after an older one.
+    pub(crate) fn order(&self) -> (i32, i32, i64, Micros) {
+        (self.epoch, self.attempt, self.lease, self.at)
+    }
+}
+
 /// A kind and a tenant with rows that wait to be published: the unit of fairness. High rows have lanes of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane {
@@ -483,6 +490,12 @@ pub trait JobStore: Send + Sync + 'static {
         now: Micros,
         portion: Portion,
     ) -> Result<Vec<(Job, Payload)>, StoreError>;
+
+    /// As [`JobStore::claim`], of dead letters alone, whatever their lane: they wait for no window, no resume and no destination.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn claim_letters(&self, me: ProcessId, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError>;
 
     /// Rows published and not ended, per kind; counting stops at `limit`.
     ///

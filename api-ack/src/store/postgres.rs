@@ -78,7 +78,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
@@ -87,6 +87,7 @@ const STEPS: [Step; 8] = [
     (6, "reading", include_str!("../../migrations/postgres/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/postgres/0007_ended.sql")),
     (8, "times", include_str!("../../migrations/postgres/0008_times.sql")),
+    (13, "letters", include_str!("../../migrations/postgres/0013_letters.sql")),
 ];
 
 /// The store on Postgres.
@@ -285,6 +286,10 @@ impl JobStore for PostgresStore {
         portion: Portion,
     ) -> Result<Vec<(Job, Payload)>, StoreError> {
         ask!(self, conn => claim::claim_normal(conn, me, lane, now, portion))
+    }
+
+    async fn claim_letters(&self, me: ProcessId, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError> {
+        ask!(self, conn => claim::claim_letters(conn, me, now, portion))
     }
 
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {

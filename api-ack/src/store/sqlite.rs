@@ -56,7 +56,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
@@ -65,6 +65,7 @@ const STEPS: [Step; 8] = [
     (6, "reading", include_str!("../../migrations/sqlite/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/sqlite/0007_ended.sql")),
     (8, "times", include_str!("../../migrations/sqlite/0008_times.sql")),
+    (13, "letters", include_str!("../../migrations/sqlite/0013_letters.sql")),
 ];
 
 /// The store in one SQLite file.
@@ -337,6 +338,13 @@ impl JobStore for SqliteStore {
         portion: Portion,
     ) -> Result<Vec<(Job, Payload)>, StoreError> {
         write!(self, conn => claim::claim_normal(conn, me, lane, now, portion))
+    }
+
+    async fn claim_letters(&self, me: ProcessId, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError> {
+        if !read!(self, conn => claim::letters(conn, now))? {
+            return Ok(Vec::new());
+        }
+        write!(self, conn => claim::claim_letters(conn, me, now, portion))
     }
 
     async fn in_flight(&self, kind: &str, limit: u32) -> Result<u32, StoreError> {

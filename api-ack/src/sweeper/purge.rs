@@ -51,6 +51,14 @@ pub(super) struct Purge {
 struct Walk {
     at: Bookmark,
     begun: Instant,
+    /// Jobs in a step: fewer after one that failed, for instance since it took too long.
+    batch: u32,
+}
+
+impl Walk {
+    fn begin() -> Self {
+        Self { at: Bookmark::START, begun: Instant::now(), batch: BATCH }
+    }
 }
 
 #[derive(Default)]
@@ -78,8 +86,13 @@ impl Purge {
         self.walks.retain(|kind, _| names.contains(kind));
         let (mut more, first) = (false, self.turn);
         for at in 0..names.len() {
-            more |= self.step(scope, &names[(first + at) % names.len()]).await?;
+            // Also when this one's step fails.
             self.turn = (first + at + 1) % names.len();
+            let kind = &names[(first + at) % names.len()];
+            match self.step(scope, kind).await {
+                Ok(more_of_it) => more |= more_of_it,
+                Err(error) => tracing::warn!(kind, error = %error, "cannot delete ended jobs of a kind"),
+            }
             if Instant::now() >= until {
                 return Ok(more || at + 1 < names.len());
             }
@@ -93,12 +106,13 @@ impl Purge {
         let (before, dead_before) = horizons(scope.retention, own, clock::now());
         let walk = match self.walks.get_mut(kind) {
             Some(walk) => walk,
-            None => self.walks.entry(kind.to_owned()).or_insert(Walk { at: Bookmark::START, begun: Instant::now() }),
+            None => self.walks.entry(kind.to_owned()).or_insert_with(Walk::begin),
         };
-        let purged = scope.stores.jobs.purge_ended(&Old { kind, before, dead_before }, walk.at, BATCH).await?;
-        walk.at = purged.next;
+        let purged = scope.stores.jobs.purge_ended(&Old { kind, before, dead_before }, walk.at, walk.batch).await;
+        let purged = purged.inspect_err(|_| walk.batch = (walk.batch / 2).max(1))?;
+        (walk.at, walk.batch) = (purged.next, (walk.batch * 2).min(BATCH));
         if !purged.more && walk.begun.elapsed() >= LAP {
-            *walk = Walk { at: Bookmark::START, begun: Instant::now() };
+            *walk = Walk::begin();
         }
         scope.purged(purged.gone);
         Ok(purged.more)

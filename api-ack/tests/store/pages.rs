@@ -59,6 +59,7 @@ fn others() -> String {
         jobs(3, "NULL", "11", "NULL", 1),
         jobs(5, "NULL", "NULL", &ended, 0),
         jobs(6, "NULL", "NULL", &ended, 0),
+        jobs(6, "'dead'", "NULL", &ended, 0),
         letters(0, "'f' || n % 20"),
         letters(1, "'f' || n % 20"),
         letters(2, "'f' || n % 20"),
@@ -152,6 +153,8 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>) {
     let claimed = jobs.claim(ME, &lane("mail", "acme"), T0 + 1, rows(10)).await.unwrap();
     assert_eq!(claimed.len(), 2);
     looks.at("claim", WALK);
+    assert!(jobs.claim_letters(ME, T0, rows(10)).await.unwrap().is_empty());
+    looks.at("claim, letters", WALK);
     let marks: Vec<_> = claimed.iter().map(|(job, _)| (job.id, job.version)).collect();
     assert_eq!(jobs.mark_published(&marks, T0 + 2).await.unwrap(), 2);
     looks.at("mark", WALK);

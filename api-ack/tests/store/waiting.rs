@@ -11,6 +11,7 @@ contract!(
     two_processes_never_claim_the_same_row,
     a_claim_takes_the_oldest_due_rows_nobody_owns,
     a_claim_takes_no_more_bytes_than_it_may_and_one_row_always,
+    letters_are_claimed_without_their_lanes,
     lanes_are_those_with_a_due_row,
     rows_in_flight_are_counted_up_to_a_limit,
     what_has_not_begun_is_counted,
@@ -86,6 +87,33 @@ async fn a_claim_takes_no_more_bytes_than_it_may_and_one_row_always(ground: &Gro
         let portion = Portion { rows: 10, bytes };
         assert_eq!(ground.jobs.claim(ME, &lane("mail", "acme"), T0, portion).await.unwrap().len(), taken, "{bytes}");
     }
+}
+
+async fn letters_are_claimed_without_their_lanes(ground: &Ground) {
+    let dead = |kind: &str, due_at, owner| {
+        let mut new = accepted(kind, "acme");
+        let status = &mut new.job.status;
+        (status.state, status.ended_at, status.outlet) = (State::Dead, Some(T0 - 20), Some(Outlet::Dead));
+        (status.due_at, status.owner) = (due_at, owner);
+        new
+    };
+    // Ahead of them in their lane is what waits for its window; one is not due, one is held elsewhere, one is long published.
+    let mut batch: Vec<NewJob> = (0..50).map(|_| accepted("mail", "acme")).collect();
+    batch.extend([dead("mail", T0 - 1, None), dead("fax", T0 - 2, None), dead("mail", T0 + 1, None)]);
+    batch.extend([dead("mail", T0 - 1, Some(OTHER)), dead("mail", T0 - 1, None)]);
+    ground.store(&batch).await;
+    ground.change(change(&batch[54].job, |status| status.outlet = None)).await;
+    let claim = async |now| {
+        let claimed = ground.jobs.claim_letters(ME, now, rows(9)).await.unwrap();
+        for (job, payload) in &claimed {
+            assert_eq!((job, payload), (&ground.job(job.id).await, &batch[0].payload), "what is answered is what is stored");
+            assert_eq!(job.status.owner, Some(ME));
+        }
+        claimed.iter().map(|(job, _)| batch.iter().position(|new| new.job.id == job.id).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(claim(T0).await, [51, 50]);
+    assert_eq!(claim(T0).await, [0; 0]);
+    assert_eq!(claim(T0 + 1).await, [52]);
 }
 
 async fn lanes_are_those_with_a_due_row(ground: &Ground) {

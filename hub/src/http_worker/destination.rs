@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use api_ack::clock;
 use api_ack::destinations::{Destinations, Verdict};
 use api_ack::store::Micros;
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Health;
@@ -50,8 +51,9 @@ impl Destination {
         }
     }
 
-    /// Leave for a call that may take `timeout`, after a wait that may take as long; or how long to leave the destination alone.
-    pub(super) async fn leave(&self, timeout: Duration) -> Result<Leave, Duration> {
+    /// Leave for a call that may take `timeout`, after a wait that may take as long; or how long to put the job off. One whose
+    /// `deadline` has passed by then is not called for.
+    pub(super) async fn leave(&self, timeout: Duration, deadline: Option<Timestamp>) -> Result<Leave, Duration> {
         // Nobody waits for a turn that could not be used.
         if let Verdict::Held(until) = self.shared.verdict(&self.config.name) {
             return Err(self.until(until));
@@ -63,6 +65,10 @@ impl Destination {
             && !pace.turn(timeout.saturating_sub(asked.elapsed())).await
         {
             return Err(spread(Duration::from_secs(1)));
+        }
+        // The turn may have come too late; a probe would be claimed and not made.
+        if deadline.is_some_and(|deadline| deadline <= Timestamp::now()) {
+            return Err(Duration::ZERO);
         }
         let given = clock::now();
         match self.shared.verdict(&self.config.name) {

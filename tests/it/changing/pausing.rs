@@ -57,6 +57,30 @@ async fn a_paused_kind_is_accepted_everywhere_and_delivered_nowhere_until_it_is_
 }
 
 #[tokio::test]
+async fn a_dead_letter_of_a_paused_kind_is_there_to_be_seen() {
+    let stage = Stage::new().await;
+    let hub = stage.hub(&["api", "keeper", "worker"]).await;
+    let client = hub.client();
+    let id = client.accepted("demo.served", &json!({})).await;
+    client.wait_state(&id, "queued", LONG).await;
+    let admin = operator(&hub);
+    assert_eq!(admin.send(admin.request(Method::POST, "/admin/kinds/demo.served/pause")).await.unwrap().status, 200);
+    let waiting = client.accepted("demo.served", &json!({})).await;
+
+    // A service goes on with what is in its queue, and says so over the broker.
+    let report = json!({"job": id, "epoch": 1, "attempt": 1, "outcome": "rejected", "failure": {"code": "no", "message": "never"},
+        "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:01Z", "worker": "served"});
+    let properties = json!({"type": "warren.result", "message_id": format!("{id}/1/1"), "delivery_mode": 2});
+    assert!(stage.vhost.publish("warren.results", "warren.results", properties, report.to_string().as_bytes()).await);
+    client.wait_state(&id, "dead", LONG).await;
+    until_true(LONG, "its letter", async || {
+        admin.get("/admin/dead-letters?queue=jobs.demo.served").await.unwrap().body["items"][0]["reason"] == "rejected"
+    })
+    .await;
+    assert_eq!(client.job(&waiting).await.unwrap().state(), Some("accepted"), "work waits for the resume");
+}
+
+#[tokio::test]
 async fn at_a_pause_what_runs_goes_on_and_what_was_not_started_is_given_back() {
     let stage = Stage::new().await;
     let hub = stage.hub(&[]).await;

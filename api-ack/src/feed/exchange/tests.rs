@@ -45,7 +45,14 @@ async fn a_missing_number_and_a_sender_that_falls_silent_are_gaps() {
     hearing.hear(notice(3, 101), now + COUNTS);
     hearing.miss(now + COUNTS);
     assert_eq!(gap(&mut subscription), Some("notices"), "one of the two is silent");
-    assert_eq!(hearing.senders.keys().collect::<Vec<_>>(), [&3]);
+    hearing.miss(now + COUNTS);
+    assert_eq!(gap(&mut subscription), None, "once");
+    hearing.hear(notice(2, 12), now + COUNTS);
+    assert_eq!(gap(&mut subscription), None, "it had nothing to say");
+    hearing.miss(now + 3 * COUNTS);
+    assert_eq!(gap(&mut subscription), Some("notices"), "both are silent");
+    hearing.hear(notice(2, 15), now + 3 * COUNTS);
+    assert_eq!(gap(&mut subscription), Some("notices"), "it spoke, and was not heard");
     hearing.opened(false);
     assert_eq!(gap(&mut subscription), Some("notices"), "nothing is heard any more");
 }

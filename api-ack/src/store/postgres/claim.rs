@@ -45,8 +45,8 @@ const BACKLOG: &str = concat!(
 
 macro_rules! due {
     () => {
-        "kind = $2 AND tenant = $3 AND place = 0 AND due_at <= $4 \
-         AND (deadline > $4 OR ended_at IS NOT NULL)"
+        "kind = $5 AND tenant = $6 AND place = 0 AND due_at <= $2 \
+         AND (deadline > $2 OR ended_at IS NOT NULL)"
     };
 }
 
@@ -55,11 +55,11 @@ macro_rules! claim {
         concat!(
             "WITH picked AS (SELECT id, due_at FROM jobs WHERE ",
             $which,
-            " ORDER BY due_at, id LIMIT $5 FOR UPDATE SKIP LOCKED), \
+            " ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED), \
              sized AS (SELECT picked.id, sum(octet_length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
              FROM picked JOIN job_payloads USING (id) WINDOW earlier AS (ORDER BY picked.due_at, picked.id)), \
-             taken AS (UPDATE jobs AS j SET owner = $1, version = j.version + 1, updated_at = $4 \
-             FROM sized WHERE j.id = sized.id AND (sized.number = 1 OR sized.upto <= $6) RETURNING j.*) \
+             taken AS (UPDATE jobs AS j SET owner = $1, version = j.version + 1, updated_at = $2 \
+             FROM sized WHERE j.id = sized.id AND (sized.number = 1 OR sized.upto <= $4) RETURNING j.*) \
              SELECT ",
             job_columns!("taken"),
             ", ",
@@ -77,8 +77,11 @@ const CLAIM_HIGH: &str = claim!(concat!(due!(), " AND priority = 1"));
 const CLAIM_NORMAL: &str = claim!(concat!(
     "place = 0 AND id IN (SELECT id FROM (SELECT id, priority FROM jobs WHERE ",
     due!(),
-    " ORDER BY due_at, id LIMIT $7 + $5) AS first WHERE priority = 0)"
+    " ORDER BY due_at, id LIMIT $7 + $3) AS first WHERE priority = 0)"
 ));
+
+// What has ended and waits to be published is a dead letter.
+const CLAIM_LETTERS: &str = claim!("place = 0 AND ended_at IS NOT NULL AND due_at <= $2");
 
 pub(super) async fn lanes(conn: &mut PgConnection, now: Micros) -> Result<Vec<Lane>, Fault> {
     let found = sqlx::query(LANES).bind(now).fetch_all(conn).await?;
@@ -99,8 +102,8 @@ pub(super) async fn claim(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, Fault> {
-    let query = taking(if lane.priority == Priority::High { CLAIM_HIGH } else { CLAIM }, me, lane, now, portion);
-    pairs(&query.fetch_all(conn).await?)
+    let sql = if lane.priority == Priority::High { CLAIM_HIGH } else { CLAIM };
+    pairs(&of(lane, taking(sql, me, now, portion)).fetch_all(conn).await?)
 }
 
 pub(super) async fn claim_normal(
@@ -110,23 +113,27 @@ pub(super) async fn claim_normal(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, Fault> {
-    pairs(&taking(CLAIM_NORMAL, me, lane, now, portion).bind(i64::from(PASSED)).fetch_all(conn).await?)
+    pairs(&of(lane, taking(CLAIM_NORMAL, me, now, portion)).bind(i64::from(PASSED)).fetch_all(conn).await?)
 }
 
-fn taking<'q>(
-    sql: &'static str,
+pub(super) async fn claim_letters(
+    conn: &mut PgConnection,
     me: ProcessId,
-    lane: &'q Lane,
     now: Micros,
     portion: Portion,
-) -> Query<'q, Postgres, PgArguments> {
-    sqlx::query(sql)
-        .bind(me.0)
-        .bind(&lane.kind)
-        .bind(&lane.tenant)
-        .bind(now)
-        .bind(i64::from(portion.rows))
-        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX))
+) -> Result<Vec<(Job, Payload)>, Fault> {
+    pairs(&taking(CLAIM_LETTERS, me, now, portion).fetch_all(conn).await?)
+}
+
+type Taking<'q> = Query<'q, Postgres, PgArguments>;
+
+fn taking<'q>(sql: &'static str, me: ProcessId, now: Micros, portion: Portion) -> Taking<'q> {
+    let bytes = i64::try_from(portion.bytes).unwrap_or(i64::MAX);
+    sqlx::query(sql).bind(me.0).bind(now).bind(i64::from(portion.rows)).bind(bytes)
+}
+
+fn of<'q>(lane: &'q Lane, query: Taking<'q>) -> Taking<'q> {
+    query.bind(&lane.kind).bind(&lane.tenant)
 }
 
 fn pairs(found: &[PgRow]) -> Result<Vec<(Job, Payload)>, Fault> {

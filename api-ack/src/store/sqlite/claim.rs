@@ -55,17 +55,17 @@ macro_rules! due {
             " FROM (SELECT picked.id, sum(length(body)) OVER earlier AS upto, row_number() OVER earlier AS number \
              FROM (SELECT id, due_at FROM ",
             $which,
-            " ORDER BY due_at, id LIMIT ?4) AS picked \
+            " ORDER BY due_at, id LIMIT ?2) AS picked \
              CROSS JOIN job_payloads AS b ON b.id = picked.id WINDOW earlier AS (ORDER BY picked.due_at, picked.id)) AS sized \
              CROSS JOIN jobs AS j ON j.id = sized.id CROSS JOIN job_payloads AS p ON p.id = j.id \
-             WHERE sized.number = 1 OR sized.upto <= ?5 ORDER BY j.due_at, j.id"
+             WHERE sized.number = 1 OR sized.upto <= ?3 ORDER BY j.due_at, j.id"
         )
     };
 }
 
 macro_rules! of_lane {
     () => {
-        " AND kind = ?1 AND tenant = ?2 AND due_at <= ?3 AND (deadline > ?3 OR ended_at IS NOT NULL)"
+        " AND kind = ?4 AND tenant = ?5 AND due_at <= ?1 AND (deadline > ?1 OR ended_at IS NOT NULL)"
     };
 }
 
@@ -76,8 +76,14 @@ const DUE_HIGH: &str = due!(concat!("jobs INDEXED BY jobs_high WHERE priority = 
 const DUE_NORMAL: &str = due!(concat!(
     "(SELECT id, due_at, priority FROM jobs INDEXED BY jobs_waiting WHERE place = 0",
     of_lane!(),
-    " ORDER BY due_at, id LIMIT ?6 + ?4) WHERE priority = 0"
+    " ORDER BY due_at, id LIMIT ?6 + ?2) WHERE priority = 0"
 ));
+
+// What has ended and waits to be published is a dead letter.
+const DUE_LETTERS: &str = due!("jobs INDEXED BY jobs_letters WHERE place = 0 AND ended_at IS NOT NULL AND due_at <= ?1");
+
+const LETTERS: &str = "SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_letters \
+     WHERE place = 0 AND ended_at IS NOT NULL AND due_at <= ?1)";
 
 const TAKE: &str = "UPDATE jobs SET owner = ?1, version = version + 1, updated_at = ?2 \
      WHERE id IN (SELECT unhex(value) FROM json_each(?3))";
@@ -101,8 +107,8 @@ pub(super) async fn claim(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, StoreError> {
-    let query = due(if lane.priority == Priority::High { DUE_HIGH } else { DUE }, lane, now, portion);
-    take(conn, me, now, query).await
+    let sql = if lane.priority == Priority::High { DUE_HIGH } else { DUE };
+    take(conn, me, now, of(lane, due(sql, now, portion))).await
 }
 
 pub(super) async fn claim_normal(
@@ -112,18 +118,31 @@ pub(super) async fn claim_normal(
     now: Micros,
     portion: Portion,
 ) -> Result<Vec<(Job, Payload)>, StoreError> {
-    take(conn, me, now, due(DUE_NORMAL, lane, now, portion).bind(PASSED)).await
+    take(conn, me, now, of(lane, due(DUE_NORMAL, now, portion)).bind(PASSED)).await
+}
+
+/// Whether there is one to claim: looking takes no turn of the one connection that writes.
+pub(super) async fn letters(conn: &mut SqliteConnection, now: Micros) -> Result<bool, StoreError> {
+    sqlx::query_scalar(LETTERS).bind(now).fetch_one(conn).await.map_err(error::store)
+}
+
+pub(super) async fn claim_letters(
+    conn: &mut SqliteConnection,
+    me: ProcessId,
+    now: Micros,
+    portion: Portion,
+) -> Result<Vec<(Job, Payload)>, StoreError> {
+    take(conn, me, now, due(DUE_LETTERS, now, portion)).await
 }
 
 type Due<'q> = Query<'q, Sqlite, SqliteArguments>;
 
-fn due<'q>(sql: &'static str, lane: &'q Lane, now: Micros, portion: Portion) -> Due<'q> {
-    sqlx::query(sql)
-        .bind(&lane.kind)
-        .bind(&lane.tenant)
-        .bind(now)
-        .bind(portion.rows)
-        .bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX))
+fn due<'q>(sql: &'static str, now: Micros, portion: Portion) -> Due<'q> {
+    sqlx::query(sql).bind(now).bind(portion.rows).bind(i64::try_from(portion.bytes).unwrap_or(i64::MAX))
+}
+
+fn of<'q>(lane: &'q Lane, query: Due<'q>) -> Due<'q> {
+    query.bind(&lane.kind).bind(&lane.tenant)
 }
 
 async fn take(

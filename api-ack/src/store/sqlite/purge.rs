@@ -3,7 +3,8 @@
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{error, read, rows};
+use super::{error, json, read, rows};
+use crate::clock;
 use crate::store::{Bookmark, HISTORY, Micros, Old, Purged, PurgedKeys, State, StoreError};
 
 // From kind to kind by the index alone.
@@ -34,9 +35,10 @@ const PARTS: [&str; 6] = [
 /// Keys looked at in a step.
 const LOOK: u32 = 1000;
 
-// The first ones are the oldest ones: the walk is always at its beginning, and at its end where a young one comes.
-const KEYS: &str = "DELETE FROM idempotency_keys WHERE created_at < ?1 \
-     AND number IN (SELECT number FROM idempotency_keys ORDER BY number LIMIT ?2)";
+// The first ones are the oldest ones.
+const KEYS: &str = "SELECT number, created_at FROM idempotency_keys WHERE number > ?1 ORDER BY number LIMIT ?2";
+
+const DELETE_KEYS: &str = "DELETE FROM idempotency_keys WHERE number IN (SELECT value FROM json_each(?1))";
 
 pub(super) async fn ended_kinds(conn: &mut SqliteConnection) -> Result<Vec<String>, StoreError> {
     let found = sqlx::query(KINDS).fetch_all(conn).await.map_err(error::store)?;
@@ -69,6 +71,16 @@ pub(super) async fn ended(conn: &mut SqliteConnection, old: &Old<'_>, after: Boo
 }
 
 pub(super) async fn keys(conn: &mut SqliteConnection, before: Micros, from: u64) -> Result<PurgedKeys, StoreError> {
-    let gone = sqlx::query(KEYS).bind(before).bind(LOOK).execute(conn).await.map_err(error::store)?.rows_affected();
-    Ok(PurgedKeys { gone, next: if gone == u64::from(LOOK) { from.saturating_add(gone) } else { 0 } })
+    let query = sqlx::query_as::<_, (i64, Micros)>(KEYS).bind(i64::try_from(from).unwrap_or(i64::MAX)).bind(LOOK);
+    let seen = query.fetch_all(&mut *conn).await.map_err(error::store)?;
+    let old: Vec<i64> = seen.iter().filter(|(_, created_at)| *created_at < before).map(|(number, _)| *number).collect();
+    if !old.is_empty() {
+        let numbers = json::rows(old.iter())?;
+        sqlx::query(DELETE_KEYS).bind(numbers).execute(conn).await.map_err(error::store)?;
+    }
+    // The walk is at its end where a young one comes. One from the future was made by a clock that was wrong, and says nothing.
+    let now = clock::now();
+    let over = seen.len() < LOOK as usize || seen.iter().any(|(_, created_at)| (before..=now).contains(created_at));
+    let last = seen.last().map_or(0, |(number, _)| u64::try_from(*number).unwrap_or(0));
+    Ok(PurgedKeys { gone: old.len() as u64, next: if over { 0 } else { last } })
 }
