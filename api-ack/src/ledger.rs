@@ -13,12 +13,13 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::decide::{Decision, after, change, decide};
+use crate::destinations::Destinations;
 use crate::estimates::Estimates;
 use crate::kinds::Kinds;
 use crate::processes::Processes;
 use crate::relay::{HandOver, Ticket};
 use crate::rules::{self, Begin, Finish, Report};
-use crate::store::{Attempt, Change, Job, JobStore, Payload, State, Status, StoreError};
+use crate::store::{Attempt, Change, Job, JobStore, Micros, Payload, State, Status, StoreError};
 use crate::watch::Watch;
 
 /// Starts and ends in the jobs table.
@@ -29,6 +30,8 @@ pub struct StoreLedger {
     hand_over: HandOver,
     /// Rows this process began, as it left them: their ends need no load.
     begun: Mutex<HashMap<Uuid, Job>>,
+    /// What the kinds' handlers call, and what of it is left alone now.
+    destinations: Option<Arc<Destinations>>,
     /// Who waits for jobs that this process changes.
     watch: Option<Watch>,
     /// Who counts the attempts that end here.
@@ -52,6 +55,7 @@ impl StoreLedger {
             kinds,
             hand_over,
             begun: Mutex::default(),
+            destinations: None,
             watch: None,
             estimates: None,
             worker: "hub".to_owned(),
@@ -62,6 +66,12 @@ impl StoreLedger {
     #[must_use]
     pub fn named(self, worker: String) -> Self {
         Self { worker, ..self }
+    }
+
+    /// Starts nothing whose destination is held.
+    #[must_use]
+    pub fn heeding(self, destinations: Arc<Destinations>) -> Self {
+        Self { destinations: Some(destinations), ..self }
     }
 
     /// Tells `watch` of every start and end.
@@ -102,6 +112,10 @@ impl StoreLedger {
     /// Passes an answer on; without one, rows may be stored as this process's own that it will not hold.
     async fn sure<T>(&self, deciding: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         deciding.await.inspect_err(|_| self.hand_over.doubt())
+    }
+
+    fn held_until(&self, kind: &str) -> Option<Micros> {
+        self.destinations.as_ref()?.held_until(kind)
     }
 
     fn tell(&self, job: &Job) {
@@ -147,6 +161,12 @@ impl StoreLedger {
                         Begin::Alone => Decision::Settled((Verdict::Alone, None)),
                         Begin::Busy => Decision::Settled((Verdict::Busy, None)),
                         Begin::Stale => Decision::Settled((Verdict::Stale, None)),
+                        // Thousands may lie at the broker when a destination falls sick: here they cost a share of one statement each.
+                        Begin::Run(_) if let Some(until) = self.held_until(&job.kind) => {
+                            let change = change(job, rules::put_off(&job.status, until, now));
+                            let changed = Changed { job: after(job, &change), ticket: None };
+                            Decision::Apply(change, (Verdict::PutOff, Some(changed)))
+                        }
                         Begin::Run(to) => {
                             let to = Status { worker: Some(self.worker.clone()), ..to };
                             let verdict = Verdict::Run { lease: to.lease, deadline: Some(clock::timestamp(to.deadline)) };

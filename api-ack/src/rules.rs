@@ -184,6 +184,11 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
     })
 }
 
+/// What a delivery asks for is left alone until `until`: it is not started, and waits in the store instead.
+pub fn put_off(job: &Status, until: Micros, now: Micros) -> Status {
+    Status { state: State::Retrying, ..job.waits_for(Outlet::Jobs, until.min(job.deadline), now) }
+}
+
 /// What an end does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finish {

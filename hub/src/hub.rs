@@ -299,7 +299,8 @@ impl Wiring {
         // Until the last handler is through: the drain lets them end.
         outlet.spawn(changing.clone().follow(stages.relay.clone()));
         let ledger = StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone());
-        let ledger = ledger.watched_by(watch.clone()).counted_by(estimates.clone()).named(process_name());
+        let ledger = ledger.heeding(self.destinations.clone()).watched_by(watch.clone());
+        let ledger = ledger.counted_by(estimates.clone()).named(process_name());
         let ledger = Arc::new(ledger);
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {

@@ -42,6 +42,8 @@ pub enum Verdict {
     Busy,
     /// Over, cancelled, or not the run the job is at: ack and count.
     Stale,
+    /// Not now: the ledger has it published again later. Ack.
+    PutOff,
     /// Started too often without an end. The ledger has made it a dead letter: ack.
     Poisoned,
     /// No job this ledger could know: publish it to the dead letters with this reason, then ack.

@@ -399,6 +399,20 @@ fn a_snooze_spends_no_attempt_and_its_old_copy_waits() {
 }
 
 #[test]
+fn what_is_put_off_spends_nothing_and_waits_until_its_deadline_at_most() {
+    let mut life = Life::new();
+    life.job = published(&life.job, 1);
+    let before = life.job.clone();
+    life.job = put_off(&before, life.now + 9 * SECOND, life.now);
+    assert_eq!((life.job.state, life.job.outlet, life.job.owner), (State::Retrying, Some(Outlet::Jobs), None));
+    assert_eq!((life.job.run(), life.job.starts, life.job.lease), (before.run(), before.starts, before.lease));
+    assert_eq!(life.begin(Run::default(), false, B), Begin::Busy, "a copy that was left behind waits too");
+    life.now += 9 * SECOND;
+    assert!(matches!(life.begin(Run::default(), false, B), Begin::Run(_)));
+    assert_eq!(put_off(&before, DEADLINE + SECOND, life.now).due_at, DEADLINE);
+}
+
+#[test]
 fn a_redrive_renews_the_budget_and_makes_old_copies_stale() {
     let mut life = running();
     life.finish(Run::default(), Some(1), &end(3));

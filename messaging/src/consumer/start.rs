@@ -164,6 +164,10 @@ impl Start {
                 self.count(&arrived.queue, "stale");
                 self.registry.ack(&hold, run).await;
             }
+            Some(Verdict::PutOff) => {
+                self.count(&arrived.queue, "put-off");
+                self.registry.ack(&hold, run).await;
+            }
             Some(Verdict::Poisoned) => {
                 self.count(&arrived.queue, "poisoned");
                 self.registry.ack(&hold, run).await;

@@ -187,6 +187,34 @@ async fn calls_keep_their_pace() {
 }
 
 #[tokio::test]
+async fn what_lies_at_the_broker_when_a_destination_falls_sick_waits_in_the_store_without_a_start() {
+    let service = Downstream::start(Reply::Hang).await;
+    let stage = Stage::set(Keep::Sqlite).await;
+    let toml = kind(PLACE, &service, "concurrency = 1\nprefetch = 4") + &careful(&service, "min_calls = 1, open = \"2s\"");
+    let hub = stage.hub(&toml).await;
+    let client = hub.client();
+    let ids = accept(&client, 20).await;
+    for id in &ids[1..] {
+        client.wait_state(id, "queued", LONG).await;
+    }
+    service.set(Downstream::status(200));
+    service.let_go();
+    for id in &ids {
+        client.wait_state(id, "succeeded", LONG).await;
+    }
+    let mut attempts = Vec::new();
+    for id in &ids {
+        attempts.push(client.job(id).await.unwrap().body["attempts"].as_array().unwrap().len());
+    }
+    attempts.sort_unstable();
+    assert_eq!((attempts[18], attempts[19]), (1, 2), "only the one that failed was started twice");
+    let metrics = reqwest::get(format!("{}/metrics", hub.internal_url())).await.unwrap().text().await.unwrap();
+    let series = format!("warren_deliveries_total{{queue=\"jobs.{PLACE}\",verdict=\"put-off\"}} ");
+    let put_off = metrics.lines().find_map(|line| line.strip_prefix(&series)).map(|count| count.parse::<u32>().unwrap());
+    assert!(put_off.is_some_and(|count| count >= 19), "{put_off:?}");
+}
+
+#[tokio::test]
 async fn calls_from_before_a_hold_say_nothing_after_it() {
     let service = Downstream::start(Reply::Hang).await;
     let stage = Stage::set(Keep::Sqlite).await;
