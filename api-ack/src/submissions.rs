@@ -55,7 +55,7 @@ impl Submissions {
 
     async fn accept(&self, delivered: &Delivered) -> Result<(), Refused> {
         let submission = self.submission(delivered).map_err(Refused::ForEver)?;
-        match self.acceptor.accept(submission).await {
+        match self.acceptor.accept_traced(submission).await {
             Ok(_) => Ok(()),
             Err(AcceptError::TenantBacklog { .. }) => Err(Refused::Apart),
             Err(error @ (AcceptError::Backlog { .. } | AcceptError::Unavailable(_) | AcceptError::Undecided)) => {

@@ -41,6 +41,7 @@ use messaging::connection::{BrokerOptions, Link};
 use messaging::consumer::Running as Runs;
 use messaging::handler::{self, AnyHandler, Decode, Handler};
 use messaging::publisher::{Publisher, PublisherOptions};
+use messaging::trace::{self, Exporter, TraceError, TraceOptions, Tracer};
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,6 +86,9 @@ pub enum HubError {
     /// A handler for a kind that is not configured, or two for one.
     #[error("{0}")]
     Handler(String),
+    /// Spans cannot be exported like this.
+    #[error("tracing: {0}")]
+    Tracing(#[from] TraceError),
     /// Metrics of this process are registered already.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -167,8 +171,11 @@ impl Hub {
             jobs: Arc::new(api_ack::metrics::Metrics::new(&registry)?),
             calls: http_worker::Metrics::new(&registry)?,
         };
+        let traced = trace_options(&config.tracing).map(|options| trace::start(&options, &registry)).transpose()?;
+        let (tracer, exporter) = traced.unzip();
+        let tracer = tracer.unwrap_or_default();
         let mut handlers = self.handlers;
-        let calls = http_worker::handlers(&config, &destinations, &metrics.calls);
+        let calls = http_worker::handlers(&config, &destinations, &metrics.calls, &tracer);
         handlers.extend(calls.map_err(HubError::Handler)?);
         let wiring = Wiring {
             kinds: Kinds::new(config.kinds.iter().map(|kind| kind_spec(kind, config.consuming(kind)))),
@@ -180,10 +187,11 @@ impl Hub {
             destinations,
             registry,
             metrics,
+            tracer,
             handlers,
             config,
         };
-        wiring.start(broker, verifier, bound)
+        wiring.start(broker, verifier, bound, exporter)
     }
 }
 
@@ -205,6 +213,7 @@ pub(crate) struct Wiring {
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
+    pub(crate) tracer: Tracer,
     pub(crate) handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
 }
 
@@ -220,13 +229,24 @@ struct Stages {
 }
 
 impl Wiring {
-    fn start(self, broker: BrokerOptions, verifier: crate::auth::Verifier, bound: Bound) -> Result<Running, HubError> {
+    fn start(
+        self,
+        broker: BrokerOptions,
+        verifier: crate::auth::Verifier,
+        bound: Bound,
+        exporter: Option<Exporter>,
+    ) -> Result<Running, HubError> {
         let (stages, intake, outlet, links) = (Stages::default(), TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let broker = Arc::new(broker);
         let link = |purpose| Link::start(broker.clone(), purpose, &links, stages.links.clone(), self.metrics.messaging.clone());
         let (publishing, consuming, looking) = (link("publish"), link("consume"), link("topology"));
-        let publisher =
-            |options| Publisher::start(publishing.clone(), options, &links, stages.links.clone(), self.metrics.messaging.clone());
+        if let Some(exporter) = exporter {
+            links.spawn(exporter.run(stages.links.clone()));
+        }
+        let publisher = |window| {
+            let options = PublisherOptions { window, tracer: self.tracer.clone(), ..PublisherOptions::default() };
+            Publisher::start(publishing.clone(), options, &links, stages.links.clone(), self.metrics.messaging.clone())
+        };
         let options = RelayOptions {
             weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
             ..RelayOptions::default()
@@ -243,7 +263,7 @@ impl Wiring {
         }));
         let relay = RelayParts {
             store: self.stores.jobs.clone(),
-            publisher: publisher(PublisherOptions::default()),
+            publisher: publisher(PublisherOptions::default().window),
             link: publishing.clone(),
             names: self.names.clone(),
             kinds: self.kinds.clone(),
@@ -304,11 +324,12 @@ impl Wiring {
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
-            publisher: publisher(PublisherOptions { window: 256, ..PublisherOptions::default() }),
+            publisher: publisher(256),
             names: self.names.clone(),
             solitude: Arc::default(),
             ledger: ledger.clone(),
             metrics: self.metrics.messaging.clone(),
+            tracer: self.tracer.clone(),
             running,
             stop: stages.drain.clone(),
             drain: stages.drain.clone(),
@@ -316,7 +337,7 @@ impl Wiring {
         };
         let exchange = Exchange {
             feed: feed.clone(),
-            publisher: publisher(PublisherOptions { window: 16, ..PublisherOptions::default() }),
+            publisher: publisher(16),
             link: runtime.link.clone(),
             names: self.names.clone(),
             me: self.processes.me(),
@@ -361,7 +382,10 @@ impl Wiring {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let writer = Writer::start(self.stores.jobs.clone(), WriterOptions::default(), hand_over, &writers);
-        Acceptor::new(self.kinds.clone(), backlog, writer).with_destinations(self.destinations.clone()).with_estimates(estimates)
+        Acceptor::new(self.kinds.clone(), backlog, writer)
+            .with_destinations(self.destinations.clone())
+            .with_estimates(estimates)
+            .with_tracer(self.tracer.clone())
     }
 }
 
@@ -421,6 +445,18 @@ impl Running {
 fn process_name() -> String {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     format!("{}:{}", host.as_deref().unwrap_or("hub"), std::process::id())
+}
+
+/// What spans are told of as; `None` while tracing is off.
+fn trace_options(config: &config::Tracing) -> Option<TraceOptions> {
+    Some(TraceOptions {
+        endpoint: config.endpoint.clone()?,
+        headers: config.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        sample: config.sample,
+        service: config.service.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: process_name(),
+    })
 }
 
 fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpec {

@@ -21,6 +21,8 @@ pub struct Outbound {
     pub(crate) id: String,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
+    /// The trace context of a message that does not carry it itself.
+    trace: Option<String>,
 }
 
 /// Why a message cannot be sent as it is. Sending it would close the channel, or the connection, for everybody on it.
@@ -110,7 +112,7 @@ impl Outbound {
             .with_type(short("type", &message.kind)?)
             .with_timestamp(u64::try_from(message.time.as_second()).unwrap_or(0))
             .with_headers(headers);
-        Ok(Self { route, id: message.id.clone(), properties, body: message.body.clone() })
+        Ok(Self { route, id: message.id.clone(), properties, body: message.body.clone(), trace: None })
     }
 
     /// A copy of something that was delivered, bytes and headers as they came, without the broker's own death headers: a kept
@@ -143,12 +145,43 @@ impl Outbound {
         }
         // These two would be refused or obeyed by the broker on behalf of whoever set them first.
         properties = strip_identity(properties);
-        Self { route, id, properties, body }
+        Self { route, id, properties, body, trace: None }
     }
 
     /// The bytes it carries.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// The trace context it belongs to.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.trace.as_deref().or_else(|| self.header(header::TRACEPARENT))
+    }
+
+    /// Which run of a job it is, if it says.
+    pub(crate) fn run(&self) -> Option<Run> {
+        let headers = self.properties.headers().as_ref()?.inner();
+        Some(Run {
+            epoch: headers.get(header::EPOCH).and_then(as_count)?,
+            attempt: headers.get(header::ATTEMPT).and_then(as_count)?,
+        })
+    }
+
+    /// AMQP `type`.
+    pub(crate) fn kind(&self) -> &str {
+        self.properties.kind().as_ref().map_or("", |kind| kind.as_str())
+    }
+
+    /// Why it is a dead letter, if it is one.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.header(header::REASON)
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+            _ => None,
+        }
     }
 }
 

@@ -29,5 +29,6 @@ mod service;
 mod store_faults;
 mod submissions;
 mod tls;
+mod tracing;
 mod two_hubs;
 mod world;
