@@ -155,7 +155,10 @@ impl Sweeper {
         if specs.is_empty() || !self.link.is_usable() {
             return HashMap::new();
         }
-        let queues: Vec<String> = specs.iter().map(|spec| self.names.work_queue(&spec.kind)).collect();
+        // What is handed off is done before it is in a queue, and of a queue that nobody named nothing is known.
+        let waits =
+            |spec: Arc<KindSpec>| if spec.hands_off() { None } else { Some((spec.queue(&self.names, Priority::Normal)?, spec)) };
+        let (queues, specs): (Vec<String>, Vec<Arc<KindSpec>>) = specs.into_iter().filter_map(waits).unzip();
         let looks = look(&self.link, &queues).await.unwrap_or_default();
         let seen = specs.iter().zip(looks).filter_map(|(spec, look)| Some((spec.kind.as_str().to_owned(), look?)));
         seen.map(|(kind, look)| (kind, u64::from(look.ready))).collect()
@@ -182,9 +185,10 @@ impl Sweeper {
             classes.into_iter().map(move |class| (spec.clone(), class))
         };
         let kinds: Vec<(Arc<KindSpec>, Option<Priority>)> = self.kinds.iter().flat_map(queues_of).collect();
-        let queue =
-            |(spec, class): &(Arc<KindSpec>, Option<Priority>)| self.names.queue_of(&spec.kind, class.unwrap_or_default());
-        let queues: Vec<String> = kinds.iter().map(queue).collect();
+        let queued = |(spec, class): (Arc<KindSpec>, Option<Priority>)| {
+            Some((spec.queue(&self.names, class.unwrap_or_default())?, (spec, class)))
+        };
+        let (queues, kinds): (Vec<String>, Vec<(Arc<KindSpec>, Option<Priority>)>) = kinds.into_iter().filter_map(queued).unzip();
         let looks = match look(&self.link, &queues).await {
             Ok(looks) => looks,
             Err(_) => return Ok(()),
@@ -193,7 +197,7 @@ impl Sweeper {
             let ready = seen.map_or(0, |QueueLook { ready, .. }| ready);
             self.metrics.queue_messages.with_label_values(&[queue.as_str()]).set(i64::from(ready));
             // While messages wait in the queue, a quiet job is most likely one of them.
-            if ready > 0 || seen.is_none() {
+            if ready > 0 || seen.is_none() || spec.hands_off() {
                 continue;
             }
             let now = clock::now();

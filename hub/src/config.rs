@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod amqp;
 mod auth;
 mod broker;
 mod check;
@@ -34,6 +35,7 @@ mod tracing;
 mod units;
 mod value;
 
+pub use amqp::{AmqpCompletion, AmqpFormat, AmqpTarget};
 pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
 pub use broker::{Broker, BrokerUrl, Manage, Topology};
 pub use cors::Cors;

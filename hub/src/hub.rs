@@ -26,12 +26,12 @@ use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
 use api_ack::estimates::Estimates;
 use api_ack::feed::{Exchange, Feed, FeedOptions};
-use api_ack::kinds::{KindSpec, Kinds, Worker};
+use api_ack::kinds::{Completion, Existing, Format, KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
 use api_ack::progress::Hearing;
-use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts, Windows};
+use api_ack::relay::{self, HandOver, Reach, Relay, RelayOptions, RelayParts, Windows};
 use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
@@ -108,8 +108,14 @@ pub struct Hub {
 pub fn topology(config: &Config) -> Result<Topology, Vec<broker_topology::Violation>> {
     let names = Names::new(&config.broker.prefix);
     let work = config.kinds.iter().flat_map(|kind| {
+        let own = match kind.amqp.as_ref().map(|target| target.completion) {
+            None => Some(broker_topology::work_queue(&names, &kind.name, broker_topology::HUB)),
+            Some(config::AmqpCompletion::Report) => Some(broker_topology::dead_letters(&names, &kind.name, broker_topology::HUB)),
+            // What is handed off is done, and cannot die of its work.
+            Some(config::AmqpCompletion::Handoff) => None,
+        };
         let high = kind.priority.map(|_| broker_topology::high_queue(&names, &kind.name, broker_topology::HUB));
-        std::iter::once(broker_topology::work_queue(&names, &kind.name, broker_topology::HUB)).chain(high)
+        own.into_iter().chain(high)
     });
     let merged = Topology::merge(std::iter::once(broker_topology::core(&names)).chain(work))?;
     let violations = merged.validate();
@@ -251,6 +257,7 @@ impl Wiring {
             weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
             ..RelayOptions::default()
         };
+        let relay_window = PublisherOptions::default().window;
         let windows = Windows::new(self.kinds.clone(), self.destinations.clone(), self.pauses.clone());
         let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, windows);
         let feed = Feed::start(self.stores.jobs.clone(), FeedOptions::default(), &intake, stages.drain.clone());
@@ -261,9 +268,18 @@ impl Wiring {
             total: limits.backlog_total.into(),
             per_tenant: limits.backlog_per_tenant.into(),
         }));
+        let elsewhere = self.kinds.iter().filter(|kind| kind.existing.is_some());
+        let existing: BTreeMap<String, Publisher> =
+            elsewhere.map(|kind| (kind.kind.as_str().to_owned(), publisher(relay_window))).collect();
+        let reach = Reach::default();
+        if !existing.is_empty() {
+            outlet.spawn(reach.clone().run(self.kinds.clone(), looking.clone(), stages.relay.clone()));
+        }
         let relay = RelayParts {
             store: self.stores.jobs.clone(),
-            publisher: publisher(PublisherOptions::default().window),
+            publisher: publisher(relay_window),
+            existing,
+            reach,
             link: publishing.clone(),
             names: self.names.clone(),
             kinds: self.kinds.clone(),
@@ -479,6 +495,7 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
         routes: kind.routes.iter().map(|route| route.0.clone()).collect(),
         content_types: kind.content_types.iter().map(|one| one.0.clone()).collect(),
         schema: kind.schema.as_ref().map(|file| file.schema.clone()),
+        existing: kind.amqp.as_ref().map(existing),
         ..KindSpec::new(
             kind.name.clone(),
             match kind.worker {
@@ -487,6 +504,22 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
                 config::Worker::Http => Worker::Http,
             },
         )
+    }
+}
+
+fn existing(target: &config::AmqpTarget) -> Existing {
+    Existing {
+        exchange: target.exchange.clone(),
+        routing_key: target.routing_key.clone(),
+        queue: target.queue.clone(),
+        format: match target.format {
+            config::AmqpFormat::CloudEvents => Format::CloudEvents,
+            config::AmqpFormat::Raw => Format::Raw,
+        },
+        completion: match target.completion {
+            config::AmqpCompletion::Report => Completion::Report,
+            config::AmqpCompletion::Handoff => Completion::Handoff,
+        },
     }
 }
 

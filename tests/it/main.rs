@@ -10,6 +10,7 @@ mod cron;
 mod documents;
 mod edge;
 mod estimates;
+mod existing;
 mod flow;
 mod harness;
 mod http_worker;
