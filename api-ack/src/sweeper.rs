@@ -184,11 +184,15 @@ impl Sweeper {
             let classes = if spec.priority.is_some() { Priority::ALL.map(Some).to_vec() } else { vec![None] };
             classes.into_iter().map(move |class| (spec.clone(), class))
         };
-        let kinds: Vec<(Arc<KindSpec>, Option<Priority>)> = self.kinds.iter().flat_map(queues_of).collect();
-        let queued = |(spec, class): (Arc<KindSpec>, Option<Priority>)| {
-            Some((spec.queue(&self.names, class.unwrap_or_default())?, (spec, class)))
-        };
-        let (queues, kinds): (Vec<String>, Vec<(Arc<KindSpec>, Option<Priority>)>) = kinds.into_iter().filter_map(queued).unzip();
+        let mut kinds = Vec::new();
+        let mut queues = Vec::new();
+        for (spec, class) in self.kinds.iter().flat_map(queues_of) {
+            // Of a queue that is somebody else's and not named nothing is known.
+            if let Some(queue) = spec.queue(&self.names, class.unwrap_or_default()) {
+                queues.push(queue);
+                kinds.push((spec, class));
+            }
+        }
         let looks = match look(&self.link, &queues).await {
             Ok(looks) => looks,
             Err(_) => return Ok(()),

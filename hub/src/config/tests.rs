@@ -535,7 +535,7 @@ fn a_kind_may_have_an_exchange_and_a_queue_already() {
     let more: Vec<String> = names(&reports).into_iter().filter(|name| !core.contains(name)).collect();
     assert_eq!(more, ["jobs.mail.send.dead"], "what is reported may die");
     for (wrong, told) in [
-        ("exchange = 'shop'", "kind[0].amqp.routing_key is missing"),
+        ("exchange = 'shop'", "`kind[0].amqp.routing_key` is missing"),
         ("routing_key = ''", "must have 1 to 255 bytes"),
         ("routing_key = 'k'\nformat = 'raw'", "write completion = \"handoff\", or format = \"cloudevents\""),
         ("routing_key = 'k'\nexchange = 'warren.jobs'", "is Warren's own"),
