@@ -175,6 +175,26 @@ async fn what_is_missing_is_said_and_waited_for_and_nobody_else_waits() {
     assert_eq!(bodies, [&br#"{"order":1}"#[..], br#"{"order":2}"#], "each once, and neither the cancelled nor the expired");
 }
 
+#[tokio::test]
+async fn an_exchange_that_warren_may_not_write_to_keeps_nobody_else_waiting() {
+    let stage = Stage::set(Keep::Sqlite).await;
+    let vhost = stage.vhost();
+    declare(vhost, "shop", "topic", "order.*", "fulfilment").await;
+    vhost.set_permissions(".*", "^(?!shop$).*", ".*").await;
+    let target = format!("exchange = \"shop\"\nrouting_key = \"order.placed\"\n{HANDOFF}");
+    let hub = stage.hub(&(NOOP.to_owned() + &kind("order.placed", &target, ""))).await;
+    let client = hub.client();
+    let id = client.accepted("order.placed", &json!({"order": 1})).await;
+    shows(&client, &id, "not-confirmed").await;
+    for _ in 0..20 {
+        let others = client.accepted("demo.noop", &json!({})).await;
+        client.wait_state(&others, "succeeded", Duration::from_secs(10)).await;
+    }
+    vhost.set_permissions(".*", ".*", ".*").await;
+    client.wait_state(&id, "succeeded", LONG).await;
+    assert_eq!(vhost.get_messages("fulfilment", 10).await.len(), 1);
+}
+
 async fn a_kill_before_the_end_publishes_again(keep: Keep) {
     let stage = Stage::set(keep).await;
     let vhost = stage.vhost();

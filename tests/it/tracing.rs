@@ -205,3 +205,40 @@ async fn a_collector_that_is_away_or_refuses_costs_spans_and_nothing_else() {
     client.accepted(PLACE, &json!(3)).await;
     assert!(hub.terminate(Duration::from_secs(40)).await.success());
 }
+
+#[tokio::test]
+async fn a_job_that_comes_by_message_or_in_a_batch_is_traced_as_well() {
+    let collector = Collector::start().await;
+    let world = World::new(Keep::Sqlite).await;
+    let extra_toml = format!("{}{}", world.options().extra_toml, traced(&collector.endpoint(), ""));
+    let mut hub = HubProcess::start(&HubOptions { extra_toml, ..world.options() }).await;
+    settled(&hub).await;
+    let client = hub.client();
+    let headers = json!({"cloudEvents_source": "tester", "warren-tenant": "acme"});
+    let properties = json!({"type": "demo.noop", "message_id": "m-1", "delivery_mode": 2, "headers": headers});
+    assert!(world.vhost.publish("warren.submit", "warren.submit", properties, b"{}").await);
+    let ended = async |count: usize| {
+        until_true(LONG, "the jobs to end", async || {
+            let jobs = client.get("/v1/jobs?kind=demo.noop&state=succeeded").await;
+            jobs.is_ok_and(|jobs| jobs.body["items"].as_array().is_some_and(|jobs| jobs.len() == count))
+        })
+        .await;
+    };
+    ended(1).await;
+    let batch = json!([{"kind": "demo.noop", "data": 1}, {"kind": "demo.noop", "data": 2}]);
+    let request = client.request(Method::POST, "/v1/jobs").json(&batch);
+    assert_eq!(client.send(request).await.unwrap().body["accepted"], 2);
+    ended(3).await;
+    assert!(hub.terminate(Duration::from_secs(40)).await.success());
+
+    let spans = collector.spans();
+    let of = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let (by_message, by_batch) = (of("accept demo.noop"), of("POST /v1/jobs"));
+    assert_eq!((by_message.len(), by_batch.len(), spans.len()), (1, 1, 8), "{spans:?}");
+    for (door, jobs) in [(by_message[0], 1), (by_batch[0], 2)] {
+        let children: Vec<&Span> = spans.iter().filter(|span| span.parent == door.id).collect();
+        assert!(door.parent.is_empty() && children.iter().all(|span| span.trace == door.trace));
+        assert_eq!(children.iter().filter(|span| span.name == "publish warren.jobs:demo.noop").count(), jobs);
+        assert_eq!(children.iter().filter(|span| span.name == "process jobs.demo.noop").count(), jobs);
+    }
+}
