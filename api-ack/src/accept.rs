@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use messaging::trace::{SpanKind, Tracer};
 use uuid::Uuid;
 
 pub use backlog::{Backlog, BacklogLimits};
@@ -124,12 +125,13 @@ pub struct Acceptor {
     writer: Writer,
     destinations: Option<Arc<Destinations>>,
     estimates: Option<Arc<Estimates>>,
+    tracer: Tracer,
 }
 
 impl Acceptor {
     /// An acceptor for `kinds` that stores through `writer`.
     pub fn new(kinds: Kinds, backlog: Arc<Backlog>, writer: Writer) -> Self {
-        Self { kinds, backlog, writer, destinations: None, estimates: None }
+        Self { kinds, backlog, writer, destinations: None, estimates: None, tracer: Tracer::default() }
     }
 
     /// Tells when jobs will start whose destination is held, and refuses those that may not wait so long.
@@ -144,6 +146,37 @@ impl Acceptor {
     pub fn with_estimates(mut self, estimates: Arc<Estimates>) -> Self {
         self.estimates = Some(estimates);
         self
+    }
+
+    /// Tells of what is accepted.
+    #[must_use]
+    pub fn with_tracer(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
+    /// What the doors tell of what they take.
+    pub(crate) fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// As [`Acceptor::accept`], told of as a span of its own: for what comes by no request.
+    pub(crate) async fn accept_traced(&self, mut submission: Submission) -> Result<Accepted, AcceptError> {
+        let entered = self.tracer.enter(SpanKind::Internal, submission.traceparent.take());
+        submission.traceparent = entered.traceparent;
+        let mut span = entered.span;
+        if let Some(span) = &mut span {
+            span.name(format!("accept {}", submission.kind));
+            span.set("warren.job.kind", submission.kind.as_str());
+        }
+        let accepted = self.accept(submission).await;
+        if let Some(span) = &mut span {
+            match &accepted {
+                Ok(accepted) => span.set("warren.job.id", accepted.id.to_string()),
+                Err(error) => span.failed("not-accepted", &error.to_string()),
+            }
+        }
+        accepted
     }
 
     /// When a job of `kind` and `class` that is accepted now will start, as far as is known; `None` for at once, or not known. What

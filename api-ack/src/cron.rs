@@ -160,7 +160,7 @@ impl Driver {
         if self.entry.overlap == Overlap::Skip && self.overlaps(tick, previous).await.map_err(|error| error.to_string())? {
             return Ok(Tick::Skipped);
         }
-        match self.acceptor.accept(self.submission(tick)).await {
+        match self.acceptor.accept_traced(self.submission(tick)).await {
             Ok(accepted) => Ok(Tick::Made(accepted.id)),
             // Another process has made it, of an entry that says something else: theirs is the job of this tick.
             Err(AcceptError::KeyReused) => {

@@ -1,5 +1,7 @@
 //! The kinds of job this hub accepts, and how each is treated.
 
+mod existing;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -8,6 +10,8 @@ use broker_topology::{Kind, Priority};
 use messaging::retry::RetryPolicy;
 
 use crate::schema::Schema;
+
+pub use existing::{Completion, Existing, Format};
 
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
@@ -35,6 +39,8 @@ pub struct KindSpec {
     pub retry: RetryPolicy,
     /// Who does the work.
     pub worker: Worker,
+    /// Where its messages go, if not to a queue of Warren's.
+    pub existing: Option<Existing>,
     /// Handlers at one time, in one process.
     pub concurrency: usize,
     /// Deliveries without an ack, in one process.
@@ -77,6 +83,7 @@ impl KindSpec {
             retention: None,
             retry: RetryPolicy::default(),
             worker,
+            existing: None,
             concurrency: 64,
             prefetch: 256,
             max_wait: None,

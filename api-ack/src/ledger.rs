@@ -19,7 +19,7 @@ use crate::kinds::Kinds;
 use crate::processes::Processes;
 use crate::relay::{HandOver, Ticket};
 use crate::rules::{self, Begin, Finish, Report};
-use crate::store::{Attempt, Change, Job, JobStore, Micros, Payload, State, Status, StoreError};
+use crate::store::{Attempt, Change, Job, JobStore, Micros, Outlet, Payload, State, Status, StoreError};
 use crate::watch::Watch;
 
 /// Starts and ends in the jobs table.
@@ -252,9 +252,12 @@ impl StoreLedger {
                     match rules::finish(&job.status, &ended.report, &self.policy(&job.kind), now, jitter(job.id)) {
                         Finish::Late(attempt) => Decision::Settled(Err((job.clone(), attempt))),
                         Finish::Applied(to, history) => {
+                            let elsewhere = || self.kinds.get(&job.kind).is_some_and(|spec| spec.existing.is_some());
+                            let by_rung = matches!(to.outlet, Some(Outlet::Rung(_)));
+                            let to = if by_rung && elsewhere() { rules::off_rungs(*to, now) } else { *to };
                             let result = result_of(job.id, ended.report.end);
                             let (change, changed) =
-                                self.place(job, Change { history, result, ..change(job, *to) }, ended.payload.as_ref());
+                                self.place(job, Change { history, result, ..change(job, to) }, ended.payload.as_ref());
                             Decision::Apply(change, Ok(Some(changed)))
                         }
                     }

@@ -21,6 +21,7 @@ mod hand_over;
 mod lanes;
 mod memory;
 mod outgoing;
+mod reach;
 mod refill;
 mod room;
 mod strays;
@@ -39,12 +40,16 @@ use messaging::publisher::{PublishError, Publisher};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub use hand_over::{HandOver, HandedOver, hand_over};
 pub use lanes::Lanes;
+pub use reach::Reach;
 pub use room::{RoomLimits, Ticket};
 pub use window::Windows;
 
+use memory::is_work;
+use reach::{NOT_FOUND, TurnedAway};
 use turns::Turns;
 
 use crate::clock;
@@ -53,7 +58,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::processes::Processes;
 use crate::rules;
-use crate::store::{Change, Job, JobStore, Payload, Priority};
+use crate::store::{Change, Job, JobStore, Micros, Outlet, Payload, Priority, Status, StoreError};
 
 /// Rows handed to the publisher together.
 const TOGETHER: usize = 128;
@@ -103,6 +108,10 @@ pub struct RelayParts {
     pub store: Arc<dyn JobStore>,
     /// To publish with.
     pub publisher: Publisher,
+    /// A channel of its own for each kind whose exchange is somebody else's.
+    pub existing: BTreeMap<String, Publisher>,
+    /// Which of those exchanges are there.
+    pub reach: Reach,
     /// The connection under `publisher`, to know when it is of no use.
     pub link: Link,
     /// Names on this broker.
@@ -130,7 +139,11 @@ impl Relay {
     /// Publishes until `stop`, then waits for what is in flight and marks it.
     pub async fn run(mut self, stop: CancellationToken) {
         let (confirmed, marking) = mpsc::channel::<Item>(self.parts.options.in_flight * 4);
-        let marker = mark(self.parts.store.clone(), self.parts.feed.clone(), marking);
+        let (kinds, existing) = (self.parts.kinds.clone(), self.parts.existing.clone());
+        // Most kinds are none of those, and are not looked up for each of their jobs.
+        let hands_off =
+            move |job: &Job| existing.contains_key(&job.kind) && kinds.get(&job.kind).is_some_and(|spec| spec.hands_off());
+        let marker = mark(self.parts.store.clone(), hands_off, self.parts.feed.clone(), marking);
         let publishing = async {
             self.publish_all(stop, confirmed).await;
         };
@@ -178,7 +191,9 @@ impl Relay {
                 let batch = lanes.next_batch(room.min(TOGETHER));
                 if !batch.is_empty() {
                     publishing += batch.len();
-                    flight.push(self.publish(batch));
+                    for part in self.by_channel(batch) {
+                        flight.push(self.publish(part));
+                    }
                     continue;
                 }
             }
@@ -196,16 +211,16 @@ impl Relay {
                 Some(batch) = flight.next(), if !flight.is_empty() => {
                     let batch: Vec<(Item, Result<(), PublishError>)> = batch;
                     publishing -= batch.len();
-                    let mut refused = Vec::new();
+                    let mut refused: Vec<(Item, Option<Arc<TurnedAway>>)> = Vec::new();
                     for (item, result) in batch {
                         match self.settle(&mut lanes, item, result, &confirmed).await {
                             Settled::Done => {}
                             Settled::Again => refill_at = Instant::now(),
-                            Settled::Refused(items) => refused.extend(items),
+                            Settled::Refused(items, why) => refused.extend(items.into_iter().map(|item| (item, why.clone()))),
                             Settled::Pause(pause) => pause_until = Instant::now() + pause,
                         }
                     }
-                    self.let_go(&refused.iter().map(|item| &item.job).collect::<Vec<_>>()).await;
+                    self.put_down(&refused.iter().map(|(item, why)| (&item.job, why.as_deref())).collect::<Vec<_>>()).await;
                 }
                 Some(item) = self.handed.queue.recv() => lanes.push(item),
                 () = self.handed.wake.notified() => refill_at = refill_at.min(refilled + SOON),
@@ -216,19 +231,47 @@ impl Relay {
         }
     }
 
+    /// A batch, by the channels it goes out on. Warren's own exchanges are there, and share one; an exchange that is somebody else's
+    /// may be gone, which closes the channel for all that is on it.
+    fn by_channel(&self, batch: Vec<Item>) -> Vec<Vec<Item>> {
+        if self.parts.existing.is_empty() {
+            return vec![batch];
+        }
+        let mut parts: BTreeMap<Option<String>, Vec<Item>> = BTreeMap::new();
+        for item in batch {
+            let kind = self.elsewhere(&item).then(|| item.job.kind.clone());
+            parts.entry(kind).or_default().push(item);
+        }
+        parts.into_values().collect()
+    }
+
+    /// Whether it goes to an exchange that is somebody else's.
+    fn elsewhere(&self, item: &Item) -> bool {
+        is_work(item.job.status.outlet) && self.parts.existing.contains_key(&item.job.kind)
+    }
+
+    /// Publishes rows that share a channel.
     fn publish(&self, items: Vec<Item>) -> impl Future<Output = Vec<(Item, Result<(), PublishError>)>> + use<> {
-        let publisher = self.parts.publisher.clone();
+        let elsewhere = items.first().filter(|item| self.elsewhere(item)).map(|item| item.job.kind.as_str());
+        let publisher = elsewhere.and_then(|kind| self.parts.existing.get(kind)).unwrap_or(&self.parts.publisher).clone();
+        let missing = elsewhere.and_then(|kind| self.parts.reach.missing(kind));
+        let elsewhere = elsewhere.is_some();
         let names = self.parts.names.clone();
         let kinds = self.parts.kinds.clone();
         async move {
+            if let Some(text) = missing {
+                let refused = || Err(PublishError::Returned { code: NOT_FOUND, text: text.clone() });
+                return items.into_iter().map(|item| (item, refused())).collect();
+            }
             let mut outbounds = Vec::with_capacity(items.len());
             let mut unsendable = Vec::new();
             let mut sent = Vec::with_capacity(items.len());
             for item in items {
                 messaging::crash_point!("K4");
                 let job = &item.job;
-                let classes = job.priority == Priority::High && kinds.get(&job.kind).is_some_and(|spec| spec.priority.is_some());
-                match outgoing::outgoing(&item, &names, classes) {
+                // Asked for only where it decides something.
+                let spec = (job.priority == Priority::High || elsewhere).then(|| kinds.get(&job.kind)).flatten();
+                match outgoing::outgoing(&item, &names, spec.as_deref()) {
                     Ok(outbound) => {
                         outbounds.push(outbound);
                         sent.push(item);
@@ -261,7 +304,16 @@ impl Relay {
             Err(error @ (PublishError::Returned { .. } | PublishError::Nacked)) => {
                 // Only this lane suffers: its queue is missing or full.
                 tracing::warn!(kind = job.kind, job = %job.id, error = %error, "cannot publish, trying this kind again later");
-                Settled::Refused(lanes.refuse(item))
+                let why = self.elsewhere(&item).then(|| TurnedAway::of(&error));
+                Settled::Refused(lanes.refuse(item), why)
+            }
+            // The connection is up: it is this exchange.
+            Err(error @ (PublishError::Closed(_) | PublishError::TimedOut(_)))
+                if self.elsewhere(&item) && self.parts.link.is_usable() =>
+            {
+                tracing::warn!(kind = job.kind, job = %job.id, error = %error, "cannot publish, trying this kind again later");
+                self.parts.reach.doubt();
+                Settled::Refused(lanes.refuse(item), Some(TurnedAway::of(&error)))
             }
             Err(PublishError::Unsendable(why)) => {
                 tracing::error!(kind = job.kind, job = %job.id, error = %why, "a job cannot be put on the wire and is given up");
@@ -292,8 +344,8 @@ enum Settled {
     Done,
     /// The broker takes rows of this lane again.
     Again,
-    /// It does not: these go back to the store.
-    Refused(Vec<Item>),
+    /// It does not: these go back to the store, with the reason if their exchange is somebody else's.
+    Refused(Vec<Item>, Option<Arc<TurnedAway>>),
     /// The connection is of no use for so long.
     Pause(Duration),
 }
@@ -303,7 +355,9 @@ fn next_look(refill_at: Instant, next_count: Option<Instant>, idle: bool) -> Ins
 }
 
 /// Marks confirmed rows in batches, trying until the store has them; only then are their places in memory given up.
-async fn mark(store: Arc<dyn JobStore>, feed: Feed, mut confirmed: mpsc::Receiver<Item>) {
+///
+/// What is done with its confirm ends here, with a change like any end: synced, since an end is not taken back.
+async fn mark(store: Arc<dyn JobStore>, hands_off: impl Fn(&Job) -> bool, feed: Feed, mut confirmed: mpsc::Receiver<Item>) {
     let mut batch = Vec::with_capacity(512);
     while confirmed.recv_many(&mut batch, 512).await > 0 {
         // Nobody waits for a mark, so it waits for company: fewer, larger writes.
@@ -316,10 +370,18 @@ async fn mark(store: Arc<dyn JobStore>, feed: Feed, mut confirmed: mpsc::Receive
                 () = &mut gathering => break,
             }
         }
-        let rows: Vec<_> = batch.iter().map(|item| (item.job.id, item.job.version)).collect();
+        let now = clock::now();
+        let (mut rows, mut changes) = (Vec::with_capacity(batch.len()), Vec::new());
+        for item in &batch {
+            let done = hands_off(&item.job);
+            match confirmed_as(&item.job, done, now) {
+                Some(to) => changes.push(Change { id: item.job.id, from: item.job.version, to, history: None, result: None }),
+                None => rows.push((item.job.id, item.job.version)),
+            }
+        }
         let mut wait = Duration::from_millis(100);
-        while let Err(error) = store.mark_published(&rows, clock::now()).await {
-            tracing::warn!(error = %error, rows = rows.len(), "cannot mark what the broker confirmed, trying again");
+        while let Err(error) = write_marks(&*store, &rows, &changes).await {
+            tracing::warn!(error = %error, rows = batch.len(), "cannot mark what the broker confirmed, trying again");
             // On the way down with the store away: the rows are published again by whoever takes over, as copies.
             if confirmed.is_closed() && wait > Duration::from_secs(2) {
                 return;
@@ -332,4 +394,23 @@ async fn mark(store: Arc<dyn JobStore>, feed: Feed, mut confirmed: mpsc::Receive
         }
         batch.clear();
     }
+}
+
+/// What a confirm changes beyond a mark: the job is done with it, or what kept its message from going out is over.
+fn confirmed_as(job: &Job, done: bool, now: Micros) -> Option<Status> {
+    match job.status.outlet {
+        Some(Outlet::Dead) => None,
+        _ if done => Some(rules::handed_off(&job.status, now)),
+        _ => rules::taken_after_all(&job.status, now),
+    }
+}
+
+async fn write_marks(store: &dyn JobStore, rows: &[(Uuid, i64)], changes: &[Change]) -> Result<(), StoreError> {
+    if !changes.is_empty() {
+        store.apply(changes).await?;
+    }
+    if !rows.is_empty() {
+        store.mark_published(rows, clock::now()).await?;
+    }
+    Ok(())
 }

@@ -336,6 +336,38 @@ pub fn publish_later(job: &Status, due_at: Micros, now: Micros) -> Status {
     Status { owner: None, due_at, updated_at: now, ..job.clone() }
 }
 
+/// Reason of a job whose message no queue took.
+pub const UNROUTABLE: &str = "unroutable";
+
+/// Reason of a job whose exchange, which is not Warren's, is not there.
+pub const EXCHANGE_MISSING: &str = "exchange-missing";
+
+/// Reason of a job whose message the broker did not confirm: it may have it.
+pub const NOT_CONFIRMED: &str = "not-confirmed";
+
+/// A row that waits again because the broker did not take its message, which its job shows.
+pub fn turned_away(job: Status, reason: &str, error: &str) -> Status {
+    Status { reason: Some(reason.to_owned()), error: Some(cut(error.to_owned())), ..job }
+}
+
+/// The broker has confirmed what it had turned away before: nothing is wrong any more. `None` if nothing was.
+pub fn taken_after_all(job: &Status, now: Micros) -> Option<Status> {
+    let was_wrong = matches!(job.reason.as_deref(), Some(UNROUTABLE | EXCHANGE_MISSING | NOT_CONFIRMED));
+    was_wrong.then(|| Status { reason: None, error: None, ..published(job, now) })
+}
+
+/// The broker has confirmed the message of a job that is done with that.
+pub fn handed_off(job: &Status, now: Micros) -> Status {
+    Status { reason: None, error: None, ..job.ended(State::Succeeded, now) }
+}
+
+/// What would wait in a rung waits in the store instead: to a queue that is not Warren's nothing comes back from a rung.
+pub fn off_rungs(job: Status, now: Micros) -> Status {
+    let Some(Outlet::Rung(rung)) = job.outlet else { return job };
+    let due_at = now.saturating_add(micros(rung.delay())).min(job.deadline);
+    Status { outlet: Some(Outlet::Jobs), due_at, ..job }
+}
+
 /// The deadline has passed. `None` if there is nothing to end.
 pub fn expire(job: &Status, now: Micros) -> Option<Status> {
     let over = !job.state.is_end() && job.deadline <= now;

@@ -71,7 +71,11 @@ impl Submissions {
 
     async fn accept(&self, delivered: &Delivered) -> Result<(), Refused> {
         let (submission, checked) = self.submission(delivered)?;
-        store(&self.acceptor, submission, checked, Refused::from).await.map(|_| ())
+        match checked {
+            Ok(()) => self.acceptor.accept_traced(submission).await.map_err(Refused::from)?,
+            checked => store(&self.acceptor, submission, checked, Refused::from).await?,
+        };
+        Ok(())
     }
 
     /// Where a message of a full tenant waits: what has been round before waits longer, so that a great heap of them does not keep

@@ -159,13 +159,15 @@ impl Sweeper {
             return HashMap::new();
         }
         let classes = |spec: &Arc<KindSpec>| if spec.priority.is_some() { &Priority::ALL[..] } else { &[Priority::Normal] };
-        let of = |spec: Arc<KindSpec>| classes(&spec).iter().map(move |class| (spec.clone(), *class)).collect::<Vec<_>>();
-        let asked: Vec<(Arc<KindSpec>, Priority)> = specs.into_iter().flat_map(of).collect();
-        let queues: Vec<String> = asked.iter().map(|(spec, class)| self.names.queue_of(&spec.kind, *class)).collect();
+        // What is handed off is done before it is in a queue, and of a queue that nobody named nothing is known.
+        let asked = specs.iter().filter(|spec| !spec.hands_off()).flat_map(|spec| {
+            classes(spec).iter().filter_map(move |class| Some((spec.queue(&self.names, *class)?, spec.kind.as_str().to_owned())))
+        });
+        let (queues, kinds): (Vec<String>, Vec<String>) = asked.unzip();
         let looks = look(&self.link, &queues).await.unwrap_or_default();
         let mut ready: HashMap<String, Option<u64>> = HashMap::new();
-        for ((spec, _), look) in asked.into_iter().zip(looks) {
-            let all = ready.entry(spec.kind.as_str().to_owned()).or_insert(Some(0));
+        for (kind, look) in kinds.into_iter().zip(looks) {
+            let all = ready.entry(kind).or_insert(Some(0));
             *all = all.and_then(|all| Some(all + u64::from(look?.ready)));
         }
         ready.into_iter().filter_map(|(kind, ready)| Some((kind, ready?))).collect()
@@ -191,10 +193,15 @@ impl Sweeper {
             let classes = if spec.priority.is_some() { Priority::ALL.map(Some).to_vec() } else { vec![None] };
             classes.into_iter().map(move |class| (spec.clone(), class))
         };
-        let kinds: Vec<(Arc<KindSpec>, Option<Priority>)> = self.kinds.iter().flat_map(queues_of).collect();
-        let queue =
-            |(spec, class): &(Arc<KindSpec>, Option<Priority>)| self.names.queue_of(&spec.kind, class.unwrap_or_default());
-        let queues: Vec<String> = kinds.iter().map(queue).collect();
+        let mut kinds = Vec::new();
+        let mut queues = Vec::new();
+        for (spec, class) in self.kinds.iter().flat_map(queues_of) {
+            // Of a queue that is somebody else's and not named nothing is known.
+            if let Some(queue) = spec.queue(&self.names, class.unwrap_or_default()) {
+                queues.push(queue);
+                kinds.push((spec, class));
+            }
+        }
         let looks = match look(&self.link, &queues).await {
             Ok(looks) => looks,
             Err(_) => return Ok(()),
@@ -203,7 +210,7 @@ impl Sweeper {
             let ready = seen.map_or(0, |QueueLook { ready, .. }| ready);
             self.metrics.queue_messages.with_label_values(&[queue.as_str()]).set(i64::from(ready));
             // While messages wait in the queue, a quiet job is most likely one of them.
-            if ready > 0 || seen.is_none() {
+            if ready > 0 || seen.is_none() || spec.hands_off() {
                 continue;
             }
             let now = clock::now();

@@ -49,6 +49,18 @@ pub fn work_queue(names: &Names, kind: &Kind, owner: &str) -> Topology {
     ))
 }
 
+/// Where dead letters of a kind go whose jobs go to a queue that is not Warren's: the dead letter queue alone, under the key of the
+/// [`work_queue`] that it has not.
+pub fn dead_letters(names: &Names, kind: &Kind, owner: &str) -> Topology {
+    let queue = names.work_queue(kind);
+    let dead = names.dead_queue(&queue);
+    Topology::default().queue(terminal(&dead, owner, &format!("dead letters of kind {kind}"))).binding(Binding::to_queue(
+        names.dead(),
+        dead,
+        queue,
+    ))
+}
+
 /// The queue of a kind's high jobs, beside the [`work_queue`] that must be there too: bound to `warren.jobs` with
 /// `<kind>.high` as key. Its dead letters go to the dead letter queue of the work queue, with its own name as key.
 pub fn high_queue(names: &Names, kind: &Kind, owner: &str) -> Topology {

@@ -21,7 +21,7 @@ pub use binding::{Binding, Destination};
 pub use definitions::definitions;
 pub use diff::{Difference, PropertyChange, diff};
 pub use exchange::{Exchange, ExchangeKind};
-pub use fragments::{HUB, TERMINAL_DELIVERY_LIMIT, WORK_DELIVERY_LIMIT, core, high_queue, subscriber, work_queue};
+pub use fragments::{HUB, TERMINAL_DELIVERY_LIMIT, WORK_DELIVERY_LIMIT, core, dead_letters, high_queue, subscriber, work_queue};
 pub use names::{Kind, KindError, MAX_NAME, Names, Rung};
 pub use policy::{ApplyTo, Policy};
 pub use priority::Priority;

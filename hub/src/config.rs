@@ -1,6 +1,7 @@
 //! What a hub is told: `warren.toml`, the environment and flags, laid over the defaults.
 //!
-//! Later layers win: defaults, then the fallbacks `AMQP_URL` and `DATABASE_URL`, then files in their order, then
+//! Later layers win: defaults, then the fallbacks `AMQP_URL`, `DATABASE_URL`,
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_SERVICE_NAME`, then files in their order, then
 //! `WARREN__BROKER__URL=...` (`..__FILE` reads a file), then flags. Tables are merged, arrays replaced.
 //! One struct per concern; each says its units and defaults on its fields. `deploy/warren.toml` shows them all.
 //!
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod amqp;
 mod auth;
 mod broker;
 mod check;
@@ -29,9 +31,11 @@ mod secret;
 mod section;
 mod settings;
 mod sources;
+mod tracing;
 mod units;
 mod value;
 
+pub use amqp::{AmqpCompletion, AmqpFormat, AmqpTarget};
 pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
 pub use broker::{Broker, BrokerUrl, Manage, Topology};
 pub use cors::Cors;
@@ -45,6 +49,7 @@ pub use rate::Rate;
 pub use secret::{Secret, without_password};
 pub use settings::{Drain, Limits, Log, LogFormat, Retention, Role, Store};
 pub use sources::Sources;
+pub use tracing::Tracing;
 
 use section::{Report, Section};
 use settings::RoleList;
@@ -74,6 +79,8 @@ pub struct Config {
     pub drain: Drain,
     /// What is logged.
     pub log: Log,
+    /// Where spans go.
+    pub tracing: Tracing,
     /// Weight of a tenant in the round robin over tenants; 1 for those not named.
     pub tenants: BTreeMap<String, NonZeroU32>,
     /// The kinds of jobs, one `[[kind]]` each.
@@ -135,6 +142,7 @@ impl Config {
             retention: Retention::read(&mut root.section("retention")),
             drain: Drain::read(&mut root.section("drain")),
             log: Log::read(&mut root.section("log")),
+            tracing: Tracing::read(&mut root.section("tracing")),
             tenants: root.map("tenants"),
             kinds: root.sections("kind").iter_mut().filter_map(KindConfig::read).collect(),
             cron: root.sections("cron").iter_mut().filter_map(CronConfig::read).collect(),

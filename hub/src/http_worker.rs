@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use messaging::handler::{AnyHandler, Context, Outcome};
 use messaging::message::Message;
+use messaging::trace::{Span, Tracer};
 use tokio_util::sync::CancellationToken;
 
 use self::answer::Answer;
@@ -45,6 +46,7 @@ struct Call {
     destination: Arc<Destination>,
     timeout: Duration,
     metrics: Metrics,
+    tracer: Tracer,
 }
 
 /// How long an answer waits for the store to be told what it says about the destination.
@@ -58,6 +60,7 @@ pub(crate) fn handlers(
     config: &Config,
     shared: &Arc<Destinations>,
     metrics: &Metrics,
+    tracer: &Tracer,
 ) -> Result<BTreeMap<String, Arc<dyn AnyHandler>>, String> {
     let mut destinations: BTreeMap<String, Arc<Destination>> = BTreeMap::new();
     let mut handlers: BTreeMap<String, Arc<dyn AnyHandler>> = BTreeMap::new();
@@ -65,7 +68,7 @@ pub(crate) fn handlers(
         let new = || Arc::new(Destination::new(config.destination(call), shared.clone()));
         let destination = destinations.entry(call.destination.clone()).or_insert_with(new).clone();
         let caller = Caller::new(call, &destination.config).map_err(|why| format!("kind `{}`: {why}", kind.name))?;
-        let call = Call { caller, destination, timeout: kind.timeout, metrics: metrics.clone() };
+        let call = Call { caller, destination, timeout: kind.timeout, metrics: metrics.clone(), tracer: tracer.clone() };
         handlers.insert(kind.name.as_str().to_owned(), Arc::new(call));
     }
     Ok(handlers)
@@ -100,10 +103,17 @@ impl AnyHandler for Call {
             }
         };
         let begun = Instant::now();
-        let answer = match tokio::time::timeout(self.timeout, self.call(cx, message)).await {
+        let mut span = self.caller.span(&self.tracer, cx);
+        let answer = match tokio::time::timeout(self.timeout, self.call(cx, message, &mut span)).await {
             Ok(answer) => answer,
             Err(_) => answer::timed_out(self.timeout),
         };
+        if let Some(span) = &mut span
+            && !answer.result.ends_with("xx")
+        {
+            span.failed(answer.result, "");
+        }
+        drop(span);
         let took = begun.elapsed();
         self.metrics.calls.with_label_values(&[name, answer.result]).inc();
         self.metrics.duration.with_label_values(&[name]).observe(took.as_secs_f64());
@@ -114,11 +124,15 @@ impl AnyHandler for Call {
 }
 
 impl Call {
-    async fn call(&self, cx: &Context, message: Message) -> Answer {
-        match self.caller.send(cx, message).await {
+    async fn call(&self, cx: &Context, message: Message, span: &mut Option<Span>) -> Answer {
+        let traceparent = span.as_ref().map(Span::traceparent).or_else(|| cx.traceparent.clone());
+        match self.caller.send(cx, message, traceparent.as_deref()).await {
             Ok(response) => {
                 // Also when its body is never read to the end.
                 cx.answered(response.status().as_u16());
+                if let Some(span) = span {
+                    span.answered(response.status().as_u16());
+                }
                 answer::read(response, Timestamp::now()).await
             }
             Err(error) if error.is_connect() => answer::failed("connect-failed", "cannot connect", &error),

@@ -26,12 +26,12 @@ use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
 use api_ack::estimates::Estimates;
 use api_ack::feed::{Exchange, Feed, FeedOptions};
-use api_ack::kinds::{KindSpec, Kinds, Worker};
+use api_ack::kinds::{Completion, Existing, Format, KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
 use api_ack::progress::Hearing;
-use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts, Windows};
+use api_ack::relay::{self, HandOver, Reach, Relay, RelayOptions, RelayParts, Windows};
 use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
@@ -41,6 +41,7 @@ use messaging::connection::{BrokerOptions, Link};
 use messaging::consumer::Running as Runs;
 use messaging::handler::{self, AnyHandler, Decode, Handler};
 use messaging::publisher::{Publisher, PublisherOptions};
+use messaging::trace::{self, Exporter, TraceError, TraceOptions, Tracer};
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -85,6 +86,9 @@ pub enum HubError {
     /// A handler for a kind that is not configured, or two for one.
     #[error("{0}")]
     Handler(String),
+    /// Spans cannot be exported like this.
+    #[error("tracing: {0}")]
+    Tracing(#[from] TraceError),
     /// Metrics of this process are registered already.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -104,8 +108,14 @@ pub struct Hub {
 pub fn topology(config: &Config) -> Result<Topology, Vec<broker_topology::Violation>> {
     let names = Names::new(&config.broker.prefix);
     let work = config.kinds.iter().flat_map(|kind| {
+        let own = match kind.amqp.as_ref().map(|target| target.completion) {
+            None => Some(broker_topology::work_queue(&names, &kind.name, broker_topology::HUB)),
+            Some(config::AmqpCompletion::Report) => Some(broker_topology::dead_letters(&names, &kind.name, broker_topology::HUB)),
+            // What is handed off is done, and cannot die of its work.
+            Some(config::AmqpCompletion::Handoff) => None,
+        };
         let high = kind.priority.map(|_| broker_topology::high_queue(&names, &kind.name, broker_topology::HUB));
-        std::iter::once(broker_topology::work_queue(&names, &kind.name, broker_topology::HUB)).chain(high)
+        own.into_iter().chain(high)
     });
     let merged = Topology::merge(std::iter::once(broker_topology::core(&names)).chain(work))?;
     let violations = merged.validate();
@@ -167,8 +177,11 @@ impl Hub {
             jobs: Arc::new(api_ack::metrics::Metrics::new(&registry)?),
             calls: http_worker::Metrics::new(&registry)?,
         };
+        let traced = trace_options(&config.tracing).map(|options| trace::start(&options, &registry)).transpose()?;
+        let (tracer, exporter) = traced.unzip();
+        let tracer = tracer.unwrap_or_default();
         let mut handlers = self.handlers;
-        let calls = http_worker::handlers(&config, &destinations, &metrics.calls);
+        let calls = http_worker::handlers(&config, &destinations, &metrics.calls, &tracer);
         handlers.extend(calls.map_err(HubError::Handler)?);
         let wiring = Wiring {
             kinds: Kinds::new(config.kinds.iter().map(|kind| kind_spec(kind, config.consuming(kind)))),
@@ -180,10 +193,11 @@ impl Hub {
             destinations,
             registry,
             metrics,
+            tracer,
             handlers,
             config,
         };
-        wiring.start(broker, verifier, bound)
+        wiring.start(broker, verifier, bound, exporter)
     }
 }
 
@@ -205,6 +219,7 @@ pub(crate) struct Wiring {
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
+    pub(crate) tracer: Tracer,
     pub(crate) handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
 }
 
@@ -220,17 +235,29 @@ struct Stages {
 }
 
 impl Wiring {
-    fn start(self, broker: BrokerOptions, verifier: crate::auth::Verifier, bound: Bound) -> Result<Running, HubError> {
+    fn start(
+        self,
+        broker: BrokerOptions,
+        verifier: crate::auth::Verifier,
+        bound: Bound,
+        exporter: Option<Exporter>,
+    ) -> Result<Running, HubError> {
         let (stages, intake, outlet, links) = (Stages::default(), TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let broker = Arc::new(broker);
         let link = |purpose| Link::start(broker.clone(), purpose, &links, stages.links.clone(), self.metrics.messaging.clone());
         let (publishing, consuming, looking) = (link("publish"), link("consume"), link("topology"));
-        let publisher =
-            |options| Publisher::start(publishing.clone(), options, &links, stages.links.clone(), self.metrics.messaging.clone());
+        if let Some(exporter) = exporter {
+            links.spawn(exporter.run(stages.links.clone()));
+        }
+        let publisher = |window| {
+            let options = PublisherOptions { window, tracer: self.tracer.clone(), ..PublisherOptions::default() };
+            Publisher::start(publishing.clone(), options, &links, stages.links.clone(), self.metrics.messaging.clone())
+        };
         let options = RelayOptions {
             weights: self.config.tenants.iter().map(|(tenant, weight)| (tenant.clone(), weight.get())).collect(),
             ..RelayOptions::default()
         };
+        let relay_window = PublisherOptions::default().window;
         let windows = Windows::new(self.kinds.clone(), self.destinations.clone(), self.pauses.clone());
         let (hand_over, handed) = relay::hand_over(self.processes.me(), options.room, windows);
         let feed = Feed::start(self.stores.jobs.clone(), FeedOptions::default(), &intake, stages.drain.clone());
@@ -241,9 +268,18 @@ impl Wiring {
             total: limits.backlog_total.into(),
             per_tenant: limits.backlog_per_tenant.into(),
         }));
+        let elsewhere = self.kinds.iter().filter(|kind| kind.existing.is_some());
+        let existing: BTreeMap<String, Publisher> =
+            elsewhere.map(|kind| (kind.kind.as_str().to_owned(), publisher(relay_window))).collect();
+        let reach = Reach::default();
+        if !existing.is_empty() {
+            outlet.spawn(reach.clone().run(self.kinds.clone(), looking.clone(), stages.relay.clone()));
+        }
         let relay = RelayParts {
             store: self.stores.jobs.clone(),
-            publisher: publisher(PublisherOptions::default()),
+            publisher: publisher(relay_window),
+            existing,
+            reach,
             link: publishing.clone(),
             names: self.names.clone(),
             kinds: self.kinds.clone(),
@@ -305,11 +341,12 @@ impl Wiring {
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
-            publisher: publisher(PublisherOptions { window: 256, ..PublisherOptions::default() }),
+            publisher: publisher(256),
             names: self.names.clone(),
             solitude: Arc::default(),
             ledger: ledger.clone(),
             metrics: self.metrics.messaging.clone(),
+            tracer: self.tracer.clone(),
             running,
             stop: stages.drain.clone(),
             drain: stages.drain.clone(),
@@ -317,7 +354,7 @@ impl Wiring {
         };
         let exchange = Exchange {
             feed: feed.clone(),
-            publisher: publisher(PublisherOptions { window: 16, ..PublisherOptions::default() }),
+            publisher: publisher(16),
             link: runtime.link.clone(),
             names: self.names.clone(),
             me: self.processes.me(),
@@ -362,7 +399,10 @@ impl Wiring {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let writer = Writer::start(self.stores.jobs.clone(), WriterOptions::default(), hand_over, &writers);
-        Acceptor::new(self.kinds.clone(), backlog, writer).with_destinations(self.destinations.clone()).with_estimates(estimates)
+        Acceptor::new(self.kinds.clone(), backlog, writer)
+            .with_destinations(self.destinations.clone())
+            .with_estimates(estimates)
+            .with_tracer(self.tracer.clone())
     }
 }
 
@@ -424,6 +464,18 @@ fn process_name() -> String {
     format!("{}:{}", host.as_deref().unwrap_or("hub"), std::process::id())
 }
 
+/// What spans are told of as; `None` while tracing is off.
+fn trace_options(config: &config::Tracing) -> Option<TraceOptions> {
+    Some(TraceOptions {
+        endpoint: config.endpoint.clone()?,
+        headers: config.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+        sample: config.sample,
+        service: config.service.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: process_name(),
+    })
+}
+
 fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpec {
     KindSpec {
         window: kind.window,
@@ -444,6 +496,7 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
         routes: kind.routes.iter().map(|route| route.0.clone()).collect(),
         content_types: kind.content_types.iter().map(|one| one.0.clone()).collect(),
         schema: kind.schema.as_ref().map(|file| file.schema.clone()),
+        existing: kind.amqp.as_ref().map(existing),
         ..KindSpec::new(
             kind.name.clone(),
             match kind.worker {
@@ -452,6 +505,22 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
                 config::Worker::Http => Worker::Http,
             },
         )
+    }
+}
+
+fn existing(target: &config::AmqpTarget) -> Existing {
+    Existing {
+        exchange: target.exchange.clone(),
+        routing_key: target.routing_key.clone(),
+        queue: target.queue.clone(),
+        format: match target.format {
+            config::AmqpFormat::CloudEvents => Format::CloudEvents,
+            config::AmqpFormat::Raw => Format::Raw,
+        },
+        completion: match target.completion {
+            config::AmqpCompletion::Report => Completion::Report,
+            config::AmqpCompletion::Handoff => Completion::Handoff,
+        },
     }
 }
 

@@ -35,6 +35,7 @@ use crate::handler::AnyHandler;
 use crate::ledger::JobLedger;
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
+use crate::trace::Tracer;
 use intake::Intake;
 
 pub use batches::{Batch, BatchHandler, Delivered, Later, consume_batches};
@@ -75,6 +76,8 @@ pub struct Runtime {
     pub ledger: Arc<dyn JobLedger>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// Tells of what is done with each delivery.
+    pub tracer: Tracer,
     /// What runs: one per process, shared by all its consumers.
     pub running: Running,
     /// Cancelled to stop taking deliveries, and nothing else: what runs goes on to its end, what was not started is given back. A

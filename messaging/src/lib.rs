@@ -14,10 +14,11 @@
 //! | [`results`] | what is reported on `warren.results` when a run has ended |
 //! | [`inbox`], [`outbox`] | an effect once, and a message if and only if its transaction committed, in a service's Postgres |
 //! | [`service_ledger`], [`event_ledger`] | the ledgers of a process without the hub's database, for jobs and for events |
+//! | [`trace`] | spans of one trace over HTTP, broker and services, exported over OTLP |
 //! | [`process`], [`schema`] | the heartbeat, and the tables all this needs |
 //! | [`service`] | a service: all of it started, run and drained |
 //!
-//! It refuses to own: what a job's states are (`api-ack`), and any HTTP.
+//! It refuses to own: what a job's states are (`api-ack`), and any HTTP but the export of spans.
 //! Delivery is at least once; an effect happens once where it shares a transaction with its inbox entry.
 
 pub mod apply;
@@ -41,6 +42,7 @@ pub mod said;
 pub mod schema;
 pub mod service;
 pub mod service_ledger;
+pub mod trace;
 pub mod wire;
 
 mod crash;

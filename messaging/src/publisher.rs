@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::connection::Link;
 use crate::message::Route;
 use crate::metrics::Metrics;
+use crate::trace::{Span, Tracer};
 use crate::wire::{Outbound, Unsendable};
 
 /// Why a publish did not succeed.
@@ -109,17 +110,19 @@ impl Tally {
 }
 
 /// How a publisher works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PublisherOptions {
     /// Publishes without a confirm at one time, 1024 by default; messages handed in together may overshoot it.
     pub window: usize,
     /// How long one publish may take, from the call; also how long the channel may stay without any confirm. 15 s by default.
     pub deadline: Duration,
+    /// Tells of each publish; off by default.
+    pub tracer: Tracer,
 }
 
 impl Default for PublisherOptions {
     fn default() -> Self {
-        Self { window: 1024, deadline: Duration::from_secs(15) }
+        Self { window: 1024, deadline: Duration::from_secs(15), tracer: Tracer::default() }
     }
 }
 
@@ -133,8 +136,9 @@ impl Publisher {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (commands, receiver) = mpsc::channel(options.window);
+        let deadline = options.deadline;
         tasks.spawn(Task { link, options, stop, metrics, commands: receiver }.run());
-        Self { commands, deadline: options.deadline }
+        Self { commands, deadline }
     }
 
     /// Publishes one message and waits for the confirm. Many calls at once share the window.
@@ -188,11 +192,23 @@ struct InFlight {
     route: Route,
     at: usize,
     tally: Arc<Tally>,
+    span: Option<Span>,
+}
+
+impl InFlight {
+    fn settle(&mut self, verdict: Verdict) {
+        if let Some(mut span) = self.span.take()
+            && let Err(error) = &verdict
+        {
+            span.unpublished(error);
+        }
+        self.tally.settle(self.at, verdict);
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.tally.settle(self.at, Err(PublishError::Closed("the channel was replaced".into())));
+        self.settle(Err(PublishError::Closed("the channel was replaced".into())));
     }
 }
 
@@ -257,7 +273,8 @@ impl Task {
                         if Instant::now() < expires {
                             for (at, outbound) in outbounds.into_iter().enumerate() {
                                 let (id, route) = (outbound.id.clone(), outbound.route.clone());
-                                let in_flight = InFlight { id, route, at, tally: tally.clone() };
+                                let span = self.options.tracer.publish(&outbound);
+                                let in_flight = InFlight { id, route, at, tally: tally.clone(), span };
                                 flight.push(publish(channel, outbound, in_flight));
                             }
                         }
@@ -297,7 +314,7 @@ impl Task {
             }
             judged.push((publish, verdict));
         }
-        for (publish, verdict) in judged {
+        for (mut publish, verdict) in judged {
             let verdict = match (returned.take(&publish), verdict) {
                 (Some(error), Ok(())) => Err(error),
                 (_, verdict) => verdict,
@@ -309,7 +326,7 @@ impl Task {
                 Err(_) => "closed",
             };
             self.metrics.confirms.with_label_values(&[result]).inc();
-            publish.tally.settle(publish.at, verdict);
+            publish.settle(verdict);
         }
     }
 }

@@ -15,6 +15,7 @@ use broker_topology::Names;
 use crate::handler::{Failure, Outcome};
 use crate::ledger::{End, Ending};
 use crate::message::{Message, Route, Run};
+use crate::trace::TraceContext;
 
 /// The `type` of the message.
 pub const KIND: &str = "warren.result";
@@ -54,6 +55,9 @@ pub struct JobResult {
     /// What a service that it called answered, if it called one over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_status: Option<u16>,
+    /// The trace context of its message; no part of the body.
+    #[serde(skip)]
+    pub traceparent: Option<String>,
 }
 
 /// The word for an end.
@@ -84,6 +88,7 @@ impl JobResult {
         let mut result = Self::from_outcome(&ending.message.id, ending.run, outcome, worker);
         (result.started_at, result.ended_at) = (ending.started_at, ending.ended_at);
         result.http_status = ending.http_status;
+        result.traceparent = trace_of(&ending.message);
         Some(result)
     }
 
@@ -104,6 +109,7 @@ impl JobResult {
             ended_at: now,
             worker: worker.to_owned(),
             http_status: None,
+            traceparent: None,
         };
         match outcome {
             Outcome::Done(result) => reported.result = result.as_ref().and_then(|bytes| json(job, bytes)),
@@ -182,7 +188,7 @@ impl JobResult {
             source: format!("/warren/{}", self.worker),
             time: self.ended_at,
             content_type: "application/json".to_owned(),
-            traceparent: None,
+            traceparent: self.traceparent.clone(),
             run: Some(self.run()),
             tenant: String::new(),
             headers: std::collections::BTreeMap::new(),
@@ -190,6 +196,11 @@ impl JobResult {
         };
         Ok((Route::new(names.results(), names.results()), message))
     }
+}
+
+/// The trace that `message` belongs to. What is no trace context is not passed on: a stranger may have written anything there.
+pub(crate) fn trace_of(message: &Message) -> Option<String> {
+    message.traceparent.as_deref().and_then(TraceContext::parse).map(|context| context.to_string())
 }
 
 /// The longest failure code that is reported, in bytes.

@@ -31,6 +31,7 @@ use crate::publisher::{Publisher, PublisherOptions};
 use crate::retry::RetryPolicy;
 use crate::schema::migrate;
 use crate::service_ledger::{self, ServiceLedger};
+use crate::trace::{self, TraceOptions, Tracer};
 
 pub use error::ServiceError;
 
@@ -74,6 +75,7 @@ pub struct Service {
     keep: Duration,
     policy: RetryPolicy,
     registry: Registry,
+    tracing: Option<TraceOptions>,
     outbox: Outbox,
     topology: Topology,
     work: Vec<Work>,
@@ -98,6 +100,7 @@ impl Service {
             keep: inbox::RETENTION,
             policy: RetryPolicy::default(),
             registry: Registry::new(),
+            tracing: None,
             outbox: Outbox::default(),
             topology: Topology::default(),
             work: Vec::new(),
@@ -136,6 +139,13 @@ impl Service {
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = registry;
+        self
+    }
+
+    /// Exports spans of what it publishes and of each attempt; none unless told.
+    #[must_use]
+    pub fn tracing(mut self, options: Option<TraceOptions>) -> Self {
+        self.tracing = options;
         self
     }
 
@@ -220,11 +230,19 @@ impl Service {
         let (aides, aides_stop) = (TaskTracker::new(), CancellationToken::new());
         let consumers = TaskTracker::new();
 
+        let tracer = match &self.tracing {
+            None => Tracer::default(),
+            Some(options) => {
+                let (tracer, exporter) = trace::start(options, &self.registry)?;
+                wires.spawn(exporter.run(wires_stop.clone()));
+                tracer
+            }
+        };
         let broker = Arc::new(self.broker.clone());
         let link = |purpose| Link::start(broker.clone(), purpose, &wires, wires_stop.clone(), metrics.clone());
         let (publishing, consuming) = (link("publish"), link("consume"));
-        let publisher =
-            || Publisher::start(publishing.clone(), PublisherOptions::default(), &wires, wires_stop.clone(), metrics.clone());
+        let options = || PublisherOptions { tracer: tracer.clone(), ..PublisherOptions::default() };
+        let publisher = || Publisher::start(publishing.clone(), options(), &wires, wires_stop.clone(), metrics.clone());
         let results = publisher();
 
         aides.spawn(process.clone().run(aides_stop.clone()));
@@ -255,6 +273,7 @@ impl Service {
                     solitude: Arc::clone(&solitude),
                     ledger: if of_events { events.clone() } else { jobs.clone() },
                     metrics: metrics.clone(),
+                    tracer: tracer.clone(),
                     // Nobody is told how far an event is.
                     running: if of_events { Running::default() } else { running.clone() },
                     stop: drain.clone(),

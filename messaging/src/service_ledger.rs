@@ -28,7 +28,7 @@ use crate::ledger::{Arrival, End, Ending, JobLedger, LedgerError, Recorded, Verd
 use crate::message::Run;
 use crate::process::Process;
 use crate::publisher::Publisher;
-use crate::results::JobResult;
+use crate::results::{JobResult, trace_of};
 use crate::wire::Outbound;
 
 use starts::Claim;
@@ -70,12 +70,13 @@ impl ServiceLedger {
         let claims = starts::claim(&self.pool, self.process.id(), queue, &runs, alone).await.map_err(error)?;
         let (mut reports, mut settled) = (Vec::new(), Vec::new());
         let mut verdicts = Vec::with_capacity(runs.len());
-        for ((id, run), claim) in runs.iter().zip(claims) {
+        for (((id, run), arrival), claim) in runs.iter().zip(arrivals).zip(claims) {
+            let traced = |result| JobResult { traceparent: trace_of(&arrival.message), ..result };
             verdicts.push(match claim {
                 Claim::Mine { starts } => Verdict::Run { lease: i64::from(starts), deadline: None },
                 Claim::Elsewhere => Verdict::Busy,
                 Claim::Unended { starts } if starts >= MAX_STARTS => {
-                    reports.push(JobResult::dead(id, *run, &poison(starts), &self.service));
+                    reports.push(traced(JobResult::dead(id, *run, &poison(starts), &self.service)));
                     // The row stays: a redelivery after the report is not to start afresh. A redrive has an epoch of its own.
                     Verdict::Poisoned
                 }
@@ -84,7 +85,7 @@ impl ServiceLedger {
                 Claim::Unended { .. } => Verdict::Alone,
                 Claim::Settled { outcome } => match inbox::decode(id, &outcome) {
                     Ok(outcome) => {
-                        reports.push(JobResult::from_outcome(id, *run, &outcome, &self.service));
+                        reports.push(traced(JobResult::from_outcome(id, *run, &outcome, &self.service)));
                         settled.push((*id, *run));
                         Verdict::Stale
                     }

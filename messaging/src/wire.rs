@@ -21,6 +21,8 @@ pub struct Outbound {
     pub(crate) id: String,
     pub(crate) properties: BasicProperties,
     pub(crate) body: Bytes,
+    /// The trace context of a message that does not carry it itself.
+    trace: Option<String>,
 }
 
 /// Why a message cannot be sent as it is. Sending it would close the channel, or the connection, for everybody on it.
@@ -103,14 +105,24 @@ impl Outbound {
         if size > MAX_HEADERS {
             return Err(Unsendable::HeadersTooLarge(size));
         }
-        let properties = BasicProperties::default()
-            .with_content_type(short("content type", &message.content_type)?)
-            .with_delivery_mode(2)
-            .with_message_id(short("message id", &message.id)?)
-            .with_type(short("type", &message.kind)?)
-            .with_timestamp(u64::try_from(message.time.as_second()).unwrap_or(0))
-            .with_headers(headers);
-        Ok(Self { route, id: message.id.clone(), properties, body: message.body.clone() })
+        let properties = plain(message)?.with_headers(headers);
+        Ok(Self { route, id: message.id.clone(), properties, body: message.body.clone(), trace: None })
+    }
+
+    /// The payload of `message` as it was accepted, for somebody who knows nothing of Warren: AMQP properties (content type, message
+    /// id, type, timestamp, app id) and no header at all.
+    ///
+    /// # Errors
+    /// When AMQP could not carry it.
+    pub fn raw(route: Route, message: &Message) -> Result<Self, Unsendable> {
+        if message.id.is_empty() {
+            return Err(Unsendable::NoId);
+        }
+        short("exchange", &route.exchange)?;
+        short("routing key", &route.key)?;
+        let properties = plain(message)?.with_app_id(ShortString::from("warren"));
+        let (id, body, trace) = (message.id.clone(), message.body.clone(), message.traceparent.clone());
+        Ok(Self { route, id, properties, body, trace })
     }
 
     /// A copy of something that was delivered, bytes and headers as they came, without the broker's own death headers: a kept
@@ -143,13 +155,54 @@ impl Outbound {
         }
         // These two would be refused or obeyed by the broker on behalf of whoever set them first.
         properties = strip_identity(properties);
-        Self { route, id, properties, body }
+        Self { route, id, properties, body, trace: None }
     }
 
     /// The bytes it carries.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
+
+    /// The trace context it belongs to.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.trace.as_deref().or_else(|| self.header(header::TRACEPARENT))
+    }
+
+    /// Which run of a job it is, if it says.
+    pub(crate) fn run(&self) -> Option<Run> {
+        let headers = self.properties.headers().as_ref()?.inner();
+        Some(Run {
+            epoch: headers.get(header::EPOCH).and_then(as_count)?,
+            attempt: headers.get(header::ATTEMPT).and_then(as_count)?,
+        })
+    }
+
+    /// AMQP `type`.
+    pub(crate) fn kind(&self) -> &str {
+        self.properties.kind().as_ref().map_or("", |kind| kind.as_str())
+    }
+
+    /// Why it is a dead letter, if it is one.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.header(header::REASON)
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// What AMQP itself says of a message.
+fn plain(message: &Message) -> Result<BasicProperties, Unsendable> {
+    Ok(BasicProperties::default()
+        .with_content_type(short("content type", &message.content_type)?)
+        .with_delivery_mode(2)
+        .with_message_id(short("message id", &message.id)?)
+        .with_type(short("type", &message.kind)?)
+        .with_timestamp(u64::try_from(message.time.as_second()).unwrap_or(0)))
 }
 
 fn strip_identity(properties: BasicProperties) -> BasicProperties {
@@ -351,6 +404,17 @@ mod tests {
             let outbound = Outbound::new(Route::new("warren.jobs", "orders.place"), &sent).unwrap();
             prop_assert_eq!(read(&outbound.properties, outbound.body.clone()), sent);
         }
+    }
+
+    #[test]
+    fn a_raw_message_has_properties_and_no_header() {
+        let raw = Outbound::raw(Route::new("e", "k"), &message("m-1", BTreeMap::new(), vec![0, 255])).unwrap();
+        assert!(raw.properties.headers().is_none() && raw.traceparent().is_some());
+        let read = read(&raw.properties, raw.body.clone());
+        assert_eq!((read.id.as_str(), read.kind.as_str(), &read.body[..]), ("m-1", "orders.place", &[0, 255][..]));
+        assert_eq!((read.run, read.tenant.as_str(), *raw.properties.delivery_mode()), (None, "", Some(2)));
+        let long = Outbound::raw(Route::new("e", "k".repeat(256)), &message("m-1", BTreeMap::new(), vec![]));
+        assert_eq!(long.unwrap_err(), Unsendable::TooLong { field: "routing key", length: 256 });
     }
 
     #[test]

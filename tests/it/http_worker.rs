@@ -26,6 +26,10 @@ impl Stage {
         Self { vhost: Broker::shared().await.vhost().await, store_url }
     }
 
+    pub fn vhost(&self) -> &Vhost {
+        &self.vhost
+    }
+
     pub fn options(&self, toml: &str) -> HubOptions {
         HubOptions {
             broker_url: self.vhost.url(),

@@ -10,6 +10,7 @@
 //! | [`proxy`] | a TCP proxy that delays, swallows, resets, refuses and cuts |
 //! | [`hub`] | the real `warren` binary as a process, with a client for it |
 //! | [`dev`] | `warren dev` as a process, with its banner and its broker |
+//! | [`collector`] | a collector of spans that decodes and remembers them |
 //! | [`downstream`] | a slow service that answers, fails, throttles and hangs |
 //! | [`process`] | any other program: `shop`, or a worker in another language |
 //! | [`ledger`] | what was accepted against what was done |
@@ -26,6 +27,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 pub mod broker;
+pub mod collector;
 pub mod dev;
 pub mod downstream;
 pub mod hub;

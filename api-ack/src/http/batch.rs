@@ -10,6 +10,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use messaging::trace::Entered;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -129,16 +130,26 @@ pub(super) struct BatchAnswer<'a> {
     ),
 )]
 pub(super) async fn submit(State(api): State<Api>, request: Request) -> Response {
-    match take(&api, request).await {
-        Ok(response) => response,
+    let Entered { traceparent, mut span } =
+        api.acceptor().tracer().serve("POST", "/v1/jobs", headers::traceparent(request.headers()));
+    match take(&api, request, traceparent.as_deref()).await {
+        Ok(response) => {
+            if let Some(span) = &mut span {
+                span.answered(response.status().as_u16());
+            }
+            response
+        }
         Err(problem) => {
             api.metrics().refused(problem.code);
+            if let Some(span) = span {
+                span.refused(problem.code.status().as_u16(), problem.code.as_str());
+            }
             problem.into_response()
         }
     }
 }
 
-async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
+async fn take(api: &Api, request: Request, traceparent: Option<&str>) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
     caller.require(auth::JOBS_SUBMIT)?;
@@ -152,8 +163,7 @@ async fn take(api: &Api, request: Request) -> Result<Response, Problem> {
     let more = u32::try_from(raw.len() - 1).unwrap_or(u32::MAX);
     standing = api.rates().take_more(&caller, more)?.or(standing);
 
-    let traceparent = headers::traceparent(&parts.headers);
-    let submitted = raw.iter().enumerate().map(|(index, raw)| one(api, &caller, index, raw, traceparent.as_deref()));
+    let submitted = raw.iter().enumerate().map(|(index, raw)| one(api, &caller, index, raw, traceparent));
     let submitted: Vec<_> = submitted.collect();
     let submitted: Vec<_> = stream::iter(submitted).buffered(AT_ONCE).collect().await;
     let accepted = submitted.iter().filter(|item| item.is_ok()).count();

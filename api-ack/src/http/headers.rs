@@ -2,6 +2,7 @@
 
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
+use messaging::trace::TraceContext;
 
 use super::problem::{Code, Problem};
 use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS, Timing, parse_key, parse_priority};
@@ -160,18 +161,7 @@ pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all("traceparent").iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let text = value.to_str().ok()?;
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |part: &str, length| part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let zero = |part: &str| part.bytes().all(|b| b == b'0');
-    let well_formed = version == "00"
-        && parts.next().is_none()
-        && hex(trace, 32)
-        && hex(parent, 16)
-        && hex(flags, 2)
-        && !zero(trace)
-        && !zero(parent);
-    well_formed.then(|| text.to_owned())
+    TraceContext::parse(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub(super) struct LineView {
     epoch: i32,
     /// The attempt that runs, ran last, or comes next; from 1.
     attempt: i32,
-    /// Why it is dead, cancelled, expired or retrying: a stable code.
+    /// Why it is dead, cancelled, expired or retrying, or why the broker does not take it: a stable code.
     reason: Option<String>,
     /// When it was stored.
     #[schema(value_type = String, format = DateTime)]

@@ -8,6 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use messaging::trace::Entered;
 use serde::Serialize;
 
 use super::problem::{Code, Document, Problem, unknown_kind};
@@ -114,8 +115,18 @@ pub(super) async fn mapped(State(api): State<Api>, request: Request) -> Response
 /// Takes a submission of `kind`, which came by `route` if not by the kind's own address.
 async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) -> Response {
     let begun = Instant::now();
-    match accept(api, kind, route, request).await {
+    let address = route.as_deref().unwrap_or("/v1/kinds/{kind}/jobs");
+    let Entered { traceparent, mut span } =
+        api.acceptor().tracer().serve("POST", address, headers::traceparent(request.headers()));
+    match accept(api, kind, route, request, traceparent).await {
         Ok(Taken { accepted, class, state, standing, wait }) => {
+            if let Some(span) = &mut span {
+                span.answered(StatusCode::ACCEPTED.as_u16());
+                span.set("warren.job.id", accepted.id.to_string());
+                span.set("warren.job.kind", kind);
+            }
+            // As with the duration: the wait is the client's wish.
+            drop(span);
             if accepted.replayed {
                 api.metrics().replayed.inc();
             } else {
@@ -140,6 +151,9 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
         }
         Err(problem) => {
             api.metrics().refused(problem.code);
+            if let Some(span) = span {
+                span.refused(problem.code.status().as_u16(), problem.code.as_str());
+            }
             problem.into_response()
         }
     }
@@ -170,7 +184,13 @@ async fn wait_for_end(api: &Api, id: uuid::Uuid, seconds: u64, mut accepted: Res
     (StatusCode::OK, headers, Json(JobView::of(*record))).into_response()
 }
 
-async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) -> Result<Taken, Problem> {
+async fn accept(
+    api: &Api,
+    kind: &str,
+    route: Option<String>,
+    request: Request,
+    traceparent: Option<String>,
+) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
     caller.require(auth::JOBS_SUBMIT)?;
@@ -196,7 +216,7 @@ async fn accept(api: &Api, kind: &str, route: Option<String>, request: Request) 
         route: if key.is_some() { route.unwrap_or_else(|| route_of(kind)) } else { String::new() },
         content_type,
         body,
-        traceparent: headers::traceparent(&parts.headers),
+        traceparent,
         key,
         timing,
         priority,

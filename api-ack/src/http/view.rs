@@ -62,7 +62,7 @@ pub struct JobView {
     result_base64: Option<String>,
     /// The latest error, for people.
     error: Option<String>,
-    /// Why it is dead, cancelled, expired or retrying: a stable code.
+    /// Why it is dead, cancelled, expired or retrying, or why the broker does not take it: a stable code.
     #[schema(example = "exhausted")]
     reason: Option<String>,
     /// There, and true, when a cancel was asked for while it ran.

@@ -6,6 +6,7 @@ use messaging::wire::{Outbound, Unsendable};
 
 use super::Item;
 use crate::clock;
+use crate::kinds::{Format, KindSpec};
 use crate::store::Outlet;
 
 /// CloudEvents `source` of everything the hub publishes.
@@ -14,11 +15,14 @@ pub const SOURCE: &str = "/warren/hub";
 /// When the job is given up, RFC 3339, on every job message.
 pub const DEADLINE: &str = "warren-deadline";
 
-/// The message for a row that waits to be published. A high job goes to the queue of its class if its kind still has `classes`,
-/// and with the normal ones otherwise; its dead letter says which it was in any case, so that it is the same letter each time.
-pub(super) fn outgoing(item: &Item, names: &Names, classes: bool) -> Result<Outbound, Unsendable> {
+/// The message for a row that waits to be published, of a kind that is as `spec` says. A high job goes to the queue of its class if
+/// its kind still has classes, and with the normal ones otherwise; its dead letter says which it was in any case, so that it is the
+/// same letter each time. Of a kind whose exchange is somebody else's everything but a dead letter goes there: nothing comes back
+/// to its queue by a rung or by `warren.return`.
+pub(super) fn outgoing(item: &Item, names: &Names, spec: Option<&KindSpec>) -> Result<Outbound, Unsendable> {
     let Item { job, payload, .. } = item;
     let status = &job.status;
+    let classes = spec.is_some_and(|spec| spec.priority.is_some());
     let class = if classes || status.outlet == Some(Outlet::Dead) { job.priority } else { Priority::Normal };
     let (queue, key) = match Kind::parse(&job.kind) {
         Ok(kind) => (names.queue_of(&kind, class), class.key(&kind)),
@@ -37,6 +41,15 @@ pub(super) fn outgoing(item: &Item, names: &Names, classes: bool) -> Result<Outb
         headers: [(DEADLINE.to_owned(), clock::timestamp(status.deadline).to_string())].into(),
         body: payload.body.clone(),
     };
+    if let Some(existing) = spec.and_then(|spec| spec.existing.as_ref())
+        && status.outlet != Some(Outlet::Dead)
+    {
+        let route = Route::new(existing.exchange.as_str(), existing.routing_key.as_str());
+        return match existing.format {
+            Format::Raw => Outbound::raw(route, &message),
+            Format::CloudEvents => Outbound::new(route, &message),
+        };
+    }
     let jobs = names.jobs();
     let origin = [(header::EXCHANGE, jobs.as_str()), (header::KEY, key.as_str())];
     match status.outlet.unwrap_or(Outlet::Jobs) {

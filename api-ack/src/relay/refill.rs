@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::reach::TurnedAway;
 use super::turns::{Parts, Turns};
 use super::{Item, Lanes, Relay, free};
 use crate::clock;
@@ -117,6 +118,11 @@ impl Relay {
 
     /// Gives rows up: there is no room for them, or their kind may not go out any more and others need the memory.
     pub(super) async fn let_go(&self, jobs: &[&Job]) {
+        self.put_down(&jobs.iter().map(|job| (*job, None)).collect::<Vec<_>>()).await;
+    }
+
+    /// Gives rows up, each with what its job is to show if the broker turned it away.
+    pub(super) async fn put_down(&self, jobs: &[(&Job, Option<&TurnedAway>)]) {
         if let Err(error) = free::free(&*self.parts.store, jobs).await {
             // They are ours until somebody looks for strays.
             self.handed.doubt.notify_one();

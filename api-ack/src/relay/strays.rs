@@ -74,5 +74,5 @@ async fn free(store: &dyn JobStore, rooms: &Rooms, me: ProcessId) -> Result<u64,
     // A ticket is there before its row is, so a row that was seen and has none now is either a stray or was settled since; that
     // changed its version.
     owned.retain(|job| !rooms.holds(job.id));
-    super::free::free(store, &owned.iter().collect::<Vec<_>>()).await
+    super::free::free(store, &owned.iter().map(|job| (job, None)).collect::<Vec<_>>()).await
 }

@@ -493,3 +493,29 @@ fn nothing_is_due_after_its_deadline() {
         }
     }
 }
+
+#[test]
+fn a_confirm_ends_what_is_handed_off_and_clears_what_kept_it() {
+    let waits = turned_away(Status::accepted(0, 1000), UNROUTABLE, &"no queue ".repeat(1000));
+    assert_eq!((waits.state, waits.outlet, waits.reason.as_deref()), (State::Accepted, Some(Outlet::Jobs), Some(UNROUTABLE)));
+    assert!(waits.error.as_ref().is_some_and(|error| error.len() <= MAX_ERROR));
+    let done = handed_off(&waits, 10);
+    assert_eq!((done.state, done.outlet, done.owner, done.ended_at), (State::Succeeded, None, None, Some(10)));
+    assert_eq!((&done.reason, &done.error, done.started_at), (&None, &None, None));
+    let queued = taken_after_all(&waits, 10).unwrap();
+    assert_eq!((queued.state, queued.outlet, &queued.reason, &queued.error), (State::Queued, None, &None, &None));
+    let failed = Status { state: State::Retrying, reason: Some("boom".to_owned()), ..Status::accepted(0, 1000) };
+    assert_eq!(taken_after_all(&failed, 10), None, "the reason of a failure stays with its next attempt");
+}
+
+#[test]
+fn what_would_wait_in_a_rung_waits_in_the_store_as_long() {
+    let second = 1_000_000;
+    let by_rung = Status { outlet: Some(Outlet::Rung(broker_topology::Rung::S5)), ..Status::accepted(0, 100 * second) };
+    let waits = off_rungs(by_rung.clone(), 10);
+    assert_eq!((waits.outlet, waits.due_at), (Some(Outlet::Jobs), 10 + 5 * second));
+    let brief = off_rungs(Status { deadline: second, ..by_rung }, 10);
+    assert_eq!(brief.due_at, second, "nothing is due after its deadline");
+    let dead = Status { outlet: Some(Outlet::Dead), ..Status::accepted(0, 1000) };
+    assert_eq!(off_rungs(dead.clone(), 10), dead);
+}

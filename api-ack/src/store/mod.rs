@@ -131,7 +131,7 @@ pub struct Status {
     pub ended_at: Option<Micros>,
     /// When this row last changed.
     pub updated_at: Micros,
-    /// Why it is dead, cancelled, expired or retrying: a stable kebab-case code.
+    /// Why it is dead, cancelled, expired or retrying, or why the broker does not take it: a stable kebab-case code.
     pub reason: Option<String>,
     /// The latest error, for people; at most 4 KiB.
     pub error: Option<String>,

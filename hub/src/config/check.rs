@@ -12,6 +12,7 @@ use super::units::show_duration;
 use super::{Config, Cors, CronConfig, KindConfig, Problem};
 
 mod calls;
+mod targets;
 
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -45,6 +46,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         }
         self::kind(config, kind, &mut |field, text| say(&format!("{key}.{field}"), text));
         calls::call(config, kind, &mut |field, text| say(&format!("{key}.{field}"), text));
+        targets::target(config, kind, &mut |field, text| say(&format!("{key}.{field}"), text));
     }
     calls::destinations(config, &mut say);
     let mut names = BTreeSet::new();

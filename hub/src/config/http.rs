@@ -146,7 +146,7 @@ impl FromValue for CompletionWord {
 }
 
 /// The value of a header: the text itself, or the file that holds it.
-struct HeaderText(Secret);
+pub(super) struct HeaderText(pub(super) Secret);
 
 impl FromValue for HeaderText {
     fn from_value(value: &Value) -> Result<Self, String> {

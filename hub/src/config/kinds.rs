@@ -7,11 +7,11 @@ use broker_topology::{Kind, Rung};
 use messaging::retry::{Delay, RetryPolicy};
 use serde::{Serialize, Serializer};
 
-use super::HttpCall;
 use super::section::Section;
 use super::settings::Retention;
 use super::units::{dump_duration, dump_optional, show_duration};
 use super::value::words;
+use super::{AmqpTarget, HttpCall};
 
 mod door;
 
@@ -64,6 +64,9 @@ pub struct KindConfig {
     /// What is called, exactly if the worker is `http`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpCall>,
+    /// Where its jobs go instead of `jobs.<kind>`, only if the worker is `amqp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amqp: Option<AmqpTarget>,
 }
 
 words! {
@@ -120,6 +123,7 @@ impl KindConfig {
             description: String::new(),
             retry: RetryPolicy::default(),
             http: None,
+            amqp: None,
         }
     }
 
@@ -129,6 +133,7 @@ impl KindConfig {
         let default = Self::new(name.clone().or_else(|| Kind::parse("unnamed").ok())?);
         let (moment, year) = (Duration::from_millis(1), Duration::from_secs(366 * 86_400));
         let http = section.maybe("http");
+        let amqp = section.maybe("amqp");
         let kind = Self {
             worker: section.get("worker", default.worker),
             priority: section.opt("priority"),
@@ -146,6 +151,7 @@ impl KindConfig {
             description: section.get("description", default.description),
             retry: read_retry(&mut section.section("retry")),
             http: http.and_then(|mut http| HttpCall::read(&mut http)),
+            amqp: amqp.and_then(|mut amqp| AmqpTarget::read(&mut amqp)),
             name: default.name,
         };
         name.map(|_| kind)

@@ -32,7 +32,12 @@ impl Default for Sources<'_> {
 const PREFIX: &str = "WARREN__";
 const FROM_FILE: &str = "__FILE";
 /// What other programs call the same thing; below everything but the defaults.
-const FALLBACKS: [(&str, &str); 2] = [("AMQP_URL", "broker.url"), ("DATABASE_URL", "store.url")];
+const FALLBACKS: [(&str, &str); 4] = [
+    ("AMQP_URL", "broker.url"),
+    ("DATABASE_URL", "store.url"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing.endpoint"),
+    ("OTEL_SERVICE_NAME", "tracing.service"),
+];
 
 impl Sources<'_> {
     pub(super) fn merge(&self, report: &Report) -> Table {

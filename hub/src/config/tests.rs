@@ -491,3 +491,62 @@ fn a_cron_entry_is_checked_before_it_ticks() {
         assert!(error.contains(told), "{more}: {error}");
     }
 }
+
+#[test]
+fn spans_go_where_they_are_sent_and_only_if_they_are() {
+    let config = given().config().tracing;
+    assert_eq!((config.endpoint, config.sample, config.service.as_str()), (None, 1.0, "warren"));
+    let told = given().variable("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318").variable("OTEL_SERVICE_NAME", "orders");
+    let config = told.config().tracing;
+    assert_eq!((config.endpoint.as_deref(), config.service.as_str()), (Some("http://collector:4318"), "orders"));
+    let file = "[tracing]\nendpoint = 'https://otlp.example.com/v1/traces'\nsample = 0.1\nheaders = { X-Key = 'canary' }";
+    let config = told.file(file).variable("WARREN__TRACING__SAMPLE", "0.25").config();
+    assert_eq!((config.tracing.endpoint.as_deref(), config.tracing.sample), (Some("https://otlp.example.com/v1/traces"), 0.25));
+    assert!(!config.dump().contains("canary") && config.tracing.headers.contains_key("x-key"));
+    for (wrong, told) in [
+        ("endpoint = 'collector:4318'", "tracing.endpoint"),
+        ("endpoint = 'http://me:word@collector'", "put it into `headers`"),
+        ("sample = 2", "from 0.0 to 1.0"),
+        ("sample = 'all'", "must be a number"),
+    ] {
+        let error = given().file(&format!("[tracing]\n{wrong}")).error();
+        assert!(error.contains(told), "{wrong}: {error}");
+    }
+}
+
+const TARGET: &str = "[[kind]]\nname = 'mail.send'\nworker = 'amqp'\n";
+
+#[test]
+fn a_kind_may_have_an_exchange_and_a_queue_already() {
+    let config =
+        given().file(&format!("{TARGET}[kind.amqp]\nrouting_key = 'mails'\nformat = 'raw'\ncompletion = 'handoff'")).config();
+    let target = config.kinds[0].amqp.as_ref().unwrap();
+    assert_eq!(
+        (target.exchange.as_str(), target.queue.as_deref()),
+        ("", Some("mails")),
+        "the key of the default exchange is a queue"
+    );
+    let names =
+        |config: &Config| crate::hub::topology(config).unwrap().queues.into_iter().map(|queue| queue.name).collect::<Vec<_>>();
+    let core = names(&given().config());
+    assert_eq!(names(&config), core, "nothing of it is declared, or exported");
+    let reports = given().file(&format!("{TARGET}[kind.amqp]\nexchange = 'shop'\nrouting_key = 'k'")).config();
+    assert_eq!(reports.kinds[0].amqp.as_ref().unwrap().queue, None);
+    let more: Vec<String> = names(&reports).into_iter().filter(|name| !core.contains(name)).collect();
+    assert_eq!(more, ["jobs.mail.send.dead"], "what is reported may die");
+    for (wrong, told) in [
+        ("exchange = 'shop'", "`kind[0].amqp.routing_key` is missing"),
+        ("routing_key = ''", "must have 1 to 255 bytes"),
+        ("routing_key = 'k'\nformat = 'raw'", "write completion = \"handoff\", or format = \"cloudevents\""),
+        ("routing_key = 'k'\nexchange = 'warren.jobs'", "is Warren's own"),
+        ("routing_key = 'k'\nqueue = 'jobs.other'", "name yours"),
+        ("routing_key = 'k'\ncompletion = 'done'", "must be one of \"report\", \"handoff\""),
+    ] {
+        let error = given().file(&format!("{TARGET}[kind.amqp]\n{wrong}")).error();
+        assert!(error.contains(told), "{wrong}: {error}");
+    }
+    let high = given().file(&format!("{TARGET}priority = 'high'\n[kind.amqp]\nrouting_key = 'k'")).error();
+    assert!(high.contains("kind[0].priority") && high.contains("remove one of the two"), "{high}");
+    let rust = given().file("[[kind]]\nname = 'mail.send'\n[kind.amqp]\nrouting_key = 'k'").error();
+    assert!(rust.contains("write worker = \"amqp\""), "{rust}");
+}

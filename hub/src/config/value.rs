@@ -80,6 +80,13 @@ impl FromValue for u32 {
     }
 }
 
+impl FromValue for f64 {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let whole = || value.as_integer().and_then(|number| i32::try_from(number).ok()).map(Self::from);
+        value.as_float().or_else(whole).ok_or_else(|| "must be a number".to_owned())
+    }
+}
+
 impl FromValue for NonZeroU32 {
     fn from_value(value: &Value) -> Result<Self, String> {
         u32::from_value(value).ok().and_then(Self::new).ok_or_else(|| "must be a whole number from 1".to_owned())

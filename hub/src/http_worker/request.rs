@@ -6,6 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use messaging::handler::Context;
 use messaging::message::Message;
+use messaging::trace::{Span, Tracer};
 use reqwest::{Certificate, Client, Response, Url, redirect};
 
 use crate::config::{DestinationConfig, HttpCall};
@@ -51,19 +52,29 @@ impl Caller {
         Ok(Self { client, method, url: call.url.clone(), headers })
     }
 
-    /// Sends one attempt.
+    /// The span of one attempt's call, if its trace is kept.
+    pub(super) fn span(&self, tracer: &Tracer, cx: &Context) -> Option<Span> {
+        tracer.call(self.method.as_str(), &self.url, cx.traceparent.as_deref())
+    }
+
+    /// Sends one attempt, caused by what `traceparent` names.
     ///
     /// # Errors
     /// When there is no answer.
-    pub(super) async fn send(&self, cx: &Context, message: Message) -> Result<Response, reqwest::Error> {
+    pub(super) async fn send(
+        &self,
+        cx: &Context,
+        message: Message,
+        traceparent: Option<&str>,
+    ) -> Result<Response, reqwest::Error> {
         let mut headers = self.headers.clone();
-        describe(&mut headers, cx, &message);
+        describe(&mut headers, cx, &message, traceparent);
         self.client.request(self.method.clone(), self.url.clone()).headers(headers).body(message.body).send().await
     }
 }
 
 /// The job as a CloudEvent in binary mode, and what Warren adds.
-fn describe(headers: &mut HeaderMap, cx: &Context, message: &Message) {
+fn describe(headers: &mut HeaderMap, cx: &Context, message: &Message, traceparent: Option<&str>) {
     let mut set = |name: &'static str, value: &str| {
         // What no header may hold is nothing a stranger could rely on either.
         if let Ok(value) = HeaderValue::try_from(value) {
@@ -81,7 +92,7 @@ fn describe(headers: &mut HeaderMap, cx: &Context, message: &Message) {
     if let Some(deadline) = cx.deadline {
         set("warren-deadline", &deadline.to_string());
     }
-    if let Some(traceparent) = &cx.traceparent {
+    if let Some(traceparent) = traceparent {
         set("traceparent", traceparent);
     }
 }

@@ -98,7 +98,8 @@ pub(super) fn notices(exchange: Exchange, runtime: &Runtime, ready: Ready, stop:
 /// Keepers of every dead letter queue and of what no queue wanted.
 pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, feed: Feed, ready: Ready, tasks: &TaskTracker) {
     // Both classes of a kind share one.
-    let dead = wiring.kinds.iter().map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
+    let die = wiring.kinds.iter().filter(|kind| !kind.hands_off());
+    let dead = die.map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
     for queue in dead.chain([wiring.names.lost()]) {
         let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone()).feeding(feed.clone());
         batches(queue, LETTERS, keeper, runtime, &ready, tasks);

@@ -106,6 +106,7 @@ pub async fn consume_batches(queue: &str, prefetch: u16, runtime: &Runtime, hand
 async fn settle(queue: &str, taken: Vec<Delivery>, handler: &dyn BatchHandler, runtime: &Runtime) -> bool {
     let Some(last) = taken.last().map(|delivery| delivery.acker.clone()) else { return true };
     let (batch, came): (Vec<Delivered>, Vec<BasicProperties>) = taken.into_iter().map(read).unzip();
+    let spans: Vec<_> = batch.iter().map(|delivered| runtime.tracer.process(queue, &delivered.message)).collect();
     let mut pause = Pause::default();
     let later = loop {
         match handler.handle(&batch).await {
@@ -116,6 +117,7 @@ async fn settle(queue: &str, taken: Vec<Delivery>, handler: &dyn BatchHandler, r
             return false;
         }
     };
+    drop(spans);
     let copies = later.iter().filter_map(|later| {
         let (delivered, properties) = (batch.get(later.at)?, came.get(later.at)?);
         let route = Route::new(runtime.names.retry(later.rung), queue);

@@ -19,6 +19,7 @@ use crate::dead_letter;
 use crate::handler::{AnyHandler, Context, Failure, Outcome};
 use crate::ledger::{Arrival, End, Ending, Verdict};
 use crate::message::{Route, header};
+use crate::trace::Span;
 use crate::wire::Outbound;
 
 /// Room to run in, beside others.
@@ -189,8 +190,9 @@ impl Start {
 
     /// The handler, its time limit, its panics, and the drain.
     async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
-        let Arrived { message, run, .. } = arrived;
+        let Arrived { message, run, queue: arrived_queue, .. } = arrived;
         let place = self.runtime.running.enter(&message.id, run, lease);
+        let mut span = self.runtime.tracer.process(&arrived_queue, &message);
         let cx = Context {
             id: message.id.clone(),
             kind: message.kind.clone(),
@@ -199,7 +201,7 @@ impl Start {
             epoch: run.epoch,
             tenant: message.tenant.clone(),
             deadline,
-            traceparent: message.traceparent.clone(),
+            traceparent: span.as_ref().map(Span::traceparent).or_else(|| message.traceparent.clone()),
             interrupted: self.runtime.drain.clone(),
             cancelled: place.cancelled.clone(),
             said: place.said.clone(),
@@ -224,6 +226,10 @@ impl Start {
         };
         self.runtime.metrics.attempts.with_label_values(&[message.kind.as_str(), name]).inc();
         self.runtime.metrics.duration.with_label_values(&[message.kind.as_str()]).observe(clock.elapsed().as_secs_f64());
+        if let Some(span) = &mut span {
+            span.ended(&end);
+        }
+        drop(span);
         self.registry.end(&message.id, run);
         let (queue, ended_at) = (self.queue.clone(), Timestamp::now());
         let ending = Ending { message, run, queue, lease, end, started_at, ended_at, http_status };

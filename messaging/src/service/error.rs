@@ -5,6 +5,7 @@ use std::time::Duration;
 use broker_topology::Violation;
 
 use crate::connection::ConnectError;
+use crate::trace::TraceError;
 
 /// Why a service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum ServiceError {
     /// The topology breaks a rule.
     #[error("topology: {0}")]
     Topology(Violation),
+    /// Spans cannot be exported like this.
+    #[error("tracing: {0}")]
+    Tracing(#[from] TraceError),
     /// The tables of the runtime could not be brought up to date.
     #[error("migrate the service's database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -40,6 +44,6 @@ pub enum ServiceError {
 impl ServiceError {
     /// Whether the settings are at fault, so that starting again gives the same.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Broker(_) | Self::Spec { .. } | Self::Topology(_))
+        matches!(self, Self::Broker(_) | Self::Spec { .. } | Self::Topology(_) | Self::Tracing(_))
     }
 }

@@ -98,6 +98,9 @@ pub struct Run {
     /// How long one attempt may take.
     #[arg(long, env = "SHOP_TIMEOUT", default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
+    /// A collector that speaks OTLP over HTTP, such as http://localhost:4318; without it nothing is traced.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
     /// How long running work may go on after SIGTERM.
     #[arg(long, env = "SHOP_GRACE", default_value = "20s", value_parser = duration)]
     pub grace: Duration,

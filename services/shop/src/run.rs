@@ -8,6 +8,7 @@ use broker_topology::Names;
 use inventory::stock;
 use messaging::connection::BrokerOptions;
 use messaging::service::{Service, ServiceError, WorkSpec};
+use messaging::trace::TraceOptions;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::signal::unix::{SignalKind, signal};
@@ -85,7 +86,17 @@ async fn serve(options: Run) -> Result<(), Failed> {
         ..WorkSpec::default()
     };
     let pool = migrated(&options.database, u32::from(options.concurrency) + SPARE_CONNECTIONS).await?;
-    let service = Service::new(inventory::NAME, broker, pool.clone(), Names::new(&options.prefix)).grace(options.grace);
+    let tracing = options.otlp_endpoint.filter(|endpoint| !endpoint.is_empty()).map(|endpoint| TraceOptions {
+        endpoint,
+        headers: Vec::new(),
+        // Its traces begin elsewhere.
+        sample: 0.0,
+        service: inventory::NAME.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: std::process::id().to_string(),
+    });
+    let service =
+        Service::new(inventory::NAME, broker, pool.clone(), Names::new(&options.prefix)).grace(options.grace).tracing(tracing);
     let running = inventory::register(service, &pool, spec).run(drain.clone());
     let told = async {
         tokio::select! {

@@ -19,7 +19,10 @@ const SLACK: Duration = Duration::from_secs(2);
 async fn through_a_proxy(window: usize) -> (Stage, Proxy) {
     let broker = Broker::shared().await;
     let proxy = Proxy::to(broker.amqp_addr()).await;
-    let stage = Stage::on(broker, PublisherOptions { window, deadline: DEADLINE }, |url| proxy.through(&url)).await;
+    let stage = Stage::on(broker, PublisherOptions { window, deadline: DEADLINE, ..PublisherOptions::default() }, |url| {
+        proxy.through(&url)
+    })
+    .await;
     stage.works_again().await;
     stage.taken().await;
     (stage, proxy)
