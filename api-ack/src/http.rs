@@ -66,6 +66,7 @@ use metrics::Metrics;
 pub use pages::{method_not_allowed, not_found};
 use rates::{RateLimits, Rates};
 pub use submit::check_payload;
+pub(crate) use view::split as split_result;
 
 /// Limits of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -174,6 +174,7 @@ mod tests {
             },
             key: None,
             tags: Default::default(),
+            callback: None,
         }
     }
 
