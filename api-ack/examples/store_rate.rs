@@ -61,6 +61,7 @@ fn jobs(keyed: bool) -> Vec<Vec<NewJob>> {
             payload,
             key,
             tags: Default::default(),
+            callback: None,
         }
     };
     (0..BATCHES).map(|_| (0..BATCH).map(|_| job()).collect()).collect()

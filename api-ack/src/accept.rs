@@ -27,11 +27,12 @@ pub(crate) use timing::run_at;
 pub use timing::{TIMING_HEADERS, Timing, TimingError};
 pub use writer::{Writer, WriterOptions};
 
+use crate::callbacks::{CallbackError, CallbackRules};
 use crate::clock;
 use crate::destinations::Destinations;
 use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
-use crate::store::{Job, Key, Micros, NewJob, Payload, Priority, State, Status};
+use crate::store::{Job, Key, Micros, NewJob, Payload, Priority, State, Status, Target};
 use crate::tags::Tags;
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
@@ -59,6 +60,8 @@ pub struct Submission {
     pub priority: Option<Priority>,
     /// Words to find it by.
     pub tags: Tags,
+    /// Who is to be told of its end; `None` for whom its kind says, if any.
+    pub callback: Option<String>,
     /// Nobody waits for the answer, and what is refused would be lost or kept elsewhere: it may wait as long as its deadline
     /// lets it, so the kind's `max_wait` does not refuse it, and a time to run at that went by on its way means now.
     pub patient: bool,
@@ -85,6 +88,9 @@ pub enum AcceptError {
     /// It asks for a class that its kind has not.
     #[error("`priority` {0}")]
     Priority(#[from] PriorityError),
+    /// It asks to tell somebody whom it may not.
+    #[error("`callback` {0}")]
+    Callback(#[from] CallbackError),
     /// The key was used before, for another request.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,
@@ -123,6 +129,7 @@ pub struct Acceptor {
     kinds: Kinds,
     backlog: Arc<Backlog>,
     writer: Writer,
+    callbacks: CallbackRules,
     destinations: Option<Arc<Destinations>>,
     estimates: Option<Arc<Estimates>>,
     tracer: Tracer,
@@ -131,7 +138,22 @@ pub struct Acceptor {
 impl Acceptor {
     /// An acceptor for `kinds` that stores through `writer`.
     pub fn new(kinds: Kinds, backlog: Arc<Backlog>, writer: Writer) -> Self {
-        Self { kinds, backlog, writer, destinations: None, estimates: None, tracer: Tracer::default() }
+        Self {
+            kinds,
+            backlog,
+            writer,
+            callbacks: CallbackRules::default(),
+            destinations: None,
+            estimates: None,
+            tracer: Tracer::default(),
+        }
+    }
+
+    /// Takes callbacks as `rules` allow; without them none are.
+    #[must_use]
+    pub fn with_callbacks(mut self, rules: CallbackRules) -> Self {
+        self.callbacks = rules;
+        self
     }
 
     /// Tells when jobs will start whose destination is held, and refuses those that may not wait so long.
@@ -202,9 +224,9 @@ impl Acceptor {
         let spec = self.kinds.get(&submission.kind).ok_or_else(|| AcceptError::UnknownKind(submission.kind.clone()))?;
         let key = key_of(&submission);
         match self.admit(&spec, &submission) {
-            Ok((priority, status)) => {
+            Ok((priority, status, callback)) => {
                 let (tenant, for_later) = (submission.tenant.clone(), status.state == State::Scheduled);
-                let stored = self.writer.store(new_job(submission, priority, status, key)).await;
+                let stored = self.writer.store(new_job(submission, priority, status, key, callback)).await;
                 let is_new = stored.as_ref().is_ok_and(|accepted| !accepted.replayed);
                 match &self.estimates {
                     _ if for_later => {}
@@ -228,14 +250,16 @@ impl Acceptor {
     }
 
     /// What the job will be, and a place in the backlog for it.
-    fn admit(&self, spec: &KindSpec, submission: &Submission) -> Result<(Priority, Status), AcceptError> {
+    fn admit(&self, spec: &KindSpec, submission: &Submission) -> Result<(Priority, Status, Option<Target>), AcceptError> {
         let priority = priority::class(spec, submission.priority)?;
+        let callback = submission.callback.as_ref().or(spec.callback.as_ref());
+        let callback = callback.map(|url| self.callbacks.check(&submission.tenant, url)).transpose()?;
         let status = submission.timing.status(spec.deadline, clock::now(), submission.patient)?;
         if !submission.patient {
             self.keeps_up(spec, priority, &status)?;
         }
         self.backlog.admit(&submission.tenant, status.state == State::Scheduled)?;
-        Ok((priority, status))
+        Ok((priority, status, callback))
     }
 
     /// Whether a job would start soon enough for its kind.
@@ -254,14 +278,16 @@ fn key_of(submission: &Submission) -> Option<Key> {
     let key = submission.key.as_ref()?;
     let tags = submission.tags.text();
     let priority = submission.priority.map(|priority| ("priority", priority.name()));
-    let said = submission.timing.said().chain(priority).chain((!tags.is_empty()).then_some(("tags", tags.as_str())));
+    let callback = submission.callback.as_deref().map(|url| ("callback", url));
+    let said =
+        submission.timing.said().chain(priority).chain(callback).chain((!tags.is_empty()).then_some(("tags", tags.as_str())));
     Some(Key {
         hash: key::key_hash(&submission.tenant, &submission.subject, &submission.route, key),
         fingerprint: key::fingerprint(&submission.content_type, &submission.body, said),
     })
 }
 
-fn new_job(submission: Submission, priority: Priority, status: Status, key: Option<Key>) -> NewJob {
+fn new_job(submission: Submission, priority: Priority, status: Status, key: Option<Key>, callback: Option<Target>) -> NewJob {
     NewJob {
         job: Job { id: Uuid::now_v7(), kind: submission.kind, tenant: submission.tenant, version: 1, priority, status },
         payload: Payload {
@@ -272,5 +298,6 @@ fn new_job(submission: Submission, priority: Priority, status: Status, key: Opti
         },
         key,
         tags: submission.tags,
+        callback,
     }
 }

@@ -171,7 +171,8 @@ impl Driver {
                 error @ (AcceptError::UnknownKind(_)
                 | AcceptError::Refused(_)
                 | AcceptError::Timing(_)
-                | AcceptError::Priority(_)),
+                | AcceptError::Priority(_)
+                | AcceptError::Callback(_)),
             ) => {
                 tracing::error!(cron = self.entry.name, tick = %clock::timestamp(tick), error = %error, "a tick can have no job");
                 Ok(Tick::GivenUp)
@@ -193,6 +194,7 @@ impl Driver {
             timing: Timing::default(),
             priority: None,
             tags: self.entry.tags.clone(),
+            callback: None,
             patient: true,
         }
     }

@@ -67,6 +67,7 @@ pub use pages::{method_not_allowed, not_found};
 use rates::{RateLimits, Rates};
 pub use submit::check_payload;
 pub(crate) use submit::store;
+pub(crate) use view::split as split_result;
 
 /// Limits of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,6 +47,8 @@ pub struct KindSpec {
     pub prefetch: u16,
     /// How long a job may wait for its start; one that would wait longer is not accepted. Without it jobs wait.
     pub max_wait: Option<Duration>,
+    /// Who is told of the end of a job that names nobody.
+    pub callback: Option<String>,
     /// Whether a request must carry an `Idempotency-Key`.
     pub key_required: bool,
     /// Addresses of its own, such as `/v1/orders`, beside `/v1/kinds/{kind}/jobs`.
@@ -87,6 +89,7 @@ impl KindSpec {
             concurrency: 64,
             prefetch: 256,
             max_wait: None,
+            callback: None,
             key_required: false,
             routes: Vec::new(),
             content_types: vec![JSON.to_owned()],

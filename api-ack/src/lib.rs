@@ -3,9 +3,11 @@
 //! The flow in one sitting: [`accept`] validates and hands a job to the [`accept::Writer`], which commits it with its
 //! neighbours ([`store`]); the 202 goes out; the [`relay`] publishes it; a consumer asks the [`ledger`] to begin and to finish
 //! it; what a start or an end does to a job is decided in [`rules`] alone; the [`sweeper`] and the [`keeper`] pick up what fell;
+//! whoever asked for it is told of a job's end ([`callbacks`]);
 //! people deal with what died, one by one ([`dead`]) or many at once ([`selections`]), grouped by [`fingerprint`].
 
 pub mod accept;
+pub mod callbacks;
 pub mod changing;
 pub mod clock;
 pub mod cron;

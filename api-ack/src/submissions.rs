@@ -1,8 +1,8 @@
 //! Jobs that are submitted by message: what comes to `warren.submit` becomes rows, as if it had come by HTTP.
 //!
 //! AMQP `type` is the kind, the body the payload, `message_id` the idempotency key, CloudEvents `source` the subject, the header
-//! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline`, `warren-priority`, `warren-tags` and
-//! `traceparent` mean what they mean in HTTP.
+//! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline`, `warren-priority`, `warren-tags`,
+//! `warren-callback` and `traceparent` mean what they mean in HTTP.
 //! Whoever may publish to the exchange may submit in any name: the broker's permissions are the door.
 //!
 //! Guarantees: acked after the commit; a message that comes again finds its job. What can never become a job is a dead letter of
@@ -15,6 +15,7 @@ use futures::future::join_all;
 use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 
 use crate::accept::{AcceptError, Acceptor, PRIORITY_HEADER, Submission, TIMING_HEADERS, Timing, parse_priority};
+use crate::callbacks::CALLBACK_HEADER;
 use crate::http::auth::well_formed;
 use crate::http::problem::{Code, Problem};
 use crate::http::{check_payload, no_tags, store, takes};
@@ -112,6 +113,7 @@ impl Submissions {
         let priority = priority.map_err(AcceptError::from)?;
         let tags = message.headers.get(TAGS_HEADER).map(String::as_str).unwrap_or_default();
         let tags = Tags::listed(tags).map_err(|error| no_tags(error.to_string()))?;
+        let callback = message.headers.get(CALLBACK_HEADER).cloned();
         let submission = Submission {
             kind: message.kind.clone(),
             tenant: message.tenant.clone(),
@@ -124,6 +126,7 @@ impl Submissions {
             timing: Timing { run_at, delay, deadline },
             priority,
             tags,
+            callback,
             patient: true,
         };
         Ok((submission, checked))

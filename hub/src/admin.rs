@@ -9,6 +9,11 @@
 //! | `POST /admin/kinds/{kind}/pause` `{"note"}` | delivers no more of it; for the tenant `*` only |
 //! | `POST /admin/kinds/{kind}/resume` `{"note"}` | delivers it again; for the tenant `*` only |
 //! | `GET /admin/destinations` | lists what kinds call, and which of it is held back; for the tenant `*` only |
+//! | `GET /admin/callbacks?state=&tenant=&cursor=&limit=` | lists callbacks, newest job first |
+//! | `GET /admin/callbacks/{job}` | shows all about one: its calls, what was done to it |
+//! | `POST /admin/callbacks/{job}/redrive` `{"note"}` | calls again what was delivered or given up |
+//! | `GET /admin/callbacks/disabled?tenant=` | lists the addresses that have answered 410 |
+//! | `POST /admin/callbacks/enable` `{"tenant","url","note"}` | lets one of them be called again |
 //! | `GET /admin/dead-letters?queue=&kind=&reason=&code=&fingerprint=&state=&tenant=&since=&until=&text=&cursor=&limit=` | lists dead letters, newest first |
 //! | `GET /admin/dead-letters/groups?kind=&reason=&tenant=&cursor=&limit=` | groups the open ones by what they died of |
 //! | `POST /admin/dead-letters/selections` `{"kind",...}` | freezes the open ones that match; tells how many |
@@ -31,6 +36,7 @@
 //! It decides nothing about jobs: [`api_ack::dead`] and [`api_ack::changing`] do. What it answers is in [`view`], which the CLI reads.
 
 mod audit;
+mod callbacks;
 mod caller;
 mod dead_letters;
 mod destinations;
@@ -97,6 +103,11 @@ pub fn router(api: AdminApi) -> Router {
         .route("/admin/kinds/{kind}/pause", post(kinds::pause))
         .route("/admin/kinds/{kind}/resume", post(kinds::resume))
         .route("/admin/destinations", get(destinations::list))
+        .route("/admin/callbacks", get(callbacks::list))
+        .route("/admin/callbacks/disabled", get(callbacks::stops))
+        .route("/admin/callbacks/enable", post(callbacks::enable))
+        .route("/admin/callbacks/{id}", get(callbacks::show))
+        .route("/admin/callbacks/{id}/redrive", post(callbacks::redrive))
         .route("/admin/dead-letters", get(dead_letters::list))
         .route("/admin/dead-letters/groups", get(groups::list))
         .route("/admin/dead-letters/selections", post(selections::freeze))

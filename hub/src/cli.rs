@@ -4,6 +4,7 @@
 //! Commands on jobs and dead letters call the admin API of a running hub, never its database. `docs/cli.md` is generated from
 //! the definitions here.
 
+mod callbacks;
 mod client;
 mod config;
 mod dead;
@@ -51,6 +52,9 @@ enum Command {
     /// Look at dead letters, move them back, or discard them
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// Look at who is told of the end of jobs, and tell again
+    #[command(subcommand)]
+    Callbacks(callbacks::Callbacks),
     /// Look at the services that kinds call
     #[command(subcommand)]
     Destinations(destinations::Destinations),
@@ -103,6 +107,7 @@ pub async fn run(cli: Cli, around: Surroundings) -> ExitCode {
         Command::Jobs(command) => command.run(&around).await,
         Command::Kinds(command) => command.run(&around).await,
         Command::Dead(command) => command.run(&around).await,
+        Command::Callbacks(command) => command.run(&around).await,
         Command::Destinations(command) => command.run(&around).await,
         Command::Topology(command) => command.run(&around).await,
         Command::Config(command) => command.run(&around),

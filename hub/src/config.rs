@@ -10,14 +10,17 @@
 //! names its key, where it was set, and the remedy. Nothing here reads the process environment: `main` hands it in.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use api_ack::callbacks::{CallbackSettings, SigningSecret};
 use serde::Serialize;
 
 mod amqp;
 mod auth;
 mod broker;
+mod callbacks;
 mod check;
 mod cors;
 mod cron;
@@ -38,6 +41,7 @@ mod value;
 pub use amqp::{AmqpCompletion, AmqpFormat, AmqpTarget};
 pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
 pub use broker::{Broker, BrokerUrl, Manage, Topology};
+pub use callbacks::{CallbackSecret, Callbacks, Port};
 pub use cors::Cors;
 pub use cron::{CronConfig, Overlap};
 pub use destination::{Breaker, DestinationConfig};
@@ -81,6 +85,8 @@ pub struct Config {
     pub log: Log,
     /// Where spans go.
     pub tracing: Tracing,
+    /// Where callbacks may go, and when they are tried again.
+    pub callbacks: Callbacks,
     /// Weight of a tenant in the round robin over tenants; 1 for those not named.
     pub tenants: BTreeMap<String, NonZeroU32>,
     /// The kinds of jobs, one `[[kind]]` each.
@@ -91,6 +97,9 @@ pub struct Config {
     /// How careful Warren is with destinations of calls, one `[[destination]]` each; those not named here have the defaults.
     #[serde(rename = "destination")]
     pub destinations: Vec<DestinationConfig>,
+    /// What callbacks are signed with, one `[[callback_secret]]` each; a tenant without one has no callbacks.
+    #[serde(rename = "callback_secret")]
+    pub callback_secrets: Vec<CallbackSecret>,
 }
 
 /// How a process takes deliveries of a kind.
@@ -143,10 +152,12 @@ impl Config {
             drain: Drain::read(&mut root.section("drain")),
             log: Log::read(&mut root.section("log")),
             tracing: Tracing::read(&mut root.section("tracing")),
+            callbacks: Callbacks::read(&mut root.section("callbacks")),
             tenants: root.map("tenants"),
             kinds: root.sections("kind").iter_mut().filter_map(KindConfig::read).collect(),
             cron: root.sections("cron").iter_mut().filter_map(CronConfig::read).collect(),
             destinations: root.sections("destination").iter_mut().filter_map(DestinationConfig::read).collect(),
+            callback_secrets: root.sections("callback_secret").iter_mut().filter_map(CallbackSecret::read).collect(),
             auth,
         }
     }
@@ -177,6 +188,23 @@ impl Config {
             prefetch: kind.prefetch.min(concurrency.saturating_mul(2)),
             // It may wait for its turn as long as the call may take, and the store is told what the call said.
             attempt: kind.timeout.saturating_mul(2) + Duration::from_secs(15),
+        }
+    }
+
+    /// The rules of callbacks, of a hub that listens at `own`.
+    pub fn callback_settings(&self, own: &[SocketAddr]) -> CallbackSettings {
+        let Callbacks { allow_http, ports, allow_networks, delays, .. } = &self.callbacks;
+        let mut secrets: BTreeMap<String, Vec<SigningSecret>> = BTreeMap::new();
+        for secret in &self.callback_secrets {
+            secrets.entry(secret.tenant.clone()).or_default().extend(secret.signing());
+        }
+        CallbackSettings {
+            allow_http: *allow_http,
+            ports: ports.iter().map(|port| port.0).collect(),
+            allow_networks: allow_networks.clone(),
+            own: own.to_vec(),
+            secrets,
+            delays: delays.clone(),
         }
     }
 

@@ -35,6 +35,7 @@ use messaging::trace::{Span, Tracer};
 use tokio_util::sync::CancellationToken;
 
 use self::answer::Answer;
+pub(crate) use self::answer::{causes, retry_after};
 use self::destination::Destination;
 pub(crate) use self::metrics::Metrics;
 use self::request::Caller;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! api     public listener -> acceptor -> writer -> store
-//! worker  consumers of rust and http kinds, reports on warren.results
+//! worker  consumers of rust and http kinds, reports on warren.results, callbacks
 //! keeper  dead letters into the store
 //! all     relay, sweeper, heartbeat, admin and internal listeners
 //! ```
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::callbacks::{self, CallbackOptions, CallbackRules};
 use api_ack::changing::Changing;
 use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
@@ -46,6 +47,7 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::callbacks::HttpCourier;
 use crate::config::{self, Config, Role};
 use crate::health::Health;
 use crate::http_worker;
@@ -83,6 +85,9 @@ pub enum HubError {
     /// A key in the configuration cannot verify anything.
     #[error("auth: {0}")]
     Auth(String),
+    /// The callbacks cannot be made.
+    #[error("{0}")]
+    Callbacks(String),
     /// A handler for a kind that is not configured, or two for one.
     #[error("{0}")]
     Handler(String),
@@ -176,6 +181,7 @@ impl Hub {
             messaging: Arc::new(messaging::metrics::Metrics::new(&registry)?),
             jobs: Arc::new(api_ack::metrics::Metrics::new(&registry)?),
             calls: http_worker::Metrics::new(&registry)?,
+            callbacks: callbacks::Metrics::new(&registry)?,
         };
         let traced = trace_options(&config.tracing).map(|options| trace::start(&options, &registry)).transpose()?;
         let (tracer, exporter) = traced.unzip();
@@ -183,7 +189,13 @@ impl Hub {
         let mut handlers = self.handlers;
         let calls = http_worker::handlers(&config, &destinations, &metrics.calls, &tracer);
         handlers.extend(calls.map_err(HubError::Handler)?);
+        let listens = bound.addresses();
+        let own = crate::callbacks::own([listens.public, listens.admin, listens.internal]);
+        let rules = CallbackRules::new(config.callback_settings(&own));
+        let courier = HttpCourier::new(rules.clone(), config.callbacks.ca_file.as_deref()).map_err(HubError::Callbacks)?;
         let wiring = Wiring {
+            callbacks: rules,
+            courier: Arc::new(courier),
             kinds: Kinds::new(config.kinds.iter().map(|kind| kind_spec(kind, config.consuming(kind)))),
             names,
             topology,
@@ -205,6 +217,7 @@ pub(crate) struct Metrics {
     pub(crate) messaging: Arc<messaging::metrics::Metrics>,
     pub(crate) jobs: Arc<api_ack::metrics::Metrics>,
     pub(crate) calls: http_worker::Metrics,
+    pub(crate) callbacks: callbacks::Metrics,
 }
 
 /// Everything the roles are made from.
@@ -221,6 +234,8 @@ pub(crate) struct Wiring {
     pub(crate) metrics: Metrics,
     pub(crate) tracer: Tracer,
     pub(crate) handlers: BTreeMap<String, Arc<dyn AnyHandler>>,
+    pub(crate) callbacks: CallbackRules,
+    pub(crate) courier: Arc<HttpCourier>,
 }
 
 /// Stages of the way down, each cancelled when the one before is through.
@@ -364,6 +379,7 @@ impl Wiring {
             let (shared, metrics) = (self.destinations.clone(), self.metrics.calls.clone());
             intake.spawn(http_worker::show(shared, metrics, stages.drain.clone()));
             outlet.spawn(hearing.clone().listen(runtime.running.clone(), stages.relay.clone()));
+            intake.spawn(self.calling_back().run(intake.clone(), stages.drain.clone()));
             roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {
@@ -391,18 +407,28 @@ impl Wiring {
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }
-        let (kinds, config) = (self.kinds, self.config);
-        Ok(Running { addresses, stages, intake, outlet, links, processes: self.processes, kinds, config })
+        let (kinds, callbacks, config) = (self.kinds, self.callbacks, self.config);
+        Ok(Running { addresses, stages, intake, outlet, links, processes: self.processes, kinds, callbacks, config })
+    }
+
+    fn calling_back(&self) -> callbacks::Callbacks {
+        let settings = &self.config.callbacks;
+        let options = CallbackOptions {
+            concurrency: usize::try_from(settings.concurrency).unwrap_or(usize::MAX),
+            per_host: settings.per_host,
+            timeout: settings.timeout,
+        };
+        let metrics = self.metrics.callbacks.clone();
+        callbacks::Callbacks::new(self.stores.clone(), self.callbacks.clone(), self.courier.clone(), options, metrics)
     }
 
     fn acceptor(&self, backlog: Arc<Backlog>, estimates: Arc<Estimates>, hand_over: HandOver) -> Acceptor {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let writer = Writer::start(self.stores.jobs.clone(), WriterOptions::default(), hand_over, &writers);
-        Acceptor::new(self.kinds.clone(), backlog, writer)
-            .with_destinations(self.destinations.clone())
-            .with_estimates(estimates)
-            .with_tracer(self.tracer.clone())
+        let acceptor = Acceptor::new(self.kinds.clone(), backlog, writer).with_callbacks(self.callbacks.clone());
+        let acceptor = acceptor.with_destinations(self.destinations.clone()).with_estimates(estimates);
+        acceptor.with_tracer(self.tracer.clone())
     }
 }
 
@@ -427,6 +453,7 @@ pub struct Running {
     links: TaskTracker,
     processes: Arc<Processes>,
     kinds: Kinds,
+    callbacks: CallbackRules,
     config: Config,
 }
 
@@ -437,6 +464,8 @@ impl Running {
     /// [`NeedsRestart`] with the keys that cannot change; then nothing has.
     pub fn reload(&mut self, config: Config) -> Result<(), NeedsRestart> {
         reload::reload(&self.kinds, &self.config, &config)?;
+        let Addresses { public, admin, internal } = self.addresses;
+        self.callbacks.replace(config.callback_settings(&crate::callbacks::own([public, admin, internal])));
         self.config = config;
         Ok(())
     }
@@ -491,6 +520,7 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
         prefetch: consuming.prefetch,
         attempt: consuming.attempt,
         max_wait: kind.max_wait,
+        callback: kind.callback.clone(),
         key_required: kind.idempotency == config::Idempotency::Required,
         description: kind.description.clone(),
         routes: kind.routes.iter().map(|route| route.0.clone()).collect(),

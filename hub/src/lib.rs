@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod auth;
+mod callbacks;
 pub mod cli;
 pub mod config;
 pub mod demo;

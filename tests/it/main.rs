@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod broker_faults;
+mod calling_back;
 mod changing;
 mod crash;
 mod cron;

@@ -50,12 +50,14 @@ async fn a_message_becomes_one_job_and_what_never_can_is_kept_with_its_reason() 
         publish(&world, "demo.echo", "m-1", headers(json!({})), b"{\"n\":1}").await;
     }
     publish(&world, "demo.echo", "m-2", headers(json!({"warren-delay": "1h", "warren-tags": "later, two"})), b"2").await;
-    let bad: [(&str, &str, Value, &[u8]); 8] = [
+    let bad: [(&str, &str, Value, &[u8]); 10] = [
         ("unknown-kind", "demo.eco", headers(json!({})), b"{}"),
         ("malformed-json", "demo.echo", headers(json!({})), b"{\0"),
         ("schema-violation", "test.careful", headers(json!({})), b"{}"),
         ("invalid-timing", "demo.echo", headers(json!({"warren-delay": "-1s"})), b"{}"),
         ("invalid-priority", "demo.echo", headers(json!({"warren-priority": "high"})), b"{}"),
+        ("invalid-callback", "demo.echo", headers(json!({"warren-callback": "https://169.254.169.254/"})), b"{}"),
+        ("callback-secret-missing", "demo.echo", headers(json!({"warren-callback": "https://example.com/"})), b"{}"),
         ("invalid-tags", "demo.echo", headers(json!({"warren-tags": "no tag"})), b"{}"),
         ("unsupported-media-type", "demo.echo", typed(), b"{}"),
         ("idempotency-key-reused", "demo.echo", headers(json!({})), b"{\"n\":2}"),

@@ -100,6 +100,7 @@ impl DeadLetters {
             },
             key: None,
             tags: record.tags,
+            callback: record.callback.map(|callback| callback.target),
         })
     }
 

@@ -59,6 +59,9 @@ pub(super) struct Item<'a> {
     deadline: Option<String>,
     /// As `Warren-Priority`.
     priority: Option<String>,
+    /// As `Warren-Callback`.
+    #[schema(example = "https://example.com/hook")]
+    callback: Option<String>,
     /// Words to find it by, as `Warren-Tags`.
     #[schema(example = json!(["region=eu", "batch-7"]))]
     tags: Option<Vec<String>>,
@@ -304,11 +307,13 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         timing,
         priority,
         tags,
+        callback: item.callback,
         patient: false,
     };
     let accepted = store(api.acceptor(), submission, checked, |error| match error {
         AcceptError::Timing(error) => Problem::new(Code::InvalidTiming, error.to_string()).pointer(&at(error.field), error.why),
         AcceptError::Priority(error) => of_priority(error),
+        AcceptError::Callback(error) => Problem::callback(&error).pointer(&at("callback"), error.to_string()),
         error => Problem::from(error),
     });
     let accepted = accepted.await?;

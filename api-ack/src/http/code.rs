@@ -65,6 +65,8 @@ catalogue! {
     InvalidTiming "invalid-timing" BAD_REQUEST "The time asked for cannot be had";
     InvalidPriority "invalid-priority" BAD_REQUEST "The priority asked for cannot be had";
     InvalidTags "invalid-tags" BAD_REQUEST "The tags cannot be had";
+    InvalidCallback "invalid-callback" UNPROCESSABLE_ENTITY "The callback cannot be had";
+    CallbackSecretMissing "callback-secret-missing" UNPROCESSABLE_ENTITY "The tenant has no secret to sign callbacks with";
     SchemaViolation "schema-violation" UNPROCESSABLE_ENTITY "The body does not fit the schema of its kind";
     MalformedBatch "malformed-batch" BAD_REQUEST "The body is not a batch of jobs";
     BatchTooLarge "batch-too-large" PAYLOAD_TOO_LARGE "The batch has too many items";
@@ -91,6 +93,9 @@ catalogue! {
     TooOldToRedrive "too-old-to-redrive" CONFLICT "The dead letter is older than what consumers remember";
     SelectionNotFound "selection-not-found" NOT_FOUND "There is no such selection of dead letters";
     SelectionActed "selection-acted" CONFLICT "Something else was asked of this selection before";
+    CallbackNotFound "callback-not-found" NOT_FOUND "There is no such callback";
+    CallbackUnderWay "callback-under-way" CONFLICT "The callback is under way";
+    CallbackDisabled "callback-disabled" CONFLICT "The address of the callback is not called";
 }
 
 impl Code {
@@ -102,6 +107,9 @@ impl Code {
         Self::TooOldToRedrive,
         Self::SelectionNotFound,
         Self::SelectionActed,
+        Self::CallbackNotFound,
+        Self::CallbackUnderWay,
+        Self::CallbackDisabled,
     ];
 
     /// Codes that a listener answers, before there is a request for any route.

@@ -6,6 +6,7 @@ use messaging::trace::TraceContext;
 
 use super::problem::{Code, Problem};
 use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS, Timing, parse_key, parse_priority};
+use crate::callbacks::{CALLBACK_HEADER, CallbackError};
 use crate::kinds::is_json;
 use crate::store::Priority;
 use crate::tags::{TAGS_HEADER, Tags};
@@ -24,7 +25,7 @@ pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
 /// As [`refuse_unsupported`], where a job is submitted.
 pub(super) fn refuse_unsupported_of_a_job(headers: &HeaderMap) -> Result<(), Problem> {
     let [run_at, delay, deadline] = TIMING_HEADERS;
-    refuse_but(headers, &[run_at, delay, deadline, PRIORITY_HEADER, TAGS_HEADER])
+    refuse_but(headers, &[run_at, delay, deadline, PRIORITY_HEADER, TAGS_HEADER, CALLBACK_HEADER])
 }
 
 fn refuse_but(headers: &HeaderMap, known: &[&str]) -> Result<(), Problem> {
@@ -66,6 +67,20 @@ pub(super) fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem>
         },
         _ => Err(Problem::new(Code::InvalidPriority, format!("`{PRIORITY_HEADER}` is given twice"))
             .header(PRIORITY_HEADER, "given twice")),
+    }
+}
+
+/// Who is to be told of the end.
+pub(super) fn callback(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let refused = |why: &str| Err(Problem::callback(&CallbackError::Url(why.to_owned())).header(CALLBACK_HEADER, why.to_owned()));
+    let mut values = headers.get_all(CALLBACK_HEADER).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => match value.to_str() {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(_) => refused("is not plain text"),
+        },
+        _ => refused("is given twice"),
     }
 }
 

@@ -20,6 +20,7 @@ pub use super::code::Code;
 use super::current::Current;
 use super::rates::Standing;
 use crate::accept::{AcceptError, PRIORITY_HEADER, PriorityError};
+use crate::callbacks::{CALLBACK_HEADER, CallbackError};
 use crate::store::StoreError;
 
 /// A refusal, to be answered.
@@ -109,6 +110,14 @@ impl Problem {
         Self::new(Code::InvalidPriority, format!("`{PRIORITY_HEADER}` {error}")).header(PRIORITY_HEADER, error.to_string())
     }
 
+    /// The refusal of a callback.
+    pub(super) fn callback(error: &CallbackError) -> Self {
+        match error {
+            CallbackError::Url(why) => Self::new(Code::InvalidCallback, format!("the callback {why}")),
+            CallbackError::NoSecret => Self::new(Code::CallbackSecretMissing, error.to_string()),
+        }
+    }
+
     fn log(&self, instance: Uuid, request: Option<&Current>) {
         let id = request.map(Current::id_text);
         let client = request.and_then(Current::client).map(tracing::field::display);
@@ -183,9 +192,10 @@ impl From<AcceptError> for Problem {
                 Self::new(Code::InvalidTiming, format!("`{header}` {}", error.why)).header(header, error.why)
             }
             AcceptError::Priority(error) => Self::priority(&error),
+            AcceptError::Callback(error) => Self::callback(&error).header(CALLBACK_HEADER, error.to_string()),
             AcceptError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
-                "this Idempotency-Key was used for a request with another body, type, time, priority or tags: take a fresh key for a new job",
+                "this Idempotency-Key was used for a request with another body, type, time, priority, callback or tags: take a fresh key for a new job",
             ),
             AcceptError::Undecided => Self::new(
                 Code::IdempotencyKeyUndecided,

@@ -57,6 +57,7 @@ pub(super) struct AcceptedView {
         ("Warren-Deadline" = Option<String>, Header, description = "give up at this time: RFC 3339, after the start"),
         ("Warren-Priority" = Option<String>, Header, description = "`high`: before the normal jobs of its kind, if the kind has a queue for it; or `normal`. The kind's own unless said"),
         ("Warren-Tags" = Option<String>, Header, description = "words to find the job by: `region=eu, batch-7`; 8 at most, each 1 to 64 letters, digits and `. _ - : = @ /`"),
+        ("Warren-Callback" = Option<String>, Header, description = "an `https` URL that is told when the job has ended, signed after Standard Webhooks; the kind's own unless said"),
         ("Prefer" = Option<String>, Header, description = "`wait=5`: answer with the ended job if it ends in so many seconds, 30 at most; needs `jobs:read`"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context, handed on to the worker"),
     ),
@@ -84,7 +85,7 @@ pub(super) struct AcceptedView {
         (status = 413, description = "body-too-large", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
-        (status = 422, description = "schema-violation, idempotency-key-reused", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "schema-violation, idempotency-key-reused, invalid-callback, callback-secret-missing", body = Document, content_type = "application/problem+json"),
         (status = 429, description = "rate-limited, too-many-bad-tokens", body = Document, content_type = "application/problem+json", headers(
             ("Retry-After" = u32, description = "seconds"),
             ("RateLimit-Policy" = String, description = "the limit: `\"tenant\";q=1000;w=1`"),
@@ -203,6 +204,7 @@ async fn accept(
     let timing = headers::timing(&parts.headers)?;
     let priority = headers::priority(&parts.headers)?;
     let tags = headers::tags(&parts.headers)?;
+    let callback = headers::callback(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;
     let checked = check_payload(&spec, &content_type, &body, "");
     let key = headers::key(&parts.headers)?;
@@ -221,6 +223,7 @@ async fn accept(
         timing,
         priority,
         tags,
+        callback,
         patient: false,
         kind: kind.to_owned(),
     };

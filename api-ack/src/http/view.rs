@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::rules;
-use crate::store::{Attempt, JobRecord, Micros, Priority, Progress, State, Status};
+use crate::store::{Attempt, Call, Callback, CallbackState, JobRecord, Micros, Priority, Progress, State, Status};
 
 /// Addresses that belong to a job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -60,6 +60,9 @@ pub struct JobView {
     /// What the handler returned, if it is not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     result_base64: Option<String>,
+    /// Who is told of its end, and how far that is; absent when nobody is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback: Option<CallbackView>,
     /// The latest error, for people.
     error: Option<String>,
     /// Why it is dead, cancelled, expired or retrying, or why the broker does not take it: a stable code.
@@ -116,6 +119,55 @@ impl ProgressView {
     }
 }
 
+/// The callback of a job.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Callback)]
+pub struct CallbackView {
+    /// Where it goes, without its query.
+    #[schema(example = "https://example.com/hook")]
+    url: String,
+    /// `waiting` for the end of the job, `owed`, `delivered`, `failed` (given up), or `disabled`: the receiver has answered 410.
+    #[schema(value_type = String, example = "delivered")]
+    state: CallbackState,
+    /// While it is owed: when it is called next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_at: Option<Timestamp>,
+    /// The latest calls, oldest first; 20 at most.
+    calls: Vec<CallView>,
+}
+
+/// One call of a callback.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = CallbackCall)]
+pub struct CallView {
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What was answered, if there was an answer.
+    #[schema(example = 503)]
+    status: Option<u16>,
+    /// Why it was no success.
+    error: Option<String>,
+    /// How long it took.
+    took_ms: u32,
+}
+
+impl CallbackView {
+    fn of(callback: Callback) -> Self {
+        let Callback { mut target, state, due_at, history, .. } = callback;
+        // A query may hold what only the receiver is to know.
+        target.url.truncate(target.url.find('?').unwrap_or(target.url.len()));
+        Self { url: target.url, state, next_at: when(due_at), calls: history.into_iter().map(CallView::of).collect() }
+    }
+}
+
+impl CallView {
+    fn of(call: Call) -> Self {
+        Self { at: clock::timestamp(call.at), status: call.status, error: call.error, took_ms: call.took_ms }
+    }
+}
+
 /// One attempt.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Attempt)]
@@ -151,7 +203,7 @@ pub struct AttemptView {
 impl JobView {
     /// The view of a record.
     pub fn of(record: JobRecord) -> Self {
-        let JobRecord { job, history, result, edited_from, edited_to, tags, progress, .. } = record;
+        let JobRecord { job, history, result, edited_from, edited_to, tags, progress, callback, .. } = record;
         let latest = latest(&job.status);
         let status = job.status;
         let cancel_requested = status.cancel_asked();
@@ -171,6 +223,7 @@ impl JobView {
             attempts: history.into_iter().map(AttemptView::past).chain(latest).collect(),
             result,
             result_base64,
+            callback: callback.map(CallbackView::of),
             error: status.error,
             reason: status.reason,
             cancel_requested,
@@ -226,7 +279,7 @@ fn when(at: Option<Micros>) -> Option<Timestamp> {
 }
 
 /// A result as JSON if it is, or else as base64 (RFC 4648 section 4, with padding).
-fn split(result: Option<&[u8]>) -> (Option<Box<RawValue>>, Option<String>) {
+pub(crate) fn split(result: Option<&[u8]>) -> (Option<Box<RawValue>>, Option<String>) {
     match result {
         None => (None, None),
         Some(bytes) => match serde_json::from_slice(bytes) {

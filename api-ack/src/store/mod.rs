@@ -1,4 +1,4 @@
-//! The hub's tables behind three traits, with one implementation per database.
+//! The hub's tables behind a trait per aggregate, with one implementation per database.
 //!
 //! The store decides nothing about jobs: it loads rows, and applies changes that `rules` computed, each only
 //! if the row is still at the version the decision was made on. So the state machine exists once, in Rust, and both databases
@@ -6,6 +6,7 @@
 //!
 //! Times are microseconds since the Unix epoch, UTC, as `i64`.
 
+mod callback;
 mod dead;
 mod destination;
 mod filters;
@@ -21,6 +22,10 @@ mod selection;
 pub mod sqlite;
 mod stored;
 
+pub use callback::{
+    CALLS, Call, Callback, CallbackFilter, CallbackState, CallbackStore, Claimed, Deed, FoundCallbacks, Recalled, Settled, Stop,
+    Target,
+};
 pub use dead::{
     AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, DeadState, Edit, Edited, Made,
     Move, NewDeadLetter,
@@ -168,6 +173,8 @@ pub struct NewJob {
     pub key: Option<Key>,
     /// Words to find it by.
     pub tags: Tags,
+    /// Who is to be told of its end.
+    pub callback: Option<Target>,
 }
 
 /// An idempotency key, hashed with its scope.
@@ -319,6 +326,8 @@ pub struct JobRecord {
     pub tags: Tags,
     /// How far it is, or was when its handler last said so.
     pub progress: Option<Progress>,
+    /// Who is told of its end, and how far that is.
+    pub callback: Option<Callback>,
     /// The dead job it was made from, by editing its letter.
     pub edited_from: Option<Uuid>,
     /// The job that was made from it, by editing its dead letter.
@@ -577,7 +586,8 @@ pub trait JobStore: Send + Sync + 'static {
     async fn ended_kinds(&self) -> Result<Vec<String>, StoreError>;
 
     /// Looks at up to `limit` jobs of a kind that ended before `old.before`, from `after` on, and deletes them with payload,
-    /// history and result; but for those with a letter that is open or on its way back, and dead ones that are not old enough. History
+    /// history and result; but for those with a letter that is open or on its way back, those whose callback is owed, and dead ones that
+    /// are not old enough. History
     /// goes first, [`HISTORY`] records at most: with more than that nothing else goes, and the walk stays where it is.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! the database.
 
 mod apply;
+mod callbacks;
 mod claim;
 mod dead;
 mod destinations;
@@ -78,7 +79,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
@@ -87,6 +88,7 @@ const STEPS: [Step; 9] = [
     (6, "reading", include_str!("../../migrations/postgres/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/postgres/0007_ended.sql")),
     (8, "times", include_str!("../../migrations/postgres/0008_times.sql")),
+    (11, "callbacks", include_str!("../../migrations/postgres/0011_callbacks.sql")),
     (13, "letters", include_str!("../../migrations/postgres/0013_letters.sql")),
 ];
 
@@ -206,6 +208,7 @@ macro_rules! ask {
     }};
 }
 
+mod calling_back;
 mod letters;
 
 #[async_trait]

@@ -140,8 +140,9 @@ macro_rules! decoders {
         use crate::fingerprint::Fingerprint;
         use crate::store::row::{damaged, foreign, priority};
         use crate::store::{
-            Acting, Action, AuditEntry, AuditRecord, DeadGroup, DeadLetter, DeadState, Job, Lane, NewDeadLetter, Outlet, Outline,
-            Pause, Payload, Picked, ProcessId, Progress, Refusal, Selection, State, Status, StoreError, Tally,
+            Acting, Action, AuditEntry, AuditRecord, Callback, CallbackState, DeadGroup, DeadLetter, DeadState, Deed, Job, Lane,
+            NewDeadLetter, Outlet, Outline, Pause, Payload, Picked, ProcessId, Progress, Refusal, Selection, State, Status, Stop,
+            StoreError, Tally, Target,
         };
         use sqlx::Row;
 
@@ -339,6 +340,33 @@ macro_rules! decoders {
                 tenant: get(row, 7)?,
                 selection: get(row, 8)?,
             })
+        }
+
+        /// The callback in the first columns.
+        pub(crate) fn callback(row: &$row) -> Result<Callback, StoreError> {
+            let state: i16 = get(row, 4)?;
+            Ok(Callback {
+                job: get(row, 0)?,
+                tenant: get(row, 1)?,
+                target: Target { url: get(row, 2)?, host: get(row, 3)? },
+                state: CallbackState::from_stored(state).ok_or_else(|| foreign("callback state", &state))?,
+                epoch: get(row, 5)?,
+                calls: get(row, 6)?,
+                claim: get(row, 7)?,
+                due_at: get(row, 8)?,
+                history: serde_json::from_str(get(row, 9)?).map_err(damaged)?,
+                updated_at: get(row, 10)?,
+            })
+        }
+
+        /// An address that is not called.
+        pub(crate) fn stop(row: &$row) -> Result<Stop, StoreError> {
+            Ok(Stop { tenant: get(row, 0)?, url: get(row, 1)?, since: get(row, 2)?, job: get(row, 3)? })
+        }
+
+        /// Something an operator did to a callback.
+        pub(crate) fn deed(row: &$row) -> Result<Deed, StoreError> {
+            Ok(Deed { at: get(row, 0)?, actor: get(row, 1)?, note: get(row, 2)?, action: get(row, 3)? })
         }
 
         /// A pause or its end.

@@ -10,6 +10,7 @@
 //! Limits: one process, no network file system. Other programs may read the file; one that writes makes Warren wait, 5 s at most.
 
 mod apply;
+mod callbacks;
 mod claim;
 mod dead;
 mod destinations;
@@ -56,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
@@ -65,6 +66,7 @@ const STEPS: [Step; 9] = [
     (6, "reading", include_str!("../../migrations/sqlite/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/sqlite/0007_ended.sql")),
     (8, "times", include_str!("../../migrations/sqlite/0008_times.sql")),
+    (11, "callbacks", include_str!("../../migrations/sqlite/0011_callbacks.sql")),
     (13, "letters", include_str!("../../migrations/sqlite/0013_letters.sql")),
 ];
 
@@ -257,6 +259,7 @@ macro_rules! write {
     }};
 }
 
+mod calling_back;
 mod letters;
 
 #[async_trait]

@@ -188,6 +188,7 @@ mod tests {
             },
             key: None,
             tags: Default::default(),
+            callback: None,
         }
     }
 

@@ -25,7 +25,7 @@ async fn scheduled(ground: &Ground, due_at: i64) -> Uuid {
     let job = Job { id, kind: "demo.echo".into(), tenant: "acme".into(), version: 1, priority: Default::default(), status };
     let payload =
         Payload { subject: "ada".into(), content_type: "application/json".into(), body: "{}".into(), traceparent: None };
-    ground.store.insert(&[NewJob { job, payload, key: None, tags: Default::default() }]).await.unwrap();
+    ground.store.insert(&[NewJob { job, payload, key: None, tags: Default::default(), callback: None }]).await.unwrap();
     id
 }
 

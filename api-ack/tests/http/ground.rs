@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
+use api_ack::callbacks::{CallbackRules, CallbackSettings, SigningSecret};
 use api_ack::changing::Changing;
 use api_ack::destinations::Destinations;
 use api_ack::feed::{Feed, FeedOptions};
@@ -34,6 +35,7 @@ pub struct Ground {
     pub store: Arc<SqliteStore>,
     pub kinds: Kinds,
     pub pauses: Pauses,
+    pub callbacks: CallbackRules,
     pub registry: Registry,
     pub openapi: utoipa::openapi::OpenApi,
     /// Ends what waits for jobs.
@@ -80,7 +82,10 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let hand_over = hand_over.feeding(feed.clone());
     handed.count(&*store, 1).await;
     let writer = Writer::start(store.clone(), WriterOptions::default(), hand_over.clone(), &TaskTracker::new());
-    let acceptor = Acceptor::new(kinds.clone(), Arc::new(Backlog::new(limits)), writer);
+    let secret = SigningSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None).unwrap();
+    let secrets = [("acme".to_owned(), vec![secret])].into();
+    let callbacks = CallbackRules::new(CallbackSettings { secrets, ..CallbackSettings::default() });
+    let acceptor = Acceptor::new(kinds.clone(), Arc::new(Backlog::new(limits)), writer).with_callbacks(callbacks.clone());
     let registry = Registry::new();
     let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
     let watch = Watch::start(store.clone(), WatchOptions::default(), &TaskTracker::new(), drain.clone()).feeding(feed.clone());
@@ -91,7 +96,7 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let address = listener.local_addr().unwrap().to_string();
     let (router, openapi) = router(api);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ground { address, client: Client::new(), store, kinds, pauses, registry, openapi, drain, _handed: handed, folder }
+    Ground { address, client: Client::new(), store, kinds, pauses, callbacks, registry, openapi, drain, _handed: handed, folder }
 }
 
 fn kind(name: &str) -> KindSpec {

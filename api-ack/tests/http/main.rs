@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod batch;
+mod calling_back;
 mod changing;
 mod door;
 mod following;

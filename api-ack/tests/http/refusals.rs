@@ -50,7 +50,7 @@ async fn every_refusal_is_a_problem_and_stores_nothing() {
         (400, "invalid-priority", |r| r.header("warren-priority", "")),
         (400, "invalid-priority", |r| r.header("warren-priority", &b"\xff"[..])),
         (400, "invalid-priority", |r| r.header("warren-priority", "normal").header("warren-priority", "normal")),
-        (400, "not-supported-yet", |r| r.header("warren-callback", "https://example.com")),
+        (400, "not-supported-yet", |r| r.header("warren-reply-to", "https://example.com")),
         (400, "not-supported-yet", |r| r.header("Warren-Anything", "")),
         (401, "token-missing", |r| remove(r, "authorization")),
         (401, "token-missing", |r| replace(r, "authorization", "Basic YWRhOmFkYQ==")),
@@ -108,7 +108,7 @@ async fn a_401_says_how_to_authenticate_and_a_403_what_is_missing() {
 async fn the_header_at_fault_is_named() {
     let ground = start().await;
     for (header, value, code) in [
-        ("Warren-Callback", "https://example.com", "not-supported-yet"),
+        ("Warren-Reply-To", "https://example.com", "not-supported-yet"),
         ("Warren-Priority", "high", "invalid-priority"),
         ("Warren-Delay", "-1s", "invalid-timing"),
     ] {

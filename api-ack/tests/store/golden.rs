@@ -61,6 +61,7 @@ pub fn jobs() -> Vec<NewJob> {
             },
             key: (n == 1).then_some(api_ack::store::Key { hash: [1; 32], fingerprint: [2; 32] }),
             tags: Default::default(),
+            callback: None,
         }
     };
     (0..).zip(State::ALL).map(job).collect()

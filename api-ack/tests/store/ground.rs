@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
-    Attempt, Bookmark, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old, Outlet,
-    PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
+    Attempt, Bookmark, CallbackStore, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old,
+    Outlet, PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
 };
 use api_ack::tags::Tags;
 use bytes::Bytes;
@@ -36,6 +36,9 @@ pub struct Ground {
     pub destinations: Arc<dyn DestinationStore>,
     /// As `jobs_of_another`.
     pub destinations_of_another: Arc<dyn DestinationStore>,
+    pub callbacks: Arc<dyn CallbackStore>,
+    /// As `jobs_of_another`.
+    pub callbacks_of_another: Arc<dyn CallbackStore>,
     /// Postgres: its URL. SQLite: its file.
     pub place: Place,
 }
@@ -60,8 +63,10 @@ impl Ground {
             dead: store.clone(),
             pauses: store.clone(),
             selections: store.clone(),
-            destinations: store,
-            destinations_of_another: another,
+            destinations: store.clone(),
+            destinations_of_another: another.clone(),
+            callbacks: store,
+            callbacks_of_another: another,
             place: Place::Postgres(url),
         }
     }
@@ -77,7 +82,9 @@ impl Ground {
             pauses: store.clone(),
             selections: store.clone(),
             destinations: store.clone(),
-            destinations_of_another: store,
+            destinations_of_another: store.clone(),
+            callbacks: store.clone(),
+            callbacks_of_another: store,
             place: Place::Sqlite(file, folder),
         }
     }
@@ -101,6 +108,7 @@ impl Ground {
             pauses: self.pauses.clone(),
             selections: self.selections.clone(),
             destinations: self.destinations.clone(),
+            callbacks: self.callbacks.clone(),
         }
     }
 
@@ -208,6 +216,7 @@ pub fn accepted_at(at: Micros, kind: &str, tenant: &str) -> NewJob {
         },
         key: None,
         tags: Tags::default(),
+        callback: None,
     }
 }
 

@@ -2,9 +2,7 @@
 
 use api_ack::fingerprint::Fingerprint;
 use api_ack::selections::window;
-use api_ack::store::{
-    AuditFilter, DeadFilter, DeadGroup, DeadLetter, DeadState, Edit, Edited, Made, Move, NewDeadLetter, State, Stores,
-};
+use api_ack::store::{AuditFilter, DeadFilter, DeadGroup, DeadLetter, DeadState, Edit, Edited, Made, Move, NewDeadLetter, State};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -91,13 +89,7 @@ async fn a_search_goes_from_window_to_window(ground: &Ground) {
         letters[n].error = "smtp: refused".into();
     }
     ground.dead.keep(&letters).await.unwrap();
-    let stores = Stores {
-        jobs: ground.jobs.clone(),
-        dead: ground.dead.clone(),
-        selections: ground.selections.clone(),
-        pauses: ground.pauses.clone(),
-        destinations: ground.destinations.clone(),
-    };
+    let stores = ground.stores();
     // Each look is at so many letters and no more; together they find what one look at all of them finds.
     let search = async |filter: DeadFilter, look: u32| {
         let (mut filter, mut found, mut looks) = (filter, Vec::new(), 0);

@@ -21,6 +21,7 @@ macro_rules! contract {
 }
 
 mod accepting;
+mod calling_back;
 mod changing;
 mod dead;
 mod destinations;

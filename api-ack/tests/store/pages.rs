@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use api_ack::store::{AuditFilter, Bookmark, DeadFilter, JobFilter, JobSearch, NewJob, Old, Pause, Priority, State};
+use api_ack::store::{
+    AuditFilter, Bookmark, CallbackFilter, CallbackState, DeadFilter, Deed, JobFilter, JobSearch, NewJob, Old, Pause, Priority,
+    Recalled, Settled, State, Status, Target,
+};
 use serde_json::Value;
 
 use crate::dead::letter;
@@ -73,6 +76,11 @@ fn others() -> String {
          INSERT INTO job_progress SELECT id, 1, 1, 1, 5, '', {T0} FROM jobs WHERE state = 3; \
          INSERT INTO job_edits SELECT id, gen_random_uuid(), gen_random_uuid(), '' FROM jobs WHERE state = 5; \
          INSERT INTO idempotency_keys SELECT sha256(n::text::bytea), gen_random_uuid(), '', {T0} + n FROM generate_series(1, {OTHERS}) n; \
+         UPDATE jobs SET callback = epoch WHERE state = 5 AND priority = 0; \
+         INSERT INTO callbacks SELECT id, tenant, 'u', 'h' || version, 2, 1, 1, 1, NULL, '[]', {T0} FROM jobs WHERE state = 5; \
+         INSERT INTO callbacks SELECT id, tenant, 'u', 'h' || updated_at % 10, 1, 1, 1, 1, updated_at + 86400000000, '[]', {T0} FROM jobs WHERE state = 6; \
+         INSERT INTO callback_stops SELECT 't' || n % 2, 'u' || n, {T0}, gen_random_uuid() FROM generate_series(1, {OTHERS}) n; \
+         INSERT INTO callback_audit (at, actor, note, action, tenant, url, job_id) SELECT {T0}, '', '', 'redrive', '', '', id FROM jobs WHERE state = 5; \
          INSERT INTO pauses (kind, at, paused, actor, note) SELECT 'k' || n % 5, n, true, '', '' FROM generate_series(1, 200) n; \
          INSERT INTO audit (letter, at, actor, note, from_state, to_state) SELECT id, {T0}, '', '', 0, 2 FROM dead_letters; \
          INSERT INTO selections SELECT gen_random_uuid(), 't1', '{{}}', '', {T0}, {T0} + 86400000000, 1, false, 1, '', '', {T0}, {T0} + 86400000000 \
@@ -181,6 +189,7 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>) {
     }
     assert_eq!(jobs.apply(&ended).await.unwrap(), [true; 2]);
     looks.at("finish", WALK);
+    call_back(ground, looks).await;
     jobs.record(&[(ids[0], attempt(7))]).await.unwrap();
     looks.at("late", WALK);
 
@@ -230,6 +239,40 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>) {
     looks.at("selections", WALK);
 }
 
+async fn call_back(ground: &Ground, looks: &mut Looks<'_>) {
+    let callbacks = &ground.callbacks;
+    let target = Target { url: "https://a.example/".into(), host: format!("a{}.example:443", looks.seen) };
+    let mut called = accepted("mail", "acme");
+    called.job.status = Status { owner: Some(ME), ..called.job.status };
+    called.callback = Some(target.clone());
+    ground.jobs.insert(std::slice::from_ref(&called)).await.unwrap();
+    looks.at("insert, with a callback", WALK);
+    callbacks.owe(T0, 10).await.unwrap();
+    looks.at("owe nothing", 10);
+    ground.change(change(&called.job, |status| end(status, State::Succeeded, T0 + 5 * SECOND))).await;
+    looks.at("finish, with a callback", WALK);
+    assert_eq!(callbacks.owe(T0, 10).await.unwrap(), 1);
+    looks.at("owe", WALK);
+    assert!(callbacks.owed_hosts("", 100).await.unwrap().len() > 10);
+    looks.at("hosts, by host", WALK);
+    let claimed = callbacks.claim_callbacks(&target.host, T0, T0 + SECOND, 10).await.unwrap().remove(0);
+    looks.at("claim a callback", WALK);
+    let (job, claim) = (called.job.id, claimed.callback.claim);
+    let settled = Settled { job, claim, state: CallbackState::Disabled, due_at: None, history: Vec::new(), at: T0, stop: true };
+    assert!(callbacks.settle(&settled).await.unwrap());
+    callbacks.callback(job).await.unwrap().unwrap();
+    let deed = Deed { at: T0, actor: "ann".into(), note: String::new(), action: "enable".into() };
+    callbacks.stops(Some("zoo"), ("", ""), 10).await.unwrap();
+    callbacks.stops(None, ("", ""), 10).await.unwrap();
+    assert!(callbacks.unstop("acme", &target.url, &deed).await.unwrap());
+    assert_eq!(callbacks.recall(job, &deed).await.unwrap(), Recalled::Done);
+    assert_eq!(callbacks.deeds(job).await.unwrap().len(), 2);
+    callbacks.count_owed(100).await.unwrap();
+    looks.at("callbacks", WALK);
+    callbacks.callbacks(&CallbackFilter { scan: 20, limit: 10, ..CallbackFilter::default() }).await.unwrap();
+    looks.at("list callbacks", WALK);
+}
+
 #[tokio::test]
 async fn no_statement_walks_what_is_others() {
     let server = Server::start(&EXPLAINED);
@@ -242,7 +285,7 @@ async fn no_statement_walks_what_is_others() {
         // Those that hold no row of others, and the one that holds a range per block.
         let sql = "SELECT min(pg_relation_size(indexrelid)) / 8192 FROM pg_stat_user_indexes WHERE indexrelname NOT IN \
             ('_sqlx_migrations_pkey', 'processes_pkey', 'pauses_pkey', 'pauses_latest', 'destinations_pkey', 'dead_letters_unprinted', 'selections_acting', \
-            'selected_letters_refused', 'idempotency_keys_age')";
+            'selected_letters_refused', 'idempotency_keys_age', 'jobs_to_tell')";
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     };
     assert!(smallest > i64::try_from(WALK).unwrap(), "a walk through an index may take {smallest} pages and not be noticed");

@@ -1,12 +1,14 @@
 //! What the admin API answers, as the CLI reads it. Times are RFC 3339, UTC.
 
+mod callbacks;
 mod letters;
 
+pub use callbacks::{CallLine, CallbackDetail, CallbackLine, DeedLine, StopLine};
 pub use letters::{AuditPage, AuditRecordLine, EditView, GroupLine, GroupPage, RefusalLine, SelectionView};
 
 use api_ack::clock::{made_at, timestamp};
 use api_ack::kinds::{KindSpec, Worker};
-use api_ack::store::{self, DeadLetter, DeadState, Job, JobRecord, Pause, Priority, State};
+use api_ack::store::{self, CallbackState, DeadLetter, DeadState, Job, JobRecord, Pause, Priority, State};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -126,6 +128,9 @@ pub struct JobDetail {
     pub progress: Option<ProgressLine>,
     /// Attempts of the past, oldest first.
     pub history: Vec<AttemptLine>,
+    /// How its callback stands, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub callback: Option<CallbackState>,
     /// The dead job it was made from, with another body.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub edited_from: Option<Uuid>,
@@ -325,6 +330,7 @@ impl JobDetail {
             },
             progress: record.progress.map(|said| ProgressLine { percent: said.percent, note: said.note, at: timestamp(said.at) }),
             history: record.history.into_iter().map(AttemptLine::from).collect(),
+            callback: record.callback.map(|callback| callback.state),
             edited_from: record.edited_from,
             edited_to: record.edited_to,
             result: record.result.map(|bytes| {

@@ -45,9 +45,12 @@ impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         let text = error.to_string();
         match error {
-            HubError::Topology(_) | HubError::Auth(_) | HubError::Tracing(_) | HubError::Handler(_) | HubError::Broker(_) => {
-                Self::usage(text)
-            }
+            HubError::Topology(_)
+            | HubError::Auth(_)
+            | HubError::Tracing(_)
+            | HubError::Handler(_)
+            | HubError::Callbacks(_)
+            | HubError::Broker(_) => Self::usage(text),
             HubError::Store { .. } | HubError::Listen { .. } | HubError::Metrics(_) => Self::failed(text),
         }
     }

@@ -195,6 +195,7 @@ fn detail(detail: &JobDetail) -> String {
         .with("deadline", time(detail.deadline))
         .with("payload", format!("{} bytes of {}", payload.size, payload.content_type))
         .maybe("traceparent", payload.traceparent.as_ref())
+        .maybe("callback", detail.callback.map(word))
         .maybe("edited from", detail.edited_from)
         .maybe("edited to", detail.edited_to)
         .maybe("result", detail.result.as_ref());

@@ -11,6 +11,7 @@ use super::kinds::wait;
 use super::units::show_duration;
 use super::{Config, Cors, CronConfig, KindConfig, Problem};
 
+mod callbacks;
 mod calls;
 mod targets;
 
@@ -49,6 +50,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         targets::target(config, kind, &mut |field, text| say(&format!("{key}.{field}"), text));
     }
     calls::destinations(config, &mut say);
+    callbacks::check(config, &mut say);
     let mut names = BTreeSet::new();
     for (index, entry) in config.cron.iter().enumerate() {
         let key = format!("cron[{index}]");

@@ -47,6 +47,9 @@ pub struct KindConfig {
     pub concurrency: u16,
     /// Deliveries one process holds, running and waiting; 1 to 65,535, default 256.
     pub prefetch: u16,
+    /// Who is told of the end of a job that names nobody: a URL, by the rules of `[callbacks]`; absent: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
     /// Whether `Idempotency-Key` must be sent; default `optional`.
     pub idempotency: Idempotency,
     /// Addresses of its own, such as `/v1/orders`, beside `/v1/kinds/{kind}/jobs`; none by default.
@@ -116,6 +119,7 @@ impl KindConfig {
             max_wait: None,
             concurrency: 32,
             prefetch: 256,
+            callback: None,
             idempotency: Idempotency::Optional,
             routes: Vec::new(),
             content_types: vec![ContentType(JSON.to_owned())],
@@ -144,6 +148,7 @@ impl KindConfig {
             max_wait: section.maybe_within("max_wait", Duration::from_secs(1)..=year, "from 1s to 366d"),
             concurrency: count(section, "concurrency", default.concurrency, 10_000),
             prefetch: count(section, "prefetch", default.prefetch, u16::MAX),
+            callback: section.opt("callback"),
             idempotency: section.get("idempotency", default.idempotency),
             routes: section.get("routes", default.routes),
             content_types: section.get("content_types", default.content_types),

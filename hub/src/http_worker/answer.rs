@@ -113,7 +113,7 @@ async fn body(response: &mut Response, headers: &HeaderMap) -> Result<Option<Byt
 }
 
 /// `Retry-After` in seconds or as a date, an hour at most.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -127,7 +127,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 /// An error with what caused it, and without the url, which may hold a secret.
-fn causes(error: &reqwest::Error) -> String {
+pub(crate) fn causes(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next: Option<&dyn Error> = error.source();
     while let Some(cause) = next {

@@ -1,14 +1,14 @@
 //! A new configuration for a hub that runs: taken whole, or refused whole.
 //!
 //! Owns the question what may change without a restart: how kinds are treated at the door and on the way (routes, media types,
-//! schema, idempotency, description, window, deadline, longest wait, retention, retry policy, which class is meant when none is asked
-//! for). What needs other consumers, queues, connections or
+//! schema, idempotency, description, window, deadline, longest wait, retention, retry policy, callback, which class is meant when none is
+//! asked for), and where callbacks may go, when they are tried again and what signs them. What needs other consumers, queues, connections or
 //! listeners is refused, and nothing is changed.
 
 use api_ack::kinds::Kinds;
 
 use super::kind_spec;
-use crate::config::{Config, KindConfig, Priority};
+use crate::config::{Callbacks, Config, KindConfig, Priority};
 
 /// Why a configuration is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,10 +42,18 @@ fn fixed(config: &Config) -> Config {
             retention: default.retention,
             max_wait: default.max_wait,
             retry: default.retry,
+            callback: default.callback,
             ..kind.clone()
         }
     });
-    Config { kinds: kinds.collect(), ..config.clone() }
+    let callbacks = Callbacks {
+        allow_http: false,
+        ports: Vec::new(),
+        allow_networks: Vec::new(),
+        delays: Vec::new(),
+        ..config.callbacks.clone()
+    };
+    Config { kinds: kinds.collect(), callbacks, callback_secrets: Vec::new(), ..config.clone() }
 }
 
 /// The keys that differ, as they are shown: a secret that changed is not told apart, and so a whole is named.

@@ -72,7 +72,7 @@ async fn every_bad_header_is_a_problem_and_stores_nothing() {
         (400, "invalid-timing", good().header("warren-deadline", "2020-01-01T00:00:00Z")),
         (400, "invalid-priority", good().header("warren-priority", "high")),
         (400, "invalid-priority", good().header("warren-priority", "urgent")),
-        (400, "not-supported-yet", good().header("warren-callback", "https://example.com")),
+        (400, "not-supported-yet", good().header("warren-reply-to", "https://example.com")),
         (400, "not-supported-yet", good().header("warren-whatever", "")),
     ];
     for (number, (status, code, request)) in cases.into_iter().enumerate() {

@@ -51,7 +51,7 @@ impl Ground {
         let payload =
             Payload { subject: String::new(), content_type: String::new(), body: Default::default(), traceparent: None };
         let id = job.id;
-        self.store.insert(&[NewJob { job, payload, key: None, tags: Default::default() }]).await.unwrap();
+        self.store.insert(&[NewJob { job, payload, key: None, tags: Default::default(), callback: None }]).await.unwrap();
         self.store.mark_published(&[(id, 1)], clock::now()).await.unwrap();
     }
 

@@ -13,18 +13,22 @@ use super::apply::{bind_status, status_columns};
 use super::error::Fault;
 use super::rows;
 use crate::store::stored::priority_number;
-use crate::store::{Inserted, Key, NewJob, Priority, StoreError};
+use crate::store::{Inserted, Key, NewJob, Priority, StoreError, Target};
 
 /// How often a key is tried that was taken and is gone when asked for: retention took it in between.
 const VANISHED: u32 = 3;
 
-// Only a batch with a high job in it names the column `priority`: its numbers are in the array `$priority`.
+// Only a batch with a high job in it names the column `priority`: its numbers are in the array `$priority`; and only one with a
+// callback in it the column `callback`.
 macro_rules! store_jobs {
     ($which:expr) => {
         store_jobs!($which, "", "", "", "")
     };
     ($which:expr, $priority:literal) => {
         store_jobs!($which, ", priority", ", n.priority", $priority, ", priority")
+    };
+    ($which:expr, with callbacks, $arrays:literal) => {
+        store_jobs!($which, ", priority, callback", ", n.priority, n.callback", $arrays, ", priority, callback")
     };
     ($which:expr, $into:literal, $from:literal, $array:literal, $name:literal) => {
         concat!(
@@ -81,6 +85,19 @@ macro_rules! store_tags {
     };
 }
 
+macro_rules! store_callbacks {
+    ($values:literal, $which:expr) => {
+        concat!(
+            ", called AS (INSERT INTO callbacks (job_id, tenant, url, host, state, epoch, calls, claim, history, updated_at) \
+             SELECT n.id, n.tenant, n.url, n.host, 0, 0, 0, 0, '[]', n.at FROM UNNEST(",
+            $values,
+            ") AS n(id, tenant, url, host, at, keyed) ",
+            $which,
+            ")"
+        )
+    };
+}
+
 const PLAIN: &str = concat!("WITH ", store_jobs!(""), " SELECT 0::bigint");
 
 const KEYED: &str = concat!(take_keys!(), store_jobs!(winners!()), " SELECT count(*) FROM won");
@@ -97,6 +114,23 @@ const KEYED_MORE: &str = concat!(
     take_keys!(),
     store_jobs!(winners!(), ", $29::smallint[]"),
     store_tags!("$30::text[], $31::text[], $32::uuid[], $33::bool[]", winners!()),
+    " SELECT count(*) FROM won"
+);
+
+// The same where some job has a callback.
+const PLAIN_CALLED: &str = concat!(
+    "WITH ",
+    store_jobs!("", with callbacks, ", $25::smallint[], $30::int[]"),
+    store_tags!("$26::text[], $27::text[], $28::uuid[], $29::bool[]", ""),
+    store_callbacks!("$31::uuid[], $32::text[], $33::text[], $34::text[], $35::bigint[], $36::bool[]", ""),
+    " SELECT 0::bigint"
+);
+
+const KEYED_CALLED: &str = concat!(
+    take_keys!(),
+    store_jobs!(winners!(), with callbacks, ", $29::smallint[], $34::int[]"),
+    store_tags!("$30::text[], $31::text[], $32::uuid[], $33::bool[]", winners!()),
+    store_callbacks!("$35::uuid[], $36::text[], $37::text[], $38::text[], $39::bigint[], $40::bool[]", winners!()),
     " SELECT count(*) FROM won"
 );
 
@@ -135,12 +169,15 @@ pub(super) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<V
 async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob)]) -> Result<u64, Fault> {
     let rows = || jobs.iter();
     let tags: Vec<(&NewJob, &str)> = rows().flat_map(|new| new.tags.iter().map(|tag| (*new, tag))).collect();
-    let more = !tags.is_empty() || rows().any(|new| new.job.priority == Priority::High);
-    let statement = match (keys.is_empty(), more) {
-        (true, false) => PLAIN,
-        (true, true) => PLAIN_MORE,
-        (false, false) => KEYED,
-        (false, true) => KEYED_MORE,
+    let called: Vec<(&NewJob, &Target)> = rows().filter_map(|new| Some((*new, new.callback.as_ref()?))).collect();
+    let more = !called.is_empty() || !tags.is_empty() || rows().any(|new| new.job.priority == Priority::High);
+    let statement = match (keys.is_empty(), more, called.is_empty()) {
+        (true, false, _) => PLAIN,
+        (true, true, true) => PLAIN_MORE,
+        (true, true, false) => PLAIN_CALLED,
+        (false, false, _) => KEYED,
+        (false, true, true) => KEYED_MORE,
+        (false, true, false) => KEYED_CALLED,
     };
     let query = sqlx::query(statement)
         .bind(rows().map(|new| new.job.id).bind_iter())
@@ -167,6 +204,16 @@ async fn store(conn: &mut PgConnection, jobs: &[&NewJob], keys: &[(&Key, &NewJob
             .bind(tags.iter().map(|(new, _)| new.job.id).bind_iter())
             .bind(tags.iter().map(|(new, _)| new.key.is_some()).bind_iter());
     }
+    if !called.is_empty() {
+        query = query
+            .bind(rows().map(|new| new.callback.as_ref().map(|_| 0_i32)).bind_iter())
+            .bind(called.iter().map(|(new, _)| new.job.id).bind_iter())
+            .bind(called.iter().map(|(new, _)| new.job.tenant.as_str()).bind_iter())
+            .bind(called.iter().map(|(_, target)| target.url.as_str()).bind_iter())
+            .bind(called.iter().map(|(_, target)| target.host.as_str()).bind_iter())
+            .bind(called.iter().map(|(new, _)| new.job.status.updated_at).bind_iter())
+            .bind(called.iter().map(|(new, _)| new.key.is_some()).bind_iter());
+    }
     Ok(rows::count(&query.fetch_one(conn).await?, 0)?)
 }
 
@@ -186,8 +233,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_of_plain_jobs_names_no_priority_and_no_tags() {
+    fn a_batch_names_nothing_that_none_of_its_jobs_has() {
         assert!(![PLAIN, KEYED].iter().any(|statement| statement.contains("priority") || statement.contains("tag")));
         assert!([PLAIN_MORE, KEYED_MORE].iter().all(|statement| statement.contains("n.error, n.priority FROM")));
+        assert!(![PLAIN, KEYED, PLAIN_MORE, KEYED_MORE].iter().any(|statement| statement.contains("callback")));
+        assert!([PLAIN_CALLED, KEYED_CALLED].iter().all(|statement| statement.contains("n.priority, n.callback FROM")));
     }
 }

@@ -14,27 +14,30 @@ const KINDS: &str = "WITH RECURSIVE kinds AS ( \
 
 // A job that ended but still waits for its way to the dead letters is not in place 2. Rows that stay are not locked, which would
 // write them; those that go are looked at once more with the lock.
-const ENDED: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state FROM jobs WHERE kind = $1 AND place = 2 AND ended_at < $2 \
+const ENDED: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state, callback FROM jobs WHERE kind = $1 AND place = 2 AND ended_at < $2 \
      AND (ended_at, id) > ($4, $5) ORDER BY ended_at, id LIMIT $6), \
      old AS (SELECT id FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM seen WHERE (state <> 6 OR ended_at < $3) \
-     AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.job_id = seen.id AND d.state < 2))) \
+     AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.job_id = seen.id AND d.state < 2) \
+     AND (callback IS NULL OR NOT EXISTS (SELECT FROM callbacks c WHERE c.job_id = seen.id AND c.state < 2)))) \
      AND place = 2 AND ended_at < $2 ORDER BY id FOR UPDATE SKIP LOCKED), \
      bodies AS (DELETE FROM job_payloads WHERE id IN (SELECT id FROM old)), \
      results AS (DELETE FROM job_results WHERE job_id IN (SELECT id FROM old)), \
      history AS (DELETE FROM job_attempts WHERE job_id IN (SELECT id FROM old)), \
      tags AS (DELETE FROM job_tags WHERE job_id IN (SELECT id FROM old)), \
      progress AS (DELETE FROM job_progress WHERE job_id IN (SELECT id FROM old)), \
+     called AS (DELETE FROM callbacks WHERE job_id IN (SELECT id FROM old)), \
      edits AS (DELETE FROM job_edits WHERE job IN (SELECT id FROM old)), \
      gone AS (DELETE FROM jobs WHERE id IN (SELECT id FROM old) RETURNING 1) \
      SELECT ended_at, id, (SELECT count(*) FROM gone), (SELECT count(*) FROM seen) FROM seen \
      ORDER BY ended_at DESC, id DESC LIMIT 1";
 
 // The history of those that go, so far as one step may. What the statement below finds of it is little, or none.
-const HISTORY_OF: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state FROM jobs WHERE kind = $1 AND place = 2 AND ended_at < $2 \
+const HISTORY_OF: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state, callback FROM jobs WHERE kind = $1 AND place = 2 AND ended_at < $2 \
      AND (ended_at, id) > ($4, $5) ORDER BY ended_at, id LIMIT $6) \
      DELETE FROM job_attempts WHERE ctid = ANY(ARRAY(SELECT a.ctid FROM seen CROSS JOIN LATERAL \
      (SELECT ctid FROM job_attempts WHERE job_id = seen.id LIMIT $7) a WHERE (state <> 6 OR ended_at < $3) \
-     AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.job_id = seen.id AND d.state < 2) LIMIT $7))";
+     AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.job_id = seen.id AND d.state < 2) \
+     AND (callback IS NULL OR NOT EXISTS (SELECT FROM callbacks c WHERE c.job_id = seen.id AND c.state < 2)) LIMIT $7))";
 
 /// Blocks of keys looked at in a step: 8,000 keys, more or less.
 const BLOCKS: u64 = 128;

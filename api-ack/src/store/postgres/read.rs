@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::claim::each_lane;
 use super::error::Fault;
-use super::rows;
+use super::{callbacks, rows};
 use crate::store::row::{JOB_WIDTH, OUTLINE_WIDTH, job_columns, outline_columns, payload_columns, progress_columns};
 use crate::store::stored::priority_number;
 use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
@@ -32,7 +32,7 @@ const RECORD_OF: &str = concat!(
      (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id), \
      ARRAY(SELECT tag FROM job_tags WHERE job_id = j.id), g.job_id, ",
     progress_columns!("g."),
-    " FROM jobs j LEFT JOIN job_progress g ON g.job_id = j.id JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
+    ", j.callback FROM jobs j LEFT JOIN job_progress g ON g.job_id = j.id JOIN job_payloads p ON p.id = j.id LEFT JOIN job_results r ON r.job_id = j.id \
      CROSS JOIN LATERAL (SELECT array_agg(a.epoch) epoch, array_agg(a.attempt) attempt, array_agg(a.lease) lease, \
      array_agg(a.started_at) started_at, array_agg(a.ended_at) ended_at, array_agg(a.outcome) outcome, \
      array_agg(a.reason) reason, array_agg(a.error) error, array_agg(a.worker) worker, array_agg(a.http_status) http_status, array_agg(coalesce(a.times, 1)) times \
@@ -111,8 +111,13 @@ pub(super) async fn traceparent_of(conn: &mut PgConnection, id: Uuid) -> Result<
 const OUTLINE_END: usize = JOB_WIDTH + OUTLINE_WIDTH;
 
 pub(super) async fn record_of(conn: &mut PgConnection, id: Uuid) -> Result<Option<JobRecord>, Fault> {
-    let Some(row) = sqlx::query(RECORD_OF).bind(id).fetch_optional(conn).await? else { return Ok(None) };
+    let Some(row) = sqlx::query(RECORD_OF).bind(id).fetch_optional(&mut *conn).await? else { return Ok(None) };
+    let callback = match rows::get::<Option<i32>>(&row, OUTLINE_END + 22)? {
+        Some(_) => callbacks::one(conn, id).await?,
+        None => None,
+    };
     Ok(Some(JobRecord {
+        callback,
         job: rows::job(&row)?,
         payload: rows::outline(&row, JOB_WIDTH)?,
         result: rows::get::<Option<Vec<u8>>>(&row, OUTLINE_END)?.map(Into::into),

@@ -10,7 +10,7 @@ use super::json::{self, Hex};
 use super::values::Insert;
 use super::{error, rows};
 use crate::store::stored::{legible, priority_number};
-use crate::store::{Inserted, Key, NewJob, Priority, StoreError};
+use crate::store::{Inserted, Key, NewJob, Priority, StoreError, Target};
 
 static KEYS: Insert =
     Insert::new("INSERT INTO idempotency_keys (hash, job_id, fingerprint, created_at)", 4, "ON CONFLICT (hash) DO NOTHING");
@@ -30,6 +30,12 @@ static JOBS: Insert = Insert::new(into_jobs!(""), 20, "");
 
 /// For a batch with a high job in it.
 static JOBS_WITH_HIGH: Insert = Insert::new(into_jobs!(", priority"), 21, "");
+
+/// For a batch with a callback in it.
+static JOBS_WITH_CALLBACK: Insert = Insert::new(into_jobs!(", priority, callback"), 22, "");
+
+static CALLBACKS: Insert =
+    Insert::new("INSERT INTO callbacks (job_id, tenant, url, host, updated_at, state, epoch, calls, claim, history)", 10, "");
 
 static PAYLOADS: Insert = Insert::new("INSERT INTO job_payloads (id, subject, content_type, traceparent, body)", 5, "");
 
@@ -59,7 +65,11 @@ pub(super) async fn insert(conn: &mut SqliteConnection, jobs: &[NewJob]) -> Resu
     let inserted: Vec<Inserted> = inserted.collect();
     let fresh: Vec<&NewJob> =
         jobs.iter().zip(&inserted).filter(|(_, became)| **became == Inserted::New).map(|(new, _)| new).collect();
-    if fresh.iter().any(|new| new.job.priority == Priority::High) {
+    let called: Vec<(&NewJob, &Target)> = fresh.iter().filter_map(|new| Some((*new, new.callback.as_ref()?))).collect();
+    if !called.is_empty() {
+        JOBS_WITH_CALLBACK.execute(conn, &fresh, bind_called).await?;
+        CALLBACKS.execute(conn, &called, bind_callback).await?;
+    } else if fresh.iter().any(|new| new.job.priority == Priority::High) {
         let bind = |query, new| bind_job(query, new).bind(priority_number(new.job.priority));
         JOBS_WITH_HIGH.execute(conn, &fresh, bind).await?;
     } else {
@@ -99,6 +109,11 @@ fn bind_job<'q>(query: Query<'q>, new: &&'q NewJob) -> Query<'q> {
         .bind(status.error.as_deref().map(legible))
 }
 
+/// As [`bind_job`], of a batch with a callback in it.
+fn bind_called<'q>(query: Query<'q>, new: &&'q NewJob) -> Query<'q> {
+    bind_job(query, new).bind(priority_number(new.job.priority)).bind(new.callback.as_ref().map(|_| 0))
+}
+
 fn bind_payload<'q>(query: Query<'q>, new: &&'q NewJob) -> Query<'q> {
     let NewJob { job, payload, .. } = *new;
     query
@@ -111,6 +126,11 @@ fn bind_payload<'q>(query: Query<'q>, new: &&'q NewJob) -> Query<'q> {
 
 fn bind_tag<'q>(query: Query<'q>, (new, tag): &(&'q NewJob, &'q str)) -> Query<'q> {
     query.bind(new.job.tenant.as_str()).bind(*tag).bind(&new.job.id.as_bytes()[..])
+}
+
+fn bind_callback<'q>(query: Query<'q>, (new, target): &(&'q NewJob, &'q Target)) -> Query<'q> {
+    let query = query.bind(&new.job.id.as_bytes()[..]).bind(new.job.tenant.as_str()).bind(target.url.as_str());
+    query.bind(target.host.as_str()).bind(new.job.status.updated_at).bind(0).bind(0).bind(0).bind(0).bind("[]")
 }
 
 fn bind_key<'q>(query: Query<'q>, (key, new): &(&'q Key, &'q NewJob)) -> Query<'q> {

@@ -15,6 +15,7 @@ const KINDS: &str = "WITH RECURSIVE kinds(kind) AS ( \
 
 // A job that ended but still waits for its way to the dead letters is not in place 2.
 const SEEN: &str = "SELECT id, ended_at, state, EXISTS (SELECT 1 FROM dead_letters WHERE job_id = jobs.id AND state < 2) \
+     OR callback IS NOT NULL AND EXISTS (SELECT 1 FROM callbacks WHERE job_id = jobs.id AND state < 2) \
      FROM jobs INDEXED BY jobs_ended WHERE kind = ?1 AND place = 2 AND ended_at < ?2 AND (ended_at, id) > (?3, ?4) \
      ORDER BY ended_at, id LIMIT ?5";
 
@@ -23,11 +24,12 @@ const HISTORY_OF: &str = "DELETE FROM job_attempts WHERE (job_id, epoch, attempt
      (SELECT job_id, epoch, attempt, lease, outcome FROM job_attempts \
      WHERE job_id IN (SELECT unhex(value) FROM json_each(?1)) LIMIT ?2)";
 
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "DELETE FROM job_payloads WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_results WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_tags WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_progress WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
+    "DELETE FROM callbacks WHERE job_id IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM job_edits WHERE job IN (SELECT unhex(value) FROM json_each(?1))",
     "DELETE FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
 ];

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::claim::each_lane;
 use super::json::{self, Hex};
-use super::{error, progress, rows, tags};
+use super::{callbacks, error, progress, rows, tags};
 use crate::store::row::{JOB_WIDTH, OUTLINE_WIDTH, job_columns, outline_columns, payload_columns};
 use crate::store::stored::priority_number;
 use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
@@ -34,8 +34,8 @@ const RECORD_OF: &str = concat!(
     job_columns!("j"),
     ", ",
     outline_columns!("p"),
-    ", r.body, (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id) \
-     FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
+    ", r.body, (SELECT origin FROM job_edits WHERE job = j.id), (SELECT job FROM job_edits WHERE origin = j.id), \
+     j.callback FROM jobs AS j JOIN job_payloads AS p ON p.id = j.id LEFT JOIN job_results AS r ON r.job_id = j.id WHERE j.id = ?1",
 );
 
 const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outcome, reason, error, worker, http_status, \
@@ -130,9 +130,12 @@ pub(super) async fn record_of(conn: &mut SqliteConnection, id: Uuid) -> Result<O
     let history = sqlx::query(HISTORY).bind(id).fetch_all(&mut *tx).await.map_err(error::store)?;
     let progress = progress::of(&mut tx, &[id]).await?.pop().map(|(_, progress)| progress);
     let tags = tags::of(&mut tx, &[id]).await?.remove(&id).unwrap_or_default();
+    let called = found.as_ref().map(|row| rows::get::<Option<i32>>(row, OUTLINE_END + 3)).transpose()?.flatten().is_some();
+    let callback = if called { callbacks::one(&mut tx, id).await? } else { None };
     tx.commit().await.map_err(error::store)?;
     let Some(row) = found else { return Ok(None) };
     Ok(Some(JobRecord {
+        callback,
         job: rows::job(&row)?,
         payload: rows::outline(&row, JOB_WIDTH)?,
         result: rows::get::<Option<Vec<u8>>>(&row, OUTLINE_END)?.map(Into::into),

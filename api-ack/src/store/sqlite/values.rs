@@ -11,7 +11,7 @@ use sqlx::{Sqlite, SqliteConnection};
 use super::error;
 use crate::store::StoreError;
 
-/// Rows in one statement at most: with 21 columns, a third of the parameters SQLite takes.
+/// Rows in one statement at most: with 22 columns, a third of the parameters SQLite takes.
 const MOST: usize = 512;
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
