@@ -244,7 +244,7 @@ impl Start {
         ];
         let route = Route::new(self.runtime.names.dead(), arrived.queue.to_string());
         let copy = Outbound::copy(route, id, &arrived.properties, arrived.message.body.clone(), &more);
-        self.send_and_ack(arrived, copy).await;
+        self.send_and_ack(arrived, copy.without_token()).await;
     }
 
     /// Publish, wait for the confirm, then ack; what could not be published is given back.
