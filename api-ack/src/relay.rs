@@ -58,6 +58,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::processes::Processes;
 use crate::rules;
+use crate::run_token::RunTokens;
 use crate::store::{Change, Job, JobStore, Micros, Outlet, Payload, Priority, Status, StoreError};
 
 /// Rows handed to the publisher together.
@@ -120,6 +121,8 @@ pub struct RelayParts {
     pub kinds: Kinds,
     /// Who lives.
     pub processes: Arc<Processes>,
+    /// What shows a worker's right to speak of a run.
+    pub tokens: RunTokens,
     /// Who follows kinds.
     pub feed: Feed,
     /// True once the topology is on the broker: nothing is published before, since nothing would take it.
@@ -257,7 +260,7 @@ impl Relay {
         let missing = elsewhere.and_then(|kind| self.parts.reach.missing(kind));
         let elsewhere = elsewhere.is_some();
         let names = self.parts.names.clone();
-        let kinds = self.parts.kinds.clone();
+        let (kinds, tokens) = (self.parts.kinds.clone(), self.parts.tokens.clone());
         async move {
             if let Some(text) = missing {
                 let refused = || Err(PublishError::Returned { code: NOT_FOUND, text: text.clone() });
@@ -271,7 +274,7 @@ impl Relay {
                 let job = &item.job;
                 // Asked for only where it decides something.
                 let spec = (job.priority == Priority::High || elsewhere).then(|| kinds.get(&job.kind)).flatten();
-                match outgoing::outgoing(&item, &names, spec.as_deref()) {
+                match outgoing::outgoing(&item, &names, &tokens, spec.as_deref()) {
                     Ok(outbound) => {
                         outbounds.push(outbound);
                         sent.push(item);

@@ -71,7 +71,8 @@ impl ServiceLedger {
         let (mut reports, mut settled) = (Vec::new(), Vec::new());
         let mut verdicts = Vec::with_capacity(runs.len());
         for (((id, run), arrival), claim) in runs.iter().zip(arrivals).zip(claims) {
-            let traced = |result| JobResult { traceparent: trace_of(&arrival.message), ..result };
+            let token = arrival.message.token();
+            let traced = |result: JobResult| JobResult { traceparent: trace_of(&arrival.message), ..result }.with_token(token);
             verdicts.push(match claim {
                 Claim::Mine { starts } => Verdict::Run { lease: i64::from(starts), deadline: None },
                 Claim::Elsewhere => Verdict::Busy,

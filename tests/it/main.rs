@@ -33,4 +33,5 @@ mod submissions;
 mod tls;
 mod tracing;
 mod two_hubs;
+mod workers;
 mod world;

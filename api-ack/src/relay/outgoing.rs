@@ -7,19 +7,17 @@ use messaging::wire::{Outbound, Unsendable};
 use super::Item;
 use crate::clock;
 use crate::kinds::{Format, KindSpec};
+use crate::run_token::RunTokens;
 use crate::store::Outlet;
 
 /// CloudEvents `source` of everything the hub publishes.
 pub const SOURCE: &str = "/warren/hub";
 
-/// When the job is given up, RFC 3339, on every job message.
-pub const DEADLINE: &str = "warren-deadline";
-
 /// The message for a row that waits to be published, of a kind that is as `spec` says. A high job goes to the queue of its class if
 /// its kind still has classes, and with the normal ones otherwise; its dead letter says which it was in any case, so that it is the
-/// same letter each time. Of a kind whose exchange is somebody else's everything but a dead letter goes there: nothing comes back
-/// to its queue by a rung or by `warren.return`.
-pub(super) fn outgoing(item: &Item, names: &Names, spec: Option<&KindSpec>) -> Result<Outbound, Unsendable> {
+/// same letter each time. And it carries no token: whoever reads letters is not to speak for the job. Of a kind whose exchange is
+/// somebody else's everything but a dead letter goes there: nothing comes back to its queue by a rung or by `warren.return`.
+pub(super) fn outgoing(item: &Item, names: &Names, tokens: &RunTokens, spec: Option<&KindSpec>) -> Result<Outbound, Unsendable> {
     let Item { job, payload, .. } = item;
     let status = &job.status;
     let classes = spec.is_some_and(|spec| spec.priority.is_some());
@@ -29,6 +27,8 @@ pub(super) fn outgoing(item: &Item, names: &Names, spec: Option<&KindSpec>) -> R
         // The kind was checked when the job was accepted; a row written by hand ends as returned.
         Err(_) => (names.on_broker(&job.kind), job.kind.clone()),
     };
+    let token = (status.outlet != Some(Outlet::Dead)).then(|| (header::TOKEN.to_owned(), tokens.of(job.id, status.run())));
+    let deadline = (header::DEADLINE.to_owned(), clock::timestamp(status.deadline).to_string());
     let message = Message {
         id: job.id.to_string(),
         kind: job.kind.clone(),
@@ -38,7 +38,7 @@ pub(super) fn outgoing(item: &Item, names: &Names, spec: Option<&KindSpec>) -> R
         traceparent: payload.traceparent.clone(),
         run: Some(status.run()),
         tenant: job.tenant.clone(),
-        headers: [(DEADLINE.to_owned(), clock::timestamp(status.deadline).to_string())].into(),
+        headers: std::iter::once(deadline).chain(token).collect(),
         body: payload.body.clone(),
     };
     if let Some(existing) = spec.and_then(|spec| spec.existing.as_ref())

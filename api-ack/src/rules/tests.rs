@@ -1,5 +1,7 @@
 //! Properties of the rules, over random lives of one job, and the cases worth a name.
 
+mod elsewhere;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -34,6 +36,13 @@ enum Step {
         back: i32,
         how: u8,
     },
+    /// A worker elsewhere says that it has begun, so many seconds ago.
+    Started {
+        back: i32,
+        ago: i64,
+    },
+    /// Time passes, and what runs elsewhere may be out of it.
+    Overrun,
     /// The process that runs it dies, and others come to know.
     Die,
     Republish,
@@ -57,6 +66,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0..2_i32, any::<bool>(), any::<bool>()).prop_map(|(back, alone, at_b)| Step::Deliver { back, alone, at_b }),
         6 => (0..2_i64, 0..6_u8).prop_map(|(older_lease, how)| Step::End { older_lease, how }),
         2 => (0..2_i32, 0..6_u8).prop_map(|(back, how)| Step::Report { back, how }),
+        2 => (0..2_i32, 0..20_i64).prop_map(|(back, ago)| Step::Started { back, ago }),
+        1 => Just(Step::Overrun),
         2 => Just(Step::Die),
         1 => Just(Step::Republish),
         1 => any::<bool>().prop_map(|late| Step::Expire { late }),
@@ -110,7 +121,7 @@ impl Life {
 
     fn finish(&mut self, run: Run, lease: Option<i64>, end: &End) -> Finish {
         let (started_at, ended_at) = (self.now, self.now);
-        let report = Report { run, lease, end, started_at, ended_at, worker: "test:1", http_status: None };
+        let report = Report { run, lease, end, started_at: Some(started_at), ended_at, worker: "test:1", http_status: None };
         let finish = finish(&self.job, &report, &policy(), self.now, 0.5);
         if let Finish::Applied(to, _) = &finish {
             self.job = (**to).clone();
@@ -143,6 +154,16 @@ impl Life {
             }
             Step::Report { back, how } => {
                 self.finish(self.run(*back), None, &end(*how));
+            }
+            Step::Started { back, ago } => {
+                let begun = started(&self.job, self.run(*back), Some(self.now - ago * SECOND), "there", self.now);
+                self.job = begun.unwrap_or_else(|| self.job.clone());
+            }
+            Step::Overrun => {
+                self.now += 10 * SECOND;
+                if let Some((over, _)) = overrun(&self.job, 10 * SECOND, &policy(), self.now, 0.5) {
+                    self.job = over;
+                }
             }
             Step::Die => {
                 if let Some(owner) = self.job.owner {
@@ -198,7 +219,8 @@ proptest! {
                 prop_assert!(matches!(step, Step::Redrive) && before.state == State::Dead, "only a redrive leaves an end: {:?}", before);
             }
             if job.state == State::Running {
-                prop_assert!(job.owner.is_some() && job.starts > 0 && job.outlet.is_none(), "running has an owner: {:?}", job);
+                prop_assert_eq!(job.owner.is_some(), job.starts > 0, "it runs here, or elsewhere: {:?}", job);
+                prop_assert!(job.outlet.is_none() && job.started_at.is_some(), "what runs does not wait: {:?}", job);
             }
             if before.cancel_asked() && job.state != State::Running {
                 prop_assert!(job.state.is_end() || job.epoch > before.epoch, "what was asked to be cancelled never waits again: {:?}", job);
@@ -437,6 +459,7 @@ fn who_ran_an_attempt_and_what_it_met_goes_with_the_attempt() {
     let mut life = running();
     let (run, now, failed, long) = (Run::default(), life.now, end(1), "ü".repeat(MAX_WORKER));
     let (started_at, ended_at, http_status) = (now, now, Some(503));
+    let started_at = Some(started_at);
     let report = Report { run, lease: Some(1), end: &failed, started_at, ended_at, worker: "here:1", http_status };
     let Finish::Applied(next, Some(past)) = finish(&life.job, &report, &policy(), now, 0.5) else { panic!("it is tried again") };
     assert_eq!((past.worker.as_deref(), past.http_status), (Some("here:1"), Some(503)));
@@ -483,7 +506,7 @@ fn nothing_is_due_after_its_deadline() {
                 run: running.run(),
                 lease: Some(1),
                 end: &ended,
-                started_at: 0,
+                started_at: Some(0),
                 ended_at: now,
                 worker: "w",
                 http_status: None,

@@ -18,6 +18,7 @@ pub mod postgres;
 mod purge;
 mod row;
 mod search;
+mod secret;
 mod selection;
 pub mod sqlite;
 mod stored;
@@ -37,6 +38,7 @@ pub use payload::{Outline, Payload};
 pub use postgres::PostgresStore;
 pub use purge::{Bookmark, Old, Purged, PurgedKeys};
 pub use search::{Found, JobSearch};
+pub use secret::{Secret, SecretStore};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
 
@@ -136,7 +138,8 @@ pub struct Status {
     pub ended_at: Option<Micros>,
     /// When this row last changed.
     pub updated_at: Micros,
-    /// Why it is dead, cancelled, expired or retrying, or why the broker does not take it: a stable kebab-case code.
+    /// Why it is dead, cancelled, expired or retrying, why the broker does not take it, or why it succeeded without its result: a
+    /// stable kebab-case code.
     pub reason: Option<String>,
     /// The latest error, for people; at most 4 KiB.
     pub error: Option<String>,
@@ -229,7 +232,7 @@ pub struct Attempt {
     pub started_at: Option<Micros>,
     /// When it ended.
     pub ended_at: Micros,
-    /// `failed`, `rejected`, `snoozed`, `interrupted`, `late`, ...
+    /// `failed`, `rejected`, `snoozed`, `interrupted`, `late`, `forged`, ...
     pub outcome: String,
     /// Stable code of the failure.
     pub reason: Option<String>,
@@ -415,7 +418,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn ask_cancel(&self, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, StoreError>;
 
-    /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored, and
+    /// Puts attempts on record that change nothing (late and forged ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored, and
     /// so is what comes for a job that has [`RECORDS`] already.
     ///
     /// # Errors
@@ -543,6 +546,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn quiet(&self, kind: &str, of: Option<Priority>, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// Rows of `kind` that run with no owner and no start of the hub's, and have not changed since `before`; up to `limit`. A walk
+    /// over the rows of the kind that are under way.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn overrun(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
 
     /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
     ///

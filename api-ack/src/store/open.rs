@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    CallbackStore, DeadLetterStore, DestinationStore, JobStore, PauseStore, PostgresStore, SelectionStore, SqliteStore,
-    StoreError, postgres, sqlite,
+    CallbackStore, DeadLetterStore, DestinationStore, JobStore, PauseStore, PostgresStore, SecretStore, SelectionStore,
+    SqliteStore, StoreError, postgres, sqlite,
 };
 
 /// Connections one hub process shares out over everything but accepting and marking, which have one each: 16 in all.
@@ -25,10 +25,15 @@ pub struct Stores {
     pub destinations: Arc<dyn DestinationStore>,
     /// Callbacks of jobs.
     pub callbacks: Arc<dyn CallbackStore>,
+    /// What processes share and nobody else knows.
+    pub secrets: Arc<dyn SecretStore>,
 }
 
 impl Stores {
-    fn of<S: JobStore + DeadLetterStore + PauseStore + SelectionStore + DestinationStore + CallbackStore>(store: S) -> Self {
+    fn of<S>(store: S) -> Self
+    where
+        S: JobStore + DeadLetterStore + PauseStore + SelectionStore + DestinationStore + CallbackStore + SecretStore,
+    {
         let store = Arc::new(store);
         Self {
             jobs: store.clone(),
@@ -36,7 +41,8 @@ impl Stores {
             pauses: store.clone(),
             selections: store.clone(),
             destinations: store.clone(),
-            callbacks: store,
+            callbacks: store.clone(),
+            secrets: store,
         }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
     Attempt, Bookmark, CallbackStore, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old,
-    Outlet, PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
+    Outlet, PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SecretStore, SelectionStore, SqliteStore, State,
+    Status, Stores,
 };
 use api_ack::tags::Tags;
 use bytes::Bytes;
@@ -39,6 +40,9 @@ pub struct Ground {
     pub callbacks: Arc<dyn CallbackStore>,
     /// As `jobs_of_another`.
     pub callbacks_of_another: Arc<dyn CallbackStore>,
+    pub secrets: Arc<dyn SecretStore>,
+    /// As `jobs_of_another`.
+    pub secrets_of_another: Arc<dyn SecretStore>,
     /// Postgres: its URL. SQLite: its file.
     pub place: Place,
 }
@@ -65,8 +69,10 @@ impl Ground {
             selections: store.clone(),
             destinations: store.clone(),
             destinations_of_another: another.clone(),
-            callbacks: store,
-            callbacks_of_another: another,
+            callbacks: store.clone(),
+            callbacks_of_another: another.clone(),
+            secrets: store,
+            secrets_of_another: another,
             place: Place::Postgres(url),
         }
     }
@@ -84,7 +90,9 @@ impl Ground {
             destinations: store.clone(),
             destinations_of_another: store.clone(),
             callbacks: store.clone(),
-            callbacks_of_another: store,
+            callbacks_of_another: store.clone(),
+            secrets: store.clone(),
+            secrets_of_another: store,
             place: Place::Sqlite(file, folder),
         }
     }
@@ -109,6 +117,7 @@ impl Ground {
             selections: self.selections.clone(),
             destinations: self.destinations.clone(),
             callbacks: self.callbacks.clone(),
+            secrets: self.secrets.clone(),
         }
     }
 

@@ -191,7 +191,7 @@ impl Start {
     /// The handler, its time limit, its panics, and the drain.
     async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
         let Arrived { message, run, queue: arrived_queue, .. } = arrived;
-        let place = self.runtime.running.enter(&message.id, run, lease);
+        let place = self.runtime.running.enter(&message.id, run, message.token(), lease);
         let mut span = self.runtime.tracer.process(&arrived_queue, &message);
         let cx = Context {
             id: message.id.clone(),
@@ -254,7 +254,7 @@ impl Start {
         ];
         let route = Route::new(self.runtime.names.dead(), arrived.queue.to_string());
         let copy = Outbound::copy(route, id, &arrived.properties, arrived.message.body.clone(), &more);
-        self.send_and_ack(arrived, copy).await;
+        self.send_and_ack(arrived, copy.without_token()).await;
     }
 
     /// Publish, wait for the confirm, then ack; what could not be published is given back.
