@@ -30,6 +30,7 @@ use api_ack::destinations::Destinations;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use messaging::handler::{AnyHandler, Context, Outcome};
+use messaging::ledger::End;
 use messaging::message::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +85,13 @@ pub(crate) async fn show(shared: Arc<Destinations>, metrics: Metrics, stop: Canc
 
 #[async_trait]
 impl AnyHandler for Call {
-    async fn handle_any(&self, cx: &Context, message: Message) -> Outcome {
+    async fn handle_any(&self, cx: &Context, message: Message) -> End {
+        self.attempt(cx, message).await.into()
+    }
+}
+
+impl Call {
+    async fn attempt(&self, cx: &Context, message: Message) -> Outcome {
         let name = self.destination.config.name.as_str();
         let leave = tokio::select! {
             biased;
@@ -115,9 +122,7 @@ impl AnyHandler for Call {
         let _ = tokio::time::timeout(TELLING, self.destination.learn(&leave, answer.health, took)).await;
         answer.outcome
     }
-}
 
-impl Call {
     async fn call(&self, cx: &Context, message: Message) -> Answer {
         match self.caller.send(cx, message).await {
             Ok(response) => {

@@ -15,6 +15,7 @@ mod harness;
 mod http_worker;
 mod layers;
 mod letters;
+mod long;
 mod memory;
 mod newcomer;
 mod openapi;

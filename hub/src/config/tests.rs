@@ -317,12 +317,30 @@ fn a_call_is_shown_without_its_secrets_and_a_process_takes_what_its_destination_
     assert!(dump.contains("authorization = \"***\"") && !format!("{dump}{config:?}").contains("s3cret"), "{dump}");
     assert_eq!(given().file(&dump.replace("guest:***", "guest:guest").replace("***", "s3cret")).config(), config);
     let of = |config: &Config| {
-        let Consuming { concurrency, prefetch, attempt } = config.consuming(&config.kinds[0]);
+        let Consuming { concurrency, prefetch, attempt, .. } = config.consuming(&config.kinds[0]);
         (concurrency, prefetch, attempt.as_secs())
     };
     assert_eq!(of(&config), (8, 16, 75));
     assert_eq!(of(&called("").config()), (32, 64, 75));
     assert_eq!(of(&called("[[destination]]\nname='https://h.example:443'\nrate='10/m'").config()), (5, 10, 75));
+}
+
+#[test]
+fn what_takes_longer_than_the_broker_waits_is_acked_early_if_the_hub_does_it() {
+    let early = |more: &str| {
+        let config = given().file(&format!("[[kind]]\nname='a'\n{more}")).config();
+        config.consuming(&config.kinds[0]).early
+    };
+    assert!(!early("timeout='449s'\nprefetch=32"));
+    assert!(!early("timeout='450s'\nprefetch=32"), "a quarter of 30m");
+    assert!(early("timeout='451s'"), "and then `prefetch` says nothing");
+    assert!(early("timeout='20h'\npriority='normal'"));
+    // A call may wait for its turn as long as it may take, and 15s come on top.
+    assert!(!early("worker='http'\ntimeout='217s'\nhttp.url='http://h'\nconcurrency=32\nprefetch=32"));
+    assert!(early("worker='http'\ntimeout='218s'\nhttp.url='http://h'"));
+    let error = given().file("[[kind]]\nname='a'\nworker='amqp'\ntimeout='451s'").error();
+    assert!(error.contains("over half of broker.consumer_timeout (30m)"), "{error}");
+    assert!(error.contains("only what the hub does itself, `rust` or `http`, may take longer"), "{error}");
 }
 
 #[test]
