@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod changing;
 pub mod clock;
+pub mod completions;
 pub mod cron;
 pub mod dead;
 mod decide;

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub swept: IntCounterVec,
     /// `warren_progress_total{result}`.
     pub(crate) progress: IntCounterVec,
+    /// `warren_completions_total{what,result}`.
+    pub(crate) completions: IntCounterVec,
 }
 
 impl Metrics {
@@ -52,6 +54,13 @@ impl Metrics {
                 Opts::new("warren_progress_total", "words of handlers about how far they are, by what became of them"),
                 &["result"],
             )?,
+            completions: IntCounterVec::new(
+                Opts::new(
+                    "warren_completions_total",
+                    "what was told over HTTP of runs that go on elsewhere, by what became of it",
+                ),
+                &["what", "result"],
+            )?,
             swept: IntCounterVec::new(Opts::new("warren_sweeper_jobs_total", "jobs the sweeper acted on"), &["action"])?,
         };
         registry.register(Box::new(metrics.published.clone()))?;
@@ -61,6 +70,7 @@ impl Metrics {
         registry.register(Box::new(metrics.queue_messages.clone()))?;
         registry.register(Box::new(metrics.swept.clone()))?;
         registry.register(Box::new(metrics.progress.clone()))?;
+        registry.register(Box::new(metrics.completions.clone()))?;
         Ok(metrics)
     }
 

@@ -12,7 +12,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use messaging::consumer::{Running, Word};
+use messaging::consumer::Running;
+pub(crate) use messaging::consumer::Word;
 use messaging::said::PACE;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -33,6 +34,8 @@ pub(crate) enum Speaker {
     Here,
     /// A service, whose leases the hub does not know.
     Elsewhere,
+    /// Whoever holds the token of the run, which may be under way here.
+    Holder,
 }
 
 /// Hears words of progress. Cheap to clone.
@@ -78,7 +81,11 @@ impl Hearing {
             let jobs = self.store.load(&ids).await?;
             let heard = jobs.iter().filter_map(|job| {
                 let word = newest.get(&job.id)?;
-                let lease = (speaker == Speaker::Here).then_some(word.lease);
+                let lease = match speaker {
+                    Speaker::Here => Some(word.lease),
+                    Speaker::Elsewhere => None,
+                    Speaker::Holder => rules::lease_of(&job.status),
+                };
                 rules::is_at(&job.status, word.run, lease).then(|| (job.id, progress(word, now)))
             });
             let heard: Vec<(Uuid, Progress)> = heard.collect();

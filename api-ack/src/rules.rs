@@ -247,6 +247,11 @@ pub fn is_at(job: &Status, run: Run, lease: Option<i64>) -> bool {
     current && job.run() == run
 }
 
+/// What whoever holds the token of the run names as its lease: that of the start which is under way, if there is one.
+pub fn lease_of(job: &Status) -> Option<i64> {
+    (job.state == State::Running).then_some(job.lease)
+}
+
 /// An attempt ends.
 ///
 /// `random` in `0.0..1.0` is the jitter of a retry that waits in the store.
@@ -255,7 +260,7 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         if *report.end == End::Parked {
             return Finish::Over;
         }
-        return Finish::Late(attempt(job, report, "late"));
+        return Finish::Late(late(job, report));
     }
     let http_status = report.http_status.map(i32::from);
     let job = &Status { started_at: Some(report.started_at), worker: worker(report), http_status, starts: 0, ..job.clone() };
@@ -323,6 +328,11 @@ fn rejection(failure: &Failure) -> &'static str {
         "poison" => "poison",
         _ => "rejected",
     }
+}
+
+/// The record of an end that changes nothing.
+pub fn late(job: &Status, report: &Report<'_>) -> Attempt {
+    attempt(job, report, "late")
 }
 
 fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
 use api_ack::changing::Changing;
+use api_ack::completions::Completions;
 use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
@@ -171,7 +172,7 @@ impl Hub {
             calls: http_worker::Metrics::new(&registry)?,
         };
         let mut handlers = self.handlers;
-        let calls = http_worker::handlers(&config, &destinations, &metrics.calls);
+        let calls = http_worker::handlers(&config, &destinations, &tokens, &metrics.calls);
         handlers.extend(calls.map_err(HubError::Handler)?);
         let wiring = Wiring {
             kinds: Kinds::new(config.kinds.iter().map(|kind| kind_spec(kind, config.consuming(kind)))),
@@ -307,6 +308,14 @@ impl Wiring {
         let ledger = StoreLedger::new(self.stores.jobs.clone(), self.processes.clone(), self.kinds.clone(), hand_over.clone());
         let ledger = ledger.watched_by(watch.clone()).counted_by(estimates.clone()).named(process_name());
         let ledger = Arc::new(ledger);
+        // Its task ends by itself with the last request.
+        let completions = Completions::start(
+            self.stores.jobs.clone(),
+            ledger.clone(),
+            hearing.clone(),
+            self.metrics.jobs.clone(),
+            &TaskTracker::new(),
+        );
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
@@ -356,7 +365,20 @@ impl Wiring {
                 intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));
             }
         }
-        listeners::serve(bound, &self, acceptor, verifier, selections, changing, watch, feed, health, &intake, &stages.drain)?;
+        listeners::serve(
+            bound,
+            &self,
+            acceptor,
+            verifier,
+            selections,
+            changing,
+            watch,
+            feed,
+            completions,
+            health,
+            &intake,
+            &stages.drain,
+        )?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }

@@ -340,7 +340,7 @@ pub struct JobFilter {
 pub const HISTORY: u32 = 10_000;
 
 /// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refuses this data; asking again with the same gives the same. With several rows, at least one is bad.
     #[error("the database refuses the data: {0}")]

@@ -4,6 +4,7 @@
 
 mod batch;
 mod changing;
+mod completing;
 mod door;
 mod following;
 mod ground;

@@ -268,7 +268,7 @@ fn called(more: &str) -> Given {
 #[test]
 fn what_is_wrong_with_a_call_is_told() {
     for (more, part) in [
-        ("completion='async'", "`kind[0].http.completion` is `async`, which is not supported yet (not-supported-yet)"),
+        ("completion='later'", "`kind[0].http.completion` must be"),
         ("method='GET'", "`kind[0].http.method` must be one of \"POST\", \"PUT\", \"PATCH\""),
         ("headers={host='x'}", "`kind[0].http.headers` holds `host`, which Warren sets itself"),
         ("headers={'Ce-Id'='x'}", "`kind[0].http.headers` holds `Ce-Id`, which Warren sets itself"),
@@ -301,7 +301,6 @@ fn what_is_wrong_with_a_call_is_told() {
         ("worker='http'\nhttp={}", "`kind[0].http.url` is missing"),
         ("worker='http'\nhttp={url='ftp://h'}", "`kind[0].http.url` must be a URL such as \"https://"),
         ("worker='http'\nhttp={url='http://u:s3cret@h'}", "`kind[0].http.url` holds a user or a password"),
-        ("worker='http'\ntimeout='20m'\nhttp={url='http://h'}", "`kind[0].prefetch` lets a delivery wait up to 4830s"),
     ] {
         let error = given().file(&format!("[[kind]]\nname='a'\n{text}")).error();
         assert!(error.contains(part) && !error.contains("s3cret"), "{part}\nnot in\n{error}");

@@ -51,13 +51,17 @@ impl Caller {
         Ok(Self { client, method, url: call.url.clone(), headers })
     }
 
-    /// Sends one attempt.
+    /// Sends one attempt, with the token by which its end may be told later.
     ///
     /// # Errors
     /// When there is no answer.
-    pub(super) async fn send(&self, cx: &Context, message: Message) -> Result<Response, reqwest::Error> {
+    pub(super) async fn send(&self, cx: &Context, message: Message, token: Option<String>) -> Result<Response, reqwest::Error> {
         let mut headers = self.headers.clone();
         describe(&mut headers, cx, &message);
+        if let Some(mut value) = token.and_then(|token| HeaderValue::try_from(token).ok()) {
+            value.set_sensitive(true);
+            headers.insert("warren-token", value);
+        }
         self.client.request(self.method.clone(), self.url.clone()).headers(headers).body(message.body).send().await
     }
 }
