@@ -112,7 +112,7 @@ impl Completions {
             None => Told::Unknown,
             Some(row) if !is_at(&row, run) => Told::Over(row.status.state, row.status.run()),
             Some(_) => {
-                let word = Word { id: job.to_string(), run, lease: 0, progress };
+                let word = Word { id: job.to_string(), run, lease: 0, progress, token: None };
                 self.hearing.hear(&[word], Speaker::Holder).await?;
                 Told::Heard
             }
@@ -129,10 +129,9 @@ impl Completions {
         }
         let status = &record.job.status;
         let (end, now) = (End::Outcome(completion.outcome.clone()), clock::now());
-        let report =
-            Report { run: completion.run, lease: None, end: &end, started_at: now, ended_at: now, worker: "", http_status: None };
-        let late = Attempt { started_at: None, ..rules::late(status, &report) };
-        self.store.record(&[(completion.job, late)]).await?;
+        let run = completion.run;
+        let report = Report { run, lease: None, end: &end, started_at: None, ended_at: now, worker: "", http_status: None };
+        self.store.record(&[(completion.job, rules::late(status, &report))]).await?;
         Ok(Told::Over(status.state, status.run()))
     }
 
@@ -215,10 +214,10 @@ async fn commit(store: &dyn JobStore, ledger: &StoreLedger, ends: &[Completion])
             run: completion.run,
             lease: rules::lease_of(status),
             end: &outcomes[at],
-            started_at: status.started_at.unwrap_or(now),
+            // As the row has them, of whoever gave the run away.
+            started_at: None,
             ended_at: now,
-            // Whoever gave the run away, and what it was told then.
-            worker: status.worker.as_deref().unwrap_or_default(),
+            worker: "",
             http_status: status.http_status.and_then(|status| u16::try_from(status).ok()),
         };
         places.push(at);

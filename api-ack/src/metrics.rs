@@ -18,6 +18,8 @@ pub struct Metrics {
     pub queue_messages: IntGaugeVec,
     /// `warren_sweeper_jobs_total{action}`.
     pub swept: IntCounterVec,
+    /// `warren_reports_total{result}`.
+    pub(crate) reports: IntCounterVec,
     /// `warren_progress_total{result}`.
     pub(crate) progress: IntCounterVec,
     /// `warren_completions_total{what,result}`.
@@ -61,6 +63,10 @@ impl Metrics {
                 ),
                 &["what", "result"],
             )?,
+            reports: IntCounterVec::new(
+                Opts::new("warren_reports_total", "reports of starts and ends on warren.results, by what became of them"),
+                &["result"],
+            )?,
             swept: IntCounterVec::new(Opts::new("warren_sweeper_jobs_total", "jobs the sweeper acted on"), &["action"])?,
         };
         registry.register(Box::new(metrics.published.clone()))?;
@@ -71,6 +77,7 @@ impl Metrics {
         registry.register(Box::new(metrics.swept.clone()))?;
         registry.register(Box::new(metrics.progress.clone()))?;
         registry.register(Box::new(metrics.completions.clone()))?;
+        registry.register(Box::new(metrics.reports.clone()))?;
         Ok(metrics)
     }
 

@@ -14,6 +14,7 @@
 //!                                                                           | '-> succeeded
 //!   any live state -- deadline passes --> expired                           '---> dead   rejected, exhausted, poison
 //!   any live state but running -- cancel --> cancelled
+//!   waiting for its start elsewhere -- started --> running, with no owner; not ended in time --> as if it had failed
 //!   running, a cancel asked for -- neither done nor rejected, or its process is gone --> cancelled
 //!   waiting in the store for anybody -- move --> scheduled, or as it was, due at another time
 //!   dead -- redrive (epoch + 1) --> accepted
@@ -26,13 +27,17 @@
 //! somebody else publishes it.
 
 mod changing;
+mod elsewhere;
 
+use bytes::Bytes;
 use messaging::handler::{Failure, Outcome};
 use messaging::ledger::End;
 use messaging::message::Run;
+use messaging::results::MAX_RESULT;
 use messaging::retry::{Next, RetryPolicy};
 
 pub use changing::{Cancel, Move, cancel, move_to};
+pub use elsewhere::{forged, is_parked, overrun, runs_elsewhere, started};
 
 use crate::store::{Attempt, Micros, Outlet, ProcessId, State, Status};
 
@@ -89,12 +94,6 @@ impl Status {
     /// Whether a cancel was asked for while it ran. It runs on, and is cancelled where it would wait for another start.
     pub fn cancel_asked(&self) -> bool {
         self.cancel_epoch == Some(self.epoch)
-    }
-
-    /// Whether it runs outside the hub: no process of it owns the run, and no delivery stands for it. Whoever was given the run says
-    /// how it ends.
-    pub fn is_outside(&self) -> bool {
-        self.state == State::Running && self.owner.is_none() && self.starts == 0
     }
 
     /// Which run it is at.
@@ -167,7 +166,7 @@ pub struct Claim {
 /// The caller vouches that `me` does not run this very run at the moment.
 pub fn begin(job: &Status, claim: Claim, me: ProcessId, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Begin {
     let Claim { run, alone, early } = claim;
-    if job.state.is_end() || job.run() != run || job.is_outside() {
+    if job.state.is_end() || job.run() != run || is_parked(job) {
         return Begin::Stale;
     }
     let elsewhere = job.owner.is_some_and(|owner| owner != me && lives(owner));
@@ -227,8 +226,8 @@ pub struct Report<'a> {
     pub lease: Option<i64>,
     /// How it ended.
     pub end: &'a End,
-    /// When the handler was started.
-    pub started_at: Micros,
+    /// When the handler was started; `None` when nobody says.
+    pub started_at: Option<Micros>,
     /// When it came back.
     pub ended_at: Micros,
     /// Who ran it; empty when nobody says.
@@ -242,7 +241,7 @@ pub fn is_at(job: &Status, run: Run, lease: Option<i64>) -> bool {
     let current = match lease {
         Some(lease) => job.state == State::Running && job.lease == lease,
         // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to speak of.
-        None => !(job.state.is_end() || job.state == State::Running && job.starts > 0),
+        None => !(job.state.is_end() || job.state == State::Running && !runs_elsewhere(job)),
     };
     current && job.run() == run
 }
@@ -263,7 +262,9 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         return Finish::Late(late(job, report));
     }
     let http_status = report.http_status.map(i32::from);
-    let job = &Status { started_at: Some(report.started_at), worker: worker(report), http_status, starts: 0, ..job.clone() };
+    // What the report leaves out, the report of the start said, if there was one.
+    let (started_at, worker) = (report.started_at.or(job.started_at), worker(report).or_else(|| job.worker.clone()));
+    let job = &Status { started_at, worker, http_status, starts: 0, ..job.clone() };
     let outcome = match report.end {
         End::Outcome(outcome) => outcome,
         End::Interrupted if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
@@ -275,12 +276,17 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         }
         // Nobody wants it any more: what comes for it later is late.
         End::Parked if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
-        End::Parked => return Finish::Applied(Box::new(job.quiet(now)), None),
+        // What a row shows that is parked: the promise its call was answered with.
+        End::Parked => {
+            let promised = Status { http_status: job.http_status.or(Some(202)), ..job.quiet(now) };
+            return Finish::Applied(Box::new(promised), None);
+        }
     };
     let (next, keep) = match outcome {
         // Not by a clock that runs ahead: retention goes by it.
-        Outcome::Done(_) => {
-            (Status { reason: None, error: None, ..job.ended(State::Succeeded, report.ended_at.min(now)) }, false)
+        Outcome::Done(result) => {
+            let (reason, error) = result.as_ref().and_then(too_large).unzip();
+            (Status { reason, error, ..job.ended(State::Succeeded, report.ended_at.min(now)) }, false)
         }
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
         Outcome::Snooze(_) | Outcome::Retry(_) | Outcome::RetryAfter(..) if job.cancel_asked() => {
@@ -293,7 +299,14 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         Outcome::Retry(failure) => retry(job, failure, None, policy, now, random),
         Outcome::RetryAfter(wait, failure) => retry(job, failure, Some(*wait), policy, now, random),
     };
-    Finish::Applied(Box::new(next), keep.then(|| attempt(job, report, outcome.name())))
+    let record = || Attempt { started_at: job.started_at, worker: job.worker.clone(), ..attempt(job, report, outcome.name()) };
+    Finish::Applied(Box::new(next), keep.then(record))
+}
+
+/// What a job says that succeeded with more than is kept: the effect is there, so it is not tried again.
+fn too_large(result: &Bytes) -> Option<(String, String)> {
+    let told = |length| format!("the result has {length} bytes and was not kept: {MAX_RESULT} at most are");
+    (result.len() > MAX_RESULT).then(|| ("result-too-large".to_owned(), told(result.len())))
 }
 
 fn retry(
@@ -344,7 +357,7 @@ fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {
         epoch: report.run.epoch,
         attempt: report.run.attempt,
         lease: report.lease.unwrap_or(job.lease),
-        started_at: Some(report.started_at),
+        started_at: report.started_at,
         ended_at: report.ended_at,
         outcome: outcome.to_owned(),
         reason: failure.map(code),
@@ -395,7 +408,9 @@ pub fn expire(job: &Status, now: Micros) -> Option<Status> {
 pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Option<Status> {
     let lost = match job.state {
         State::Queued | State::Retrying => job.outlet.is_none(),
-        State::Running => job.outlet.is_none() && !job.is_outside() && !job.owner.is_some_and(lives),
+        // Nobody here would know: its time limit or its deadline ends it.
+        State::Running if runs_elsewhere(job) => false,
+        State::Running => job.outlet.is_none() && !job.owner.is_some_and(lives),
         _ => false,
     };
     if lost && job.cancel_asked() {
@@ -406,10 +421,14 @@ pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -
 }
 
 /// Its message was found among the dead letters of the broker (delivered too often, refused, or its queue gone). `None` if the
-/// job is not at that run any more, or runs.
+/// job is not at that run any more, or runs here.
 pub fn buried(job: &Status, run: Run, reason: &str, error: &str, now: Micros) -> Option<Status> {
-    let hit = !job.state.is_end() && job.state != State::Running && job.run() == run;
-    hit.then(|| Status { reason: Some(reason.to_owned()), error: Some(cut(error.to_owned())), ..job.ended(State::Dead, now) })
+    // A run that is parked has no message: it can only be a copy.
+    (is_at(job, run, None) && !is_parked(job)).then(|| Status {
+        reason: Some(reason.to_owned()),
+        error: Some(cut(error.to_owned())),
+        ..job.ended(State::Dead, now)
+    })
 }
 
 /// A dead letter goes back to its queue: a new epoch, a new budget of attempts, a new deadline. `None` if the job is not dead.

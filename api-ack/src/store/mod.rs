@@ -526,6 +526,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn quiet(&self, kind: &str, of: Option<Priority>, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
 
+    /// Rows of `kind` that run with no owner and no start of the hub's, and have not changed since `before`; up to `limit`. A walk
+    /// over the rows of the kind that are under way.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn overrun(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
+
     /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
     ///
     /// # Errors

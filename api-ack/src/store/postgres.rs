@@ -313,6 +313,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::quiet(conn, kind, of, before, limit))
     }
 
+    async fn overrun(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::overrun(conn, kind, before, limit))
+    }
+
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
         ask!(self, conn => processes::beat(conn, me))
     }

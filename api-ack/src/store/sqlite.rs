@@ -365,6 +365,10 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::quiet(conn, kind, of, before, limit))
     }
 
+    async fn overrun(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::overrun(conn, kind, before, limit))
+    }
+
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
         write!(self, conn => processes::beat(conn, me))
     }

@@ -96,7 +96,7 @@ async fn what_runs_without_a_delivery_is_freed_with_its_process_and_not_before(g
     ground
         .change(change(&batch[3].job, |status| {
             early(ME)(status);
-            (status.owner, status.outlet, status.starts) = (None, None, 0);
+            (status.owner, status.outlet, status.starts, status.http_status) = (None, None, 0, Some(202));
         }))
         .await;
     let ids = batch.each_ref().map(|new| new.job.id);
@@ -121,5 +121,6 @@ async fn what_runs_without_a_delivery_is_freed_with_its_process_and_not_before(g
     assert_eq!(ground.job(ids[0]).await.status.owner, Some(ME));
     ground.jobs.leave(ME).await.unwrap();
     assert_eq!(ground.job(ids[0]).await.status.state, api_ack::store::State::Queued);
-    assert!(ground.job(ids[3]).await.status.is_outside());
+    assert!(rules::is_parked(&ground.job(ids[3]).await.status));
+    assert!(ground.jobs.overrun("mail", far, 100).await.unwrap().is_empty(), "and it has no time limit");
 }

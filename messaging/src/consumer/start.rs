@@ -247,7 +247,7 @@ impl Start {
     /// The handler, its time limit, its panics, and the drain.
     async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
         let Arrived { message, run, .. } = arrived;
-        let place = self.runtime.running.enter(&message.id, run, lease);
+        let place = self.runtime.running.enter(&message.id, run, message.token(), lease);
         let cx = Context {
             id: message.id.clone(),
             kind: message.kind.clone(),
