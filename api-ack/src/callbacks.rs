@@ -227,7 +227,7 @@ impl Callbacks {
             }
         };
         drop(place);
-        messaging::crash_point!("K13");
+        messaging::crash_point!("K15");
         // The store may be away for a moment; when the claim has lapsed the call is made again, and nothing is lost.
         let mut left = if drain.is_cancelled() { 3 } else { u32::MAX };
         while left > 0 && clock::now() < until {

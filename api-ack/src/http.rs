@@ -9,12 +9,14 @@
 //! | `GET /v1/jobs/{id}/events` | its changes as they happen |
 //! | `POST /v1/jobs/{id}/cancel` | 200 once it is cancelled, 202 while it runs |
 //! | `PATCH /v1/jobs/{id}` | the job, due at another time |
+//! | `PUT /v1/jobs/{id}/result` | how a run that goes on elsewhere ended, from who holds its token |
+//! | `POST /v1/jobs/{id}/progress` | how far such a run is |
 //! | `GET /v1/kinds/{kind}/events` | the changes of all jobs of a kind as they happen |
 //! | `GET /v1/kinds`, `GET /v1/kinds/{kind}` | what can be submitted |
 //! | `GET /problems/{code}` | what a refusal means and what to do |
 //!
 //! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
-//! (results and progress over HTTP, priorities, callbacks) is refused as `not-supported-yet`, never
+//! (callbacks) is refused as `not-supported-yet`, never
 //! ignored.
 //!
 //! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router, and so does
@@ -25,6 +27,7 @@ mod batch;
 mod body;
 mod changing;
 mod code;
+mod completing;
 pub mod current;
 mod describe;
 mod events;
@@ -46,16 +49,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{post, put};
 use prometheus::Registry;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accept::Acceptor;
 use crate::changing::Changing;
+use crate::completions::Completions;
 use crate::feed::Feed;
 use crate::pauses::Pauses;
+use crate::run_token::RunTokens;
 use crate::store::JobStore;
 use crate::watch::Watch;
 use auth::Verifier;
@@ -105,6 +109,10 @@ pub struct Live {
     pub feed: Feed,
     /// Which kinds are paused.
     pub pauses: Pauses,
+    /// Ends runs that go on elsewhere.
+    pub completions: Completions,
+    /// Who may end them.
+    pub tokens: RunTokens,
 }
 
 /// What the handlers work with. Cheap to clone.
@@ -180,6 +188,8 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(batch::submit, search::jobs))
         .routes(routes!(read::job, changing::patch))
         .routes(routes!(changing::cancel))
+        .routes(routes!(completing::result))
+        .routes(routes!(completing::progress))
         .routes(routes!(events::job))
         .routes(routes!(kind_events::kind))
         .routes(routes!(listing::kinds))
@@ -188,13 +198,7 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
         .split_for_parts();
     describe(&mut openapi);
 
-    let later = pages::not_supported_yet;
-    let router = router
-        .route("/v1/jobs/{id}/result", put(later))
-        .route("/v1/jobs/{id}/progress", post(later))
-        .fallback(submit::mapped)
-        .method_not_allowed_fallback(pages::method_not_allowed)
-        .with_state(api);
+    let router = router.fallback(submit::mapped).method_not_allowed_fallback(pages::method_not_allowed).with_state(api);
     (router, openapi)
 }
 
@@ -209,5 +213,13 @@ fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     openapi.info.license = None;
     openapi.info.contact = None;
     let token = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
-    openapi.components.get_or_insert_default().add_security_scheme("token", token);
+    let run = SecurityScheme::Http(
+        HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("`Warren-Token` of the call that gave the run away, as it came: good for one attempt of one job"))
+            .build(),
+    );
+    let components = openapi.components.get_or_insert_default();
+    components.add_security_scheme("token", token);
+    components.add_security_scheme("run", run);
 }

@@ -45,6 +45,8 @@ pub struct KindSpec {
     pub concurrency: usize,
     /// Deliveries without an ack, in one process.
     pub prefetch: u16,
+    /// Whether the hub acks a delivery once its start is durable, since an attempt takes longer than the broker waits for an ack.
+    pub early: bool,
     /// How long a job may wait for its start; one that would wait longer is not accepted. Without it jobs wait.
     pub max_wait: Option<Duration>,
     /// Who is told of the end of a job that names nobody.
@@ -88,6 +90,7 @@ impl KindSpec {
             existing: None,
             concurrency: 64,
             prefetch: 256,
+            early: false,
             max_wait: None,
             callback: None,
             key_required: false,

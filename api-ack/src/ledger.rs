@@ -18,7 +18,7 @@ use crate::estimates::Estimates;
 use crate::kinds::Kinds;
 use crate::processes::Processes;
 use crate::relay::{HandOver, Ticket};
-use crate::rules::{self, Begin, Finish, Report};
+use crate::rules::{self, Begin, Claim, Finish, Report};
 use crate::store::{Attempt, Change, Job, JobStore, Micros, Outlet, Payload, State, Status, StoreError};
 use crate::watch::Watch;
 
@@ -157,7 +157,8 @@ impl StoreLedger {
                         let why = format!("there is no job {} in this hub's store", arrival.message.id);
                         return Decision::Settled((Verdict::Refused(Failure::new("unknown-job", why)), None));
                     };
-                    match rules::begin(&job.status, arrival.run, arrival.alone, me, |owner| self.processes.lives(owner), now) {
+                    let claim = Claim { run: arrival.run, alone: arrival.alone, early: arrival.early };
+                    match rules::begin(&job.status, claim, me, |owner| self.processes.lives(owner), now) {
                         Begin::Alone => Decision::Settled((Verdict::Alone, None)),
                         Begin::Busy => Decision::Settled((Verdict::Busy, None)),
                         Begin::Stale => Decision::Settled((Verdict::Stale, None)),
@@ -281,6 +282,7 @@ impl StoreLedger {
                     let Some(job) = job else { return Decision::Settled(Ok(None)) };
                     match rules::finish(&job.status, &ended.report, &self.policy(&job.kind), now, jitter(job.id)) {
                         Finish::Late(attempt) => Decision::Settled(Err((job.clone(), attempt))),
+                        Finish::Over => Decision::Settled(Ok(None)),
                         Finish::Applied(to, history) => {
                             let elsewhere = || self.kinds.get(&job.kind).is_some_and(|spec| spec.existing.is_some());
                             let by_rung = matches!(to.outlet, Some(Outlet::Rung(_)));
@@ -309,6 +311,7 @@ impl StoreLedger {
                 self.give(changed, ended.payload.clone());
                 Recorded::Applied
             }
+            Ok(None) if *ended.report.end == End::Parked => Recorded::Applied,
             Ok(None) | Err(_) => Recorded::Late,
         });
         Ok(answers.collect())
@@ -358,7 +361,7 @@ impl JobLedger for StoreLedger {
 
 /// Whether an attempt did what it had waited for. One that was put off or cut short waits again, and who is behind it waits as before.
 fn took_its_turn(end: &End) -> bool {
-    !matches!(end, End::Interrupted | End::Outcome(Outcome::Snooze(_)))
+    !matches!(end, End::Interrupted | End::Parked | End::Outcome(Outcome::Snooze(_)))
 }
 
 fn unanswered(error: StoreError) -> LedgerError {

@@ -22,6 +22,8 @@ pub struct Metrics {
     pub(crate) reports: IntCounterVec,
     /// `warren_progress_total{result}`.
     pub(crate) progress: IntCounterVec,
+    /// `warren_completions_total{what,result}`.
+    pub(crate) completions: IntCounterVec,
 }
 
 impl Metrics {
@@ -54,6 +56,13 @@ impl Metrics {
                 Opts::new("warren_progress_total", "words of handlers about how far they are, by what became of them"),
                 &["result"],
             )?,
+            completions: IntCounterVec::new(
+                Opts::new(
+                    "warren_completions_total",
+                    "what was told over HTTP of runs that go on elsewhere, by what became of it",
+                ),
+                &["what", "result"],
+            )?,
             reports: IntCounterVec::new(
                 Opts::new("warren_reports_total", "reports of starts and ends on warren.results, by what became of them"),
                 &["result"],
@@ -67,6 +76,7 @@ impl Metrics {
         registry.register(Box::new(metrics.queue_messages.clone()))?;
         registry.register(Box::new(metrics.swept.clone()))?;
         registry.register(Box::new(metrics.progress.clone()))?;
+        registry.register(Box::new(metrics.completions.clone()))?;
         registry.register(Box::new(metrics.reports.clone()))?;
         Ok(metrics)
     }

@@ -12,6 +12,9 @@ use crate::store::{JobStore, LAPSE, ProcessId, StoreError};
 /// How often a process says that it lives.
 pub const BEAT: Duration = Duration::from_secs(2);
 
+/// How often it looks for processes that have lapsed: what one of them held is free within 11 s after its death.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The processes that live, as far as this one knows. Cheap to share.
 pub struct Processes {
     me: ProcessId,
@@ -60,8 +63,12 @@ impl Processes {
 
     /// Whether this process has failed to beat for so long that others may have taken its rows.
     pub fn lapsed(&self) -> bool {
-        let beaten = self.known.read().unwrap_or_else(PoisonError::into_inner).beaten;
-        beaten.elapsed() > Duration::from_micros(LAPSE.unsigned_abs())
+        self.silent() > Duration::from_micros(LAPSE.unsigned_abs())
+    }
+
+    /// How long ago this process last beat.
+    fn silent(&self) -> Duration {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).beaten.elapsed()
     }
 
     /// Beats now, and learns who lives.
@@ -77,7 +84,7 @@ impl Processes {
 
     /// Beats until `stop`, and frees what lapsed processes held.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(BEAT);
+        let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -85,7 +92,10 @@ impl Processes {
                 _ = tick.tick() => {}
             }
             let beat = async {
-                self.refresh().await?;
+                // First of all: a process that stood still must not free what is its own.
+                if self.silent() > BEAT - LOOK / 2 {
+                    self.refresh().await?;
+                }
                 self.store.release_lapsed().await
             };
             match beat.await {

@@ -12,7 +12,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use messaging::consumer::{Running, Word};
+use messaging::consumer::Running;
+pub(crate) use messaging::consumer::Word;
 use messaging::said::PACE;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -34,6 +35,8 @@ pub(crate) enum Speaker<'a> {
     Here,
     /// A service, whose leases the hub does not know, if it may speak for the run.
     Elsewhere(&'a Trust),
+    /// Whoever holds the token of the run, which may be under way here.
+    Holder,
 }
 
 /// Hears words of progress. Cheap to clone.
@@ -81,15 +84,17 @@ impl Hearing {
             // Before the newest is looked for: what a stranger says is not to hide what the worker does.
             let trusted = |id: &Uuid, word: &Word| match (speaker, jobs.get(id)) {
                 (Speaker::Elsewhere(trust), Some(job)) => trust.check(*id, &job.kind, word.run, word.token.as_deref()).is_ok(),
-                (Speaker::Here, _) | (_, None) => true,
+                (Speaker::Here | Speaker::Holder, _) | (_, None) => true,
             };
             let (said, forged): (Vec<_>, Vec<_>) = said.into_iter().partition(|(id, word)| trusted(id, word));
             let heard = newest(said).into_iter().filter_map(|(id, word)| {
+                let status = &jobs.get(&id)?.status;
                 let lease = match speaker {
                     Speaker::Here => Some(word.lease),
                     Speaker::Elsewhere(_) => None,
+                    Speaker::Holder => rules::lease_of(status),
                 };
-                rules::is_at(&jobs.get(&id)?.status, word.run, lease).then(|| (id, progress(word, now)))
+                rules::is_at(status, word.run, lease).then(|| (id, progress(word, now)))
             });
             let heard: Vec<(Uuid, Progress)> = heard.collect();
             let kept = if heard.is_empty() { Vec::new() } else { self.store.put_progress(&heard).await? };

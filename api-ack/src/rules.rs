@@ -21,8 +21,10 @@
 //! ```
 //!
 //! One row has one truth: (epoch, attempt, lease). A message, a confirm or an end that does not name all it must is stale or
-//! late, and changes nothing. `outlet` is set exactly while something waits to be published for the row: the row is the outbox,
-//! for the first attempt, for the next one, and for the dead letter alike.
+//! late, and changes nothing. `outlet` is set exactly while the broker has nothing of the job and must be given it: the row is the
+//! outbox, for the first attempt, for the next one, and for the dead letter alike. That is so while something waits to be published
+//! for the row, and while it runs with its delivery acked already: its owner publishes it, or ends it, and if the owner dies
+//! somebody else publishes it.
 
 mod changing;
 mod elsewhere;
@@ -35,7 +37,7 @@ use messaging::results::MAX_RESULT;
 use messaging::retry::{Next, RetryPolicy};
 
 pub use changing::{Cancel, Move, cancel, move_to};
-pub use elsewhere::{forged, overrun, runs_elsewhere, started};
+pub use elsewhere::{forged, is_parked, overrun, runs_elsewhere, started};
 
 use crate::store::{Attempt, Micros, Outlet, ProcessId, State, Status};
 
@@ -148,11 +150,23 @@ pub enum Begin {
     Poisoned(Status),
 }
 
-/// A delivery of `run` arrives at `me`.
+/// A delivery that wants to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which run it stands for.
+    pub run: Run,
+    /// It has the process to itself, or what stands for that where it is acked early.
+    pub alone: bool,
+    /// It is acked once this is stored: the row alone knows of the run from then on.
+    pub early: bool,
+}
+
+/// A delivery arrives at `me`.
 ///
 /// The caller vouches that `me` does not run this very run at the moment.
-pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Begin {
-    if job.state.is_end() || job.run() != run {
+pub fn begin(job: &Status, claim: Claim, me: ProcessId, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Begin {
+    let Claim { run, alone, early } = claim;
+    if job.state.is_end() || job.run() != run || is_parked(job) {
         return Begin::Stale;
     }
     let elsewhere = job.owner.is_some_and(|owner| owner != me && lives(owner));
@@ -171,7 +185,9 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
         let error = format!("started {} times without an end: it takes the process with it", job.starts);
         return Begin::Poisoned(job.dead("poison", error, now));
     }
-    if job.starts > 0 && !alone {
+    // A process that dies takes long work with it that is most likely innocent, and work alone would hold all other work up for as long
+    // as it lasts. So of work that is acked early only what was hit twice is suspected.
+    if job.starts > i32::from(early) && !alone {
         return Begin::Alone;
     }
     Begin::Run(Status {
@@ -184,7 +200,8 @@ pub fn begin(job: &Status, run: Run, alone: bool, me: ProcessId, lives: impl Fn(
         worker: None,
         http_status: None,
         updated_at: now,
-        outlet: None,
+        outlet: early.then_some(Outlet::Jobs),
+        due_at: job.due_at.min(now),
         ..job.clone()
     })
 }
@@ -201,6 +218,8 @@ pub enum Finish {
     Applied(Box<Status>, Option<Attempt>),
     /// The job had moved on: only this record is kept.
     Late(Attempt),
+    /// It was to go on outside, and its end has come from there already: nothing to keep.
+    Over,
 }
 
 /// An end as it is reported: by a consumer with its lease, or by a service through `warren.results` without one.
@@ -232,12 +251,20 @@ pub fn is_at(job: &Status, run: Run, lease: Option<i64>) -> bool {
     current && job.run() == run
 }
 
+/// What whoever holds the token of the run names as its lease: that of the start which is under way, if there is one.
+pub fn lease_of(job: &Status) -> Option<i64> {
+    (job.state == State::Running).then_some(job.lease)
+}
+
 /// An attempt ends.
 ///
 /// `random` in `0.0..1.0` is the jitter of a retry that waits in the store.
 pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micros, random: f64) -> Finish {
     if !is_at(job, report.run, report.lease) {
-        return Finish::Late(attempt(job, report, "late"));
+        if *report.end == End::Parked {
+            return Finish::Over;
+        }
+        return Finish::Late(late(job, report));
     }
     let http_status = report.http_status.map(i32::from);
     // What the report leaves out, that of the start said, if there was one. Without both the attempt took no time.
@@ -249,8 +276,16 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         End::Interrupted if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
         End::Interrupted => {
             let interrupted = job.interrupted + 1;
-            let waiting = Status { state: State::Queued, interrupted, ..job.quiet(now).not_started() };
-            return Finish::Applied(Box::new(waiting), None);
+            // The delivery is given back, unless there is none any more.
+            let waits = if job.outlet.is_some() { job.waits_for(Outlet::Jobs, now, now) } else { job.quiet(now) };
+            return Finish::Applied(Box::new(Status { state: State::Queued, interrupted, ..waits.not_started() }), None);
+        }
+        // Nobody wants it any more: what comes for it later is late.
+        End::Parked if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
+        // What a row shows that is parked: the promise its call was answered with.
+        End::Parked => {
+            let promised = Status { http_status: job.http_status.or(Some(202)), ..job.quiet(now) };
+            return Finish::Applied(Box::new(promised), None);
         }
     };
     let (next, keep) = match outcome {
@@ -312,6 +347,11 @@ fn rejection(failure: &Failure) -> &'static str {
         "poison" => "poison",
         _ => "rejected",
     }
+}
+
+/// The record of an end that changes nothing.
+pub fn late(job: &Status, report: &Report<'_>) -> Attempt {
+    attempt(job, report, "late")
 }
 
 fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {
@@ -384,6 +424,13 @@ pub fn off_rungs(job: Status, now: Micros) -> Status {
     Status { outlet: Some(Outlet::Jobs), due_at, ..job }
 }
 
+/// The process that owned the row is gone: whoever has room publishes it. One that ran with its delivery acked is to be delivered again,
+/// with the start it had. What has no outlet has a delivery, which comes back by itself.
+pub fn freed(job: &Status, now: Micros) -> Status {
+    let state = if job.state == State::Running { State::Queued } else { job.state };
+    Status { state, owner: None, updated_at: now, ..job.clone() }
+}
+
 /// The deadline has passed. `None` if there is nothing to end.
 pub fn expire(job: &Status, now: Micros) -> Option<Status> {
     let over = !job.state.is_end() && job.deadline <= now;
@@ -399,9 +446,9 @@ pub fn expire(job: &Status, now: Micros) -> Option<Status> {
 pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Option<Status> {
     let lost = match job.state {
         State::Queued | State::Retrying => job.outlet.is_none(),
-        // Nobody here would know: its time limit ends it.
+        // Nobody here would know: its time limit or its deadline ends it.
         State::Running if runs_elsewhere(job) => false,
-        State::Running => !job.owner.is_some_and(lives),
+        State::Running => job.outlet.is_none() && !job.owner.is_some_and(lives),
         _ => false,
     };
     if lost && job.cancel_asked() {
@@ -414,7 +461,8 @@ pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -
 /// Its message was found among the dead letters of the broker (delivered too often, refused, or its queue gone). `None` if the
 /// job is not at that run any more, or runs here.
 pub fn buried(job: &Status, run: Run, reason: &str, error: &str, now: Micros) -> Option<Status> {
-    is_at(job, run, None).then(|| Status {
+    // A run that is parked has no message: it can only be a copy.
+    (is_at(job, run, None) && !is_parked(job)).then(|| Status {
         reason: Some(reason.to_owned()),
         error: Some(cut(error.to_owned())),
         ..job.ended(State::Dead, now)

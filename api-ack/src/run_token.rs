@@ -47,6 +47,19 @@ impl RunTokens {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, signed(job, run).as_bytes()))
     }
 
+    /// The token with the run it is for, so that who holds it needs nothing else: `<epoch>.<attempt>.<token>`. As HTTP carries it.
+    pub fn bearer(&self, job: Uuid, run: Run) -> String {
+        format!("{}.{}.{}", run.epoch, run.attempt, self.of(job, run))
+    }
+
+    /// The run of `job` that `bearer` was made for; `None` for anything else.
+    pub fn run_of(&self, job: Uuid, bearer: &str) -> Option<Run> {
+        let mut parts = bearer.splitn(3, '.');
+        let mut number = || parts.next()?.parse().ok();
+        let run = Run { epoch: number()?, attempt: number()? };
+        self.matches(job, run, parts.next()?).then_some(run)
+    }
+
     /// Whether `token` is that of the run, in a time that does not tell how much of it is right.
     pub fn matches(&self, job: Uuid, run: Run, token: &str) -> bool {
         let tag = URL_SAFE_NO_PAD.decode(token);
@@ -78,6 +91,29 @@ mod tests {
         assert!(!RunTokens::with(&[2; 32]).matches(job, RUN, &token));
         for bad in ["", "A", "=", "\u{7121}", &token[1..], &format!("{token}="), &"A".repeat(1 << 20)] {
             assert!(!tokens.matches(job, RUN, bad), "{}", bad.len());
+        }
+    }
+
+    #[test]
+    fn what_http_carries_names_its_run() {
+        let (job, tokens) = (Uuid::from_u128(7), RunTokens::with(&[1; 32]));
+        let bearer = tokens.bearer(job, RUN);
+        assert!(bearer.starts_with("1.2."));
+        assert_eq!(tokens.run_of(job, &bearer), Some(RUN));
+        assert_eq!(tokens.run_of(Uuid::from_u128(8), &bearer), None);
+        let bare = tokens.of(job, RUN);
+        for bad in [
+            "",
+            "1",
+            "1.2",
+            "1.2.",
+            &bare,
+            &format!("1.3.{bare}"),
+            &format!("2.2.{bare}"),
+            &format!("x.2.{bare}"),
+            &format!("{bearer}."),
+        ] {
+            assert_eq!(tokens.run_of(job, bad), None, "{bad}");
         }
     }
 

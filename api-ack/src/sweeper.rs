@@ -285,7 +285,11 @@ impl Sweeper {
             Delay::Rung(rung) => Some(rung.delay()),
             Delay::Store(_) => None,
         });
-        let held = spec.attempt.saturating_mul(rounds(spec.prefetch, spec.concurrency, spec.priority.is_some()).max(1));
+        // What is acked early waits behind nothing.
+        let held = match spec.early {
+            true => Duration::ZERO,
+            false => spec.attempt.saturating_mul(rounds(spec.prefetch, spec.concurrency, spec.priority.is_some()).max(1)),
+        };
         self.options.quiet + held.max(rung.max().unwrap_or_default())
     }
 

@@ -111,6 +111,9 @@ pub struct Consuming {
     pub prefetch: u16,
     /// How long an attempt may take, with its wait for a turn.
     pub attempt: Duration,
+    /// Whether deliveries are acked once their start is durable: an attempt may take over a quarter of `broker.consumer_timeout`, and
+    /// the work is done by the hub. Then none is held that does not run, and `prefetch` says nothing.
+    pub early: bool,
 }
 
 /// A configuration, and what was let pass on the way to it.
@@ -175,19 +178,23 @@ impl Config {
 
     /// How a process takes deliveries of `kind`: as the kind says, or for calls as its destination takes them.
     pub fn consuming(&self, kind: &KindConfig) -> Consuming {
+        let early = |attempt| kind.worker != Worker::Amqp && attempt > self.broker.consumer_timeout / 4;
         let Some(call) = &kind.http else {
-            return Consuming { concurrency: kind.concurrency, prefetch: kind.prefetch, attempt: kind.timeout };
+            let attempt = kind.timeout;
+            return Consuming { concurrency: kind.concurrency, prefetch: kind.prefetch, attempt, early: early(attempt) };
         };
         let destination = self.destination(call);
         let paced = destination.rate.map_or(u128::MAX, |rate| kind.timeout.as_nanos() / rate.interval().as_nanos().max(1));
         let paced = u16::try_from(paced).unwrap_or(u16::MAX).max(1);
         let concurrency = kind.concurrency.min(destination.concurrency).min(paced);
+        // It may wait for its turn as long as the call may take, and the store is told what the call said.
+        let attempt = kind.timeout.saturating_mul(2) + Duration::from_secs(15);
         Consuming {
             concurrency,
             // What waits behind a slow call is better off where another process can take it.
             prefetch: kind.prefetch.min(concurrency.saturating_mul(2)),
-            // It may wait for its turn as long as the call may take, and the store is told what the call said.
-            attempt: kind.timeout.saturating_mul(2) + Duration::from_secs(15),
+            attempt,
+            early: early(attempt),
         }
     }
 

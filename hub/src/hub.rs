@@ -22,6 +22,7 @@ use std::time::Duration;
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
 use api_ack::callbacks::{self, CallbackOptions, CallbackRules};
 use api_ack::changing::Changing;
+use api_ack::completions::Completions;
 use api_ack::cron::{self, CronSpec};
 use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
@@ -190,7 +191,7 @@ impl Hub {
         let (tracer, exporter) = traced.unzip();
         let tracer = tracer.unwrap_or_default();
         let mut handlers = self.handlers;
-        let calls = http_worker::handlers(&config, &destinations, &metrics.calls, &tracer);
+        let calls = http_worker::handlers(&config, &destinations, &tokens, &metrics.calls, &tracer);
         handlers.extend(calls.map_err(HubError::Handler)?);
         let listens = bound.addresses();
         let own = crate::callbacks::own([listens.public, listens.admin, listens.internal]);
@@ -359,12 +360,21 @@ impl Wiring {
         let ledger = ledger.heeding(self.destinations.clone()).watched_by(watch.clone());
         let ledger = ledger.counted_by(estimates.clone()).named(process_name());
         let ledger = Arc::new(ledger);
+        // Its task ends by itself with the last request.
+        let completions = Completions::start(
+            self.stores.jobs.clone(),
+            ledger.clone(),
+            hearing.clone(),
+            self.metrics.jobs.clone(),
+            &TaskTracker::new(),
+        );
         // Passing deliveries on must not wait behind the relay's window.
         let runtime = messaging::consumer::Runtime {
             link: consuming,
             publisher: publisher(256),
             names: self.names.clone(),
             solitude: Arc::default(),
+            suspects: Arc::default(),
             ledger: ledger.clone(),
             metrics: self.metrics.messaging.clone(),
             tracer: self.tracer.clone(),
@@ -409,7 +419,20 @@ impl Wiring {
                 intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));
             }
         }
-        listeners::serve(bound, &self, acceptor, verifier, selections, changing, watch, feed, health, &intake, &stages.drain)?;
+        listeners::serve(
+            bound,
+            &self,
+            acceptor,
+            verifier,
+            selections,
+            changing,
+            watch,
+            feed,
+            completions,
+            health,
+            &intake,
+            &stages.drain,
+        )?;
         for tracker in [&intake, &outlet, &links] {
             tracker.close();
         }
@@ -525,6 +548,7 @@ fn kind_spec(kind: &config::KindConfig, consuming: config::Consuming) -> KindSpe
         concurrency: consuming.concurrency.into(),
         prefetch: consuming.prefetch,
         attempt: consuming.attempt,
+        early: consuming.early,
         max_wait: kind.max_wait,
         callback: kind.callback.clone(),
         key_required: kind.idempotency == config::Idempotency::Required,

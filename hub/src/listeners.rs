@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
+use api_ack::completions::Completions;
 use api_ack::feed::Feed;
 use api_ack::http::problem::{Code, Problem};
 use api_ack::http::rates::{Rate, RateLimits};
@@ -74,6 +75,7 @@ pub(crate) fn serve(
     changing: Changing,
     watch: Watch,
     feed: Feed,
+    completions: Completions,
     health: Arc<Health>,
     tasks: &TaskTracker,
     drain: &CancellationToken,
@@ -89,7 +91,14 @@ pub(crate) fn serve(
             rates: rates(&wiring.config.limits),
             ..ApiOptions::default()
         };
-        let live = Live { changing: changing.clone(), watch, feed, pauses: wiring.pauses.clone() };
+        let live = Live {
+            changing: changing.clone(),
+            watch,
+            feed,
+            pauses: wiring.pauses.clone(),
+            completions,
+            tokens: wiring.tokens.clone(),
+        };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
         let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));

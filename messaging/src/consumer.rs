@@ -11,9 +11,13 @@
 //! A consumer may have a second queue whose deliveries go first. Both share the slots; of five starts one is a normal one's while
 //! normal ones wait in the process, and its prefetch sees to it that they do.
 //!
-//! Limits: nothing here extends the broker's consumer timeout; the caller keeps [`rounds`]` x timeout` well under it.
+//! A consumer of long work acks early ([`ConsumerSpec::early`]): it takes a delivery only for a slot that is free, and acks it once the
+//! start is durable.
+//!
+//! Limits: nothing here extends the broker's consumer timeout; the caller keeps [`rounds`]` x timeout` well under it, or acks early.
 
 mod batches;
+mod fetch;
 mod finish;
 mod intake;
 mod receive;
@@ -59,6 +63,10 @@ pub struct ConsumerSpec {
     pub concurrency: usize,
     /// How long one attempt may take; then it is dropped and counts as failed.
     pub timeout: Duration,
+    /// Whether a delivery is acked once its start is durable and not at its end: for work that takes longer than the broker waits for
+    /// an ack. Needs a ledger that has it done again when this process dies. `prefetch` says nothing then: no delivery is taken
+    /// that has no slot to run in.
+    pub early: bool,
 }
 
 /// What a consumer works with.
@@ -72,6 +80,9 @@ pub struct Runtime {
     pub names: Names,
     /// Lets a message run with no other beside it, whatever its queue: one per process, shared by all its consumers.
     pub solitude: Arc<tokio::sync::RwLock<()>>,
+    /// Lets one piece of long work that was started twice without an end run at a time: one per process likewise. It cannot have the
+    /// process to itself, since that would stop everything else for as long as it takes.
+    pub suspects: Arc<tokio::sync::Mutex<()>>,
     /// Where starts and ends go.
     pub ledger: Arc<dyn JobLedger>,
     /// Metrics.
@@ -104,6 +115,7 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
     let work = start::Start {
         queue: spec.queue.as_str().into(),
         timeout: spec.timeout,
+        early: spec.early,
         permits: Arc::new(Semaphore::new(spec.concurrency.max(1))),
         runtime: runtime.clone(),
         handler,
@@ -137,6 +149,11 @@ pub async fn consume(spec: ConsumerSpec, runtime: Runtime, handler: Arc<dyn AnyH
             finish.run(ending).await;
             finished.cancel();
         };
+        if spec.early {
+            let mut fetch = fetch::Fetch::new(&spec, &runtime, &registry);
+            tokio::join!(work.run_fetched(&mut fetch), finishing);
+            return;
+        }
         let from =
             |queue: &str, prefetch, arrivals| receive::receive(queue.into(), prefetch, &runtime, &registry, arrivals, &finished);
         let first = async {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
+use crate::ledger::End;
 use crate::message::Message;
 use crate::said::{Progress, Said};
 
@@ -139,8 +140,8 @@ impl Decode for Message {
 /// A [`Handler`] whose message type is forgotten, so that a process can hold many kinds in one table.
 #[async_trait]
 pub trait AnyHandler: Send + Sync + 'static {
-    /// Decodes and handles.
-    async fn handle_any(&self, cx: &Context, message: Message) -> Outcome;
+    /// Decodes and handles. [`End::Parked`] only where the ledger is the hub's own.
+    async fn handle_any(&self, cx: &Context, message: Message) -> End;
 }
 
 /// Forgets the message type of `handler`.
@@ -155,10 +156,10 @@ struct Erased<H, M> {
 
 #[async_trait]
 impl<M: Decode, H: Handler<M>> AnyHandler for Erased<H, M> {
-    async fn handle_any(&self, cx: &Context, message: Message) -> Outcome {
-        match M::decode(&message) {
+    async fn handle_any(&self, cx: &Context, message: Message) -> End {
+        End::Outcome(match M::decode(&message) {
             Ok(decoded) => self.handler.handle(cx, decoded).await,
             Err(why) => Outcome::Reject(Failure::new("undecodable", why)),
-        }
+        })
     }
 }

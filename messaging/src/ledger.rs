@@ -24,6 +24,9 @@ pub struct Arrival {
     /// The consumer gives it the process to itself. A run that was started before and never ended is only begun like this,
     /// so that a message that kills processes takes no neighbours with it.
     pub alone: bool,
+    /// It is acked as soon as its start is durable: from then on nothing but the ledger knows of the run, and it is for the ledger
+    /// to have it done again if this process dies.
+    pub early: bool,
 }
 
 /// The answer to an [`Arrival`].
@@ -78,6 +81,14 @@ pub enum End {
     Outcome(Outcome),
     /// The drain cut it short: it keeps its attempt and is delivered again.
     Interrupted,
+    /// It goes on elsewhere, without a process of the hub: whoever was given its token says how it ends.
+    Parked,
+}
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(outcome)
+    }
 }
 
 /// What became of an [`Ending`].

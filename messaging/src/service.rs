@@ -183,7 +183,7 @@ impl Service {
         events: bool,
     ) -> Self {
         let WorkSpec { prefetch, concurrency, timeout, .. } = spec;
-        let spec = ConsumerSpec { queue, high, prefetch, concurrency, timeout };
+        let spec = ConsumerSpec { queue, high, prefetch, concurrency, timeout, early: false };
         self.work.push(Work { spec, handler: Arc::new(any(handler)), events });
         self
     }
@@ -261,7 +261,7 @@ impl Service {
                 Arc::new(ServiceLedger::new(self.pool.clone(), results.clone(), self.names.clone(), process, &self.name));
             let events: Arc<dyn JobLedger> =
                 Arc::new(EventLedger::new(self.pool.clone(), results.clone(), self.names.clone(), self.policy));
-            let solitude = Arc::default();
+            let (solitude, suspects) = (Arc::default(), Arc::default());
             let running = Running::default();
             let (names, name) = (self.names.clone(), self.name.clone());
             aides.spawn(progress_report::pass_on(running.clone(), results.clone(), names, name, aides_stop.clone()));
@@ -271,6 +271,7 @@ impl Service {
                     publisher: results.clone(),
                     names: self.names.clone(),
                     solitude: Arc::clone(&solitude),
+                    suspects: Arc::clone(&suspects),
                     ledger: if of_events { events.clone() } else { jobs.clone() },
                     metrics: metrics.clone(),
                     tracer: tracer.clone(),

@@ -1,6 +1,7 @@
 //! Kinds whose work is a call: a real service that answers, fails, throttles and hangs, behind real hubs.
 
 mod breaker;
+mod completion;
 mod outcomes;
 mod trust;
 
@@ -13,7 +14,7 @@ use crate::world::{Keep, settled};
 
 /// A broker, a database, and hubs on them.
 pub struct Stage {
-    vhost: Vhost,
+    pub vhost: Vhost,
     store_url: String,
 }
 

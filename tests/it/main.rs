@@ -17,6 +17,7 @@ mod harness;
 mod http_worker;
 mod layers;
 mod letters;
+mod long;
 mod memory;
 mod newcomer;
 mod openapi;

@@ -24,6 +24,8 @@ pub enum Reply {
     Large(usize, bool),
     /// Takes the request and answers nothing, or 503 once [`Downstream::let_go`] is called.
     Hang,
+    /// Takes the request and answers this status once [`Downstream::let_go`] is called.
+    Held(u16),
     /// Begins an answer of 200 and breaks it off.
     Broken,
 }
@@ -137,6 +139,10 @@ async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, headers:
         Reply::Hang => {
             shared.let_go.notified().await;
             of(503, Body::empty())
+        }
+        Reply::Held(status) => {
+            shared.let_go.notified().await;
+            of(status, Body::empty())
         }
         Reply::Broken => {
             let parts = futures::stream::iter([Ok(Bytes::from_static(b"{\"half\":"))]);

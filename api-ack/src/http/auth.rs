@@ -126,6 +126,14 @@ impl Verifier {
     /// # Errors
     /// A 401 that says what is wrong, never with the token in it; a 429 where too much was wrong before.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
+        self.verify(Self::bearer_of(headers)?)
+    }
+
+    /// The bearer token of a request, whatever it is good for.
+    ///
+    /// # Errors
+    /// A 401 when there is none, or not one.
+    pub(super) fn bearer_of(headers: &HeaderMap) -> Result<&[u8], Problem> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let Some(value) = values.next() else {
             return Err(Problem::new(Code::TokenMissing, "send a token: `Authorization: Bearer <token>`"));
@@ -133,10 +141,17 @@ impl Verifier {
         if values.next().is_some() {
             return Err(invalid("the request has more than one Authorization header"));
         }
-        let token = bearer(value.as_bytes()).ok_or_else(|| {
+        bearer(value.as_bytes()).ok_or_else(|| {
             Problem::new(Code::TokenMissing, "the Authorization header must be `Bearer <token>`; other schemes are not taken")
-        })?;
-        self.verify(token)
+        })
+    }
+
+    /// The refusal of what is no token of a run, counted as any other that was not signed here.
+    pub(super) fn refuse_run(&self) -> Problem {
+        let problem = self.guesses.refuse("it is not that of a run of this job");
+        let detail =
+            "this is not the token of a run of this job: send `Warren-Token` of the call as it came, with the id it came with";
+        if problem.code == Code::TokenInvalid { Problem::new(Code::TokenInvalid, detail) } else { problem }
     }
 
     /// Who a token speaks for.

@@ -86,6 +86,7 @@ catalogue! {
     InvalidParameter "invalid-parameter" BAD_REQUEST "A parameter is wrong";
     JobEnded "job-ended" CONFLICT "The job has ended";
     JobUnderWay "job-under-way" CONFLICT "The job is under way";
+    RunOver "run-over" CONFLICT "The run is over";
     TooManyWatchers "too-many-watchers" SERVICE_UNAVAILABLE "Too many wait for jobs already";
     DeadLetterNotFound "dead-letter-not-found" NOT_FOUND "There is no such dead letter";
     DeadLetterNotOpen "dead-letter-not-open" CONFLICT "The dead letter was dealt with before";

@@ -1,4 +1,4 @@
-//! What is no endpoint: pages about problems, addresses that a later version will have, and everything else.
+//! What is no endpoint: pages about problems, and everything else.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -6,7 +6,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
 use axum::response::IntoResponse;
 
-use super::auth::Authenticated;
 use super::problem::{Code, Document, Problem, shown};
 
 /// Read about a problem
@@ -26,10 +25,6 @@ pub(super) async fn problem(code: Result<Path<String>, PathRejection>) -> Result
     let code = code.ok().and_then(|Path(code)| Code::parse(&code));
     let code = code.ok_or_else(|| Problem::new(Code::NotFound, "there is no problem with this code"))?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], code.page()))
-}
-
-pub(super) async fn not_supported_yet(_: Authenticated, method: Method, uri: Uri) -> Problem {
-    Problem::new(Code::NotSupportedYet, format!("{method} {} is not supported by this version", shown(uri.path())))
 }
 
 /// Nothing is there.

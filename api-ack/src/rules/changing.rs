@@ -1,11 +1,12 @@
 //! What people do to a job: cancel it, or move it to another time.
 
+use super::is_parked;
 use crate::store::{Micros, Outlet, State, Status};
 
 /// What a cancel does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cancel {
-    /// It waits: cancelled once this is stored. Its message, if the broker has one, is stale.
+    /// It waits, or was given away by a call: cancelled once this is stored. Its message, if the broker has one, is stale.
     Now(Status),
     /// It runs: to be asked for with this epoch.
     Ask(i32),
@@ -22,8 +23,8 @@ pub fn cancel(job: &Status, now: Micros) -> Cancel {
     match job.state {
         State::Cancelled => Cancel::Done,
         state if state.is_end() => Cancel::Ended,
-        State::Running if job.cancel_asked() => Cancel::Asked,
-        State::Running => Cancel::Ask(job.epoch),
+        State::Running if !is_parked(job) && job.cancel_asked() => Cancel::Asked,
+        State::Running if !is_parked(job) => Cancel::Ask(job.epoch),
         _ => Cancel::Now(job.cancelled(now)),
     }
 }
@@ -47,7 +48,7 @@ pub fn move_to(job: &Status, due_at: Micros, now: Micros) -> Move {
     if job.state.is_end() {
         return Move::Ended;
     }
-    if job.owner.is_some() || job.outlet != Some(Outlet::Jobs) {
+    if job.owner.is_some() || job.state == State::Running || job.outlet != Some(Outlet::Jobs) {
         return Move::UnderWay;
     }
     let due_at = due_at.max(now);

@@ -16,13 +16,19 @@ pub fn runs_elsewhere(job: &Status) -> bool {
     job.state == State::Running && job.starts == 0
 }
 
+/// Whether a call gave the run away: it was answered with a promise, and no message stands for it. It has no time limit but its job's
+/// deadline.
+pub fn is_parked(job: &Status) -> bool {
+    runs_elsewhere(job) && job.http_status.is_some()
+}
+
 /// A worker elsewhere says that it has begun `run`, at `started_at` by its own clock. `None` if that is no news: the job is not at that
 /// run, or waits for another time, or is known to run since then or later.
 ///
 /// One that began later than what is known has the message after another one lost it, and has all the time there is.
 pub fn started(job: &Status, run: Run, started_at: Option<Micros>, worker: &str, now: Micros) -> Option<Status> {
     let held = matches!(job.state, State::Scheduled | State::Retrying) && job.outlet.is_some() && job.due_at > now;
-    if held || !is_at(job, run, None) {
+    if held || is_parked(job) || !is_at(job, run, None) {
         return None;
     }
     let begun = started_at.map(|at| at.min(now));
@@ -46,7 +52,7 @@ pub fn started(job: &Status, run: Run, started_at: Option<Micros>, worker: &str,
 /// A run elsewhere has not ended `limit` after the hub heard that it began: it counts as failed, and is tried again as any that failed.
 /// `None` if it has time, or does not run elsewhere.
 pub fn overrun(job: &Status, limit: Micros, policy: &RetryPolicy, now: Micros, random: f64) -> Option<(Status, Option<Attempt>)> {
-    if !runs_elsewhere(job) || job.updated_at.saturating_add(limit) > now {
+    if !runs_elsewhere(job) || is_parked(job) || job.updated_at.saturating_add(limit) > now {
         return None;
     }
     let seconds = limit / 1_000_000;
@@ -56,7 +62,7 @@ pub fn overrun(job: &Status, limit: Micros, policy: &RetryPolicy, now: Micros, r
         Report { run: job.run(), lease: None, end: &end, started_at: None, ended_at: now, worker: "", http_status: None };
     match finish(job, &report, policy, now, random) {
         Finish::Applied(to, history) => Some((*to, history)),
-        Finish::Late(_) => None,
+        Finish::Late(_) | Finish::Over => None,
     }
 }
 

@@ -24,6 +24,7 @@ enum Step {
     Deliver {
         back: i32,
         alone: bool,
+        early: bool,
         at_b: bool,
     },
     /// An end, maybe with an older lease.
@@ -45,6 +46,8 @@ enum Step {
     Overrun,
     /// The process that runs it dies, and others come to know.
     Die,
+    /// What it was to publish is freed.
+    Lapse,
     Republish,
     Expire {
         late: bool,
@@ -63,12 +66,14 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => Just(Step::Confirm),
-        6 => (0..2_i32, any::<bool>(), any::<bool>()).prop_map(|(back, alone, at_b)| Step::Deliver { back, alone, at_b }),
-        6 => (0..2_i64, 0..6_u8).prop_map(|(older_lease, how)| Step::End { older_lease, how }),
+        6 => (0..2_i32, any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(back, alone, early, at_b)| Step::Deliver { back, alone, early, at_b }),
+        6 => (0..2_i64, 0..7_u8).prop_map(|(older_lease, how)| Step::End { older_lease, how }),
         2 => (0..2_i32, 0..6_u8).prop_map(|(back, how)| Step::Report { back, how }),
         2 => (0..2_i32, 0..20_i64).prop_map(|(back, ago)| Step::Started { back, ago }),
         1 => Just(Step::Overrun),
         2 => Just(Step::Die),
+        2 => Just(Step::Lapse),
         1 => Just(Step::Republish),
         1 => any::<bool>().prop_map(|late| Step::Expire { late }),
         1 => (0..2_i32).prop_map(|back| Step::Buried { back }),
@@ -87,7 +92,8 @@ fn end(how: u8) -> End {
         2 => End::Outcome(Outcome::RetryAfter(Duration::from_secs(90), failure())),
         3 => End::Outcome(Outcome::Reject(failure())),
         4 => End::Outcome(Outcome::Snooze(Duration::from_secs(10))),
-        _ => End::Interrupted,
+        5 => End::Interrupted,
+        _ => End::Parked,
     }
 }
 
@@ -112,7 +118,11 @@ impl Life {
     }
 
     fn begin(&mut self, run: Run, alone: bool, me: ProcessId) -> Begin {
-        let begin = begin(&self.job, run, alone, me, |p| self.alive.contains(&p), self.now);
+        self.claim(Claim { run, alone, early: false }, me)
+    }
+
+    fn claim(&mut self, claim: Claim, me: ProcessId) -> Begin {
+        let begin = begin(&self.job, claim, me, |p| self.alive.contains(&p), self.now);
         if let Begin::Run(to) | Begin::Poisoned(to) | Begin::Cancelled(to) = &begin {
             self.job = to.clone();
         }
@@ -142,12 +152,14 @@ impl Life {
     fn take(&mut self, step: &Step) {
         self.now += SECOND;
         match step {
-            Step::Confirm if self.job.outlet.is_some() => self.job = published(&self.job, self.now),
+            Step::Confirm if self.job.outlet.is_some() && self.job.state != State::Running => {
+                self.job = published(&self.job, self.now)
+            }
             Step::Confirm => {}
-            Step::Deliver { back, alone, at_b } => {
+            Step::Deliver { back, alone, early, at_b } => {
                 let me = if *at_b { B } else { A };
                 self.alive.insert(me);
-                self.begin(self.run(*back), *alone, me);
+                self.claim(Claim { run: self.run(*back), alone: *alone, early: *early }, me);
             }
             Step::End { older_lease, how } => {
                 self.finish(self.run(0), Some(self.job.lease - older_lease), &end(*how));
@@ -168,6 +180,11 @@ impl Life {
             Step::Die => {
                 if let Some(owner) = self.job.owner {
                     self.alive.remove(&owner);
+                }
+            }
+            Step::Lapse => {
+                if self.job.outlet.is_some() && self.job.owner.is_some_and(|owner| !self.alive.contains(&owner)) {
+                    self.job = freed(&self.job, self.now);
                 }
             }
             Step::Republish => {
@@ -220,9 +237,11 @@ proptest! {
             }
             if job.state == State::Running {
                 prop_assert_eq!(job.owner.is_some(), job.starts > 0, "it runs here, or elsewhere: {:?}", job);
-                prop_assert!(job.outlet.is_none() && job.started_at.is_some(), "what runs does not wait: {:?}", job);
+                prop_assert!(job.outlet.is_none() || job.starts > 0, "what runs elsewhere does not wait: {:?}", job);
+                prop_assert!(job.started_at.is_some());
             }
-            if before.cancel_asked() && job.state != State::Running {
+            // One that is freed meets its cancel where it is delivered.
+            if before.cancel_asked() && job.state != State::Running && before.state == State::Running && !matches!(step, Step::Lapse) {
                 prop_assert!(job.state.is_end() || job.epoch > before.epoch, "what was asked to be cancelled never waits again: {:?}", job);
             }
             if let Step::Move { .. } = step && *job != before {
@@ -246,6 +265,7 @@ proptest! {
             life.now += 20 * 60 * SECOND;
             life.job.deadline = i64::MAX;
             if life.job.outlet.is_some() {
+                life.job = freed(&life.job, life.now);
                 life.job = published(&life.job, life.now);
             }
             if life.job.state.is_end() {
@@ -253,6 +273,10 @@ proptest! {
             }
             life.alive = BTreeSet::from([B]);
             let run = life.run(0);
+            if is_parked(&life.job) {
+                life.finish(run, Some(life.job.lease), &end(0));
+                continue;
+            }
             if life.begin(run, true, B) == Begin::Busy {
                 life.alive.clear();
                 continue;
@@ -267,7 +291,7 @@ proptest! {
 
     /// A cancel is answered alike however often it comes, and whatever follows ends the job.
     #[test]
-    fn a_cancel_ends_the_job_and_asking_again_answers_the_same(steps in steps(), how in 0..6_u8) {
+    fn a_cancel_ends_the_job_and_asking_again_answers_the_same(steps in steps(), how in 0..7_u8) {
         let mut life = Life::new();
         for step in &steps {
             life.take(step);
@@ -297,14 +321,14 @@ proptest! {
     }
 
     #[test]
-    fn a_late_end_changes_nothing(steps in steps(), how in 0..6_u8, behind in 1..4_i64) {
+    fn a_late_end_changes_nothing(steps in steps(), how in 0..7_u8, behind in 1..4_i64) {
         let mut life = Life::new();
         for step in &steps {
             life.take(step);
         }
         let before = life.job.clone();
         let late = life.finish(life.run(0), Some(before.lease - behind), &end(how));
-        prop_assert!(matches!(late, Finish::Late(_)));
+        prop_assert!(matches!(late, Finish::Late(_) | Finish::Over));
         prop_assert_eq!(life.job, before);
     }
 }
@@ -541,4 +565,66 @@ fn what_would_wait_in_a_rung_waits_in_the_store_as_long() {
     assert_eq!(brief.due_at, second, "nothing is due after its deadline");
     let dead = Status { outlet: Some(Outlet::Dead), ..Status::accepted(0, 1000) };
     assert_eq!(off_rungs(dead.clone(), 10), dead);
+}
+
+/// A job that runs at A with its delivery acked.
+fn running_early() -> Life {
+    let mut life = Life::new();
+    life.job = published(&life.job, 1);
+    assert!(matches!(life.claim(Claim { run: Run::default(), alone: false, early: true }, A), Begin::Run(_)));
+    life
+}
+
+#[test]
+fn what_is_acked_early_is_published_by_whoever_comes_after_its_owner() {
+    let mut life = running_early();
+    let claim = Claim { run: Run::default(), alone: false, early: true };
+    assert_eq!((life.job.owner, life.job.outlet), (Some(A), Some(Outlet::Jobs)));
+    assert_eq!(republish(&life.job, |_| true, life.now), None);
+    assert_eq!(life.claim(claim, B), Begin::Busy, "a copy, while its owner lives");
+    for starts in 1..MAX_STARTS {
+        life.take(&Step::Die);
+        life.take(&Step::Lapse);
+        assert_eq!((life.job.state, life.job.owner, life.job.outlet), (State::Queued, None, Some(Outlet::Jobs)));
+        assert!(life.job.due_at <= life.now, "it is due at once");
+        life.take(&Step::Confirm);
+        if starts > 1 {
+            assert_eq!(life.claim(claim, B), Begin::Alone, "only what was hit twice is suspected");
+        }
+        assert!(matches!(life.claim(Claim { alone: starts > 1, ..claim }, B), Begin::Run(_)));
+        assert_eq!((life.job.starts, life.job.interrupted, life.job.attempt), (starts + 1, starts, 1));
+    }
+    assert!(matches!(life.finish(Run::default(), Some(1), &end(0)), Finish::Late(_)), "the first of them goes on too late");
+    life.take(&Step::Die);
+    life.take(&Step::Lapse);
+    life.take(&Step::Confirm);
+    assert!(matches!(life.claim(Claim { alone: true, ..claim }, A), Begin::Poisoned(_)));
+}
+
+#[test]
+fn what_a_drain_cuts_short_without_a_delivery_is_published_again() {
+    let mut life = running_early();
+    life.finish(Run::default(), Some(1), &End::Interrupted);
+    assert_eq!((life.job.state, life.job.outlet, life.job.owner), (State::Queued, Some(Outlet::Jobs), None));
+    assert_eq!((life.job.starts, life.job.interrupted, life.job.attempt), (0, 1, 1));
+}
+
+#[test]
+fn what_runs_outside_is_nobodys_and_neither_lost_nor_begun_again() {
+    for mut life in [running(), running_early()] {
+        life.finish(Run::default(), Some(1), &End::Parked);
+        assert!(is_parked(&life.job) && life.job.outlet.is_none(), "{:?}", life.job);
+        assert_eq!(republish(&life.job, |_| false, life.now), None);
+        assert_eq!(life.begin(Run::default(), true, B), Begin::Stale, "its call is not made again");
+        assert_eq!(life.finish(Run::default(), Some(0), &End::Parked), Finish::Over);
+        let mut unwanted = Life { job: life.job.clone(), ..Life::new() };
+        assert!(matches!(unwanted.cancel(), Cancel::Now(_)), "nobody here would be told");
+        assert!(expire(&life.job, DEADLINE).is_some());
+        life.finish(Run::default(), Some(1), &end(1));
+        assert_eq!((life.job.state, life.job.attempt), (State::Retrying, 2));
+    }
+    let mut asked = running();
+    asked.cancel();
+    asked.finish(Run::default(), Some(1), &End::Parked);
+    assert_eq!(asked.job.state, State::Cancelled);
 }

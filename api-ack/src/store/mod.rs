@@ -123,7 +123,8 @@ pub struct Status {
     pub owner: Option<ProcessId>,
     /// While it waits to be published: not before this time. Afterwards it stays as it was and says nothing.
     pub due_at: Micros,
-    /// `Some` exactly while it waits to be published: where to.
+    /// `Some` exactly while the broker has nothing of it and must be given it: where to publish it. While it runs, whoever publishes it
+    /// is not its owner but the one that comes after it.
     pub outlet: Option<Outlet>,
     /// When it is given up.
     pub deadline: Micros,
@@ -356,7 +357,7 @@ pub struct JobFilter {
 pub const HISTORY: u32 = 10_000;
 
 /// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refuses this data; asking again with the same gives the same. With several rows, at least one is bad.
     #[error("the database refuses the data: {0}")]
@@ -509,7 +510,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn claim_letters(&self, me: ProcessId, now: Micros, portion: Portion) -> Result<Vec<(Job, Payload)>, StoreError>;
 
-    /// Rows published and not ended, per kind; counting stops at `limit`.
+    /// Rows published and not ended, per kind, whether or not the broker still has a message of them; counting stops at `limit`.
     ///
     /// # Errors
     /// As [`StoreError`].
@@ -541,7 +542,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn overdue(&self, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
 
-    /// Rows of `kind` in flight that have not changed since `before`, oldest first; of one class, or of both.
+    /// Rows of `kind` in flight that have not changed since `before`, oldest first; of one class, or of both. Not what runs without a
+    /// delivery, in a process or outside.
     ///
     /// # Errors
     /// As [`StoreError`].
@@ -571,19 +573,20 @@ pub trait JobStore: Send + Sync + 'static {
         ended: &BTreeMap<String, u64>,
     ) -> Result<Vec<(ProcessId, BTreeMap<String, u64>)>, StoreError>;
 
-    /// Frees the waiting rows of processes that have lapsed ([`LAPSE`]) and forgets these; answers how many rows were freed.
+    /// Frees the rows of processes that have lapsed ([`LAPSE`]) which are to be published, and forgets these processes; answers how many
+    /// rows were freed. Each becomes [`rules::freed`](crate::rules::freed) of itself.
     ///
     /// # Errors
     /// As [`StoreError`].
     async fn release_lapsed(&self) -> Result<u64, StoreError>;
 
-    /// Waiting rows that `me` owns, up to `limit`. Reads every row under way: for now and then.
+    /// Waiting rows that `me` owns, up to `limit`; not what it runs. Reads every row under way: for now and then.
     ///
     /// # Errors
     /// As [`StoreError`].
     async fn owned(&self, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError>;
 
-    /// Says that `me` leaves: its waiting rows are freed at once, its running ones can be taken.
+    /// Says that `me` leaves: as [`JobStore::release_lapsed`] of its rows at once; those that run on a delivery can be taken.
     ///
     /// # Errors
     /// As [`StoreError`].

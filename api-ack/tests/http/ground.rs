@@ -6,13 +6,19 @@ use std::time::Duration;
 use api_ack::accept::{Acceptor, Backlog, BacklogLimits, Writer, WriterOptions};
 use api_ack::callbacks::{CallbackRules, CallbackSettings, SigningSecret};
 use api_ack::changing::Changing;
+use api_ack::completions::Completions;
 use api_ack::destinations::Destinations;
 use api_ack::feed::{Feed, FeedOptions};
 use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use api_ack::http::{Api, ApiOptions, Live, router};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
+use api_ack::ledger::StoreLedger;
+use api_ack::metrics::Metrics;
 use api_ack::pauses::Pauses;
+use api_ack::processes::Processes;
+use api_ack::progress::Hearing;
 use api_ack::relay::{HandedOver, Windows, hand_over};
+use api_ack::run_token::RunTokens;
 use api_ack::schema::Schema;
 use api_ack::store::{Change, Job, JobFilter, JobSearch, JobStore, Priority, ProcessId, SqliteStore, Status};
 use api_ack::watch::{Watch, WatchOptions};
@@ -36,6 +42,7 @@ pub struct Ground {
     pub kinds: Kinds,
     pub pauses: Pauses,
     pub callbacks: CallbackRules,
+    pub tokens: RunTokens,
     pub registry: Registry,
     pub openapi: utoipa::openapi::OpenApi,
     /// Ends what waits for jobs.
@@ -89,14 +96,33 @@ pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLi
     let registry = Registry::new();
     let verifier = Arc::new(Verifier::new(keys, ISSUER, AUDIENCE).unwrap());
     let watch = Watch::start(store.clone(), WatchOptions::default(), &TaskTracker::new(), drain.clone()).feeding(feed.clone());
-    let changing = Changing::new(store.clone(), Running::default(), watch.clone(), hand_over);
-    let live = Live { changing, watch, feed, pauses: pauses.clone() };
+    let changing = Changing::new(store.clone(), Running::default(), watch.clone(), hand_over.clone());
+    let metrics = Arc::new(Metrics::new(&registry).unwrap());
+    let processes = Processes::join(store.clone()).await.unwrap();
+    let ledger = Arc::new(StoreLedger::new(store.clone(), processes, kinds.clone(), hand_over).watched_by(watch.clone()));
+    let hearing = Hearing::new(store.clone(), watch.clone(), metrics.clone());
+    let completions = Completions::start(store.clone(), ledger, hearing, metrics, &TaskTracker::new());
+    let tokens = RunTokens::open(&*store).await.unwrap();
+    let live = Live { changing, watch, feed, pauses: pauses.clone(), completions, tokens: tokens.clone() };
     let api = Api::new(acceptor, store.clone(), live, verifier, options, &registry).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (router, openapi) = router(api);
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ground { address, client: Client::new(), store, kinds, pauses, callbacks, registry, openapi, drain, _handed: handed, folder }
+    Ground {
+        address,
+        client: Client::new(),
+        store,
+        kinds,
+        pauses,
+        callbacks,
+        tokens,
+        registry,
+        openapi,
+        drain,
+        _handed: handed,
+        folder,
+    }
 }
 
 fn kind(name: &str) -> KindSpec {
@@ -180,6 +206,11 @@ impl Ground {
         let family = families.iter().find(|family| family.name() == name).unwrap();
         let metric = family.get_metric().iter().find(|m| m.get_label().iter().all(|l| l.value() == label)).unwrap();
         metric.get_counter().get_value()
+    }
+
+    /// The row of a job.
+    pub async fn store_job(&self, id: Uuid) -> Job {
+        self.store.load(&[id]).await.unwrap().remove(0)
     }
 
     /// Moves a job on, as the ledger would.

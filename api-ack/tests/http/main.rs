@@ -5,6 +5,7 @@
 mod batch;
 mod calling_back;
 mod changing;
+mod completing;
 mod door;
 mod following;
 mod ground;

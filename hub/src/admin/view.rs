@@ -316,7 +316,7 @@ impl JobDetail {
             starts: status.starts,
             interrupted: status.interrupted,
             lease: status.lease,
-            due_at: status.outlet.map(|_| timestamp(status.due_at)),
+            due_at: status.outlet.filter(|_| status.state != State::Running).map(|_| timestamp(status.due_at)),
             deadline: timestamp(status.deadline),
             started_at: status.started_at.map(timestamp),
             worker: status.worker,

@@ -9,7 +9,7 @@ use messaging::consumer::rounds;
 
 use super::kinds::wait;
 use super::units::show_duration;
-use super::{Config, Cors, CronConfig, KindConfig, Problem};
+use super::{Config, Cors, CronConfig, KindConfig, Problem, Worker};
 
 mod callbacks;
 mod calls;
@@ -158,7 +158,7 @@ fn kind(config: &Config, kind: &KindConfig, say: &mut impl FnMut(&str, String)) 
     // The last delivery prefetched waits for all that run before it, and the broker's clock runs from the first moment.
     let rounds = rounds(consuming.prefetch, consuming.concurrency.into(), kind.priority.is_some());
     let longest = consuming.attempt.saturating_mul(rounds);
-    if longest >= consumer_timeout / 2 {
+    if longest >= consumer_timeout / 2 && !consuming.early {
         say(
             "prefetch",
             format!(
@@ -167,8 +167,12 @@ fn kind(config: &Config, kind: &KindConfig, say: &mut impl FnMut(&str, String)) 
                 show_duration(longest),
                 if kind.http.is_some() { "twice `timeout` and 15s: a call may wait for its turn" } else { "`timeout`" },
                 show_duration(consumer_timeout),
-                // Of each five turns one may be this delivery's.
-                if kind.priority.is_some() { "; with `priority` it is five rounds at least" } else { "" }
+                match (kind.priority, kind.worker) {
+                    // Of each five turns one may be this delivery's.
+                    (Some(_), _) => "; with `priority` it is five rounds at least",
+                    (None, Worker::Amqp) => "; only what the hub does itself, `rust` or `http`, may take longer",
+                    (None, _) => "",
+                }
             ),
         );
     }

@@ -25,7 +25,7 @@ pub struct HttpCall {
     /// How long connecting may take, TLS included; 1 ms to 1 min, default 5 s. The whole call has the kind's `timeout`.
     #[serde(serialize_with = "dump_duration")]
     pub connect_timeout: Duration,
-    /// When the job is done; default and so far only `sync`: with the answer.
+    /// When the job is done; default `sync`: with the answer.
     pub completion: Completion,
     /// What is sick or well as one: the name of a `[[destination]]`; default the scheme, host and port of `url`.
     pub destination: String,
@@ -50,6 +50,8 @@ words! {
     Completion {
         /// With the answer: any 2xx.
         Sync = "sync",
+        /// After an answer of 202, when the service says so: `PUT /v1/jobs/{id}/result`. With any other 2xx at once.
+        Async = "async",
     }
 }
 
@@ -59,7 +61,6 @@ impl HttpCall {
         let url: Option<CallUrl> = section.required("url", "say where the calls go, such as \"https://orders.internal/place\"");
         let method = section.get("method", Method::Post);
         let connect_timeout = section.within("connect_timeout", Duration::from_secs(5), moment..=minute, "from 1ms to 1m");
-        let completion: Option<CompletionWord> = section.opt("completion");
         let destination: Option<String> = section.opt("destination");
         let headers: BTreeMap<String, HeaderText> = section.map("headers");
         let mut sent = BTreeMap::new();
@@ -75,7 +76,7 @@ impl HttpCall {
             url,
             method,
             connect_timeout,
-            completion: completion.map_or(Completion::Sync, |word| word.0),
+            completion: section.get("completion", Completion::Sync),
             headers: sent,
         })
     }
@@ -131,17 +132,6 @@ impl FromValue for CallUrl {
             return Err("holds a `#`, which is never sent: remove it and what follows".to_owned());
         }
         Ok(Self(url))
-    }
-}
-
-struct CompletionWord(Completion);
-
-impl FromValue for CompletionWord {
-    fn from_value(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("async") => Err("is `async`, which is not supported yet (not-supported-yet): write \"sync\"".to_owned()),
-            _ => Completion::from_value(value).map(Self),
-        }
     }
 }
 

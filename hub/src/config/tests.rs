@@ -268,7 +268,7 @@ fn called(more: &str) -> Given {
 #[test]
 fn what_is_wrong_with_a_call_is_told() {
     for (more, part) in [
-        ("completion='async'", "`kind[0].http.completion` is `async`, which is not supported yet (not-supported-yet)"),
+        ("completion='later'", "`kind[0].http.completion` must be"),
         ("method='GET'", "`kind[0].http.method` must be one of \"POST\", \"PUT\", \"PATCH\""),
         ("headers={host='x'}", "`kind[0].http.headers` holds `host`, which Warren sets itself"),
         ("headers={'Ce-Id'='x'}", "`kind[0].http.headers` holds `Ce-Id`, which Warren sets itself"),
@@ -301,7 +301,6 @@ fn what_is_wrong_with_a_call_is_told() {
         ("worker='http'\nhttp={}", "`kind[0].http.url` is missing"),
         ("worker='http'\nhttp={url='ftp://h'}", "`kind[0].http.url` must be a URL such as \"https://"),
         ("worker='http'\nhttp={url='http://u:s3cret@h'}", "`kind[0].http.url` holds a user or a password"),
-        ("worker='http'\ntimeout='20m'\nhttp={url='http://h'}", "`kind[0].prefetch` lets a delivery wait up to 4830s"),
     ] {
         let error = given().file(&format!("[[kind]]\nname='a'\n{text}")).error();
         assert!(error.contains(part) && !error.contains("s3cret"), "{part}\nnot in\n{error}");
@@ -317,12 +316,30 @@ fn a_call_is_shown_without_its_secrets_and_a_process_takes_what_its_destination_
     assert!(dump.contains("authorization = \"***\"") && !format!("{dump}{config:?}").contains("s3cret"), "{dump}");
     assert_eq!(given().file(&dump.replace("guest:***", "guest:guest").replace("***", "s3cret")).config(), config);
     let of = |config: &Config| {
-        let Consuming { concurrency, prefetch, attempt } = config.consuming(&config.kinds[0]);
+        let Consuming { concurrency, prefetch, attempt, .. } = config.consuming(&config.kinds[0]);
         (concurrency, prefetch, attempt.as_secs())
     };
     assert_eq!(of(&config), (8, 16, 75));
     assert_eq!(of(&called("").config()), (32, 64, 75));
     assert_eq!(of(&called("[[destination]]\nname='https://h.example:443'\nrate='10/m'").config()), (5, 10, 75));
+}
+
+#[test]
+fn what_takes_longer_than_the_broker_waits_is_acked_early_if_the_hub_does_it() {
+    let early = |more: &str| {
+        let config = given().file(&format!("[[kind]]\nname='a'\n{more}")).config();
+        config.consuming(&config.kinds[0]).early
+    };
+    assert!(!early("timeout='449s'\nprefetch=32"));
+    assert!(!early("timeout='450s'\nprefetch=32"), "a quarter of 30m");
+    assert!(early("timeout='451s'"), "and then `prefetch` says nothing");
+    assert!(early("timeout='20h'\npriority='normal'"));
+    // A call may wait for its turn as long as it may take, and 15s come on top.
+    assert!(!early("worker='http'\ntimeout='217s'\nhttp.url='http://h'\nconcurrency=32\nprefetch=32"));
+    assert!(early("worker='http'\ntimeout='218s'\nhttp.url='http://h'"));
+    let error = given().file("[[kind]]\nname='a'\nworker='amqp'\ntimeout='451s'").error();
+    assert!(error.contains("over half of broker.consumer_timeout (30m)"), "{error}");
+    assert!(error.contains("only what the hub does itself, `rust` or `http`, may take longer"), "{error}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use messaging::handler::{Failure, Outcome};
+use messaging::ledger::End;
 use messaging::results::MAX_RESULT;
 use reqwest::Response;
 
@@ -29,14 +30,14 @@ pub(super) enum Health {
 
 /// A call that is over.
 pub(super) struct Answer {
-    pub(super) outcome: Outcome,
+    pub(super) end: End,
     pub(super) health: Health,
     /// For the metric: `2xx` to `5xx`, or the code of the failure.
     pub(super) result: &'static str,
 }
 
-/// Reads an answer, its body no further than is of use.
-pub(super) async fn read(mut response: Response, now: Timestamp) -> Answer {
+/// Reads an answer, its body no further than is of use. With `later` 202 is a promise and no result.
+pub(super) async fn read(mut response: Response, later: bool, now: Timestamp) -> Answer {
     let (status, headers) = (response.status(), response.headers().clone());
     let body = match body(&mut response, &headers).await {
         Ok(body) => body,
@@ -58,24 +59,26 @@ pub(super) async fn read(mut response: Response, now: Timestamp) -> Answer {
         _ => Health::Well,
     };
     let outcome = match wait {
+        // What counts is the promise, whatever came with it.
+        _ if later && status == StatusCode::ACCEPTED => return Answer { end: End::Parked, health, result },
         _ if status.is_success() => Outcome::Done(body.filter(|body| !body.is_empty())),
         Some(wait) if is_transient(status) => Outcome::RetryAfter(wait, failure()),
         None if is_transient(status) => Outcome::Retry(failure()),
         _ => Outcome::Reject(failure()),
     };
-    Answer { outcome, health, result }
+    Answer { end: outcome.into(), health, result }
 }
 
 /// A call without an answer.
 pub(super) fn failed(code: &'static str, what: &str, error: &reqwest::Error) -> Answer {
     let outcome = Outcome::Retry(Failure::new(code, format!("{what}: {}", causes(error))));
-    Answer { outcome, health: Health::Failed, result: code }
+    Answer { end: outcome.into(), health: Health::Failed, result: code }
 }
 
 /// A call whose time was up.
 pub(super) fn timed_out(after: Duration) -> Answer {
     let outcome = Outcome::Retry(Failure::new("timed-out", format!("no answer within {after:?}")));
-    Answer { outcome, health: Health::Failed, result: "timed-out" }
+    Answer { end: outcome.into(), health: Health::Failed, result: "timed-out" }
 }
 
 /// What is worth another attempt.

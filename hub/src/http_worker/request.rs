@@ -57,7 +57,7 @@ impl Caller {
         tracer.call(self.method.as_str(), &self.url, cx.traceparent.as_deref())
     }
 
-    /// Sends one attempt, caused by what `traceparent` names.
+    /// Sends one attempt, caused by what `traceparent` names, with the token by which its end may be told later.
     ///
     /// # Errors
     /// When there is no answer.
@@ -66,9 +66,14 @@ impl Caller {
         cx: &Context,
         message: Message,
         traceparent: Option<&str>,
+        token: Option<String>,
     ) -> Result<Response, reqwest::Error> {
         let mut headers = self.headers.clone();
         describe(&mut headers, cx, &message, traceparent);
+        if let Some(mut value) = token.and_then(|token| HeaderValue::try_from(token).ok()) {
+            value.set_sensitive(true);
+            headers.insert("warren-token", value);
+        }
         self.client.request(self.method.clone(), self.url.clone()).headers(headers).body(message.body).send().await
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn worker(
             prefetch: kind.prefetch,
             concurrency: kind.concurrency,
             timeout: kind.attempt,
+            early: kind.early,
         };
         let consuming = consume_unless_paused(kind.clone(), spec, runtime.clone(), handler.clone(), wiring.pauses.clone());
         tasks.spawn(once(ready.clone(), runtime.clone(), consuming));

@@ -55,7 +55,7 @@ impl Finish {
         }
         match ending.end {
             End::Interrupted => self.registry.give_back(&ending.message.id, ending.run).await,
-            End::Outcome(_) => self.registry.ack(&ending.message.id, ending.run).await,
+            End::Outcome(_) | End::Parked => self.registry.ack(&ending.message.id, ending.run).await,
         }
     }
 }

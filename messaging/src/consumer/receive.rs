@@ -56,14 +56,9 @@ pub(super) async fn receive(
                 delivery = deliveries.next() => match (delivery, &arrivals) {
                     (Some(Ok(delivery)), Some(arrivals)) => {
                         crate::crash_point!("K7");
-                        let Delivery { properties, data, acker, .. } = delivery;
-                        let message = Arc::new(wire::read(&properties, Bytes::from(data)));
-                        let run = message.run.unwrap_or_default();
                         // The channel holds as many as the broker hands out, so this waits only while a batch is begun.
-                        let anonymous = message.id.is_empty();
-                        let hold = if anonymous { uuid::Uuid::now_v7().to_string() } else { message.id.clone() };
-                        if registry.take(&hold, run, acker)
-                            && arrivals.send(Arrived { queue: queue.clone(), message, run, hold, properties }).await.is_err()
+                        if let Some(arrived) = take(registry, &queue, delivery).await
+                            && arrivals.send(arrived).await.is_err()
                         {
                             return;
                         }
@@ -91,6 +86,17 @@ pub(super) async fn receive(
             return;
         }
     }
+}
+
+/// Takes a delivery in hand; `None` if it is a copy of a run that is.
+pub(super) async fn take(registry: &Registry, queue: &Arc<str>, delivery: Delivery) -> Option<Arrived> {
+    let Delivery { properties, data, acker, .. } = delivery;
+    let message = Arc::new(wire::read(&properties, Bytes::from(data)));
+    let run = message.run.unwrap_or_default();
+    let anonymous = message.id.is_empty();
+    let hold = if anonymous { uuid::Uuid::now_v7().to_string() } else { message.id.clone() };
+    let taken = registry.take(&hold, run, acker).await;
+    taken.then(|| Arrived { queue: queue.clone(), message, run, hold, properties })
 }
 
 pub(super) struct Subscription {

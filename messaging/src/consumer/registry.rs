@@ -22,6 +22,8 @@ pub(super) struct Registry(Mutex<HashMap<Key, Held>>);
 #[derive(Default)]
 struct Held {
     ackers: Vec<Acker>,
+    /// The run needs no delivery any more: copies of it are acked as they come.
+    acked: bool,
     /// The handler has ended.
     ended: bool,
     /// What arrived since.
@@ -30,22 +32,38 @@ struct Held {
 
 impl Registry {
     /// Takes a delivery in. `false` if its run is in hand already: then it waits for that run and is settled with it.
-    pub(super) fn take(&self, id: &str, run: Run, acker: Acker) -> bool {
-        match self.lock().entry((id.to_owned(), run)) {
-            Entry::Occupied(mut held) => {
-                let held = held.get_mut();
-                if held.ended {
-                    held.late.push(acker)
-                } else {
-                    held.ackers.push(acker)
+    pub(super) async fn take(&self, id: &str, run: Run, acker: Acker) -> bool {
+        let copy = match self.lock().entry((id.to_owned(), run)) {
+            Entry::Occupied(mut held) => match held.get_mut() {
+                Held { ended: true, late, .. } => {
+                    late.push(acker);
+                    None
                 }
-                false
-            }
+                Held { acked: true, .. } => Some(acker),
+                Held { ackers, .. } => {
+                    ackers.push(acker);
+                    None
+                }
+            },
             Entry::Vacant(free) => {
                 free.insert(Held { ackers: vec![acker], ..Held::default() });
-                true
+                return true;
             }
-        }
+        };
+        ack(copy.into_iter().collect()).await;
+        false
+    }
+
+    /// Acks the deliveries of a run that goes on without them.
+    pub(super) async fn ack_early(&self, id: &str, run: Run) {
+        let ackers = match self.lock().get_mut(&(id.to_owned(), run)) {
+            Some(held) => {
+                held.acked = true;
+                std::mem::take(&mut held.ackers)
+            }
+            None => Vec::new(),
+        };
+        ack(ackers).await;
     }
 
     /// The handler of a run has ended: what arrives from now on is no copy of what it was given.
@@ -58,10 +76,7 @@ impl Registry {
     /// Lets a run go and acks its deliveries.
     pub(super) async fn ack(&self, id: &str, run: Run) {
         let Held { ackers, late, .. } = self.remove(id, run);
-        for acker in ackers {
-            // Normal after a reconnect: the message comes again and the ledger knows it.
-            let _ = acker.ack(BasicAckOptions::default()).await;
-        }
+        ack(ackers).await;
         requeue(late).await;
     }
 
@@ -78,6 +93,13 @@ impl Registry {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ack(ackers: Vec<Acker>) {
+    for acker in ackers {
+        // Normal after a reconnect: the message comes again and the ledger knows it.
+        let _ = acker.ack(BasicAckOptions::default()).await;
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::fetch::{self, Fetch};
 use super::intake::Intake;
 use super::receive::Arrived;
 use super::registry::Registry;
@@ -25,13 +26,16 @@ use crate::wire::Outbound;
 /// Room to run in, beside others.
 struct Slot {
     _permit: OwnedSemaphorePermit,
-    _company: OwnedRwLockReadGuard<()>,
+    /// Nothing that must be alone waits for long work to end.
+    _company: Option<OwnedRwLockReadGuard<()>>,
 }
 
 pub(super) struct Start {
     /// Whose work it is, for the ledger: the queue, or the first of two, so that a message is one message by whichever it comes.
     pub(super) queue: Arc<str>,
     pub(super) timeout: Duration,
+    /// Acks go out once a start is durable.
+    pub(super) early: bool,
     pub(super) permits: Arc<Semaphore>,
     pub(super) runtime: Runtime,
     pub(super) handler: Arc<dyn AnyHandler>,
@@ -80,11 +84,37 @@ impl Start {
         this.running.wait().await;
     }
 
+    /// As [`Start::run`], of work that is acked early: the slot comes first, and then a delivery for it.
+    pub(super) async fn run_fetched(self, fetch: &mut Fetch<'_>) {
+        let this = Arc::new(self);
+        while let Some(slot) = this.slot().await {
+            let (mut batch, mut free) = (Vec::new(), Some(slot));
+            while let Some(slot) = free
+                && let Some(arrived) = fetch.next().await
+            {
+                batch.push((arrived, slot));
+                free = if batch.len() < BATCH { this.free_slot() } else { None };
+            }
+            if batch.is_empty() {
+                tokio::select! {
+                    () = this.runtime.stop.cancelled() => break,
+                    () = tokio::time::sleep(fetch::PACE) => continue,
+                }
+            }
+            this.clone().begin_fetched(batch).await;
+        }
+        // What runs may take long, and needs no delivery.
+        fetch.close().await;
+        this.running.close();
+        this.running.wait().await;
+    }
+
     /// A slot to run in, or `None` once nothing more is to be started.
     async fn slot(&self) -> Option<Slot> {
         let slot = async {
             let permit = self.permits.clone().acquire_owned().await.ok()?;
-            Some(Slot { _permit: permit, _company: self.runtime.solitude.clone().read_owned().await })
+            let company = if self.early { None } else { Some(self.runtime.solitude.clone().read_owned().await) };
+            Some(Slot { _permit: permit, _company: company })
         };
         tokio::select! {
             biased;
@@ -96,7 +126,8 @@ impl Start {
     /// A slot, if there is one at once.
     fn free_slot(&self) -> Option<Slot> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
-        Some(Slot { _permit: permit, _company: self.runtime.solitude.clone().try_read_owned().ok()? })
+        let company = if self.early { None } else { Some(self.runtime.solitude.clone().try_read_owned().ok()?) };
+        Some(Slot { _permit: permit, _company: company })
     }
 
     async fn begin(self: Arc<Self>, batch: Vec<(Arrived, Slot)>, alone: &mpsc::UnboundedSender<Arrived>) {
@@ -110,6 +141,32 @@ impl Start {
                     let _ = alone.send(arrived);
                 }
                 verdict => self.clone().follow(arrived, verdict, slot).await,
+            }
+        }
+    }
+
+    /// As [`Start::begin`], of work that is acked early. What was started twice without an end has no such work beside it of which that
+    /// is true too; if there is some it waits in the first rung, as nothing waits here.
+    async fn begin_fetched(self: Arc<Self>, batch: Vec<(Arrived, Slot)>) {
+        let arrivals: Vec<Arrival> = batch.iter().map(|(arrived, _)| self.arrival(arrived, false)).collect();
+        let verdicts = self.ask(&arrivals).await;
+        for ((arrived, slot), verdict) in batch.into_iter().zip(verdicts) {
+            let this = self.clone();
+            if verdict != Some(Verdict::Alone) {
+                this.follow(arrived, verdict, slot).await;
+                continue;
+            }
+            self.count(&arrived.queue, "alone");
+            match self.runtime.suspects.clone().try_lock_owned() {
+                Ok(alone) => {
+                    let arrival = self.arrival(&arrived, true);
+                    let verdict = self.ask(std::slice::from_ref(&arrival)).await.pop().flatten();
+                    this.follow(arrived, verdict, (slot, alone)).await;
+                }
+                Err(_) => {
+                    self.count(&arrived.queue, "busy");
+                    drop(self.running.spawn(async move { this.elsewhere(arrived).await }));
+                }
             }
         }
     }
@@ -131,7 +188,7 @@ impl Start {
     }
 
     fn arrival(&self, arrived: &Arrived, alone: bool) -> Arrival {
-        Arrival { message: arrived.message.clone(), run: arrived.run, queue: self.queue.clone(), alone }
+        Arrival { message: arrived.message.clone(), run: arrived.run, queue: self.queue.clone(), alone, early: self.early }
     }
 
     /// Asks the ledger until it answers; `None` for each once nothing more is to be started.
@@ -155,6 +212,10 @@ impl Start {
         match verdict {
             Some(Verdict::Run { lease, deadline }) => {
                 self.count(&arrived.queue, "run");
+                if self.early {
+                    crate::crash_point!("K13");
+                    self.registry.ack_early(&hold, run).await;
+                }
                 let this = self.clone();
                 self.running.spawn(async move {
                     this.run_one(arrived, lease, deadline).await;
@@ -211,11 +272,11 @@ impl Start {
         let handled = AssertUnwindSafe(self.handler.handle_any(&cx, Message::clone(&message))).catch_unwind();
         let end = tokio::select! {
             biased;
-            handled = tokio::time::timeout(self.timeout, handled) => End::Outcome(match handled {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(panic)) => Outcome::Retry(Failure::new("panic", panic_text(&*panic))),
-                Err(_) => Outcome::Retry(Failure::new("timeout", format!("no outcome within {:?}", self.timeout))),
-            }),
+            handled = tokio::time::timeout(self.timeout, handled) => match handled {
+                Ok(Ok(end)) => end,
+                Ok(Err(panic)) => Outcome::Retry(Failure::new("panic", panic_text(&*panic))).into(),
+                Err(_) => Outcome::Retry(Failure::new("timeout", format!("no outcome within {:?}", self.timeout))).into(),
+            },
             () = self.cut.cancelled() => End::Interrupted,
         };
         let http_status = place.said.http_status();
@@ -223,6 +284,7 @@ impl Start {
         let name = match &end {
             End::Outcome(outcome) => outcome.name(),
             End::Interrupted => "interrupted",
+            End::Parked => "parked",
         };
         self.runtime.metrics.attempts.with_label_values(&[message.kind.as_str(), name]).inc();
         self.runtime.metrics.duration.with_label_values(&[message.kind.as_str()]).observe(clock.elapsed().as_secs_f64());

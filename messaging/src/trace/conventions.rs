@@ -127,6 +127,7 @@ impl Span {
         let (word, failure) = match end {
             End::Outcome(outcome) => (outcome.name(), failure(outcome)),
             End::Interrupted => ("interrupted", None),
+            End::Parked => ("parked", None),
         };
         self.set("warren.job.outcome", word);
         if let Some(Failure { code, message }) = failure {

@@ -13,7 +13,7 @@ async fn killed_between_the_call_and_its_record_it_is_called_again_under_the_sam
     let receiver = Downstream::start(Downstream::status(200)).await;
     let stage = Stage::set(Keep::Sqlite).await;
     let toml = settings(&[&receiver], "timeout = \"1s\"\n");
-    let env = vec![("WARREN_CRASH_POINT".to_owned(), "K13".to_owned())];
+    let env = vec![("WARREN_CRASH_POINT".to_owned(), "K15".to_owned())];
     let mut hub = HubProcess::start(&HubOptions { env, ..options(&stage, &toml) }).await;
     let client = hub.client();
     let id = accepted(&client, "demo.echo", &receiver.origin()).await;

@@ -32,7 +32,7 @@ fn message(id: &str) -> Arc<Message> {
 }
 
 fn arrival(id: &str, run: Run, alone: bool) -> Arrival {
-    Arrival { message: message(id), run, queue: QUEUE.into(), alone }
+    Arrival { message: message(id), run, queue: QUEUE.into(), alone, early: false }
 }
 
 fn ending(id: &str, lease: i64, end: End) -> Ending {

@@ -47,7 +47,7 @@ const RELEASE: &str = concat!(
     "WITH gone AS (DELETE FROM processes WHERE beat_at < ",
     micros!("statement_timestamp()"),
     " - $1 RETURNING id) \
-     UPDATE jobs SET owner = NULL, version = version + 1, updated_at = ",
+     UPDATE jobs SET owner = NULL, state = CASE WHEN state = 3 THEN 2 ELSE state END, version = version + 1, updated_at = ",
     micros!("statement_timestamp()"),
     " WHERE place = 1 AND outlet IS NOT NULL AND (owner IN (SELECT id FROM gone) \
      OR (updated_at < ",
@@ -57,7 +57,7 @@ const RELEASE: &str = concat!(
 
 const LEAVE: &str = concat!(
     "WITH me AS (DELETE FROM processes WHERE id = $1) \
-     UPDATE jobs SET owner = NULL, version = version + 1, updated_at = ",
+     UPDATE jobs SET owner = NULL, state = CASE WHEN state = 3 THEN 2 ELSE state END, version = version + 1, updated_at = ",
     micros!("statement_timestamp()"),
     " WHERE place = 1 AND outlet IS NOT NULL AND owner = $1",
 );

@@ -40,12 +40,12 @@ const RECORD_OF: &str = concat!(
      WHERE j.id = $1",
 );
 
-const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
+const IN_FLIGHT: &str =
+    "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND place = 1 AND (outlet IS NULL OR state = 3) LIMIT $2) j";
 
-const IN_FLIGHT_HIGH: &str =
-    "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND priority = 1 AND place = 1 AND outlet IS NULL LIMIT $2) j";
+const IN_FLIGHT_HIGH: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind = $1 AND priority = 1 AND place = 1 AND (outlet IS NULL OR state = 3) LIMIT $2) j";
 
-const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return')), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
+const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return') AND state <> 3), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
      FROM (SELECT state, outlet FROM jobs WHERE kind = $1 AND place = 1 LIMIT $2) j";
 
 // Under way: from kind to kind, each from its nearest deadline on. Waiting: from lane to lane, and of each what is due.
@@ -71,18 +71,21 @@ const OVERDUE: &str = concat!(
 const QUIET: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL AND updated_at < $2 AND ($4::smallint IS NULL OR priority = $4) \
+    " FROM jobs WHERE kind = $1 AND place = 1 AND outlet IS NULL AND NOT (state = 3 AND owner IS NULL AND starts = 0) AND updated_at < $2 AND ($4::smallint IS NULL OR priority = $4) \
      ORDER BY updated_at LIMIT $3",
 );
 
 const OVERRUN: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs WHERE kind = $1 AND place = 1 AND state = 3 AND starts = 0 AND updated_at < $2 LIMIT $3",
+    " FROM jobs WHERE kind = $1 AND place = 1 AND state = 3 AND starts = 0 AND http_status IS NULL AND updated_at < $2 LIMIT $3",
 );
 
-const OWNED: &str =
-    concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE place = 1 AND outlet IS NOT NULL AND owner = $1 LIMIT $2");
+const OWNED: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs WHERE place = 1 AND outlet IS NOT NULL AND state <> 3 AND owner = $1 LIMIT $2"
+);
 
 pub(super) fn jobs(found: &[PgRow]) -> Result<Vec<Job>, Fault> {
     Ok(found.iter().map(rows::job).collect::<Result<_, StoreError>>()?)

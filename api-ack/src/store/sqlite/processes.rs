@@ -12,17 +12,17 @@ const ALIVE: &str = "SELECT id FROM processes WHERE beat_at >= ?1";
 
 const ANY_LAPSED: &str = "SELECT EXISTS (SELECT 1 FROM processes WHERE beat_at < ?1)";
 
-const FREE_LAPSED: &str = "UPDATE jobs INDEXED BY jobs_under_way SET owner = NULL, version = version + 1, updated_at = ?2 \
+const FREE_LAPSED: &str = "UPDATE jobs INDEXED BY jobs_under_way SET owner = NULL, state = CASE WHEN state = 3 THEN 2 ELSE state END, version = version + 1, updated_at = ?2 \
      WHERE place = 1 AND outlet IS NOT NULL AND owner IN (SELECT id FROM processes WHERE beat_at < ?1)";
 
 const FORGET_LAPSED: &str = "DELETE FROM processes WHERE beat_at < ?1";
 
-const FREE: &str = "UPDATE jobs INDEXED BY jobs_under_way SET owner = NULL, version = version + 1, updated_at = ?2 \
+const FREE: &str = "UPDATE jobs INDEXED BY jobs_under_way SET owner = NULL, state = CASE WHEN state = 3 THEN 2 ELSE state END, version = version + 1, updated_at = ?2 \
      WHERE place = 1 AND outlet IS NOT NULL AND owner = ?1";
 
 const FORGET: &str = "DELETE FROM processes WHERE id = ?1";
 
-const FREE_ALL: &str = "UPDATE jobs INDEXED BY jobs_under_way SET owner = NULL, version = version + 1, updated_at = ?1 \
+const FREE_ALL: &str = "UPDATE jobs INDEXED BY jobs_under_way SET owner = NULL, state = CASE WHEN state = 3 THEN 2 ELSE state END, version = version + 1, updated_at = ?1 \
      WHERE place = 1 AND outlet IS NOT NULL";
 
 const FORGET_ALL: &str = "DELETE FROM processes";

@@ -43,12 +43,12 @@ const HISTORY: &str = "SELECT epoch, attempt, lease, started_at, ended_at, outco
      WHERE job_id = ?1 ORDER BY epoch, attempt, lease, outcome";
 
 const IN_FLIGHT: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_under_way \
-     WHERE kind = ?1 AND place = 1 AND outlet IS NULL LIMIT ?2)";
+     WHERE kind = ?1 AND place = 1 AND (outlet IS NULL OR state = 3) LIMIT ?2)";
 
 const IN_FLIGHT_HIGH: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_high \
-     WHERE priority = 1 AND place < 2 AND place = 1 AND kind = ?1 AND outlet IS NULL LIMIT ?2)";
+     WHERE priority = 1 AND place < 2 AND place = 1 AND kind = ?1 AND (outlet IS NULL OR state = 3) LIMIT ?2)";
 
-const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return')), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
+const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return') AND state <> 3), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
      FROM (SELECT state, outlet FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 LIMIT ?2) j";
 
 // Under way: from kind to kind, each from its nearest deadline on.
@@ -77,20 +77,20 @@ const OVERDUE_WAITING: &str = concat!(
 const QUIET: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND outlet IS NULL AND updated_at < ?2 \
+    " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND outlet IS NULL AND NOT (state = 3 AND owner IS NULL AND starts = 0) AND updated_at < ?2 \
      AND (?4 IS NULL OR priority = ?4) ORDER BY updated_at LIMIT ?3",
 );
 
 const OVERRUN: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND state = 3 AND starts = 0 AND updated_at < ?2 LIMIT ?3",
+    " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND state = 3 AND starts = 0 AND http_status IS NULL AND updated_at < ?2 LIMIT ?3",
 );
 
 const OWNED: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
-    " FROM jobs INDEXED BY jobs_under_way WHERE place = 1 AND outlet IS NOT NULL AND owner = ?1 LIMIT ?2"
+    " FROM jobs INDEXED BY jobs_under_way WHERE place = 1 AND outlet IS NOT NULL AND state <> 3 AND owner = ?1 LIMIT ?2"
 );
 
 pub(super) fn jobs(found: &[SqliteRow]) -> Result<Vec<Job>, StoreError> {
