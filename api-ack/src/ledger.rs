@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use messaging::handler::{Failure, Outcome};
 use messaging::ledger::{Arrival, End, Ending, JobLedger, LedgerError, Recorded, Verdict};
-use messaging::message::Message;
+use messaging::message::{Message, Run};
 use messaging::results::MAX_RESULT;
 use messaging::retry::RetryPolicy;
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use crate::kinds::Kinds;
 use crate::processes::Processes;
 use crate::relay::{HandOver, Ticket};
 use crate::rules::{self, Begin, Finish, Report};
-use crate::store::{Attempt, Change, Job, JobStore, Payload, State, Status, StoreError};
+use crate::store::{Attempt, Change, Job, JobStore, Micros, Payload, State, Status, StoreError};
 use crate::watch::Watch;
 
 /// Starts and ends in the jobs table.
@@ -190,7 +190,7 @@ impl StoreLedger {
                     run: ending.run,
                     lease: Some(ending.lease),
                     end: &ending.end,
-                    started_at: ending.started_at.as_microsecond(),
+                    started_at: Some(ending.started_at.as_microsecond()),
                     ended_at: ending.ended_at.as_microsecond(),
                     worker: &self.worker,
                     http_status: ending.http_status,
@@ -212,6 +212,36 @@ impl StoreLedger {
             }
         }
         Ok(recorded)
+    }
+
+    /// Runs that workers elsewhere say have begun; answers in order with the row that is news.
+    pub(crate) async fn start_reports(
+        &self,
+        starts: &[(Uuid, Started<'_>)],
+        known: HashMap<Uuid, Job>,
+    ) -> Result<Vec<Option<Job>>, StoreError> {
+        let now = clock::now();
+        let decided = decide(
+            &*self.store,
+            starts,
+            known,
+            |(id, _)| *id,
+            |(_, Started { run, at, worker }), job| {
+                let began = job.and_then(|job| Some((job, rules::started(&job.status, *run, *at, worker, now)?)));
+                match began {
+                    Some((job, to)) => {
+                        let change = change(job, to);
+                        let job = after(job, &change);
+                        Decision::Apply(change, Some(job))
+                    }
+                    None => Decision::Settled(None),
+                }
+            },
+        );
+        // A relay of this process may hold the row: what it then marks is void, as after any start.
+        let changed = self.sure(decided).await?;
+        changed.iter().flatten().for_each(|job| self.tell(job));
+        Ok(changed)
     }
 
     /// Ends attempts, wherever the report comes from; answers in order.
@@ -260,6 +290,14 @@ impl StoreLedger {
         });
         Ok(answers.collect())
     }
+}
+
+/// What a worker elsewhere says of a start.
+pub(crate) struct Started<'a> {
+    pub(crate) run: Run,
+    /// By its clock, if it says.
+    pub(crate) at: Option<Micros>,
+    pub(crate) worker: &'a str,
 }
 
 /// A report, with the bytes a next attempt would carry if they are at hand.
@@ -325,7 +363,7 @@ fn payload_of(message: &Message) -> Payload {
 }
 
 /// Jitter that needs no generator: the random end of the id, turned by the clock.
-fn jitter(id: Uuid) -> f64 {
+pub(crate) fn jitter(id: Uuid) -> f64 {
     let mixed = (id.as_u128() as u64 ^ clock::now().unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -1,7 +1,9 @@
-//! A delivered message as a dead letter: bytes and headers as they came, foreign text without NUL and not endless.
+//! A delivered message as a dead letter: bytes and headers as they came, foreign text without NUL and not endless. But for the token
+//! of its run: with that a reader of letters could speak for the job.
 
 use messaging::consumer::Delivered;
 use messaging::dead_letter::id_of;
+use messaging::message::header;
 use sha2::{Digest, Sha256};
 
 use crate::clock;
@@ -22,11 +24,18 @@ pub(crate) fn letter_of(delivered: &Delivered, queue: &str, reason: &str, error:
         tenant: name(message.tenant.clone()),
         reason: name(reason.to_owned()),
         error: cut(error.to_owned()),
-        headers: delivered.properties.clone(),
+        headers: without_token(delivered.properties.clone()),
         content_type: cut(message.content_type.clone()),
         body: message.body.clone(),
         died_at: clock::now(),
     }
+}
+
+fn without_token(mut properties: serde_json::Value) -> serde_json::Value {
+    if let Some(headers) = properties.get_mut("headers").and_then(|headers| headers.as_object_mut()) {
+        headers.remove(header::TOKEN);
+    }
+    properties
 }
 
 /// The longest name that is kept as it came, in bytes: as long as AMQP's own. Indexes hold no text of any length.

@@ -27,6 +27,7 @@ pub mod progress;
 pub mod relay;
 pub mod results;
 pub mod rules;
+pub mod run_token;
 pub mod schema;
 pub mod selections;
 pub mod store;

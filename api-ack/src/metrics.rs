@@ -18,6 +18,8 @@ pub struct Metrics {
     pub queue_messages: IntGaugeVec,
     /// `warren_sweeper_jobs_total{action}`.
     pub swept: IntCounterVec,
+    /// `warren_reports_total{result}`.
+    pub(crate) reports: IntCounterVec,
     /// `warren_progress_total{result}`.
     pub(crate) progress: IntCounterVec,
 }
@@ -52,6 +54,10 @@ impl Metrics {
                 Opts::new("warren_progress_total", "words of handlers about how far they are, by what became of them"),
                 &["result"],
             )?,
+            reports: IntCounterVec::new(
+                Opts::new("warren_reports_total", "reports of starts and ends on warren.results, by what became of them"),
+                &["result"],
+            )?,
             swept: IntCounterVec::new(Opts::new("warren_sweeper_jobs_total", "jobs the sweeper acted on"), &["action"])?,
         };
         registry.register(Box::new(metrics.published.clone()))?;
@@ -61,6 +67,7 @@ impl Metrics {
         registry.register(Box::new(metrics.queue_messages.clone()))?;
         registry.register(Box::new(metrics.swept.clone()))?;
         registry.register(Box::new(metrics.progress.clone()))?;
+        registry.register(Box::new(metrics.reports.clone()))?;
         Ok(metrics)
     }
 

@@ -9,7 +9,7 @@
 //! coalesced, lost with their process, and one of a run that the job is not at is ignored and counted. The last word stays until the
 //! next attempt says something, also while the job waits for that attempt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use messaging::consumer::{Running, Word};
@@ -19,20 +19,21 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::results::Trust;
 use crate::rules;
-use crate::store::{JobStore, Progress, StoreError};
+use crate::store::{Job, JobStore, Progress, StoreError};
 use crate::watch::Watch;
 
 /// Words looked at in one statement.
 const TOGETHER: usize = 512;
 
 /// Who a word of progress comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speaker {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Speaker<'a> {
     /// A handler of this process, under the lease that the row has.
     Here,
-    /// A service, whose leases the hub does not know.
-    Elsewhere,
+    /// A service, whose leases the hub does not know, if it may speak for the run.
+    Elsewhere(&'a Trust),
 }
 
 /// Hears words of progress. Cheap to clone.
@@ -70,16 +71,25 @@ impl Hearing {
     }
 
     /// Puts words down, if their jobs are where they say. One that cannot be a job's is counted as any other that is not.
-    pub(crate) async fn hear(&self, words: &[Word], speaker: Speaker) -> Result<(), StoreError> {
+    pub(crate) async fn hear(&self, words: &[Word], speaker: Speaker<'_>) -> Result<(), StoreError> {
         for words in words.chunks(TOGETHER) {
-            let newest = newest(words);
-            let ids: Vec<Uuid> = newest.keys().copied().collect();
+            let said: Vec<(Uuid, &Word)> =
+                words.iter().filter_map(|word| Some((Uuid::parse_str(&word.id).ok()?, word))).collect();
+            let ids: Vec<Uuid> = said.iter().map(|(id, _)| *id).collect::<HashSet<_>>().into_iter().collect();
             let now = clock::now();
-            let jobs = self.store.load(&ids).await?;
-            let heard = jobs.iter().filter_map(|job| {
-                let word = newest.get(&job.id)?;
-                let lease = (speaker == Speaker::Here).then_some(word.lease);
-                rules::is_at(&job.status, word.run, lease).then(|| (job.id, progress(word, now)))
+            let jobs: HashMap<Uuid, Job> = self.store.load(&ids).await?.into_iter().map(|job| (job.id, job)).collect();
+            // Before the newest is looked for: what a stranger says is not to hide what the worker does.
+            let trusted = |id: &Uuid, word: &Word| match (speaker, jobs.get(id)) {
+                (Speaker::Elsewhere(trust), Some(job)) => trust.check(*id, &job.kind, word.run, word.token.as_deref()).is_ok(),
+                (Speaker::Here, _) | (_, None) => true,
+            };
+            let (said, forged): (Vec<_>, Vec<_>) = said.into_iter().partition(|(id, word)| trusted(id, word));
+            let heard = newest(said).into_iter().filter_map(|(id, word)| {
+                let lease = match speaker {
+                    Speaker::Here => Some(word.lease),
+                    Speaker::Elsewhere(_) => None,
+                };
+                rules::is_at(&jobs.get(&id)?.status, word.run, lease).then(|| (id, progress(word, now)))
             });
             let heard: Vec<(Uuid, Progress)> = heard.collect();
             let kept = if heard.is_empty() { Vec::new() } else { self.store.put_progress(&heard).await? };
@@ -87,7 +97,8 @@ impl Hearing {
                 self.watch.tell_progress(*id, progress);
             }
             self.count("kept", kept.len());
-            self.count("late", words.len() - kept.len());
+            self.count("forged", forged.len());
+            self.count("late", words.len() - forged.len() - kept.len());
         }
         Ok(())
     }
@@ -101,11 +112,10 @@ impl Hearing {
 }
 
 /// The newest word about each job.
-fn newest(words: &[Word]) -> HashMap<Uuid, &Word> {
+fn newest(words: Vec<(Uuid, &Word)>) -> HashMap<Uuid, &Word> {
     let mut newest: HashMap<Uuid, &Word> = HashMap::new();
     let order = |word: &Word| (word.run.epoch, word.run.attempt, word.lease, word.progress.at);
-    for word in words {
-        let Ok(id) = Uuid::parse_str(&word.id) else { continue };
+    for (id, word) in words {
         let known = newest.entry(id).or_insert(word);
         if order(known) < order(word) {
             *known = word;

@@ -53,6 +53,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::processes::Processes;
 use crate::rules;
+use crate::run_token::RunTokens;
 use crate::store::{Change, Job, JobStore, Payload, Priority};
 
 /// Rows handed to the publisher together.
@@ -111,6 +112,8 @@ pub struct RelayParts {
     pub kinds: Kinds,
     /// Who lives.
     pub processes: Arc<Processes>,
+    /// What shows a worker's right to speak of a run.
+    pub tokens: RunTokens,
     /// Who follows kinds.
     pub feed: Feed,
     /// True once the topology is on the broker: nothing is published before, since nothing would take it.
@@ -219,7 +222,7 @@ impl Relay {
     fn publish(&self, items: Vec<Item>) -> impl Future<Output = Vec<(Item, Result<(), PublishError>)>> + use<> {
         let publisher = self.parts.publisher.clone();
         let names = self.parts.names.clone();
-        let kinds = self.parts.kinds.clone();
+        let (kinds, tokens) = (self.parts.kinds.clone(), self.parts.tokens.clone());
         async move {
             let mut outbounds = Vec::with_capacity(items.len());
             let mut unsendable = Vec::new();
@@ -228,7 +231,7 @@ impl Relay {
                 messaging::crash_point!("K4");
                 let job = &item.job;
                 let classes = job.priority == Priority::High && kinds.get(&job.kind).is_some_and(|spec| spec.priority.is_some());
-                match outgoing::outgoing(&item, &names, classes) {
+                match outgoing::outgoing(&item, &names, &tokens, classes) {
                     Ok(outbound) => {
                         outbounds.push(outbound);
                         sent.push(item);

@@ -14,6 +14,7 @@
 //!                                                                           | '-> succeeded
 //!   any live state -- deadline passes --> expired                           '---> dead   rejected, exhausted, poison
 //!   any live state but running -- cancel --> cancelled
+//!   waiting for its start elsewhere -- started --> running, with no owner; not ended in time --> as if it had failed
 //!   running, a cancel asked for -- neither done nor rejected, or its process is gone --> cancelled
 //!   waiting in the store for anybody -- move --> scheduled, or as it was, due at another time
 //!   dead -- redrive (epoch + 1) --> accepted
@@ -24,13 +25,17 @@
 //! for the first attempt, for the next one, and for the dead letter alike.
 
 mod changing;
+mod elsewhere;
 
+use bytes::Bytes;
 use messaging::handler::{Failure, Outcome};
 use messaging::ledger::End;
 use messaging::message::Run;
+use messaging::results::MAX_RESULT;
 use messaging::retry::{Next, RetryPolicy};
 
 pub use changing::{Cancel, Move, cancel, move_to};
+pub use elsewhere::{forged, overrun, runs_elsewhere, started};
 
 use crate::store::{Attempt, Micros, Outlet, ProcessId, State, Status};
 
@@ -202,8 +207,8 @@ pub struct Report<'a> {
     pub lease: Option<i64>,
     /// How it ended.
     pub end: &'a End,
-    /// When the handler was started.
-    pub started_at: Micros,
+    /// When the handler was started; `None` when nobody says.
+    pub started_at: Option<Micros>,
     /// When it came back.
     pub ended_at: Micros,
     /// Who ran it; empty when nobody says.
@@ -217,7 +222,7 @@ pub fn is_at(job: &Status, run: Run, lease: Option<i64>) -> bool {
     let current = match lease {
         Some(lease) => job.state == State::Running && job.lease == lease,
         // A service runs what the hub knows as published. A run the hub's own worker holds is not the service's to speak of.
-        None => !(job.state.is_end() || job.state == State::Running && job.starts > 0),
+        None => !(job.state.is_end() || job.state == State::Running && !runs_elsewhere(job)),
     };
     current && job.run() == run
 }
@@ -230,7 +235,9 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         return Finish::Late(attempt(job, report, "late"));
     }
     let http_status = report.http_status.map(i32::from);
-    let job = &Status { started_at: Some(report.started_at), worker: worker(report), http_status, starts: 0, ..job.clone() };
+    // What the report leaves out, the report of the start said, if there was one.
+    let (started_at, worker) = (report.started_at.or(job.started_at), worker(report).or_else(|| job.worker.clone()));
+    let job = &Status { started_at, worker, http_status, starts: 0, ..job.clone() };
     let outcome = match report.end {
         End::Outcome(outcome) => outcome,
         End::Interrupted if job.cancel_asked() => return Finish::Applied(Box::new(job.cancelled(now)), None),
@@ -242,8 +249,9 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
     };
     let (next, keep) = match outcome {
         // Not by a clock that runs ahead: retention goes by it.
-        Outcome::Done(_) => {
-            (Status { reason: None, error: None, ..job.ended(State::Succeeded, report.ended_at.min(now)) }, false)
+        Outcome::Done(result) => {
+            let (reason, error) = result.as_ref().and_then(too_large).unzip();
+            (Status { reason, error, ..job.ended(State::Succeeded, report.ended_at.min(now)) }, false)
         }
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
         Outcome::Snooze(_) | Outcome::Retry(_) | Outcome::RetryAfter(..) if job.cancel_asked() => {
@@ -256,7 +264,14 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         Outcome::Retry(failure) => retry(job, failure, None, policy, now, random),
         Outcome::RetryAfter(wait, failure) => retry(job, failure, Some(*wait), policy, now, random),
     };
-    Finish::Applied(Box::new(next), keep.then(|| attempt(job, report, outcome.name())))
+    let record = || Attempt { started_at: job.started_at, worker: job.worker.clone(), ..attempt(job, report, outcome.name()) };
+    Finish::Applied(Box::new(next), keep.then(record))
+}
+
+/// What a job says that succeeded with more than is kept: the effect is there, so it is not tried again.
+fn too_large(result: &Bytes) -> Option<(String, String)> {
+    let told = |length| format!("the result has {length} bytes and was not kept: {MAX_RESULT} at most are");
+    (result.len() > MAX_RESULT).then(|| ("result-too-large".to_owned(), told(result.len())))
 }
 
 fn retry(
@@ -302,7 +317,7 @@ fn attempt(job: &Status, report: &Report<'_>, outcome: &str) -> Attempt {
         epoch: report.run.epoch,
         attempt: report.run.attempt,
         lease: report.lease.unwrap_or(job.lease),
-        started_at: Some(report.started_at),
+        started_at: report.started_at,
         ended_at: report.ended_at,
         outcome: outcome.to_owned(),
         reason: failure.map(code),
@@ -346,6 +361,8 @@ pub fn expire(job: &Status, now: Micros) -> Option<Status> {
 pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -> Option<Status> {
     let lost = match job.state {
         State::Queued | State::Retrying => job.outlet.is_none(),
+        // Nobody here would know: its time limit ends it.
+        State::Running if runs_elsewhere(job) => false,
         State::Running => !job.owner.is_some_and(lives),
         _ => false,
     };
@@ -357,10 +374,13 @@ pub fn republish(job: &Status, lives: impl Fn(ProcessId) -> bool, now: Micros) -
 }
 
 /// Its message was found among the dead letters of the broker (delivered too often, refused, or its queue gone). `None` if the
-/// job is not at that run any more, or runs.
+/// job is not at that run any more, or runs here.
 pub fn buried(job: &Status, run: Run, reason: &str, error: &str, now: Micros) -> Option<Status> {
-    let hit = !job.state.is_end() && job.state != State::Running && job.run() == run;
-    hit.then(|| Status { reason: Some(reason.to_owned()), error: Some(cut(error.to_owned())), ..job.ended(State::Dead, now) })
+    is_at(job, run, None).then(|| Status {
+        reason: Some(reason.to_owned()),
+        error: Some(cut(error.to_owned())),
+        ..job.ended(State::Dead, now)
+    })
 }
 
 /// A dead letter goes back to its queue: a new epoch, a new budget of attempts, a new deadline. `None` if the job is not dead.

@@ -1,4 +1,4 @@
-//! The sweeper is always on: it ends jobs whose deadline has passed, publishes again what is nowhere, counts what waits, and
+//! The sweeper is always on: it ends jobs whose deadline has passed, and attempts elsewhere that are out of time, publishes again what is nowhere, counts what waits, and
 //! purges what is old. Dead letters of older versions get their fingerprint here, some hundreds per pass.
 //!
 //! Every process counts for its own door; the rest is done by the one that leads ([`Processes::leads`]). Two that lead for a
@@ -25,12 +25,13 @@ use crate::clock;
 use crate::decide::{Decision, change, decide};
 use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
+use crate::ledger::jitter;
 use crate::metrics::Metrics;
 use crate::pauses::Pauses;
 use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
-use crate::store::{Job, Micros, Priority, StoreError, Stores};
+use crate::store::{Attempt, Change, Job, Micros, Priority, Status, StoreError, Stores};
 
 /// How long ended things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +141,7 @@ impl Sweeper {
         self.stores.dead.print_old(BATCH).await?;
         if Instant::now() >= *lost_at {
             *lost_at = Instant::now() + Duration::from_secs(5);
+            self.end_overrun().await?;
             self.find_lost().await?;
         }
         if Instant::now() >= *purge_at {
@@ -175,8 +177,31 @@ impl Sweeper {
     async fn expire(&self) -> Result<(), StoreError> {
         let now = clock::now();
         let overdue = self.stores.jobs.overdue(now, BATCH).await?;
-        let expired = self.change_all(&overdue, |job| rules::expire(&job.status, now)).await?;
+        let expired = self.change_all(&overdue, |job| Some((rules::expire(&job.status, now)?, None))).await?;
         self.metrics.swept.with_label_values(&["expired"]).inc_by(expired);
+        Ok(())
+    }
+
+    /// Ends attempts that workers elsewhere have begun and not ended within the time limit of their kind.
+    async fn end_overrun(&self) -> Result<(), StoreError> {
+        for spec in self.kinds.iter() {
+            let limit = micros(spec.timeout);
+            loop {
+                let now = clock::now();
+                let kind = spec.kind.as_str();
+                let overrun = self.stores.jobs.overrun(kind, now.saturating_sub(limit), BATCH).await?;
+                let rule = |job: &Job| rules::overrun(&job.status, limit, &spec.retry, now, jitter(job.id));
+                let ended = self.change_all(&overrun, rule).await?;
+                self.metrics.swept.with_label_values(&["timed-out"]).inc_by(ended);
+                if ended > 0 {
+                    self.hand_over.wake();
+                }
+                // What was left as it is would be found again at once.
+                if overrun.len() < BATCH as usize || ended == 0 {
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -213,7 +238,8 @@ impl Sweeper {
                 continue;
             }
             let quiet = self.stores.jobs.quiet(spec.kind.as_str(), class, before, BATCH).await?;
-            let again = self.change_all(&quiet, |job| rules::republish(&job.status, |p| self.processes.lives(p), now)).await?;
+            let lost = |job: &Job| Some((rules::republish(&job.status, |p| self.processes.lives(p), now)?, None));
+            let again = self.change_all(&quiet, lost).await?;
             if again > 0 {
                 tracing::warn!(kind = %spec.kind, jobs = again, "jobs were in flight and nowhere, publishing them again");
                 self.metrics.swept.with_label_values(&["republished"]).inc_by(again);
@@ -233,7 +259,11 @@ impl Sweeper {
         self.options.quiet + held.max(rung.max().unwrap_or_default())
     }
 
-    async fn change_all(&self, jobs: &[Job], rule: impl Fn(&Job) -> Option<crate::store::Status>) -> Result<u64, StoreError> {
+    async fn change_all(
+        &self,
+        jobs: &[Job],
+        rule: impl Fn(&Job) -> Option<(Status, Option<Attempt>)>,
+    ) -> Result<u64, StoreError> {
         let known = jobs.iter().map(|job| (job.id, job.clone())).collect();
         let ids: Vec<Uuid> = jobs.iter().map(|job| job.id).collect();
         let changed = decide(
@@ -242,7 +272,7 @@ impl Sweeper {
             known,
             |id| *id,
             |_, job| match job.and_then(|job| Some((job, rule(job)?))) {
-                Some((job, to)) => Decision::Apply(change(job, to), 1),
+                Some((job, (to, history))) => Decision::Apply(Change { history, ..change(job, to) }, 1),
                 None => Decision::Settled(0),
             },
         )

@@ -32,6 +32,7 @@ use api_ack::pauses::Pauses;
 use api_ack::processes::Processes;
 use api_ack::progress::Hearing;
 use api_ack::relay::{self, HandOver, Relay, RelayOptions, RelayParts, Windows};
+use api_ack::run_token::RunTokens;
 use api_ack::selections::Selections;
 use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Retention, Sweeper, SweeperOptions};
@@ -153,6 +154,8 @@ impl Hub {
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let read = Pauses::load(stores.pauses.clone()).await;
         let pauses = read.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let secret = RunTokens::open(&*stores.secrets).await;
+        let tokens = secret.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let called = config.kinds.iter().filter_map(|kind| {
             let call = kind.http.as_ref()?;
             Some((kind.name.as_str().to_owned(), call.destination.clone()))
@@ -176,6 +179,7 @@ impl Hub {
             topology,
             stores,
             processes,
+            tokens,
             pauses,
             destinations,
             registry,
@@ -201,6 +205,7 @@ pub(crate) struct Wiring {
     pub(crate) topology: Topology,
     pub(crate) stores: Stores,
     pub(crate) processes: Arc<Processes>,
+    pub(crate) tokens: RunTokens,
     pub(crate) pauses: Pauses,
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) registry: Registry,
@@ -248,6 +253,7 @@ impl Wiring {
             names: self.names.clone(),
             kinds: self.kinds.clone(),
             processes: self.processes.clone(),
+            tokens: self.tokens.clone(),
             feed: feed.clone(),
             declared: topology_ready.clone(),
             metrics: self.metrics.jobs.clone(),

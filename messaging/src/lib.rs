@@ -41,6 +41,7 @@ pub mod said;
 pub mod schema;
 pub mod service;
 pub mod service_ledger;
+pub mod started_report;
 pub mod wire;
 
 mod crash;

@@ -52,6 +52,13 @@ pub struct Message {
     pub body: Bytes,
 }
 
+impl Message {
+    /// What shows that whoever holds this message was given its run; `None` on what is no job, and from a hub of before tokens.
+    pub fn token(&self) -> Option<&str> {
+        self.headers.get(header::TOKEN).map(String::as_str)
+    }
+}
+
 /// Which run of a job a message stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
@@ -76,6 +83,10 @@ pub mod header {
     pub const EPOCH: &str = "warren-epoch";
     /// See [`Run::attempt`](super::Run::attempt).
     pub const ATTEMPT: &str = "warren-attempt";
+    /// When the job is given up, RFC 3339, on every job message.
+    pub const DEADLINE: &str = "warren-deadline";
+    /// Shows that its holder was given this run, on every job message: to be handed back with what is reported. Not on dead letters.
+    pub const TOKEN: &str = "warren-token";
     /// Whose it is.
     pub const TENANT: &str = "warren-tenant";
     /// The exchange it was first published to, on a copy that waits in a rung or lies with the dead letters.

@@ -29,6 +29,9 @@ pub struct ProgressReport {
     pub epoch: i32,
     /// Which run: its attempt.
     pub attempt: i32,
+    /// The token that the run's message carried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// Grows with each start of that run, if its worker counts them: an earlier start is not heard after a later one.
     #[serde(default)]
     pub lease: i64,
@@ -55,9 +58,9 @@ pub enum NotProgress {
 impl ProgressReport {
     /// What a handler said.
     pub fn of(word: &Word) -> Self {
-        let Word { id, run, lease, progress } = word;
-        let Progress { percent, note, at } = progress.clone();
-        Self { job: id.clone(), epoch: run.epoch, attempt: run.attempt, lease: *lease, percent, note, at }
+        let Word { id, run, token, lease, progress } = word;
+        let (Progress { percent, note, at }, token) = (progress.clone(), token.clone());
+        Self { job: id.clone(), epoch: run.epoch, attempt: run.attempt, token, lease: *lease, percent, note, at }
     }
 
     /// Reads the body of a message.
@@ -76,7 +79,8 @@ impl ProgressReport {
     pub fn into_word(self) -> Word {
         let run = Run { epoch: self.epoch, attempt: self.attempt };
         let note = self.note.chars().take(NOTE_MAX).collect();
-        Word { id: self.job, run, lease: self.lease, progress: Progress { percent: self.percent, note, at: self.at } }
+        let progress = Progress { percent: self.percent, note, at: self.at };
+        Word { id: self.job, run, token: self.token, lease: self.lease, progress }
     }
 
     fn message(&self, names: &Names, service: &str) -> Result<(Route, Message), serde_json::Error> {

@@ -1,7 +1,8 @@
 //! What a service or a worker in any language reports on `warren.results` when a run has ended.
 //!
 //! The body is JSON; [`JobResult`] is its one definition, for those who report and for the hub that reads it. A field that is
-//! not known is skipped on reading, so that an older hub reads a newer service.
+//! not known is skipped on reading, so that an older hub reads a newer service. `docs/worker-contract.md` is its description for
+//! workers in other languages.
 
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ pub struct JobResult {
     pub epoch: i32,
     /// Which run ended: its attempt.
     pub attempt: i32,
+    /// The token that the run's message carried ([`Message::token`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// How it ended.
     pub outcome: Reported,
     /// What it made, as JSON exactly as the handler wrote it.
@@ -45,11 +49,15 @@ pub struct JobResult {
     /// Why it did not work.
     #[serde(default)]
     pub failure: Option<Failure>,
-    /// When the handler was started.
-    pub started_at: Timestamp,
-    /// When it came back.
-    pub ended_at: Timestamp,
-    /// The service that ran it.
+    /// When the handler was started. Without it: when the run was [reported as started](crate::started_report), if it was. A service
+    /// always says, since a hub of before asks for it; so with the next two.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// When it came back; without it, when the report came.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+    /// The service that ran it; when empty, who reported the start.
+    #[serde(default)]
     pub worker: String,
     /// What a service that it called answered, if it called one over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,8 +89,8 @@ impl JobResult {
     /// The end of a run; `None` for one that was interrupted, since nothing is reported of it.
     pub fn of(ending: &Ending, worker: &str) -> Option<Self> {
         let End::Outcome(outcome) = &ending.end else { return None };
-        let mut result = Self::from_outcome(&ending.message.id, ending.run, outcome, worker);
-        (result.started_at, result.ended_at) = (ending.started_at, ending.ended_at);
+        let mut result = Self::from_outcome(&ending.message.id, ending.run, outcome, worker).with_token(ending.message.token());
+        (result.started_at, result.ended_at) = (Some(ending.started_at), Some(ending.ended_at));
         result.http_status = ending.http_status;
         Some(result)
     }
@@ -96,12 +104,13 @@ impl JobResult {
             job: job.to_owned(),
             epoch: run.epoch,
             attempt: run.attempt,
+            token: None,
             outcome: Reported::Succeeded,
             result: None,
             retry_after_ms: None,
             failure: None,
-            started_at: now,
-            ended_at: now,
+            started_at: Some(now),
+            ended_at: Some(now),
             worker: worker.to_owned(),
             http_status: None,
         };
@@ -126,6 +135,12 @@ impl JobResult {
         let mut reported = Self::from_outcome(job, run, &Outcome::done(), worker);
         reported.failed(Reported::Dead, failure);
         reported
+    }
+
+    /// The same, of a run whose message carried this token.
+    #[must_use]
+    pub fn with_token(self, token: Option<&str>) -> Self {
+        Self { token: token.map(str::to_owned), ..self }
     }
 
     fn failed(&mut self, outcome: Reported, failure: &Failure) {
@@ -180,7 +195,7 @@ impl JobResult {
             id: format!("{}/{}/{}", self.job, self.epoch, self.attempt),
             kind: KIND.to_owned(),
             source: format!("/warren/{}", self.worker),
-            time: self.ended_at,
+            time: self.ended_at.unwrap_or_else(Timestamp::now),
             content_type: "application/json".to_owned(),
             traceparent: None,
             run: Some(self.run()),
@@ -235,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_wire_form_is_this() {
-        let body = br#"{"job":"j","epoch":1,"attempt":2,"outcome":"dead","result":null,"retry_after_ms":null,
+        let body = br#"{"job":"j","epoch":1,"attempt":2,"token":"t","outcome":"dead","result":null,"retry_after_ms":null,
             "failure":{"code":"poison","message":"m"},"started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:01Z",
             "worker":"inventory","later":true}"#;
         let read = JobResult::decode(body).unwrap();
@@ -244,6 +259,18 @@ mod tests {
         let mut expected: serde_json::Value = serde_json::from_slice(body).unwrap();
         expected.as_object_mut().unwrap().remove("later");
         assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn a_worker_may_leave_out_what_the_hub_can_tell() {
+        let read = JobResult::decode(br#"{"job":"j","epoch":1,"attempt":2,"outcome":"failed"}"#).unwrap();
+        assert_eq!((read.token.as_deref(), read.started_at, read.ended_at, read.worker.as_str()), (None, None, None, ""));
+        assert_eq!(read.outcome(), Outcome::Retry(Failure::new("unknown", "the worker gave no reason")));
+        let whole = JobResult::from_outcome("j", RUN, &Outcome::done(), "w").with_token(Some("t"));
+        assert_eq!((whole.token.as_deref(), whole.started_at.is_some(), whole.ended_at.is_some()), (Some("t"), true, true));
+        for short in [r#"{"job":"j","epoch":1,"attempt":2}"#, r#"{"job":"j","epoch":1,"attempt":2,"outcome":"done"}"#, "[]"] {
+            assert!(JobResult::decode(short.as_bytes()).is_err(), "{short}");
+        }
     }
 
     #[test]

@@ -70,12 +70,13 @@ impl ServiceLedger {
         let claims = starts::claim(&self.pool, self.process.id(), queue, &runs, alone).await.map_err(error)?;
         let (mut reports, mut settled) = (Vec::new(), Vec::new());
         let mut verdicts = Vec::with_capacity(runs.len());
-        for ((id, run), claim) in runs.iter().zip(claims) {
+        for (((id, run), arrival), claim) in runs.iter().zip(arrivals).zip(claims) {
+            let token = arrival.message.token();
             verdicts.push(match claim {
                 Claim::Mine { starts } => Verdict::Run { lease: i64::from(starts), deadline: None },
                 Claim::Elsewhere => Verdict::Busy,
                 Claim::Unended { starts } if starts >= MAX_STARTS => {
-                    reports.push(JobResult::dead(id, *run, &poison(starts), &self.service));
+                    reports.push(JobResult::dead(id, *run, &poison(starts), &self.service).with_token(token));
                     // The row stays: a redelivery after the report is not to start afresh. A redrive has an epoch of its own.
                     Verdict::Poisoned
                 }
@@ -84,7 +85,7 @@ impl ServiceLedger {
                 Claim::Unended { .. } => Verdict::Alone,
                 Claim::Settled { outcome } => match inbox::decode(id, &outcome) {
                     Ok(outcome) => {
-                        reports.push(JobResult::from_outcome(id, *run, &outcome, &self.service));
+                        reports.push(JobResult::from_outcome(id, *run, &outcome, &self.service).with_token(token));
                         settled.push((*id, *run));
                         Verdict::Stale
                     }

@@ -146,6 +146,17 @@ impl Outbound {
         Self { route, id, properties, body }
     }
 
+    /// The same for the dead letters: without the token of its run, with which a reader of letters could speak for the job.
+    #[must_use]
+    pub(crate) fn without_token(mut self) -> Self {
+        if let Some(headers) = self.properties.headers() {
+            let kept = headers.inner().iter().filter(|(name, _)| name.as_str() != header::TOKEN);
+            let kept: BTreeMap<_, _> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+            self.properties = self.properties.with_headers(kept.into());
+        }
+        self
+    }
+
     /// The bytes it carries.
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -391,6 +402,18 @@ mod tests {
         assert!(!headers.contains_key("x-death") && !headers.contains_key("x-first-death-queue"));
         assert!(headers.contains_key("mine") && headers.contains_key("warren-reason"));
         assert!(copy.properties.user_id().is_none() && copy.properties.expiration().is_none());
+    }
+
+    #[test]
+    fn a_copy_for_the_dead_letters_speaks_for_nobody() {
+        let mut table = FieldTable::default();
+        table.insert(header::TOKEN.into(), text("secret"));
+        table.insert(header::TENANT.into(), text("acme"));
+        let properties = BasicProperties::default().with_headers(table);
+        let copy = Outbound::copy(Route::new("e", "k"), "id".into(), &properties, Bytes::new(), &[]);
+        assert_eq!(read(&copy.properties, Bytes::new()).token(), Some("secret"), "in a rung it is still the same run");
+        let letter = read(&copy.without_token().properties, Bytes::new());
+        assert_eq!((letter.token(), letter.tenant.as_str()), (None, "acme"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use warren_tests::broker::Broker;
 use warren_tests::hub::{ALL_SCOPES, HubClient, HubOptions, HubProcess, token};
 use warren_tests::wait::{until, until_true};
 
-use crate::world::{Keep, LONG, RESERVE, World, settled};
+use crate::world::{Keep, LONG, RESERVE, World, run_tokens, settled, token_of};
 
 /// Short rungs and few attempts, so that a job is exhausted within seconds.
 const IMPATIENT: &str = r#"
@@ -100,7 +100,7 @@ async fn a_dead_letter_is_redriven_once_and_keeps_its_bytes() {
     for attempt in 1..=2 {
         let message = take(&world, queue).await;
         assert_eq!(message.header("warren-attempt"), &json!(attempt));
-        report(&world, &id, 1, attempt, "failed").await;
+        report(&world, &hub, &id, 1, attempt, "failed").await;
     }
     let job = client.wait_state(&id, "dead", LONG).await;
     assert_eq!((&job["reason"], &job["attempt"]), (&json!("exhausted"), &json!(2)), "{job}");
@@ -120,8 +120,8 @@ async fn a_dead_letter_is_redriven_once_and_keeps_its_bytes() {
     assert_eq!(message.message_id(), Some(id.as_str()), "the same message id");
     assert_eq!(message.body, serde_json::to_vec(&payload).unwrap());
     // A late result of the first life changes nothing, and is on record.
-    report(&world, &id, 1, 2, "succeeded").await;
-    report(&world, &id, 2, 3, "succeeded").await;
+    report(&world, &hub, &id, 1, 2, "succeeded").await;
+    report(&world, &hub, &id, 2, 3, "succeeded").await;
     let job = client.wait_state(&id, "succeeded", LONG).await;
     assert_eq!((&job["epoch"], &job["attempt"]), (&json!(2), &json!(3)), "{job}");
     assert!(job["attempts"].as_array().unwrap().iter().any(|a| a["outcome"] == "late"), "{job}");
@@ -139,10 +139,11 @@ async fn take(world: &World, queue: &str) -> warren_tests::broker::Message {
 }
 
 /// Reports an outcome, as a worker would.
-async fn report(world: &World, job: &str, epoch: i32, attempt: i32, outcome: &str) {
+async fn report(world: &World, hub: &HubProcess, job: &str, epoch: i32, attempt: i32, outcome: &str) {
     let failure = (outcome != "succeeded").then(|| json!({"code": "boom", "message": "as the test wants it"}));
+    let token = token_of(&run_tokens(hub, &world.store_url).await, job, epoch, attempt);
     let body = json!({
-        "job": job, "epoch": epoch, "attempt": attempt, "outcome": outcome, "failure": failure,
+        "job": job, "epoch": epoch, "attempt": attempt, "token": token, "outcome": outcome, "failure": failure,
         "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:01Z", "worker": "test",
     });
     let properties = json!({"message_id": format!("{job}/{epoch}/{attempt}"), "type": "warren.result", "delivery_mode": 2});
@@ -161,12 +162,12 @@ async fn thirty_copies_of_a_report_are_one_end() {
     take(&world, queue).await;
     hub.kill9();
     for _ in 0..30 {
-        report(&world, &id, 1, 1, "failed").await;
+        report(&world, &hub, &id, 1, 1, "failed").await;
     }
     hub.start_again_with(&[]).await;
     let message = take(&world, queue).await;
     assert_eq!(message.header("warren-attempt"), &json!(2));
-    report(&world, &id, 1, 2, "succeeded").await;
+    report(&world, &hub, &id, 1, 2, "succeeded").await;
     let job = hub.client().wait_state(&id, "succeeded", LONG).await;
     assert_eq!(job["attempt"], 2, "{job}");
     for queue in [queue, "warren.results"] {
@@ -190,7 +191,7 @@ async fn retries_whose_queue_is_gone_are_kept_and_others_are_on_time() {
     world.vhost.delete_queue(queue).await;
     // Forty retries enter the rung; their queue is gone when they leave it.
     for id in &jobs {
-        report(&world, id, 1, 1, "failed").await;
+        report(&world, &hub, id, 1, 1, "failed").await;
     }
     let letters = dead_letters(&admin, "reason=origin-gone", 40).await;
     assert!(letters.iter().all(|letter| letter["queue"] == queue), "{letters:?}");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use warren_tests::hub::{ALL_SCOPES, Answer, HubClient, HubOptions, HubProcess, token};
 use warren_tests::wait::{until, until_true};
 
-use crate::world::{Keep, LONG, World, settled};
+use crate::world::{Keep, LONG, World, run_tokens, settled, token_of};
 
 const KIND: &str = "test.letters";
 const QUEUE: &str = "jobs.test.letters";
@@ -63,8 +63,9 @@ impl Scene {
 
     /// Reports the end of a run, as a worker would.
     async fn report(&self, job: &str, epoch: i32, outcome: &str, failure: Option<Value>) {
+        let token = token_of(&run_tokens(&self.hub, &self.world.store_url).await, job, epoch, epoch);
         let body = json!({
-            "job": job, "epoch": epoch, "attempt": epoch, "outcome": outcome, "failure": failure,
+            "job": job, "epoch": epoch, "attempt": epoch, "token": token, "outcome": outcome, "failure": failure,
             "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:01Z", "worker": "test",
         });
         let properties = json!({"message_id": format!("{job}/{epoch}"), "type": "warren.result", "delivery_mode": 2});

@@ -129,7 +129,7 @@ async fn a_full_window_is_shared_by_tenants_and_waited_for_in_peace() {
         let message = until(LONG, "a message", async || world.vhost.get_messages(queue, 1).await.into_iter().next()).await;
         let id = message.message_id().unwrap().to_owned();
         let body = json!({
-            "job": id, "epoch": 1, "attempt": 1, "outcome": "succeeded",
+            "job": id, "epoch": 1, "attempt": 1, "token": message.header("warren-token"), "outcome": "succeeded",
             "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:01Z", "worker": "test",
         });
         let properties = json!({"message_id": format!("{id}/1/1"), "type": "warren.result", "delivery_mode": 2});

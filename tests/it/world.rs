@@ -5,10 +5,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_ack::run_token::RunTokens;
 use futures::StreamExt;
 use futures::stream;
+use messaging::message::Run;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use warren_tests::broker::{Broker, Vhost};
 use warren_tests::hub::{HubClient, HubOptions, HubProcess};
 use warren_tests::ledger::{Ledger, Observed, Verdict};
@@ -52,6 +55,24 @@ pub async fn settled(hub: &HubProcess) {
         client.get("/health").await.is_ok_and(|health| health.body["ok"] == true)
     })
     .await;
+}
+
+/// What a hub signs the tokens of runs with, read past it: for a test that reports without having taken the message. `store_url` as in
+/// its options.
+pub async fn run_tokens(hub: &HubProcess, store_url: &str) -> RunTokens {
+    const SECRET: &str = "SELECT secret FROM secrets WHERE name = 'run-token'";
+    let secret: Vec<u8> = if store_url.is_empty() {
+        let file = SqliteConnectOptions::new().filename(hub.folder().join("warren.db")).read_only(true);
+        sqlx::query_scalar(SECRET).fetch_one(&mut file.connect().await.unwrap()).await.unwrap()
+    } else {
+        sqlx::query_scalar(SECRET).fetch_one(&mut sqlx::PgConnection::connect(store_url).await.unwrap()).await.unwrap()
+    };
+    RunTokens::with(&secret.try_into().expect("32 bytes"))
+}
+
+/// The token of a run, as its message carries it.
+pub fn token_of(tokens: &RunTokens, job: &str, epoch: i32, attempt: i32) -> String {
+    tokens.of(job.parse().expect("the id of a job"), Run { epoch, attempt })
 }
 
 /// Everything of one test.

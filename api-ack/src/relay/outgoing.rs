@@ -6,17 +6,16 @@ use messaging::wire::{Outbound, Unsendable};
 
 use super::Item;
 use crate::clock;
+use crate::run_token::RunTokens;
 use crate::store::Outlet;
 
 /// CloudEvents `source` of everything the hub publishes.
 pub const SOURCE: &str = "/warren/hub";
 
-/// When the job is given up, RFC 3339, on every job message.
-pub const DEADLINE: &str = "warren-deadline";
-
 /// The message for a row that waits to be published. A high job goes to the queue of its class if its kind still has `classes`,
-/// and with the normal ones otherwise; its dead letter says which it was in any case, so that it is the same letter each time.
-pub(super) fn outgoing(item: &Item, names: &Names, classes: bool) -> Result<Outbound, Unsendable> {
+/// and with the normal ones otherwise; its dead letter says which it was in any case, so that it is the same letter each time. And
+/// it carries no token: whoever reads letters is not to speak for the job.
+pub(super) fn outgoing(item: &Item, names: &Names, tokens: &RunTokens, classes: bool) -> Result<Outbound, Unsendable> {
     let Item { job, payload, .. } = item;
     let status = &job.status;
     let class = if classes || status.outlet == Some(Outlet::Dead) { job.priority } else { Priority::Normal };
@@ -25,6 +24,8 @@ pub(super) fn outgoing(item: &Item, names: &Names, classes: bool) -> Result<Outb
         // The kind was checked when the job was accepted; a row written by hand ends as returned.
         Err(_) => (names.on_broker(&job.kind), job.kind.clone()),
     };
+    let token = (status.outlet != Some(Outlet::Dead)).then(|| (header::TOKEN.to_owned(), tokens.of(job.id, status.run())));
+    let deadline = (header::DEADLINE.to_owned(), clock::timestamp(status.deadline).to_string());
     let message = Message {
         id: job.id.to_string(),
         kind: job.kind.clone(),
@@ -34,7 +35,7 @@ pub(super) fn outgoing(item: &Item, names: &Names, classes: bool) -> Result<Outb
         traceparent: payload.traceparent.clone(),
         run: Some(status.run()),
         tenant: job.tenant.clone(),
-        headers: [(DEADLINE.to_owned(), clock::timestamp(status.deadline).to_string())].into(),
+        headers: std::iter::once(deadline).chain(token).collect(),
         body: payload.body.clone(),
     };
     let jobs = names.jobs();

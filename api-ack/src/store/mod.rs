@@ -1,4 +1,4 @@
-//! The hub's tables behind three traits, with one implementation per database.
+//! The hub's tables behind a trait for each aggregate, with one implementation per database.
 //!
 //! The store decides nothing about jobs: it loads rows, and applies changes that `rules` computed, each only
 //! if the row is still at the version the decision was made on. So the state machine exists once, in Rust, and both databases
@@ -17,6 +17,7 @@ pub mod postgres;
 mod purge;
 mod row;
 mod search;
+mod secret;
 mod selection;
 pub mod sqlite;
 mod stored;
@@ -32,6 +33,7 @@ pub use payload::{Outline, Payload};
 pub use postgres::PostgresStore;
 pub use purge::{Bookmark, Old, Purged, PurgedKeys};
 pub use search::{Found, JobSearch};
+pub use secret::{Secret, SecretStore};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
 
@@ -534,6 +536,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn quiet(&self, kind: &str, of: Option<Priority>, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// Rows of `kind` that run with no owner and no start of the hub's, and have not changed since `before`; up to `limit`. A walk
+    /// over the rows of the kind that are under way.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn overrun(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError>;
 
     /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
     ///

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    DeadLetterStore, DestinationStore, JobStore, PauseStore, PostgresStore, SelectionStore, SqliteStore, StoreError, postgres,
-    sqlite,
+    DeadLetterStore, DestinationStore, JobStore, PauseStore, PostgresStore, SecretStore, SelectionStore, SqliteStore, StoreError,
+    postgres, sqlite,
 };
 
 /// Connections one hub process shares out over everything but accepting and marking, which have one each: 16 in all.
@@ -23,12 +23,21 @@ pub struct Stores {
     pub selections: Arc<dyn SelectionStore>,
     /// Destinations of calls.
     pub destinations: Arc<dyn DestinationStore>,
+    /// What processes share and nobody else knows.
+    pub secrets: Arc<dyn SecretStore>,
 }
 
 impl Stores {
-    fn of<S: JobStore + DeadLetterStore + PauseStore + SelectionStore + DestinationStore>(store: S) -> Self {
+    fn of<S: JobStore + DeadLetterStore + PauseStore + SelectionStore + DestinationStore + SecretStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { jobs: store.clone(), dead: store.clone(), pauses: store.clone(), selections: store.clone(), destinations: store }
+        Self {
+            jobs: store.clone(),
+            dead: store.clone(),
+            pauses: store.clone(),
+            selections: store.clone(),
+            destinations: store.clone(),
+            secrets: store,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod progress;
 mod purge;
 mod read;
 mod search;
+mod secrets;
 mod rows {
     crate::store::row::decoders!(sqlx::postgres::PgRow);
 }
@@ -41,8 +42,8 @@ use self::error::Fault;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros,
-    NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Progress, Purged, PurgedKeys, Queued, StoreError,
-    Waiting,
+    NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Progress, Purged, PurgedKeys, Queued, Secret,
+    SecretStore, StoreError, Waiting,
 };
 
 use crate::tags::Tags;
@@ -78,7 +79,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("work_mem", "16MB"),
 ];
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
@@ -87,6 +88,7 @@ const STEPS: [Step; 9] = [
     (6, "reading", include_str!("../../migrations/postgres/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/postgres/0007_ended.sql")),
     (8, "times", include_str!("../../migrations/postgres/0008_times.sql")),
+    (9, "secrets", include_str!("../../migrations/postgres/0009_secrets.sql")),
     (13, "letters", include_str!("../../migrations/postgres/0013_letters.sql")),
 ];
 
@@ -316,6 +318,10 @@ impl JobStore for PostgresStore {
         ask!(self, conn => read::quiet(conn, kind, of, before, limit))
     }
 
+    async fn overrun(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        ask!(self, conn => read::overrun(conn, kind, before, limit))
+    }
+
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
         ask!(self, conn => processes::beat(conn, me))
     }
@@ -385,5 +391,12 @@ impl DestinationStore for PostgresStore {
 
     async fn release(&self, name: &str, now: Micros, claim: Micros) -> Result<bool, StoreError> {
         ask!(self, conn => destinations::release(conn, name, now, claim))
+    }
+}
+
+#[async_trait]
+impl SecretStore for PostgresStore {
+    async fn secret(&self, name: &str, fresh: &Secret) -> Result<Secret, StoreError> {
+        ask!(self, conn => secrets::get_or_put(conn, name, fresh))
     }
 }

@@ -22,6 +22,7 @@ mod progress;
 mod purge;
 mod read;
 mod search;
+mod secrets;
 mod rows {
     crate::store::row::decoders!(sqlx::sqlite::SqliteRow);
 }
@@ -44,8 +45,8 @@ use uuid::Uuid;
 use super::migrations::{self, Step};
 use super::{
     Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros,
-    NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Progress, Purged, PurgedKeys, Queued, StoreError,
-    Waiting,
+    NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Progress, Purged, PurgedKeys, Queued, Secret,
+    SecretStore, StoreError, Waiting,
 };
 
 use crate::tags::Tags;
@@ -56,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that read.
 const READERS: u32 = 4;
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     (1, "store", include_str!("../../migrations/sqlite/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/sqlite/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/sqlite/0003_letters.sql")),
@@ -65,6 +66,7 @@ const STEPS: [Step; 9] = [
     (6, "reading", include_str!("../../migrations/sqlite/0006_reading.sql")),
     (7, "ended", include_str!("../../migrations/sqlite/0007_ended.sql")),
     (8, "times", include_str!("../../migrations/sqlite/0008_times.sql")),
+    (9, "secrets", include_str!("../../migrations/sqlite/0009_secrets.sql")),
     (13, "letters", include_str!("../../migrations/sqlite/0013_letters.sql")),
 ];
 
@@ -371,6 +373,10 @@ impl JobStore for SqliteStore {
         read!(self, conn => read::quiet(conn, kind, of, before, limit))
     }
 
+    async fn overrun(&self, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+        read!(self, conn => read::overrun(conn, kind, before, limit))
+    }
+
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
         write!(self, conn => processes::beat(conn, me))
     }
@@ -440,6 +446,13 @@ impl DestinationStore for SqliteStore {
 
     async fn release(&self, name: &str, now: Micros, claim: Micros) -> Result<bool, StoreError> {
         write!(self, conn => destinations::release(conn, name, now, claim))
+    }
+}
+
+#[async_trait]
+impl SecretStore for SqliteStore {
+    async fn secret(&self, name: &str, fresh: &Secret) -> Result<Secret, StoreError> {
+        write!(self, conn => secrets::get_or_put(conn, name, fresh))
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
     Attempt, Bookmark, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old, Outlet,
-    PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SelectionStore, SqliteStore, State, Status, Stores,
+    PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SecretStore, SelectionStore, SqliteStore, State, Status,
+    Stores,
 };
 use api_ack::tags::Tags;
 use bytes::Bytes;
@@ -36,6 +37,9 @@ pub struct Ground {
     pub destinations: Arc<dyn DestinationStore>,
     /// As `jobs_of_another`.
     pub destinations_of_another: Arc<dyn DestinationStore>,
+    pub secrets: Arc<dyn SecretStore>,
+    /// As `jobs_of_another`.
+    pub secrets_of_another: Arc<dyn SecretStore>,
     /// Postgres: its URL. SQLite: its file.
     pub place: Place,
 }
@@ -60,8 +64,10 @@ impl Ground {
             dead: store.clone(),
             pauses: store.clone(),
             selections: store.clone(),
-            destinations: store,
-            destinations_of_another: another,
+            destinations: store.clone(),
+            destinations_of_another: another.clone(),
+            secrets: store,
+            secrets_of_another: another,
             place: Place::Postgres(url),
         }
     }
@@ -77,7 +83,9 @@ impl Ground {
             pauses: store.clone(),
             selections: store.clone(),
             destinations: store.clone(),
-            destinations_of_another: store,
+            destinations_of_another: store.clone(),
+            secrets: store.clone(),
+            secrets_of_another: store,
             place: Place::Sqlite(file, folder),
         }
     }
@@ -101,6 +109,7 @@ impl Ground {
             pauses: self.pauses.clone(),
             selections: self.selections.clone(),
             destinations: self.destinations.clone(),
+            secrets: self.secrets.clone(),
         }
     }
 

@@ -97,6 +97,7 @@ async fn a_search_goes_from_window_to_window(ground: &Ground) {
         selections: ground.selections.clone(),
         pauses: ground.pauses.clone(),
         destinations: ground.destinations.clone(),
+        secrets: ground.secrets.clone(),
     };
     // Each look is at so many letters and no more; together they find what one look at all of them finds.
     let search = async |filter: DeadFilter, look: u32| {

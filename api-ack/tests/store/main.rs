@@ -40,6 +40,7 @@ mod processes;
 mod progressing;
 mod schema;
 mod searching;
+mod secrets;
 mod selections;
 mod server;
 mod tagging;

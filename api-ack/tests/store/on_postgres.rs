@@ -215,6 +215,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.lanes(T0).await.unwrap();
         ground.jobs.in_flight("mail", 10).await.unwrap();
         ground.jobs.quiet("mail", None, T0, 10).await.unwrap();
+        ground.jobs.overrun("mail", T0, 10).await.unwrap();
         ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.claim_normal(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.in_flight_high("mail", 10).await.unwrap();

@@ -170,6 +170,8 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>) {
     jobs.quiet("mail", None, T0 + 10, 10).await.unwrap();
     jobs.quiet("mail", Some(Priority::High), T0 + 10, 10).await.unwrap();
     looks.at("quiet", WALK);
+    jobs.overrun("mail", T0 + 10, 10).await.unwrap();
+    looks.at("overrun", WALK);
     jobs.overdue(T0, 10).await.unwrap();
     looks.at("overdue, by lane", 2 * WALK);
     jobs.ask_cancel(ids[0], 3, 1, T0).await.unwrap();
@@ -241,7 +243,7 @@ async fn no_statement_walks_what_is_others() {
         let mut connection = sqlx::PgConnection::connect(&server.url("postgres")).await.unwrap();
         // Those that hold no row of others, and the one that holds a range per block.
         let sql = "SELECT min(pg_relation_size(indexrelid)) / 8192 FROM pg_stat_user_indexes WHERE indexrelname NOT IN \
-            ('_sqlx_migrations_pkey', 'processes_pkey', 'pauses_pkey', 'pauses_latest', 'destinations_pkey', 'dead_letters_unprinted', 'selections_acting', \
+            ('_sqlx_migrations_pkey', 'processes_pkey', 'pauses_pkey', 'pauses_latest', 'destinations_pkey', 'secrets_pkey', 'dead_letters_unprinted', 'selections_acting', \
             'selected_letters_refused', 'idempotency_keys_age')";
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     };

@@ -19,6 +19,7 @@ contract!(
     overdue_rows_are_found_wherever_they_are,
     what_is_overdue_is_not_claimed_but_its_letter_is,
     quiet_rows_are_found_oldest_first,
+    what_runs_elsewhere_for_long_is_found_behind_any_number_of_quiet_rows,
     waiting_rows_are_found_by_their_owner,
 );
 
@@ -279,6 +280,31 @@ async fn quiet_rows_are_found_oldest_first(ground: &Ground) {
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [batch[1].job.id, batch[0].job.id]);
     assert_eq!(ground.jobs.quiet("mail", None, T0 + 60 * SECOND, 1).await.unwrap()[0].id, batch[1].job.id);
     assert!(ground.jobs.quiet("other", None, T0 + 60 * SECOND, 10).await.unwrap().is_empty());
+}
+
+async fn what_runs_elsewhere_for_long_is_found_behind_any_number_of_quiet_rows(ground: &Ground) {
+    let batch: Vec<_> = (0..6).map(|_| accepted("mail", "acme")).collect();
+    ground.store(&batch).await;
+    let marks: Vec<_> = batch.iter().map(|new| (new.job.id, 1)).collect();
+    ground.jobs.mark_published(&marks, T0 - 60 * SECOND).await.unwrap();
+    let elsewhere = |at: usize, began| {
+        change(&api_ack::store::Job { version: 2, ..batch[at].job.clone() }, |status| {
+            publish(status);
+            (status.state, status.started_at, status.updated_at) = (State::Running, Some(T0), began);
+        })
+    };
+    ground.change(elsewhere(3, T0 + 1)).await;
+    ground.change(elsewhere(4, T0 + 9)).await;
+    let here = change(&api_ack::store::Job { version: 2, ..batch[5].job.clone() }, |status| {
+        publish(status);
+        begin(status, T0);
+    });
+    ground.change(here).await;
+    let found = ground.jobs.overrun("mail", T0 + 9, 1).await.unwrap();
+    assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [batch[3].job.id]);
+    assert_eq!(found[0], ground.job(batch[3].job.id).await, "as it is loaded");
+    assert_eq!(ground.jobs.overrun("mail", T0 + 99, 9).await.unwrap().len(), 2);
+    assert!(ground.jobs.overrun("other", T0 + 99, 9).await.unwrap().is_empty());
 }
 
 async fn waiting_rows_are_found_by_their_owner(ground: &Ground) {

@@ -10,7 +10,7 @@ use api_ack::kinds::{KindSpec, Worker};
 use api_ack::ledger::StoreLedger;
 use api_ack::pauses::Pauses;
 use api_ack::progress::Hearing;
-use api_ack::results::Results;
+use api_ack::results::{Results, Trust};
 use api_ack::submissions::Submissions;
 use broker_topology::Priority;
 use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
@@ -48,7 +48,14 @@ pub(super) fn worker(
         tasks.spawn(once(ready.clone(), runtime.clone(), consuming));
     }
     let results = wiring.names.results();
-    let handler = Results::new(wiring.stores.clone(), ledger, hearing, results.clone());
+    let handler = Results {
+        stores: wiring.stores.clone(),
+        ledger,
+        hearing,
+        trust: Trust::new(wiring.tokens.clone(), wiring.kinds.clone()),
+        queue: results.clone(),
+        metrics: wiring.metrics.jobs.clone(),
+    };
     batches(results, REPORTS, handler, runtime, &ready, tasks);
 }
 

@@ -23,6 +23,7 @@ struct Started {
     at: Instant,
     cancelled: CancellationToken,
     run: Run,
+    token: Option<String>,
     said: Said,
 }
 
@@ -33,6 +34,8 @@ pub struct Word {
     pub id: String,
     /// Which run of it.
     pub run: Run,
+    /// The token that the run's message carried.
+    pub token: Option<String>,
     /// The lease of this start.
     pub lease: i64,
     /// What it said.
@@ -48,11 +51,17 @@ pub(super) struct Place {
 }
 
 impl Running {
-    pub(super) fn enter(&self, id: &str, run: Run, lease: i64) -> Place {
+    pub(super) fn enter(&self, id: &str, run: Run, token: Option<&str>, lease: i64) -> Place {
         let key = (id.to_owned(), lease);
         let cancelled = CancellationToken::new();
         let said = Said::default();
-        let started = Started { at: Instant::now(), cancelled: cancelled.clone(), run, said: said.clone() };
+        let started = Started {
+            at: Instant::now(),
+            cancelled: cancelled.clone(),
+            run,
+            token: token.map(str::to_owned),
+            said: said.clone(),
+        };
         self.lock().insert(key.clone(), started);
         Place { running: self.clone(), key, cancelled, said }
     }
@@ -69,7 +78,7 @@ impl Running {
         let table = self.lock();
         let said = table.iter().filter_map(|((id, lease), started)| {
             let progress = started.said.take_progress()?;
-            Some(Word { id: id.clone(), run: started.run, lease: *lease, progress })
+            Some(Word { id: id.clone(), run: started.run, token: started.token.clone(), lease: *lease, progress })
         });
         said.collect()
     }
@@ -99,7 +108,7 @@ mod tests {
     #[test]
     fn one_start_is_told_and_no_other_and_none_is_left_behind() {
         let running = Running::default();
-        let (first, second) = (running.enter("a", Run::default(), 1), running.enter("a", Run::default(), 2));
+        let (first, second) = (running.enter("a", Run::default(), None, 1), running.enter("a", Run::default(), Some("t"), 2));
         assert_eq!(running.since(Duration::ZERO).len(), 2);
         assert!(running.since(Duration::from_secs(3600)).is_empty());
         running.cancel("a", 2);
@@ -109,6 +118,7 @@ mod tests {
         second.said.progress(Progress::now(40, "half"));
         let words = running.words();
         assert_eq!((words.len(), words[0].lease, words[0].progress.percent), (1, 2, 40));
+        assert_eq!(words[0].token.as_deref(), Some("t"));
         assert!(running.words().is_empty(), "each word is passed on once");
         drop((first, second));
         assert!(running.since(Duration::ZERO).is_empty());

@@ -186,7 +186,7 @@ impl Start {
     /// The handler, its time limit, its panics, and the drain.
     async fn run_one(&self, arrived: Arrived, lease: i64, deadline: Option<Timestamp>) {
         let Arrived { message, run, .. } = arrived;
-        let place = self.runtime.running.enter(&message.id, run, lease);
+        let place = self.runtime.running.enter(&message.id, run, message.token(), lease);
         let cx = Context {
             id: message.id.clone(),
             kind: message.kind.clone(),
@@ -244,7 +244,7 @@ impl Start {
         ];
         let route = Route::new(self.runtime.names.dead(), arrived.queue.to_string());
         let copy = Outbound::copy(route, id, &arrived.properties, arrived.message.body.clone(), &more);
-        self.send_and_ack(arrived, copy).await;
+        self.send_and_ack(arrived, copy.without_token()).await;
     }
 
     /// Publish, wait for the confirm, then ack; what could not be published is given back.

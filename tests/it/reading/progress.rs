@@ -9,7 +9,7 @@ use warren_tests::process::{Process, binary};
 use warren_tests::wait::{until, until_true};
 
 use super::Events;
-use crate::world::{LONG, settled};
+use crate::world::{LONG, run_tokens, settled, token_of};
 
 const KIND: &str = "test.hard";
 
@@ -102,11 +102,16 @@ async fn a_report_is_heard_for_the_run_that_the_job_is_at_and_no_other() {
     // The test is its worker.
     let id = client.accepted(KIND, &json!({})).await;
     client.wait_state(&id, "queued", LONG).await;
-    let say = async |job: &str, epoch: i32, attempt: i32, lease: i64, percent: i32, at: &str| {
-        let body =
-            json!({"job": job, "epoch": epoch, "attempt": attempt, "lease": lease, "percent": percent, "note": "n", "at": at});
+    let tokens = run_tokens(&hub, &stage.store_url).await;
+    let speak = async |job: &str, epoch: i32, attempt: i32, lease: i64, percent: i32, at: &str, token: Option<String>| {
+        let body = json!({"job": job, "epoch": epoch, "attempt": attempt, "token": token, "lease": lease, "percent": percent,
+            "note": "n", "at": at});
         let properties = json!({"type": "warren.progress", "delivery_mode": 2});
         assert!(stage.vhost.publish("warren.results", "warren.results", properties, body.to_string().as_bytes()).await);
+    };
+    let say = async |job: &str, epoch: i32, attempt: i32, lease: i64, percent: i32, at: &str| {
+        let token = job.parse().is_ok_and(|_: uuid::Uuid| true).then(|| token_of(&tokens, job, epoch, attempt));
+        speak(job, epoch, attempt, lease, percent, at, token).await;
     };
     let shown = async || client.job(&id).await.unwrap().body["progress"]["percent"].clone();
     let counted = async |result: &str, count: u64| {
@@ -125,6 +130,11 @@ async fn a_report_is_heard_for_the_run_that_the_job_is_at_and_no_other() {
     counted("late", 6).await;
     say(&id, 1, 1, 2, 101, "2026-01-01T00:00:20Z").await;
     counted("invalid", 1).await;
+    // Whoever was not given the run does not speak of it, and does not drown the word of who was.
+    for (epoch, token) in [(1, None), (9, None), (1, Some(token_of(&tokens, &id, 1, 2)))] {
+        speak(&id, epoch, 1, 9, 99, "2026-01-01T00:00:30Z", token).await;
+    }
+    counted("forged", 3).await;
     assert_eq!(shown().await, 30);
     // A clock that is ahead does not silence what follows.
     say(&id, 1, 1, 2, 40, "2999-01-01T00:00:00Z").await;
@@ -134,7 +144,8 @@ async fn a_report_is_heard_for_the_run_that_the_job_is_at_and_no_other() {
     assert_eq!(shown().await, 50);
 
     // The attempt fails: its last word stays until the next one speaks, and its own later words are late.
-    let end = json!({"job": id, "epoch": 1, "attempt": 1, "outcome": "failed", "failure": {"code": "c", "message": "m"},
+    let token = token_of(&tokens, &id, 1, 1);
+    let end = json!({"job": id, "epoch": 1, "attempt": 1, "token": token, "outcome": "failed", "failure": {"code": "c", "message": "m"},
         "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:30Z", "worker": "test"});
     let properties = json!({"message_id": "end", "type": "warren.result", "delivery_mode": 2});
     assert!(stage.vhost.publish("warren.results", "warren.results", properties, end.to_string().as_bytes()).await);

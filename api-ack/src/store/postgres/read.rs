@@ -75,6 +75,12 @@ const QUIET: &str = concat!(
      ORDER BY updated_at LIMIT $3",
 );
 
+const OVERRUN: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs WHERE kind = $1 AND place = 1 AND state = 3 AND starts = 0 AND updated_at < $2 LIMIT $3",
+);
+
 const OWNED: &str =
     concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE place = 1 AND outlet IS NOT NULL AND owner = $1 LIMIT $2");
 
@@ -178,6 +184,10 @@ pub(super) async fn quiet(
 ) -> Result<Vec<Job>, Fault> {
     let query = sqlx::query(QUIET).bind(kind).bind(before).bind(i64::from(limit)).bind(of.map(priority_number));
     jobs(&query.fetch_all(conn).await?)
+}
+
+pub(super) async fn overrun(conn: &mut PgConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, Fault> {
+    jobs(&sqlx::query(OVERRUN).bind(kind).bind(before).bind(i64::from(limit)).fetch_all(conn).await?)
 }
 
 pub(super) async fn owned(conn: &mut PgConnection, me: ProcessId, limit: u32) -> Result<Vec<Job>, Fault> {

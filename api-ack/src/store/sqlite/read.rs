@@ -81,6 +81,12 @@ const QUIET: &str = concat!(
      AND (?4 IS NULL OR priority = ?4) ORDER BY updated_at LIMIT ?3",
 );
 
+const OVERRUN: &str = concat!(
+    "SELECT ",
+    job_columns!("jobs"),
+    " FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND state = 3 AND starts = 0 AND updated_at < ?2 LIMIT ?3",
+);
+
 const OWNED: &str = concat!(
     "SELECT ",
     job_columns!("jobs"),
@@ -192,6 +198,10 @@ pub(super) async fn quiet(
 ) -> Result<Vec<Job>, StoreError> {
     let query = sqlx::query(QUIET).bind(kind).bind(before).bind(limit).bind(of.map(priority_number));
     jobs(&query.fetch_all(conn).await.map_err(error::store)?)
+}
+
+pub(super) async fn overrun(conn: &mut SqliteConnection, kind: &str, before: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
+    jobs(&sqlx::query(OVERRUN).bind(kind).bind(before).bind(limit).fetch_all(conn).await.map_err(error::store)?)
 }
 
 pub(super) async fn owned(conn: &mut SqliteConnection, me: ProcessId, limit: u32) -> Result<Vec<Job>, StoreError> {

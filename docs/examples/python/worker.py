@@ -1,0 +1,131 @@
+"""A worker of a Warren kind with `worker = "amqp"`, in Python. docs/worker-contract.md says what it keeps to.
+
+It builds reports: {"pages": 4}. Each page takes `seconds` (0.1), and the first `fails` (0) attempts fail, to be seen trying again.
+
+    pip install -r requirements.txt
+    AMQP_URL=amqp://guest:guest@127.0.0.1:5682/%2f WARREN_QUEUE=jobs.reports.build python worker.py
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sqlite3
+import sys
+from datetime import datetime, timezone
+
+import aio_pika
+
+URL = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5682/%2f")
+QUEUE = os.environ.get("WARREN_QUEUE", "jobs.reports.build")
+RESULTS = os.environ.get("WARREN_RESULTS", "warren.results")
+PREFETCH = int(os.environ.get("WARREN_PREFETCH", "16"))  # jobs at one time
+NAME = os.environ.get("WARREN_WORKER", f"{socket.gethostname()}:{os.getpid()}")
+GRACE = 25  # seconds that running jobs have after SIGTERM
+
+# The effect and the note that it was done are one transaction: a message that comes again has no second effect.
+database = sqlite3.connect(os.environ.get("WARREN_DONE", "done.sqlite"))
+database.execute("CREATE TABLE IF NOT EXISTS reports (job TEXT PRIMARY KEY, pages INTEGER NOT NULL)")
+
+
+def now():
+    return datetime.now(timezone.utc).isoformat()
+
+
+class Run:
+    """One run of a job, and what is said about it."""
+
+    def __init__(self, message, exchange):
+        headers = message.headers
+        self.exchange, self.job, self.attempt = exchange, message.message_id, headers["warren-attempt"]
+        self.about = {"job": self.job, "epoch": headers["warren-epoch"], "attempt": self.attempt, "worker": NAME}
+        self.about["token"] = headers["warren-token"]
+        self.trace = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
+
+    async def say(self, kind, **fields):
+        """Returns once the broker has it for good; raises if it does not take it."""
+        sent = aio_pika.Message(
+            json.dumps(self.about | fields).encode(),
+            type=kind,
+            message_id="{job}/{epoch}/{attempt}".format(**self.about),
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            headers=self.trace,
+        )
+        await self.exchange.publish(sent, routing_key=RESULTS, mandatory=True)
+
+
+async def build(run, body):
+    """The work itself: gives what is reported as the end."""
+    try:
+        job = json.loads(body)
+        pages, seconds, fails = int(job["pages"]), float(job.get("seconds", 0.1)), int(job.get("fails", 0))
+    except (ValueError, TypeError, KeyError) as error:
+        return {"outcome": "rejected", "failure": {"code": "invalid", "message": f"`pages` is to be a number: {error!r}"}}
+    done = database.execute("SELECT pages FROM reports WHERE job = ?", (run.job,)).fetchone()
+    if done:
+        return {"outcome": "succeeded", "result": {"pages": done[0]}}
+    if run.attempt <= fails:
+        failure = {"code": "printer-busy", "message": f"attempt {run.attempt} of {fails} that fail"}
+        return {"outcome": "failed", "failure": failure, "retry_after_ms": 1000}
+    for page in range(1, pages + 1):
+        await asyncio.sleep(seconds)
+        await run.say("warren.progress", percent=100 * page // pages, note=f"page {page} of {pages}", at=now())
+    with database:
+        database.execute("INSERT OR IGNORE INTO reports (job, pages) VALUES (?, ?)", (run.job, pages))
+    return {"outcome": "succeeded", "result": {"pages": pages}}
+
+
+async def handle(message, exchange):
+    run, started_at = Run(message, exchange), now()
+    try:
+        await run.say("warren.started", started_at=started_at)
+        try:
+            end = await build(run, message.body)
+        except sqlite3.Error as error:
+            end = {"outcome": "failed", "failure": {"code": "database", "message": str(error)}}
+        await run.say("warren.result", started_at=started_at, ended_at=now(), **end)
+        await message.ack()
+    except (aio_pika.exceptions.AMQPException, ConnectionError, asyncio.TimeoutError) as error:
+        # Not acked: the broker delivers it again, here or to another worker.
+        print(f"{run.job}: {error!r}; it will come again", file=sys.stderr, flush=True)
+        return
+    print(json.dumps({"job": run.job, "attempt": run.attempt, "outcome": end["outcome"]}), flush=True)
+
+
+async def connect():
+    """From here on aio-pika connects and consumes again by itself."""
+    wait = 0.5
+    while True:
+        try:
+            return await aio_pika.connect_robust(URL, timeout=10, reconnect_interval=1, client_properties={"connection_name": NAME})
+        except (aio_pika.exceptions.AMQPException, OSError, asyncio.TimeoutError) as error:
+            print(f"cannot connect: {error!r}; trying again", file=sys.stderr, flush=True)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 10)
+
+
+async def main():
+    stop, running = asyncio.Event(), set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with await connect() as connection:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        await channel.set_qos(prefetch_count=PREFETCH)
+        exchange = await channel.get_exchange(RESULTS, ensure=False)
+        queue = await channel.get_queue(QUEUE, ensure=False)
+
+        async def take(message):
+            task = asyncio.create_task(handle(message, exchange))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        consumer = await queue.consume(take)
+        await stop.wait()
+        await queue.cancel(consumer)  # no more, and what runs ends; what does not is delivered again
+        if running:
+            await asyncio.wait(running, timeout=GRACE)
+
+
+asyncio.run(main())
