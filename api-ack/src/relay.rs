@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use hand_over::{HandOver, HandedOver, hand_over};
 pub use lanes::Lanes;
+pub use outgoing::SOURCE;
 pub use room::{RoomLimits, Ticket};
 pub use window::Windows;
 

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod conformance;
 pub mod demo;
 pub mod dev;
 mod edge;
