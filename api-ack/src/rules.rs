@@ -235,8 +235,9 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         return Finish::Late(attempt(job, report, "late"));
     }
     let http_status = report.http_status.map(i32::from);
-    // What the report leaves out, the report of the start said, if there was one.
-    let (started_at, worker) = (report.started_at.or(job.started_at), worker(report).or_else(|| job.worker.clone()));
+    // What the report leaves out, that of the start said, if there was one. Without both the attempt took no time.
+    let started_at = report.started_at.or(job.started_at).or(Some(report.ended_at));
+    let worker = worker(report).or_else(|| job.worker.clone());
     let job = &Status { started_at, worker, http_status, starts: 0, ..job.clone() };
     let outcome = match report.end {
         End::Outcome(outcome) => outcome,

@@ -49,7 +49,7 @@ pub struct JobResult {
     /// Why it did not work.
     #[serde(default)]
     pub failure: Option<Failure>,
-    /// When the handler was started. Without it: when the run was [reported as started](crate::started_report), if it was. A service
+    /// When the handler was started. Without it: when the run was [reported as started](crate::started_report), or else ended. A service
     /// always says, since a hub of before asks for it; so with the next two.
     #[serde(default)]
     pub started_at: Option<Timestamp>,

@@ -30,4 +30,5 @@ mod store_faults;
 mod submissions;
 mod tls;
 mod two_hubs;
+mod workers;
 mod world;

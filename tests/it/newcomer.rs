@@ -4,12 +4,22 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use warren_tests::process::Process;
+use warren_tests::process::{Process, workspace};
 
 mod lifetime;
 mod obstacles;
 mod slow;
 mod tour;
+mod worker;
+
+/// The block in this language of a section of the README.
+fn block(section: &str, language: &str) -> String {
+    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("there is a README.md");
+    let section = readme.split_once(&format!("## {section}")).expect("the section begins").1;
+    let section = section.split_once("\n## ").expect("the section ends").0;
+    let block = section.split_once(&format!("```{language}\n")).expect("the section has this block").1;
+    block.split_once("```").expect("a block ends").0.to_owned()
+}
 
 /// What a terminal gave back.
 struct Typed {

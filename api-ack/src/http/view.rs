@@ -62,7 +62,7 @@ pub struct JobView {
     result_base64: Option<String>,
     /// The latest error, for people.
     error: Option<String>,
-    /// Why it is dead, cancelled, expired or retrying: a stable code.
+    /// Why it is dead, cancelled, expired or retrying, or succeeded without its result: a stable code.
     #[schema(example = "exhausted")]
     reason: Option<String>,
     /// There, and true, when a cancel was asked for while it ran.
@@ -130,7 +130,7 @@ pub struct AttemptView {
     /// When it ended; none while it runs.
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
-    /// `succeeded`, `failed`, `rejected`, `snoozed`, `interrupted`, `late`, ...; none while it runs.
+    /// `succeeded`, `failed`, `rejected`, `snoozed`, `interrupted`, `late`, `forged`, ...; none while it runs.
     #[schema(example = "failed")]
     outcome: Option<String>,
     /// How often the attempt was put off by a snooze, if more than once: one entry stands for all of them, as the last one left it.

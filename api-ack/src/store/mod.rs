@@ -133,7 +133,7 @@ pub struct Status {
     pub ended_at: Option<Micros>,
     /// When this row last changed.
     pub updated_at: Micros,
-    /// Why it is dead, cancelled, expired or retrying: a stable kebab-case code.
+    /// Why it is dead, cancelled, expired or retrying, or succeeded without its result: a stable kebab-case code.
     pub reason: Option<String>,
     /// The latest error, for people; at most 4 KiB.
     pub error: Option<String>,
@@ -224,7 +224,7 @@ pub struct Attempt {
     pub started_at: Option<Micros>,
     /// When it ended.
     pub ended_at: Micros,
-    /// `failed`, `rejected`, `snoozed`, `interrupted`, `late`, ...
+    /// `failed`, `rejected`, `snoozed`, `interrupted`, `late`, `forged`, ...
     pub outcome: String,
     /// Stable code of the failure.
     pub reason: Option<String>,
@@ -408,7 +408,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn ask_cancel(&self, id: Uuid, from: i64, epoch: i32, now: Micros) -> Result<bool, StoreError>;
 
-    /// Puts attempts on record that change nothing (late ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored, and
+    /// Puts attempts on record that change nothing (late and forged ones). Duplicates by (job, epoch, attempt, lease, outcome) are ignored, and
     /// so is what comes for a job that has [`RECORDS`] already.
     ///
     /// # Errors

@@ -69,6 +69,7 @@ async function build(run, body) {
 }
 
 async function handle(message, channel, publish) {
+  if (!message.properties.headers['warren-token']) return channel.reject(message, false) // no message of the hub's: a dead letter
   const run = new Run(message, publish)
   const started_at = now()
   try {
@@ -81,8 +82,9 @@ async function handle(message, channel, publish) {
     channel.ack(message)
     console.log(JSON.stringify({ job: run.job, attempt: run.attempt, outcome: end.outcome }))
   } catch (error) {
-    // Not acked: the broker delivers it again, here or to another worker.
+    // Not acked: with the connection gone the broker delivers it again, here or to another worker.
     console.error(`${run.job}: ${error.message}; it will come again`)
+    throw error
   }
 }
 
@@ -116,19 +118,20 @@ async function session(stop) {
     connection.on('close', () => reject(new Error('the connection is closed')))
   })
   lost.catch(() => {})
+  const leave = () => connection.close().catch(() => {})
   const channel = await connection.createConfirmChannel()
-  channel.on('error', error => console.error(`channel: ${error.message}`))
-  channel.on('close', () => connection.close().catch(() => {}))
+  channel.on('error', leave)
   await channel.prefetch(PREFETCH)
   const [publish, running] = [publisher(channel), new Set()]
   const { consumerTag } = await channel.consume(QUEUE, message => {
-    if (!message) return void channel.close() // the queue is gone: begin anew
-    const task = handle(message, channel, publish).finally(() => running.delete(task))
+    if (!message) return void leave() // the queue is gone: begin anew
+    const task = handle(message, channel, publish).catch(leave).finally(() => running.delete(task))
     running.add(task)
   })
   await Promise.race([stop, lost])
   await channel.cancel(consumerTag) // no more, and what runs ends; what does not is delivered again
   await Promise.race([Promise.allSettled(running), sleep(GRACE)])
+  await channel.close() // after the last ack
   await connection.close()
 }
 

@@ -9,10 +9,12 @@ It builds reports: {"pages": 4}. Each page takes `seconds` (0.1), and the first 
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
 import sys
+import time
 from datetime import datetime, timezone
 
 import aio_pika
@@ -39,8 +41,8 @@ class Run:
     def __init__(self, message, exchange):
         headers = message.headers
         self.exchange, self.job, self.attempt = exchange, message.message_id, headers["warren-attempt"]
-        self.about = {"job": self.job, "epoch": headers["warren-epoch"], "attempt": self.attempt, "worker": NAME}
-        self.about["token"] = headers["warren-token"]
+        self.about = {"job": self.job, "epoch": headers["warren-epoch"], "attempt": self.attempt}
+        self.about |= {"token": headers["warren-token"], "worker": NAME}
         self.trace = {name: headers[name] for name in ("traceparent", "tracestate") if name in headers}
 
     async def say(self, kind, **fields):
@@ -77,55 +79,70 @@ async def build(run, body):
     return {"outcome": "succeeded", "result": {"pages": pages}}
 
 
-async def handle(message, exchange):
-    run, started_at = Run(message, exchange), now()
+async def handle(message, exchange, lost):
+    try:
+        run, started_at = Run(message, exchange), now()
+    except KeyError:
+        return await message.reject(requeue=False)  # no message of the hub's: a dead letter
     try:
         await run.say("warren.started", started_at=started_at)
         try:
             end = await build(run, message.body)
-        except sqlite3.Error as error:
-            end = {"outcome": "failed", "failure": {"code": "database", "message": str(error)}}
+        except (sqlite3.Error, OSError) as error:
+            end = {"outcome": "failed", "failure": {"code": "worker", "message": str(error)}}
         await run.say("warren.result", started_at=started_at, ended_at=now(), **end)
         await message.ack()
-    except (aio_pika.exceptions.AMQPException, ConnectionError, asyncio.TimeoutError) as error:
-        # Not acked: the broker delivers it again, here or to another worker.
+        print(json.dumps({"job": run.job, "attempt": run.attempt, "outcome": end["outcome"]}), flush=True)
+    except Exception as error:
+        # Not acked: with the connection gone the broker delivers it again, here or to another worker.
         print(f"{run.job}: {error!r}; it will come again", file=sys.stderr, flush=True)
-        return
-    print(json.dumps({"job": run.job, "attempt": run.attempt, "outcome": end["outcome"]}), flush=True)
+        lost.set()
 
 
-async def connect():
-    """From here on aio-pika connects and consumes again by itself."""
-    wait = 0.5
-    while True:
-        try:
-            return await aio_pika.connect_robust(URL, timeout=10, reconnect_interval=1, client_properties={"connection_name": NAME})
-        except (aio_pika.exceptions.AMQPException, OSError, asyncio.TimeoutError) as error:
-            print(f"cannot connect: {error!r}; trying again", file=sys.stderr, flush=True)
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, 10)
-
-
-async def main():
-    stop, running = asyncio.Event(), set()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with await connect() as connection:
+async def session(stop):
+    """Works until the connection is lost, or it is told to stop."""
+    lost, running = asyncio.Event(), set()
+    connection = await aio_pika.connect(URL, timeout=10, client_properties={"connection_name": NAME})
+    async with connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        for closing in (connection, channel):
+            closing.close_callbacks.add(lambda *_: lost.set())
+        (await channel.get_underlay_channel()).on_consumer_cancel_callbacks.add(lambda _: lost.set())  # the queue is gone
         await channel.set_qos(prefetch_count=PREFETCH)
         exchange = await channel.get_exchange(RESULTS, ensure=False)
         queue = await channel.get_queue(QUEUE, ensure=False)
 
         async def take(message):
-            task = asyncio.create_task(handle(message, exchange))
+            task = asyncio.create_task(handle(message, exchange, lost))
             running.add(task)
             task.add_done_callback(running.discard)
 
         consumer = await queue.consume(take)
-        await stop.wait()
+        waiting = [asyncio.create_task(event.wait()) for event in (stop, lost)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        waiting[0].cancel(), waiting[1].cancel()
+        if lost.is_set():
+            raise ConnectionError("the connection is lost")
         await queue.cancel(consumer)  # no more, and what runs ends; what does not is delivered again
         if running:
             await asyncio.wait(running, timeout=GRACE)
+
+
+async def main():
+    stop, wait = asyncio.Event(), 0.5
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        begun = time.monotonic()
+        try:
+            await session(stop)
+        except (aio_pika.exceptions.AMQPException, RuntimeError, OSError, asyncio.TimeoutError) as error:
+            print(f"{error!r}; connecting again", file=sys.stderr, flush=True)
+            wait = 0.5 if time.monotonic() - begun > 30 else min(wait * 2, 10)
+            try:
+                await asyncio.wait_for(stop.wait(), random.uniform(0, wait))
+            except asyncio.TimeoutError:
+                pass
 
 
 asyncio.run(main())

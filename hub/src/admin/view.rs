@@ -174,7 +174,7 @@ pub struct AttemptLine {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// `failed`, `rejected`, `interrupted`, `late`, ...
+    /// `failed`, `rejected`, `interrupted`, `late`, `forged`, ...
     pub outcome: String,
     /// How often it was put off by a snooze, if more than once: one line stands for all of them, as the last one left it.
     #[serde(skip_serializing_if = "Option::is_none", default)]

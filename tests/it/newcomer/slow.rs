@@ -3,20 +3,13 @@ use std::time::Duration;
 
 use warren_tests::dev::{DevPorts, DevProcess};
 use warren_tests::free_port;
-use warren_tests::process::{Process, folder, workspace};
+use warren_tests::process::{Process, folder};
 use warren_tests::wait::until_true;
 
 use super::tour::{clone, moved};
-use super::{Typed, type_in};
+use super::{Typed, block, type_in};
 
-/// The block of the README's section in this language.
-fn block(language: &str) -> String {
-    let readme = std::fs::read_to_string(workspace().join("README.md")).expect("there is a README.md");
-    let section = readme.split_once("## Put it in front of a slow service").expect("the section begins").1;
-    let section = section.split_once("\n## ").expect("the section ends").0;
-    let block = section.split_once(&format!("```{language}\n")).expect("the section has this block").1;
-    block.split_once("```").expect("a block ends").0.to_owned()
-}
+const SECTION: &str = "Put it in front of a slow service";
 
 #[tokio::test]
 async fn the_readmes_slow_service_works_as_it_stands() {
@@ -24,8 +17,8 @@ async fn the_readmes_slow_service_works_as_it_stands() {
     clone(folder.path());
     let (ports, port) = (DevPorts::free(), free_port());
     let here = |text: String| moved(&text, &ports).replace("9000", &port.to_string());
-    std::fs::write(folder.path().join("warren.toml"), here(block("toml"))).unwrap();
-    std::fs::write(folder.path().join("slow.py"), here(block("python"))).unwrap();
+    std::fs::write(folder.path().join("warren.toml"), here(block(SECTION, "toml"))).unwrap();
+    std::fs::write(folder.path().join("slow.py"), here(block(SECTION, "python"))).unwrap();
     let mut python = Command::new("python3");
     python.arg("slow.py").current_dir(folder.path());
     let _service = Process::start("slow.py", python);
@@ -36,7 +29,7 @@ async fn the_readmes_slow_service_works_as_it_stands() {
     let mut dev = DevProcess::start(folder.path(), &ports).await;
 
     let admin = format!("http://127.0.0.1:{}", ports.admin);
-    let typed = type_in(folder.path(), &["-euo", "pipefail"], &here(block("sh")), &[("WARREN_ADMIN_URL", &admin)]).await;
+    let typed = type_in(folder.path(), &["-euo", "pipefail"], &here(block(SECTION, "sh")), &[("WARREN_ADMIN_URL", &admin)]).await;
     let Typed { ok, stdout, stderr } = typed;
     assert!(ok, "--- stdout\n{stdout}\n--- stderr\n{stderr}");
     assert!(stdout.contains("\"state\":\"accepted\"") && stdout.contains("{\"built\":{\"pages\":3}}"), "{stdout}");

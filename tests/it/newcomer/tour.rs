@@ -30,7 +30,7 @@ pub(super) fn moved(text: &str, ports: &DevPorts) -> String {
 pub(super) fn clone(at: &Path) {
     std::fs::create_dir_all(at.join("target/release")).unwrap();
     symlink(binary("warren"), at.join("target/release/warren")).unwrap();
-    for name in ["deploy", "definitions.json"] {
+    for name in ["deploy", "definitions.json", "docs"] {
         symlink(workspace().join(name), at.join(name)).unwrap();
     }
 }
