@@ -5,6 +5,7 @@
 mod bad_input;
 mod broker_faults;
 mod changing;
+mod conformance;
 mod crash;
 mod cron;
 mod documents;

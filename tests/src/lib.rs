@@ -31,7 +31,7 @@ pub mod downstream;
 pub mod hub;
 pub mod ledger;
 mod percent;
-mod ports;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

@@ -46,14 +46,14 @@ impl Payloads {
         let mut payloads = Self::default();
         for text in given {
             let (name, file) = text.split_once('=').unwrap_or(("normal", text));
-            let bytes = bytes_of(Path::new(file))?;
+            let read = || bytes_of(Path::new(file));
             match name {
-                "normal" => payloads.normal = bytes,
-                "slow" => payloads.slow = Some(bytes),
-                "progress" => payloads.progress = Some(bytes),
-                "retry" => payloads.retry = Some(bytes),
-                "oversize" => payloads.oversize = Some(bytes),
-                "poison" => payloads.poison = bytes,
+                "normal" => payloads.normal = read()?,
+                "slow" => payloads.slow = Some(read()?),
+                "progress" => payloads.progress = Some(read()?),
+                "retry" => payloads.retry = Some(read()?),
+                "oversize" => payloads.oversize = Some(read()?),
+                "poison" => payloads.poison = read()?,
                 _ => {
                     let known = "normal, slow, progress, retry, oversize, poison";
                     return Err(format!("--payload {text}: there is no payload `{name}`, write one of {known}"));
