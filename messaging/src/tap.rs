@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Acker, Channel, Consumer};
 
@@ -89,8 +89,14 @@ impl Tap {
 
     /// Ends the subscription; what was not acked is back in the queue.
     pub async fn close(self) {
+        let Self { channel, deliveries, .. } = self;
+        let closing = async {
+            // The queue knows of a cancel when it is answered, of a closed channel some time later.
+            let _ = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default()).await;
+            let _ = channel.close(200, "done".into()).await;
+        };
         // A connection that is gone gives it back as well.
-        let _ = tokio::time::timeout(PATIENCE, self.channel.close(200, "done".into())).await;
+        let _ = tokio::time::timeout(PATIENCE, closing).await;
     }
 }
 

@@ -27,17 +27,18 @@ use crate::conformance::{self, Limits, Trial, Unfit};
 pub(super) enum Conformance {
     /// Put a worker that takes its jobs from the broker through its cases
     #[command(after_help = "Examples:\n  warren conformance amqp reports.build -- python worker.py\n  \
-                            warren conformance amqp reports.build --amqp-url amqp://guest:guest@127.0.0.1/test \\\n    \
-                            --payload report.json --payload slow=long.json -- node worker.mjs\n  \
+                            warren conformance amqp reports.build --amqp-url amqp://127.0.0.1/test --payload slow=long.json -- node worker.mjs\n  \
                             warren conformance amqp reports.build --case normal,retry --payload retry=flaky.json --junit out.xml\n\n\
                             The command gets AMQP_URL, WARREN_QUEUE, WARREN_RESULTS and WARREN_KIND in its environment. No hub may be at work \
-                            on that vhost with those names.")]
+                            on that vhost with those names.\n\n\
+                            Exit codes: 0 all cases passed, 1 some failed, 2 wrong usage or nothing to play on, 3 none failed, some not run.")]
     Amqp(AmqpArgs),
     /// Put a service that is called over HTTP through its cases
     #[command(after_help = "Examples:\n  warren conformance http http://127.0.0.1:9000/reports --payload report.json\n  \
                             warren conformance http http://127.0.0.1:9000/reports --payload slow=long.json -- python service.py\n  \
                             warren conformance http https://reports.internal/build --header 'authorization=Bearer secret' --json\n\n\
-                            The command gets PORT, that of the URL, and WARREN_KIND in its environment.")]
+                            The command gets PORT, that of the URL, and WARREN_KIND in its environment.\n\n\
+                            Exit codes: 0 all cases passed, 1 some failed, 2 wrong usage or nothing to play on, 3 none failed, some not run.")]
     Http(HttpArgs),
 }
 

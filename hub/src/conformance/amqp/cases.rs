@@ -227,8 +227,11 @@ impl Amqp {
             return Err(Stop::fail(format!("job {lost} is lost: it was neither reported nor given back when the worker left")));
         }
         let both = jobs.iter().filter(|job| reported(job) && back.contains(job)).count();
+        if !back.is_empty() {
+            self.note(format!("{} of {IN_FLIGHT} jobs were given back", back.len()));
+        }
         if both > 0 {
-            self.note(format!("{both} of {IN_FLIGHT} jobs were reported and given back too: they run twice, which is allowed"));
+            self.note(format!("{both} of them were reported too: they run twice, which is allowed"));
         }
         if !status.success() {
             self.note(format!("it ended with {status}"));
