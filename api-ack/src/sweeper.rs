@@ -1,5 +1,5 @@
-//! The sweeper is always on: it ends jobs whose deadline has passed, and attempts elsewhere that are out of time, publishes again what is nowhere, counts what waits, and
-//! purges what is old. Dead letters of older versions get their fingerprint here, some hundreds per pass.
+//! The sweeper is always on: it ends jobs whose deadline has passed and attempts elsewhere that are out of time, publishes again what
+//! is nowhere, counts what waits, and purges what is old. Dead letters of older versions get their fingerprint here, some hundreds per pass.
 //!
 //! Every process counts for its own door; the rest is done by the one that leads ([`Processes::leads`]). Two that lead for a
 //! moment do the same thing twice, and the second time changes nothing. It goes easy: after a slow pass it rests in proportion.
@@ -97,6 +97,10 @@ pub struct Sweeper {
 /// Rows handled in one go.
 const BATCH: u32 = 500;
 
+/// Looks in a row at which no report waited, before a run elsewhere may be out of time: what ended while the hub or the broker was away
+/// has been reported, and is no failure.
+const HEARD_OUT: u32 = 2;
+
 /// How long one pass may purge: with the rest after it, some thousand rows per second.
 const PURGING: Duration = Duration::from_millis(500);
 
@@ -109,9 +113,10 @@ impl Sweeper {
         let mut lost_at = Instant::now();
         let mut purge_at = Instant::now() + Duration::from_secs(60);
         let mut purge = Purge::default();
+        let mut heard_out = 0;
         loop {
             let started = Instant::now();
-            if let Err(error) = self.pass(&mut lost_at, &mut purge, &mut purge_at).await {
+            if let Err(error) = self.pass(&mut lost_at, &mut heard_out, &mut purge, &mut purge_at).await {
                 tracing::warn!(error = %error, "a sweep was cut short");
             }
             // A store that is slow is left alone for longer, within limits: the door goes by what is counted here.
@@ -123,7 +128,13 @@ impl Sweeper {
         }
     }
 
-    async fn pass(&self, lost_at: &mut Instant, purge: &mut Purge, purge_at: &mut Instant) -> Result<(), StoreError> {
+    async fn pass(
+        &self,
+        lost_at: &mut Instant,
+        heard_out: &mut u32,
+        purge: &mut Purge,
+        purge_at: &mut Instant,
+    ) -> Result<(), StoreError> {
         let mut waiting = self.stores.jobs.backlog(clock::now()).await?;
         // Nothing below waits for it: a door without estimates still opens and closes by the counts.
         if let Err(error) = self.estimates.look(&waiting, &self.ready(self.estimates.asks_broker()).await).await {
@@ -141,7 +152,10 @@ impl Sweeper {
         self.stores.dead.print_old(BATCH).await?;
         if Instant::now() >= *lost_at {
             *lost_at = Instant::now() + Duration::from_secs(5);
-            self.end_overrun().await?;
+            *heard_out = if self.is_heard_out().await { *heard_out + 1 } else { 0 };
+            if *heard_out >= HEARD_OUT {
+                self.end_overrun().await?;
+            }
             self.find_lost().await?;
         }
         if Instant::now() >= *purge_at {
@@ -180,6 +194,15 @@ impl Sweeper {
         let expired = self.change_all(&overdue, |job| Some((rules::expire(&job.status, now)?, None))).await?;
         self.metrics.swept.with_label_values(&["expired"]).inc_by(expired);
         Ok(())
+    }
+
+    /// Whether no report waits to be heard. Those that a process has fetched it will have heard by the next look.
+    async fn is_heard_out(&self) -> bool {
+        if !self.link.is_usable() {
+            return false;
+        }
+        let looks = look(&self.link, &[self.names.results()]).await.unwrap_or_default();
+        matches!(looks.as_slice(), [Some(QueueLook { ready: 0, .. })])
     }
 
     /// Ends attempts that workers elsewhere have begun and not ended within the time limit of their kind.

@@ -1,7 +1,9 @@
+use std::time::{Duration, Instant};
+
 use lapin::options::{BasicNackOptions, BasicRejectOptions};
 use serde_json::{Value, json};
 use warren_tests::hub::{ALL_SCOPES, HubClient, token};
-use warren_tests::wait::until;
+use warren_tests::wait::{until, until_true};
 
 use super::{KIND, QUEUE, Stage, outcomes};
 use crate::world::LONG;
@@ -62,6 +64,25 @@ async fn who_begins_and_never_ends_is_out_of_time_and_another_attempt_is_made() 
     stage.say("warren.result", &second.report(&done())).await;
     let job = client.wait_state(&id, "succeeded", LONG).await;
     assert_eq!((job["attempt"].as_i64(), outcomes(&job)), (Some(2), vec!["failed", "late", "succeeded"]), "{job}");
+}
+
+/// The hub is away for longer than the attempt may take, which ends meanwhile.
+#[tokio::test]
+async fn what_ended_while_the_hub_was_away_was_not_out_of_time() {
+    let limit = Duration::from_secs(2);
+    let mut stage = Stage::with("timeout = \"2s\"", &[]).await;
+    let (client, hand) = (stage.client(), stage.hand().await);
+    let id = client.accepted(KIND, &json!({})).await;
+    let held = hand.take().await;
+    let begun = Instant::now();
+    stage.say("warren.started", &held.report(&json!({}))).await;
+    client.wait_state(&id, "running", LONG).await;
+    stage.hub.kill9();
+    stage.say("warren.result", &held.report(&done())).await;
+    until_true(LONG, "its time to be over", async || begun.elapsed() > limit * 2).await;
+    stage.hub.start_again_with(&[]).await;
+    let job = client.wait_state(&id, "succeeded", LONG).await;
+    assert_eq!((&job["attempt"], outcomes(&job)), (&json!(1), vec!["succeeded"]), "{job}");
 }
 
 /// It takes half a minute, as told in docs/worker-contract.md.
