@@ -16,7 +16,7 @@ use super::case::Stop;
 pub(super) enum Word {
     Started,
     Progress(u8),
-    Result(JobResult),
+    Result(Box<JobResult>),
 }
 
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl Book {
             }
             Some(_) => {}
         }
-        if let Word::Result(JobResult { result: Some(result), .. }) = &word
+        if let Word::Result(end) = &word
+            && let Some(result) = &end.result
             && result.get().len() > MAX_RESULT
         {
             let bytes = result.get().len();
@@ -118,12 +119,11 @@ impl Book {
 
     /// The ends reported of a job, oldest first.
     pub(super) fn results(&self, job: Uuid) -> Vec<(Run, &JobResult)> {
-        let result = |said: &'_ Said| matches!(said.word, Word::Result(_)) && said.job == job;
-        let of = |said| match said {
-            &Said { run, word: Word::Result(ref result), .. } => Some((run, result)),
+        let ends = self.said.iter().filter(|said| said.job == job).filter_map(|said| match &said.word {
+            Word::Result(result) => Some((said.run, &**result)),
             _ => None,
-        };
-        self.said.iter().filter(|said| result(said)).filter_map(of).collect()
+        });
+        ends.collect()
     }
 
     /// The end reported of one run, the first if there are several.
@@ -209,7 +209,7 @@ impl Read {
             _ => {
                 let mut read = JobResult::decode(&report.body).map_err(|error| unreadable(error.to_string()))?;
                 let (job, token) = (std::mem::take(&mut read.job), read.token.take());
-                Ok(Self { job, run: read.run(), token, word: Word::Result(read) })
+                Ok(Self { job, run: read.run(), token, word: Word::Result(Box::new(read)) })
             }
         }
     }

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command as Program};
+use tokio_util::task::TaskTracker;
 
 use super::Unfit;
 
@@ -37,7 +38,11 @@ pub(crate) struct Worker {
     /// Nothing of the group is left; its number may be another's.
     gone: bool,
     lines: Lines,
+    reading: TaskTracker,
 }
+
+/// How long the last lines of a worker that is gone may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
 
@@ -54,14 +59,14 @@ impl Command {
         let mut child = starting.spawn().map_err(|error| cannot(error.to_string()))?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1);
         let group = Pid::from_raw(pid.ok_or_else(|| cannot("it ended at once".to_owned()))?);
-        let lines = Lines::default();
+        let (lines, reading) = (Lines::default(), TaskTracker::new());
         if let Some(out) = child.stdout.take() {
-            tokio::spawn(keep(out, lines.clone(), self.verbose));
+            reading.spawn(keep(out, lines.clone(), self.verbose));
         }
         if let Some(err) = child.stderr.take() {
-            tokio::spawn(keep(err, lines.clone(), self.verbose));
+            reading.spawn(keep(err, lines.clone(), self.verbose));
         }
-        Ok(Worker { child, group, gone: false, lines })
+        Ok(Worker { child, group, gone: false, lines, reading })
     }
 }
 
@@ -88,6 +93,9 @@ impl Worker {
             let _ = killpg(self.group, Signal::SIGKILL);
             let _ = self.child.wait().await;
             self.gone = true;
+            // Its last lines; somebody outside the group may hold the pipes open.
+            self.reading.close();
+            let _ = tokio::time::timeout(LAST_LINES, self.reading.wait()).await;
         }
     }
 
