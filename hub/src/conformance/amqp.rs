@@ -42,6 +42,8 @@ pub(crate) struct Amqp {
     payloads: Payloads,
     limits: Limits,
     worker: Option<Worker>,
+    /// Nothing of what was given can be in the queue.
+    clean: bool,
     notes: Vec<String>,
 }
 
@@ -62,7 +64,7 @@ impl Amqp {
         let desk = Desk::open(config, kind, staff).await?;
         let variables = desk.variables(config);
         let command = (staff == Staff::Ours).then_some(Command { words, variables, verbose });
-        Ok(Self { desk, command, payloads, limits, worker: None, notes: Vec::new() })
+        Ok(Self { desk, command, payloads, limits, worker: None, clean: true, notes: Vec::new() })
     }
 
     /// Ends everything.
@@ -97,7 +99,12 @@ impl Amqp {
     }
 
     async fn give_run(&mut self, job: Uuid, run: Run, body: Bytes) -> Result<(), Stop> {
-        self.desk.give(job, run, body, Timestamp::now() + SignedDuration::from_hours(1)).await
+        self.give_until(job, run, body, Timestamp::now() + SignedDuration::from_hours(1)).await
+    }
+
+    async fn give_until(&mut self, job: Uuid, run: Run, body: Bytes, deadline: Timestamp) -> Result<(), Stop> {
+        self.clean = false;
+        self.desk.give(job, run, body, deadline).await
     }
 
     /// Waits until `found` finds something. The worker may take the time limit from each word to the next.
@@ -192,7 +199,7 @@ impl Amqp {
         }
         worker.terminate(LEAVE.min(self.limits.grace)).await;
         self.quiet().await?;
-        let left = self.desk.left().await?;
+        let left = self.left().await?;
         if left.is_empty() {
             return Ok(());
         }
@@ -202,6 +209,13 @@ impl Amqp {
             "{} messages were in the queue again when the worker had left (job {first}, {reported}): ack each once its end is reported",
             left.len()
         )))
+    }
+
+    /// Takes away what is in the queue again, after its worker is gone.
+    async fn left(&mut self) -> Result<Vec<Uuid>, Stop> {
+        let left = self.desk.left().await?;
+        self.clean = true;
+        Ok(left)
     }
 
     fn note(&mut self, note: impl Into<String>) {
@@ -232,10 +246,12 @@ impl Trial for Amqp {
         let mut output = Vec::new();
         if let Some(mut worker) = self.worker.take() {
             worker.kill().await;
+            output = worker.output();
+        }
+        if self.command.is_some() && !self.clean {
             // What it leaves is ours, and the next case has a queue of its own.
             let _ = self.quiet().await;
-            let _ = self.desk.left().await;
-            output = worker.output();
+            let _ = self.left().await;
         }
         (std::mem::take(&mut self.notes), output)
     }

@@ -157,7 +157,7 @@ impl Amqp {
     pub(super) async fn late_result(&mut self) -> Result<(), Stop> {
         self.start()?;
         let (late, body) = (Uuid::now_v7(), self.payloads.normal.clone());
-        self.desk.give(late, Run::default(), body.clone(), Timestamp::now() - SignedDuration::from_mins(1)).await?;
+        self.give_until(late, Run::default(), body.clone(), Timestamp::now() - SignedDuration::from_mins(1)).await?;
         // Of a late one nothing need be said: what comes after it has been dealt with after it.
         self.ordinary().await?;
         let again = self.give(body.clone()).await?;
@@ -215,7 +215,7 @@ impl Amqp {
         }
         let left_by_itself = worker.terminate(grace).await;
         self.quiet().await?;
-        let back = self.desk.left().await?;
+        let back = self.left().await?;
         let Some(status) = left_by_itself else {
             return Err(Stop::fail(format!(
                 "it had not ended {grace:?} after SIGTERM: take no more, end what runs, give back the rest"
