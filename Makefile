@@ -7,10 +7,10 @@ TEST_FEATURES := --features warren-hub/crash-points
 KILLS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load soak
+.PHONY: help run test check conformance bench load soak
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Install what is missing, build, start a development hub (ARGS="--amqp-port 5692" moves a port)
 	@scripts/install-build-tools
@@ -29,6 +29,12 @@ check: ## Format, lints and documentation, warnings denied; definitions.json is 
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo run --quiet --bin warren $(TEST_FEATURES) -- topology export --config deploy/warren.toml --check definitions.json
+
+conformance: ## Put both example workers through the conformance kit (AMQP_URL=... for a broker of yours)
+	@scripts/install-build-tools
+	@scripts/install-worker-tools
+	cargo build -p warren-hub
+	@scripts/conformance $(TARGET)/debug/warren
 
 bench: ## Compare Warren with what a team would write without it
 	@scripts/install-test-tools

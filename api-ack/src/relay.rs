@@ -44,6 +44,7 @@ use uuid::Uuid;
 
 pub use hand_over::{HandOver, HandedOver, hand_over};
 pub use lanes::Lanes;
+pub use outgoing::SOURCE;
 pub use reach::Reach;
 pub use room::{RoomLimits, Ticket};
 pub use window::Windows;

@@ -7,6 +7,7 @@
 mod callbacks;
 mod client;
 mod config;
+mod conformance;
 mod dead;
 mod destinations;
 mod dev;
@@ -64,6 +65,9 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Put somebody's worker through what will happen to it
+    #[command(subcommand)]
+    Conformance(conformance::Conformance),
     /// Make tokens
     #[command(subcommand)]
     Token(token::Token),
@@ -111,6 +115,7 @@ pub async fn run(cli: Cli, around: Surroundings) -> ExitCode {
         Command::Destinations(command) => command.run(&around).await,
         Command::Topology(command) => command.run(&around).await,
         Command::Config(command) => command.run(&around),
+        Command::Conformance(command) => command.run(&around).await,
         Command::Token(command) => command.run(&around),
         Command::Migrate(command) => command.run(&around).await,
     };

@@ -24,7 +24,7 @@ mod breaker;
 mod destination;
 mod metrics;
 mod pace;
-mod request;
+pub(crate) mod request;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ pub mod auth;
 mod callbacks;
 pub mod cli;
 pub mod config;
+mod conformance;
 pub mod demo;
 pub mod dev;
 mod edge;

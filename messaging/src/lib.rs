@@ -10,6 +10,7 @@
 //! | [`ledger`] | the port through which a job's start and end are recorded |
 //! | [`retry`] | the retry policy, pure data |
 //! | [`apply`] | a topology on a live broker |
+//! | [`tap`] | messages taken one by one, by whoever plays a part in person |
 //! | [`dead_letter`] | why and where a message died |
 //! | [`results`] | what is reported on `warren.results` when a run has ended |
 //! | [`inbox`], [`outbox`] | an effect once, and a message if and only if its transaction committed, in a service's Postgres |
@@ -43,6 +44,7 @@ pub mod schema;
 pub mod service;
 pub mod service_ledger;
 pub mod started_report;
+pub mod tap;
 pub mod trace;
 pub mod wire;
 

@@ -6,6 +6,7 @@ mod bad_input;
 mod broker_faults;
 mod calling_back;
 mod changing;
+mod conformance;
 mod crash;
 mod cron;
 mod documents;

@@ -1,6 +1,6 @@
 //! Workers that the hub knows by what they report: those of docs/examples as they are, and some that misbehave.
 
-mod examples;
+pub(crate) mod examples;
 mod misbehaving;
 mod tokens;
 

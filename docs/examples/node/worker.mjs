@@ -1,9 +1,11 @@
 // A worker of a Warren kind with `worker = "amqp"`, in Node. docs/worker-contract.md says what it keeps to.
 //
 // It builds reports: {"pages": 4}. Each page takes `seconds` (0.1), and the first `fails` (0) attempts fail, to be seen trying again.
+// The result has a text of `letters` (0) letters, to be seen growing too large.
 //
 //     npm ci
 //     AMQP_URL=amqp://guest:guest@127.0.0.1:5682/%2f WARREN_QUEUE=jobs.reports.build node worker.mjs
+import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
@@ -16,6 +18,7 @@ const RESULTS = process.env.WARREN_RESULTS ?? 'warren.results'
 const PREFETCH = Number(process.env.WARREN_PREFETCH ?? 16) // jobs at one time
 const NAME = process.env.WARREN_WORKER ?? `${hostname()}:${process.pid}`
 const DONE = process.env.WARREN_DONE ?? 'done'
+const RESULT_MAX = 64 * 1024 // bytes; of a larger result nothing is kept
 const GRACE = 25_000 // milliseconds that running jobs have after SIGTERM
 
 await mkdir(DONE, { recursive: true })
@@ -47,8 +50,12 @@ async function build(run, body) {
   } catch (error) {
     return { outcome: 'rejected', failure: { code: 'invalid', message: String(error) } }
   }
-  const { pages, seconds = 0.1, fails = 0 } = job ?? {}
+  const { pages, seconds = 0.1, fails = 0, letters = 0 } = job ?? {}
   if (!Number.isInteger(pages)) return { outcome: 'rejected', failure: { code: 'invalid', message: '`pages` is to be a number' } }
+  const result = letters ? { pages, text: 'x'.repeat(letters) } : { pages }
+  if (JSON.stringify(result).length > RESULT_MAX) {
+    return { outcome: 'rejected', failure: { code: 'too-large', message: `a result has ${RESULT_MAX} bytes at most` } }
+  }
   // The effect is a file that is named by the job: a message that comes again has no second effect.
   const report = join(DONE, `${run.job}.json`)
   const done = await readFile(report, 'utf8').catch(() => null)
@@ -62,10 +69,10 @@ async function build(run, body) {
     const percent = Math.floor((100 * page) / pages)
     await run.say('warren.progress', { percent, note: `page ${page} of ${pages}`, at: now() })
   }
-  const draft = `${report}.${process.pid}`
-  await writeFile(draft, JSON.stringify({ pages }), { flush: true })
+  const draft = `${report}.${randomUUID()}` // the same job may run twice at one time
+  await writeFile(draft, JSON.stringify(result), { flush: true })
   await rename(draft, report)
-  return { outcome: 'succeeded', result: { pages } }
+  return { outcome: 'succeeded', result }
 }
 
 async function handle(message, channel, publish) {

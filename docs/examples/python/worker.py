@@ -1,6 +1,7 @@
 """A worker of a Warren kind with `worker = "amqp"`, in Python. docs/worker-contract.md says what it keeps to.
 
 It builds reports: {"pages": 4}. Each page takes `seconds` (0.1), and the first `fails` (0) attempts fail, to be seen trying again.
+The result has a text of `letters` (0) letters, to be seen growing too large.
 
     pip install -r requirements.txt
     AMQP_URL=amqp://guest:guest@127.0.0.1:5682/%2f WARREN_QUEUE=jobs.reports.build python worker.py
@@ -24,11 +25,12 @@ QUEUE = os.environ.get("WARREN_QUEUE", "jobs.reports.build")
 RESULTS = os.environ.get("WARREN_RESULTS", "warren.results")
 PREFETCH = int(os.environ.get("WARREN_PREFETCH", "16"))  # jobs at one time
 NAME = os.environ.get("WARREN_WORKER", f"{socket.gethostname()}:{os.getpid()}")
+RESULT_MAX = 64 * 1024  # bytes; of a larger result nothing is kept
 GRACE = 25  # seconds that running jobs have after SIGTERM
 
 # The effect and the note that it was done are one transaction: a message that comes again has no second effect.
 database = sqlite3.connect(os.environ.get("WARREN_DONE", "done.sqlite"))
-database.execute("CREATE TABLE IF NOT EXISTS reports (job TEXT PRIMARY KEY, pages INTEGER NOT NULL)")
+database.execute("CREATE TABLE IF NOT EXISTS reports (job TEXT PRIMARY KEY, result TEXT NOT NULL)")
 
 
 def now():
@@ -63,11 +65,15 @@ async def build(run, body):
     try:
         job = json.loads(body)
         pages, seconds, fails = int(job["pages"]), float(job.get("seconds", 0.1)), int(job.get("fails", 0))
+        text = {"text": "x" * int(job["letters"])} if job.get("letters") else {}
     except (ValueError, TypeError, KeyError) as error:
         return {"outcome": "rejected", "failure": {"code": "invalid", "message": f"`pages` is to be a number: {error!r}"}}
-    done = database.execute("SELECT pages FROM reports WHERE job = ?", (run.job,)).fetchone()
+    result = {"pages": pages} | text
+    if len(json.dumps(result)) > RESULT_MAX:
+        return {"outcome": "rejected", "failure": {"code": "too-large", "message": f"a result has {RESULT_MAX} bytes at most"}}
+    done = database.execute("SELECT result FROM reports WHERE job = ?", (run.job,)).fetchone()
     if done:
-        return {"outcome": "succeeded", "result": {"pages": done[0]}}
+        return {"outcome": "succeeded", "result": json.loads(done[0])}
     if run.attempt <= fails:
         failure = {"code": "printer-busy", "message": f"attempt {run.attempt} of {fails} that fail"}
         return {"outcome": "failed", "failure": failure, "retry_after_ms": 1000}
@@ -75,8 +81,8 @@ async def build(run, body):
         await asyncio.sleep(seconds)
         await run.say("warren.progress", percent=100 * page // pages, note=f"page {page} of {pages}", at=now())
     with database:
-        database.execute("INSERT OR IGNORE INTO reports (job, pages) VALUES (?, ?)", (run.job, pages))
-    return {"outcome": "succeeded", "result": {"pages": pages}}
+        database.execute("INSERT OR IGNORE INTO reports (job, result) VALUES (?, ?)", (run.job, json.dumps(result)))
+    return {"outcome": "succeeded", "result": result}
 
 
 async def handle(message, exchange, lost):

@@ -10,22 +10,27 @@ use crate::hub::HubError;
 #[derive(Debug)]
 pub(super) struct Failure {
     text: String,
-    usage: bool,
+    code: u8,
 }
 
 impl Failure {
     /// It was asked well and did not work: exit code 1.
     pub(super) fn failed(text: impl Into<String>) -> Self {
-        Self { text: text.into(), usage: false }
+        Self::with_code(1, text)
     }
 
     /// What was asked, or how it is configured, is wrong: exit code 2.
     pub(super) fn usage(text: impl Into<String>) -> Self {
-        Self { text: text.into(), usage: true }
+        Self::with_code(2, text)
+    }
+
+    /// With an exit code that the command documents.
+    pub(super) fn with_code(code: u8, text: impl Into<String>) -> Self {
+        Self { text: text.into(), code }
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if self.usage { 2 } else { 1 })
+        ExitCode::from(self.code)
     }
 }
 

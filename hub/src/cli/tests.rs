@@ -37,6 +37,8 @@ fn command_lines_people_type() {
         "warren config dump --json",
         "warren token mint --tenant a --subject b --scope jobs:read --scope jobs:submit --ttl 30d",
         "warren migrate --set store.url=sqlite://x.db",
+        "warren conformance amqp reports.build --case normal,late-result --payload slow=s.json --grace 5s -- python worker.py --fast",
+        "warren conformance http http://127.0.0.1:9000/x --header authorization=x --json --junit out.xml",
     ];
     for line in good {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).err().unwrap());
@@ -50,6 +52,10 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "warren jobs cancel",
         "warren kinds pause",
         "warren dead redrive",
+        "warren conformance amqp",
+        "warren conformance amqp k --case slack",
+        "warren conformance amqp k --timeout 30",
+        "warren conformance http ftp://x",
         "warren dead redrive a --all --queue q",
         "warren dead redrive --all",
         "warren dead redrive a --yes",

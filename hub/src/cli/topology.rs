@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker_topology::definitions;
 use clap::{Args, Subcommand};
 use messaging::apply::{Mode, apply};
-use messaging::connection::{BrokerOptions, ConnectError, Link};
+use messaging::connection::Link;
 use prometheus::Registry;
 use reqwest::Url;
 use tokio_util::sync::CancellationToken;
@@ -135,7 +135,9 @@ impl Apply {
         let config = self.settings.load(around)?;
         let topology = merged(&config)?;
         let options = hub::broker::options(&config.broker).map_err(Failure::usage)?;
-        reachable(&options).await.map_err(|error| Failure::failed(format!("{error}; start the broker, or set broker.url")))?;
+        hub::broker::reachable(&options)
+            .await
+            .map_err(|error| Failure::failed(format!("{error}; start the broker, or set broker.url")))?;
         let metrics = messaging::metrics::Metrics::new(&Registry::new());
         let metrics = Arc::new(metrics.map_err(|error| Failure::failed(error.to_string()))?);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -152,21 +154,6 @@ impl Apply {
         talk(&format!("{} created, {} were there already", applied.created.len(), applied.present));
         Ok(())
     }
-}
-
-/// A link would try for ever; a command tells at once that nobody answers.
-async fn reachable(options: &BrokerOptions) -> Result<(), ConnectError> {
-    let mut latest = Ok(());
-    for url in &options.urls {
-        match options.connect(url, "check").await {
-            Ok(connection) => {
-                let _ = connection.close(200, "checked".into()).await;
-                return Ok(());
-            }
-            Err(error) => latest = Err(error),
-        }
-    }
-    latest
 }
 
 #[cfg(test)]

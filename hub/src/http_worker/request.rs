@@ -15,7 +15,7 @@ use crate::config::{DestinationConfig, HttpCall};
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Sends the calls of one kind.
-pub(super) struct Caller {
+pub(crate) struct Caller {
     client: Client,
     method: reqwest::Method,
     url: Url,
@@ -26,7 +26,7 @@ pub(super) struct Caller {
 impl Caller {
     /// # Errors
     /// With what is wrong, for people.
-    pub(super) fn new(call: &HttpCall, destination: &DestinationConfig) -> Result<Self, String> {
+    pub(crate) fn new(call: &HttpCall, destination: &DestinationConfig) -> Result<Self, String> {
         let mut builder = Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
@@ -61,7 +61,7 @@ impl Caller {
     ///
     /// # Errors
     /// When there is no answer.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         cx: &Context,
         message: Message,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker_topology::Topology;
 use messaging::apply::{ApplyError, Mode, apply};
-use messaging::connection::{BrokerOptions, Link, Stopped};
+use messaging::connection::{BrokerOptions, ConnectError, Link, Stopped};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,21 @@ pub(crate) fn options(config: &Broker) -> Result<BrokerOptions, String> {
     };
     options.check().map_err(|e| e.to_string())?;
     Ok(options)
+}
+
+/// A link would try for ever; a command tells at once that nobody answers.
+pub(crate) async fn reachable(options: &BrokerOptions) -> Result<(), ConnectError> {
+    let mut latest = Ok(());
+    for url in &options.urls {
+        match options.connect(url, "check").await {
+            Ok(connection) => {
+                let _ = connection.close(200, "checked".into()).await;
+                return Ok(());
+            }
+            Err(error) => latest = Err(error),
+        }
+    }
+    latest
 }
 
 /// Sees to the topology until it is there; then `declared` is true. A broker that was away may come back without some of it (a

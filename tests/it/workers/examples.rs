@@ -13,7 +13,7 @@ use crate::world::LONG;
 
 /// A language that has an example.
 #[derive(Clone, Copy, Debug)]
-enum Language {
+pub(crate) enum Language {
     Python,
     Node,
 }
@@ -21,12 +21,12 @@ enum Language {
 use Language::{Node, Python};
 
 /// An example as it stands, in a folder of its own, where it also keeps what it has done.
-struct Example {
+pub(crate) struct Example {
     language: Language,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
-fn tool(path: &str) -> PathBuf {
+pub(crate) fn tool(path: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     let tool = target.join("tools").join(path);
     assert!(tool.exists(), "{} is missing: run scripts/install-test-tools", tool.display());
@@ -34,7 +34,7 @@ fn tool(path: &str) -> PathBuf {
 }
 
 impl Example {
-    fn new(language: Language) -> Self {
+    pub(crate) fn new(language: Language) -> Self {
         let folder = folder("worker");
         if matches!(language, Node) {
             // Where Node looks for packages.
@@ -44,19 +44,21 @@ impl Example {
         Self { language, folder }
     }
 
-    fn start(&self, url: &str, name: &str, prefetch: u16) -> Process {
-        let mut command = match self.language {
+    /// The program and its arguments, to be started in its folder.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let script = |path: PathBuf| path.display().to_string();
+        match self.language {
             Python => {
-                let mut command = Command::new(tool("worker-python/bin/python"));
-                command.arg(workspace().join("docs/examples/python/worker.py"));
-                command
+                vec![script(tool("worker-python/bin/python")), script(workspace().join("docs/examples/python/worker.py"))]
             }
-            Node => {
-                let mut command = Command::new("node");
-                command.arg("worker.mjs");
-                command
-            }
-        };
+            Node => vec!["node".to_owned(), "worker.mjs".to_owned()],
+        }
+    }
+
+    fn start(&self, url: &str, name: &str, prefetch: u16) -> Process {
+        let words = self.words();
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
         command.current_dir(self.folder.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.env("AMQP_URL", url).env("WARREN_QUEUE", QUEUE).env("WARREN_PREFETCH", prefetch.to_string());
         command.env("WARREN_WORKER", name).env("WARREN_DONE", self.done());
