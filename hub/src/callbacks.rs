@@ -18,6 +18,7 @@ use api_ack::callbacks::{CallbackRules, Courier, Post, Reply};
 use async_trait::async_trait;
 use axum::http::header::CONTENT_TYPE;
 use jiff::Timestamp;
+use messaging::trace::{Span, Tracer};
 use reqwest::{Certificate, Client, Response, Url, redirect};
 
 use self::resolve::{Lookup, Names, Resolver};
@@ -35,6 +36,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Makes the calls.
 pub(crate) struct HttpCourier {
     rules: CallbackRules,
+    tracer: Tracer,
     names: Arc<dyn Lookup>,
     trusted: Option<Vec<Certificate>>,
     /// One for each port: a resolver is not told which port a name is resolved for, and the hub's own ones are refused.
@@ -50,6 +52,12 @@ impl HttpCourier {
         Self::resolving(rules, ca_file, Arc::new(Names))
     }
 
+    /// Tells of each call.
+    #[must_use]
+    pub(crate) fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
     fn resolving(rules: CallbackRules, ca_file: Option<&Path>, names: Arc<dyn Lookup>) -> Result<Self, String> {
         let unusable = |path: &Path, error: &dyn std::fmt::Display| format!("callbacks: cannot use {}: {error}", path.display());
         let trusted = match ca_file {
@@ -59,7 +67,7 @@ impl HttpCourier {
                 Some(Certificate::from_pem_bundle(&text).map_err(|error| unusable(path, &error))?)
             }
         };
-        Ok(Self { rules, names, trusted, clients: Mutex::default() })
+        Ok(Self { rules, tracer: Tracer::default(), names, trusted, clients: Mutex::default() })
     }
 
     fn client(&self, port: u16) -> Result<Client, reqwest::Error> {
@@ -83,8 +91,10 @@ impl HttpCourier {
         Ok(client)
     }
 
-    async fn send(&self, post: &Post) -> Result<Response, String> {
+    async fn send(&self, post: &Post, span: &mut Option<Span>) -> Result<Response, String> {
         let url = Url::parse(&post.url).map_err(|error| format!("refused: {error}"))?;
+        *span = self.tracer.call("POST", &url, post.traceparent.as_deref());
+        let traceparent = span.as_ref().map(Span::traceparent).or_else(|| post.traceparent.clone());
         let port = url.port_or_known_default().unwrap_or(443);
         let client = self.client(port).map_err(|error| format!("no-client: {}", causes(&error)))?;
         let request = client
@@ -95,6 +105,10 @@ impl HttpCourier {
             .header("webhook-timestamp", post.timestamp)
             .header("webhook-signature", &post.signature)
             .body(post.body.clone());
+        let request = match traceparent {
+            Some(traceparent) => request.header("traceparent", traceparent),
+            None => request,
+        };
         request.send().await.map_err(|error| match () {
             () if error.is_timeout() => format!("timed-out: no answer within {:?}", post.timeout),
             () if error.is_connect() => format!("connect-failed: {}", causes(&error)),
@@ -106,11 +120,20 @@ impl HttpCourier {
 #[async_trait]
 impl Courier for HttpCourier {
     async fn post(&self, post: &Post) -> Reply {
-        let mut response = match self.send(post).await {
+        let mut span = None;
+        let mut response = match self.send(post, &mut span).await {
             Ok(response) => response,
-            Err(why) => return Reply::Failed(why),
+            Err(why) => {
+                if let Some(span) = &mut span {
+                    span.failed(why.split(':').next().unwrap_or_default(), &why);
+                }
+                return Reply::Failed(why);
+            }
         };
         let status = response.status().as_u16();
+        if let Some(span) = &mut span {
+            span.answered(status);
+        }
         let retry_after = retry_after(response.headers(), Timestamp::now());
         let mut read = 0;
         // The status is the answer: a body that breaks off, or has no end, costs no more than its connection.

@@ -199,6 +199,7 @@ impl Hub {
         let own = crate::callbacks::own([listens.public, listens.admin, listens.internal]);
         let rules = CallbackRules::new(config.callback_settings(&own));
         let courier = HttpCourier::new(rules.clone(), config.callbacks.ca_file.as_deref()).map_err(HubError::Callbacks)?;
+        let courier = courier.with_tracer(tracer.clone());
         let wiring = Wiring {
             callbacks: rules,
             courier: Arc::new(courier),

@@ -258,6 +258,7 @@ async fn report(vhost: &Vhost, message: &Message, outcome: &str) {
     let failure = (outcome != "succeeded").then(|| json!({"code": "boom", "message": "as the test wants it"}));
     let body = json!({
         "job": message.message_id(), "epoch": epoch, "attempt": attempt, "outcome": outcome, "failure": failure,
+        "token": message.header("warren-token"),
         "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:00:01Z", "worker": "old",
     });
     let id = format!("{}/{epoch}/{attempt}", message.message_id().unwrap());

@@ -10,6 +10,7 @@ use warren_tests::hub::{HubClient, HubOptions, HubProcess};
 use warren_tests::process::{Process, binary};
 use warren_tests::wait::{until, until_true};
 
+use crate::calling_back;
 use crate::edge::metric;
 use crate::http_worker::{Stage, kind};
 use crate::world::{Keep, LONG, RESERVE, World, settled};
@@ -119,6 +120,22 @@ async fn a_job_is_one_trace_over_retries_a_dead_letter_and_its_redrive() {
     let redriven = [("publish warren.return:jobs.orders.place", ACCEPT), (PROCESS, ACCEPT), ("POST", PROCESS)];
     assert_eq!(again, named(&redriven));
     assert_eq!(spans.last().unwrap().get("http.response.status_code"), "200");
+}
+
+#[tokio::test]
+async fn a_callback_is_part_of_the_trace() {
+    let (service, receiver) = (Downstream::start(Downstream::status(200)).await, Downstream::start(Downstream::status(204)).await);
+    let collector = Collector::start().await;
+    let stage = Stage::set(Keep::Sqlite).await;
+    let callback = format!("callback = \"{}/hook\"", receiver.origin());
+    let toml = kind(PLACE, &service, &callback) + &calling_back::settings(&[&receiver], "") + &traced(&collector.endpoint(), "");
+    let hub = stage.hub(&toml).await;
+    submit(&hub.client(), "01", &json!({"order": 7})).await;
+    let spans = spans_of(&collector, TRACE, 5).await;
+    let told = spans.iter().find(|span| span.get("url.full").ends_with("/hook")).unwrap();
+    let accept = spans.iter().find(|span| span.parent == CLIENT).unwrap();
+    assert_eq!((&*told.name, &told.parent, told.get("http.response.status_code")), ("POST", &accept.id, "204"));
+    assert_eq!(receiver.asked()[0].header("traceparent"), format!("00-{TRACE}-{}-01", told.id));
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub struct Post {
     pub signature: String,
     /// JSON.
     pub body: Bytes,
+    /// The trace of the job, if it has one.
+    pub traceparent: Option<String>,
     /// How long it may take in all.
     pub timeout: Duration,
 }
@@ -71,8 +73,10 @@ impl Callbacks {
         };
         let begun = Instant::now();
         let at = clock::now();
+        let traceparent = self.stores.jobs.traceparent_of(callback.job).await?;
         let reply = match self.post(&callback, body, at) {
             Ok(post) => {
+                let post = Post { traceparent, ..post };
                 let reply = self.courier.post(&post).await;
                 self.metrics.took(begun.elapsed());
                 reply
@@ -93,7 +97,7 @@ impl Callbacks {
         let id = format!("job_{}_{}", callback.job.simple(), callback.epoch);
         let timestamp = at.div_euclid(1_000_000);
         let signature = sign::signatures(&secrets, &id, timestamp, &body);
-        Ok(Post { url: target.url, id, timestamp, signature, body, timeout: self.options.timeout })
+        Ok(Post { url: target.url, id, timestamp, signature, body, traceparent: None, timeout: self.options.timeout })
     }
 
     fn learn(&self, callback: Callback, reply: &Reply, at: i64, took_ms: u32) -> Settled {

@@ -70,6 +70,7 @@ async fn call(courier: &HttpCourier, port: u16) -> Reply {
         timestamp: 1,
         signature: "v1,x".to_owned(),
         body: Bytes::from_static(b"{}"),
+        traceparent: None,
         timeout: Duration::from_secs(2),
     };
     courier.post(&post).await
