@@ -124,7 +124,8 @@ async fn a_job_is_one_trace_over_retries_a_dead_letter_and_its_redrive() {
 
 #[tokio::test]
 async fn a_callback_is_part_of_the_trace() {
-    let (service, receiver) = (Downstream::start(Downstream::status(200)).await, Downstream::start(Downstream::status(204)).await);
+    let (service, receiver) =
+        (Downstream::start(Downstream::status(200)).await, Downstream::start(Downstream::status(204)).await);
     let collector = Collector::start().await;
     let stage = Stage::set(Keep::Sqlite).await;
     let callback = format!("callback = \"{}/hook\"", receiver.origin());
