@@ -308,6 +308,7 @@ class Servers:
         try:
             yield Field(
                 amqp_url=f"amqp://guest:guest@127.0.0.1:{self.amqp_port}/{name}",
+                management=f"http://127.0.0.1:{self.http_port}",
                 database_url=f"{self.postgres}/{name}", sql=session, folder=folder, logs=logs,
             )
         finally:
@@ -320,6 +321,6 @@ class Servers:
 class Field:
     """Where one run of one side takes place."""
 
-    def __init__(self, amqp_url, database_url, sql, folder, logs):
-        self.amqp_url, self.database_url = amqp_url, database_url
+    def __init__(self, amqp_url, management, database_url, sql, folder, logs):
+        self.amqp_url, self.management, self.database_url = amqp_url, management, database_url
         self.sql, self.folder, self.logs = sql, folder, logs

@@ -16,7 +16,7 @@ schedule  jobs for later, while requests come at the constant rate of `latency`:
 start     the topology and schema are there from a first start; the clock runs from exec until
           `/ready` says 200, looked at every 2 ms. Resident memory after 10 s without a request.
 
-What stands behind or beside a job (`relay`, `tenants`, `hanging`) is in crowds.py.
+What stands behind or beside a job (`relay`, `tenants`, `hanging`) is in crowds.py; what is done elsewhere (`foreign`, `later`) in elsewhere.py.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ import time
 import typing
 
 import crowds
+import elsewhere
 from load import RATE, batch, k6, percentile, wrk
 from machine import Failure, await_true
 
@@ -188,6 +189,10 @@ SCENARIOS = {
                         ["warren-window"], "waits_per_window", higher_is_better=False, under={"waits_per_window": 1}),
     "hanging": Scenario("drain of a healthy kind beside 5,000 jobs for a destination that never answers, and without", crowds.hanging,
                         ["warren-hanging", "warren"], "per_second", wanted={"warren": 0.9}),
+    "foreign": Scenario("jobs per second of a worker in Node that reports each with a confirmed message, with Warren and without", elsewhere.foreign,
+                        ["warren", "node-plain"], "per_second", wanted={"node-plain": 0.8}),
+    "later": Scenario("ends of called runs per second over HTTP", elsewhere.later,
+                      ["warren"], "per_second", under={}),
     "start": Scenario("from exec to ready, and memory when idle", start,
                       ["warren"], "ready_ms", higher_is_better=False, under={"ready_ms": 1000, "resident_mib": 40}),
 }

@@ -12,6 +12,7 @@ import json
 import sqlite3
 import time
 
+import elsewhere
 import machine
 from machine import Failure, Process, await_true, free_port, http_status
 
@@ -28,6 +29,8 @@ class Warren:
 
     KIND = "demo.noop"
     HANGING = "bench.hanging"
+    FOREIGN = "bench.foreign"
+    LATER = "bench.later"
     SECRET = "a-secret-of-the-benchmark-which-guards-nothing"
     ISSUER = "bench"
     # A row waits to be published while it has a due time; 5 is the state `succeeded`.
@@ -40,6 +43,8 @@ class Warren:
         self.window, self.ended = window, ended
         # The port of a destination that hangs; no hub of one run meets that of another.
         self.silent = free_port() if hanging else None
+        # That of a service that ends its runs later.
+        self.later = free_port()
         self.binary = None
 
     def config(self, field, ports):
@@ -80,6 +85,19 @@ worker = "rust"
 window = {self.window}
 concurrency = 512
 prefetch = 1024
+[[kind]]
+name = "{self.FOREIGN}"
+worker = "amqp"
+window = {self.window}
+[[kind]]
+name = "{self.LATER}"
+worker = "http"
+window = {self.window}
+concurrency = 64
+prefetch = 128
+[kind.http]
+url = "http://127.0.0.1:{self.later}/"
+completion = "async"
 {hanging if self.silent else ""}"""
 
     def token(self, number, tenant="bench"):
@@ -225,6 +243,7 @@ SIDES = {
              [machine.VENV / "bin/uvicorn", "app:api", "--port", "{port}", "--workers", "2", "--no-access-log"],
              [machine.VENV / "bin/celery", "-A", "app.tasks", "worker", "-Q", "peer.celery", "-c", "2", "-l", "WARNING"],
              machine.BENCH / "peers/celery"),
+        elsewhere.Plain(),
         Peer("node", machine.build_node, ["node", "server.mjs"], ["node", "worker.mjs"], machine.NODE),
     )
 }
@@ -234,7 +253,7 @@ def build(names, warren):
     """Builds what the named sides need, each once; `warren` is a binary to use as it is."""
     for name in names:
         side = SIDES[name]
-        if isinstance(side, Peer):
+        if not isinstance(side, Warren):
             side.build()
         elif side.binary is None:
             binary = warren or machine.build_warren()

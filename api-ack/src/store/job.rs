@@ -85,7 +85,7 @@ pub struct Status {
     pub reason: Option<String>,
     /// The latest error, for people; at most 4 KiB.
     pub error: Option<String>,
-    /// The epoch in which a cancel was asked for while it ran. Only [`JobStore::ask_cancel`] writes it; a change leaves it as it
+    /// The epoch in which a cancel was asked for while it ran. Only [`JobStore::ask_cancel`](super::JobStore::ask_cancel) writes it; a change leaves it as it
     /// is, and an epoch later it says nothing.
     pub cancel_epoch: Option<i32>,
 }
@@ -294,5 +294,5 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-/// Records of attempts that one step of [`JobStore::purge_ended`] deletes at most.
+/// Records of attempts that one step of [`JobStore::purge_ended`](super::JobStore::purge_ended) deletes at most.
 pub const HISTORY: u32 = 10_000;
