@@ -179,15 +179,11 @@ impl Callbacks {
     /// Owes what has ended, and begins the calls that are due and for which there is room.
     async fn look(&self, after: &mut String, tasks: &TaskTracker, drain: &CancellationToken) -> Result<Looked, StoreError> {
         while self.stores.callbacks.owe(clock::now(), BATCH).await? >= u64::from(BATCH) {}
-        let mut hosts = self.stores.callbacks.owed_hosts(after, HOSTS).await?;
-        let whole = hosts.len() < HOSTS as usize;
-        if whole && !after.is_empty() {
-            let first = self.stores.callbacks.owed_hosts("", HOSTS).await?;
-            hosts.extend(first.into_iter().take_while(|(host, _)| host <= after));
-        }
+        let from = after.clone();
+        let hosts = self.stores.callbacks.owed_hosts(&from, HOSTS).await?;
+        let last = hosts.last().filter(|_| hosts.len() >= HOSTS as usize).map(|(host, _)| host.clone());
         let now = clock::now();
         let mut looked = Looked::default();
-        let last = hosts.last().map(|(host, _)| host.clone()).filter(|_| !whole);
         for (host, due_at) in hosts {
             if due_at > now {
                 looked.next = Some(looked.next.map_or(due_at, |next| next.min(due_at)));
@@ -208,10 +204,12 @@ impl Callbacks {
             }
             *after = host;
         }
-        // The next look goes on behind those of this one, unless they have yet to be served.
-        if let Some(last) = last.filter(|_| self.running.room.available_permits() > 0) {
-            *after = last;
-            looked.next = Some(now.saturating_add(micros(MANY)));
+        // While there is room the walk goes on, page by page and round again; without any, the next one begins behind who was served last.
+        if self.running.room.available_permits() > 0 {
+            *after = last.unwrap_or_default();
+            if !after.is_empty() || !from.is_empty() {
+                looked.next = Some(now.saturating_add(micros(MANY)));
+            }
         }
         Ok(looked)
     }

@@ -29,7 +29,7 @@ use crate::store::{Attempt, Job, JobRecord, JobStore, State, StoreError};
 const TOGETHER: usize = 512;
 
 /// Ends that wait for a commit; beyond it callers are turned away.
-const QUEUE: usize = 4096;
+const QUEUE: usize = 1024;
 
 /// How a run ended.
 #[derive(Clone, Debug)]

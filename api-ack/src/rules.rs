@@ -289,10 +289,10 @@ pub fn finish(job: &Status, report: &Report<'_>, policy: &RetryPolicy, now: Micr
         }
     };
     let (next, keep) = match outcome {
-        // Not by a clock that runs ahead: retention goes by it.
+        // Not by a clock that runs ahead, nor by one that is behind: retention goes by it.
         Outcome::Done(result) => {
             let (reason, error) = result.as_ref().and_then(too_large).unzip();
-            (Status { reason, error, ..job.ended(State::Succeeded, report.ended_at.min(now)) }, false)
+            (Status { reason, error, ..job.ended(State::Succeeded, report.ended_at.clamp(job.updated_at.min(now), now)) }, false)
         }
         Outcome::Reject(failure) => (job.dead(rejection(failure), failure.to_string(), now), false),
         Outcome::Snooze(_) | Outcome::Retry(_) | Outcome::RetryAfter(..) if job.cancel_asked() => {

@@ -215,7 +215,11 @@ impl Sweeper {
                 let now = clock::now();
                 let kind = spec.kind.as_str();
                 let overrun = self.stores.jobs.overrun(kind, now.saturating_sub(limit), BATCH).await?;
-                let rule = |job: &Job| rules::overrun(&job.status, limit, &spec.retry, now, jitter(job.id));
+                let elsewhere = spec.existing.is_some();
+                let rule = |job: &Job| {
+                    let (to, history) = rules::overrun(&job.status, limit, &spec.retry, now, jitter(job.id))?;
+                    Some((if elsewhere { rules::off_rungs(to, now) } else { to }, history))
+                };
                 let ended = self.change_all(&overrun, rule).await?;
                 self.metrics.swept.with_label_values(&["timed-out"]).inc_by(ended);
                 if ended > 0 {

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api_ack::callbacks::{CallbackRules, Courier, Post, Reply};
 use async_trait::async_trait;
@@ -33,14 +33,31 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How long connecting may take, TLS included; the whole call has its own time.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long connections are kept in all.
+const KEPT: Duration = Duration::from_secs(300);
+
+/// Clients that were made under the same rules.
+struct Clients {
+    revision: u64,
+    made: Instant,
+    by_port: HashMap<u16, Client>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self { revision: 0, made: Instant::now(), by_port: HashMap::new() }
+    }
+}
+
 /// Makes the calls.
 pub(crate) struct HttpCourier {
     rules: CallbackRules,
     tracer: Tracer,
     names: Arc<dyn Lookup>,
     trusted: Option<Vec<Certificate>>,
-    /// One for each port: a resolver is not told which port a name is resolved for, and the hub's own ones are refused.
-    clients: Mutex<HashMap<u16, Client>>,
+    /// One for each port: a resolver is not told which port a name is resolved for, and the hub's own ones are refused. Made anew for
+    /// other rules, and now and then: a connection stays where its name led when it was made.
+    clients: Mutex<Clients>,
 }
 
 impl HttpCourier {
@@ -72,7 +89,11 @@ impl HttpCourier {
 
     fn client(&self, port: u16) -> Result<Client, reqwest::Error> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&port) {
+        let revision = self.rules.revision();
+        if clients.revision != revision || clients.made.elapsed() >= KEPT {
+            *clients = Clients { revision, ..Clients::default() };
+        }
+        if let Some(client) = clients.by_port.get(&port) {
             return Ok(client.clone());
         }
         let resolver = Resolver { rules: self.rules.clone(), names: self.names.clone(), port };
@@ -87,7 +108,7 @@ impl HttpCourier {
             builder = builder.tls_certs_only(trusted.clone());
         }
         let client = builder.build()?;
-        clients.insert(port, client.clone());
+        clients.by_port.insert(port, client.clone());
         Ok(client)
     }
 

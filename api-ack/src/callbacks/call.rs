@@ -63,6 +63,11 @@ impl Callbacks {
             self.metrics.came("stopped");
             return Ok(settled(callback, (CallbackState::Disabled, None), None));
         }
+        // A call that takes the process along has no outcome, and counts all the same.
+        if usize::try_from(callback.calls).is_ok_and(|calls| calls > self.rules.delays().len() + 1) {
+            self.metrics.came("given_up");
+            return Ok(settled(callback, (CallbackState::Failed, None), None));
+        }
         let Some(record) = self.stores.jobs.record_of(callback.job).await? else {
             return Ok(settled(callback, (CallbackState::Failed, None), None));
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -65,17 +66,23 @@ pub enum CallbackError {
 
 /// The rules. Cheap to clone; all clones see a replacement at once.
 #[derive(Clone, Debug, Default)]
-pub struct CallbackRules(Arc<RwLock<Arc<CallbackSettings>>>);
+pub struct CallbackRules(Arc<RwLock<Arc<CallbackSettings>>>, Arc<AtomicU64>);
 
 impl CallbackRules {
     /// As `settings` say.
     pub fn new(settings: CallbackSettings) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(settings))))
+        Self(Arc::new(RwLock::new(Arc::new(settings))), Arc::default())
     }
 
     /// Goes by other settings from here on.
     pub fn replace(&self, settings: CallbackSettings) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.1.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes with every replacement: a connection that was made under other rules is not to be used again.
+    pub fn revision(&self) -> u64 {
+        self.1.load(Ordering::Acquire)
     }
 
     fn now(&self) -> Arc<CallbackSettings> {
@@ -118,6 +125,9 @@ impl CallbackRules {
             return Err("must be a URL of visible ASCII characters, as in https://example.com/hook".to_owned());
         }
         let parsed = Url::parse(url).map_err(|_| "must be an absolute URL, as in https://example.com/hook".to_owned())?;
+        if parsed.as_str().len() > URL_MAX {
+            return Err(format!("has {} bytes as it would be called, {URL_MAX} at most are taken", parsed.as_str().len()));
+        }
         match parsed.scheme() {
             "https" => {}
             "http" if settings.allow_http => {}
@@ -169,7 +179,9 @@ impl CallbackSettings {
     /// Why it is not called, in words that follow "is".
     fn refusal(&self, address: SocketAddr) -> Option<&'static str> {
         let inner = guard::inner(address.ip());
-        if self.own.iter().any(|own| own.port() == address.port() && guard::inner(own.ip()) == inner) {
+        // Where the hub listens at all on a port, every address of this machine's own loopback may lead to it.
+        let itself = |own: &SocketAddr| own.port() == address.port() && (guard::inner(own.ip()) == inner || inner.is_loopback());
+        if self.own.iter().any(itself) {
             return Some("this hub itself");
         }
         let why = guard::refusal(address.ip())?;

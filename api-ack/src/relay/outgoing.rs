@@ -27,7 +27,9 @@ pub(super) fn outgoing(item: &Item, names: &Names, tokens: &RunTokens, spec: Opt
         // The kind was checked when the job was accepted; a row written by hand ends as returned.
         Err(_) => (names.on_broker(&job.kind), job.kind.clone()),
     };
-    let token = (status.outlet != Some(Outlet::Dead)).then(|| (header::TOKEN.to_owned(), tokens.of(job.id, status.run())));
+    // Nor what is done with the confirm: nobody is to speak for it.
+    let speaks = status.outlet != Some(Outlet::Dead) && !spec.is_some_and(KindSpec::hands_off);
+    let token = speaks.then(|| (header::TOKEN.to_owned(), tokens.of(job.id, status.run())));
     let deadline = (header::DEADLINE.to_owned(), clock::timestamp(status.deadline).to_string());
     let message = Message {
         id: job.id.to_string(),

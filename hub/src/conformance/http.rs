@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use api_ack::relay::SOURCE;
 use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
 use bytes::{Bytes, BytesMut};
 use jiff::{SignedDuration, Timestamp};
 use messaging::handler::Context;
@@ -25,6 +24,7 @@ use super::payloads::Payloads;
 use super::{Limits, Trial, Unfit};
 use crate::config::{Completion, DestinationConfig, HttpCall, Method, Secret};
 use crate::http_worker::request::Caller;
+use crate::http_worker::retry_after;
 
 /// How long a connection may take to be there.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -274,7 +274,7 @@ impl Trial for Http {
 /// Reads an answer, its body no further than is of use.
 async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error> {
     let status = response.status();
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = retry_after(response.headers(), Timestamp::now());
     let (mut body, mut cut) = (BytesMut::new(), false);
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_RESULT {
@@ -283,7 +283,7 @@ async fn read(mut response: reqwest::Response) -> Result<Answer, reqwest::Error>
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, body: body.freeze(), cut, retry_after: seconds.map(Duration::from_secs) })
+    Ok(Answer { status, body: body.freeze(), cut, retry_after })
 }
 
 /// An error with what caused it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use broker_topology::Priority;
 use lapin::Channel;
 use lapin::options::BasicGetOptions;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::receive::{Arrived, take};
@@ -19,6 +20,9 @@ use crate::connection::Link;
 
 /// How long to leave a queue alone that had nothing: little beside work that takes minutes.
 pub(super) const PACE: Duration = Duration::from_millis(250);
+
+/// How long to leave it alone after one fault upon another.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long the broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -33,6 +37,9 @@ pub(super) struct Fetch<'a> {
     turns: Turns,
     /// Stays open between deliveries, since acks go by it.
     channel: Option<Channel>,
+    /// After a fault: how long to leave the broker alone, and until when.
+    wait: Duration,
+    again: Instant,
 }
 
 impl<'a> Fetch<'a> {
@@ -45,11 +52,16 @@ impl<'a> Fetch<'a> {
             high: spec.high.as_deref().map(Into::into),
             turns: Turns::default(),
             channel: None,
+            wait: PACE,
+            again: Instant::now(),
         }
     }
 
     /// What is next at this moment; `None` when nothing is there, the broker is away, or nothing more is to be started.
     pub(super) async fn next(&mut self) -> Option<Arrived> {
+        if Instant::now() < self.again {
+            return None;
+        }
         let stop = self.stop;
         let fetched = tokio::select! {
             biased;
@@ -57,19 +69,27 @@ impl<'a> Fetch<'a> {
             fetched = tokio::time::timeout(ANSWER, self.fetch()) => fetched,
         };
         match fetched {
-            Ok(Ok(arrived)) => arrived,
+            Ok(Ok(arrived)) => {
+                self.wait = PACE;
+                arrived
+            }
             Ok(Err(error)) => {
                 tracing::warn!(queue = &*self.normal, error = %error, "cannot fetch deliveries, trying again");
-                self.close().await;
-                None
+                self.fault().await
             }
             Err(_) => {
                 // What it answers later is given back with the channel.
                 tracing::warn!(queue = &*self.normal, "cannot fetch deliveries: the broker does not answer, trying again");
-                self.close().await;
-                None
+                self.fault().await
             }
         }
+    }
+
+    async fn fault(&mut self) -> Option<Arrived> {
+        self.close().await;
+        self.again = Instant::now() + self.wait;
+        self.wait = (self.wait * 2).min(LONGEST);
+        None
     }
 
     async fn fetch(&mut self) -> Result<Option<Arrived>, lapin::Error> {

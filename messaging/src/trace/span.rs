@@ -15,7 +15,7 @@ pub(super) type Otlp = otlp::Span;
 /// The value of an attribute.
 pub use any_value::Value;
 
-/// The longest text of a failure that is kept, in bytes.
+/// The longest text that is kept, in bytes.
 const MAX_TEXT: usize = 512;
 
 /// Something that takes time. It ends, and is recorded, when it is dropped: also when whatever did it was given up.
@@ -53,7 +53,7 @@ impl Span {
 
     /// What it is called: a few words of a closed set, no ids.
     pub fn name(&mut self, name: impl Into<String>) {
-        self.otlp.name = name.into();
+        self.otlp.name = cut(name.into());
     }
 
     /// Says more about it.
@@ -94,13 +94,13 @@ pub struct Attribute(Value);
 
 impl From<&str> for Attribute {
     fn from(text: &str) -> Self {
-        Self(Value::StringValue(text.to_owned()))
+        Self(Value::StringValue(text[..text.floor_char_boundary(MAX_TEXT)].to_owned()))
     }
 }
 
 impl From<String> for Attribute {
     fn from(text: String) -> Self {
-        Self(Value::StringValue(text))
+        Self(Value::StringValue(cut(text)))
     }
 }
 
@@ -126,6 +126,12 @@ impl From<bool> for Attribute {
     fn from(flag: bool) -> Self {
         Self(Value::BoolValue(flag))
     }
+}
+
+/// What a stranger's header says is not to fill the memory.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
 }
 
 fn now() -> u64 {
