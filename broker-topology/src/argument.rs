@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::Value;
+
 pub(crate) const QUEUE_TYPE: &str = "x-queue-type";
 pub(crate) const MESSAGE_TTL: &str = "x-message-ttl";
 pub(crate) const EXPIRES: &str = "x-expires";
 pub(crate) const MAX_LENGTH: &str = "x-max-length";
 pub(crate) const MAX_LENGTH_BYTES: &str = "x-max-length-bytes";
-pub(crate) const MAX_PRIORITY: &str = "x-max-priority";
 pub(crate) const OVERFLOW: &str = "x-overflow";
 pub(crate) const DELIVERY_LIMIT: &str = "x-delivery-limit";
 pub(crate) const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 pub(crate) const DEAD_LETTER_KEY: &str = "x-dead-letter-routing-key";
 pub(crate) const DEAD_LETTER_STRATEGY: &str = "x-dead-letter-strategy";
 pub(crate) const SINGLE_ACTIVE_CONSUMER: &str = "x-single-active-consumer";
-pub(crate) const QUEUE_MODE: &str = "x-queue-mode";
-pub(crate) const QUEUE_VERSION: &str = "x-queue-version";
 pub(crate) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 /// The mark that says who declared an object.
 pub(crate) const OWNER: &str = "warren-owner";
@@ -47,6 +46,25 @@ impl Argument {
     /// The string, if it is one.
     pub fn as_text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// As JSON carries it.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Text(text) => text.as_str().into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Bool(flag) => (*flag).into(),
+        }
+    }
+
+    /// What JSON carries, if it is of these sorts: a list, a table, a fraction or a number of more than 63 bits is not.
+    pub fn of_json(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Bool(flag) => Some((*flag).into()),
+            Value::Number(number) => number.as_i64().map(Self::from),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
     }
 
     /// The number, if it is one.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::argument::Arguments;
+use crate::argument::{Argument, Arguments};
+use crate::object::readable;
 
 /// Where a binding leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,11 +58,23 @@ impl Binding {
     fn to(source: impl Into<String>, destination: Destination, key: impl Into<String>) -> Self {
         Self { source: source.into(), destination, key: key.into(), arguments: Arguments::new() }
     }
+
+    /// Adds one argument: for a headers exchange a header to match, or how, as `x-match`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Argument>) -> Self {
+        self.arguments.insert(name.to_owned(), value.into());
+        self
+    }
 }
 
 impl fmt::Display for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, destination, key, .. } = self;
-        write!(f, "binding {source} -> {} {} (key `{key}`)", destination.sort(), destination.name())
+        let Self { source, destination, key, arguments } = self;
+        let (from, to, key) = (readable(source), readable(destination.name()), readable(key));
+        write!(f, "binding {from} -> {} {to} (key `{key}`", destination.sort())?;
+        for (name, value) in arguments {
+            write!(f, ", {} = {}", readable(name), readable(&value.to_string()))?;
+        }
+        f.write_str(")")
     }
 }

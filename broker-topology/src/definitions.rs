@@ -8,7 +8,7 @@ use crate::topology::Topology;
 /// fragments came in. Users and permissions are left out, since they are the operator's: a blank node that loads this
 /// file at boot makes no `guest`.
 ///
-/// RabbitMQ 3.10 and later import it. An import adds; it removes nothing and changes no object that exists.
+/// RabbitMQ 3.10 and later import it. An import adds, and sets policies; it removes nothing and changes no exchange or queue that exists.
 pub fn definitions(topology: &Topology, vhost: &str) -> Value {
     // Keys stand in alphabetical order, so that serde_json's `preserve_order` would change nothing.
     let exchanges = topology.exchanges.iter().map(|exchange| {
@@ -16,7 +16,7 @@ pub fn definitions(topology: &Topology, vhost: &str) -> Value {
             "arguments": exchange.arguments(),
             "auto_delete": false,
             "durable": true,
-            "internal": false,
+            "internal": exchange.internal,
             "name": exchange.name,
             "type": exchange.kind.as_str(),
             "vhost": vhost,

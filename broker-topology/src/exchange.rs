@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::argument::{ALTERNATE_EXCHANGE, Arguments, DESCRIPTION, OWNER};
-use crate::object::Object;
+use crate::object::{Object, shown_as_label};
 
 /// How an exchange routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,7 +36,7 @@ impl fmt::Display for ExchangeKind {
     }
 }
 
-/// A durable exchange. There is no other sort here: neither transient, nor auto-delete, nor internal.
+/// A durable exchange. There is no other sort here: neither transient nor auto-delete.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Exchange {
     /// The full name, prefix included.
@@ -45,6 +45,8 @@ pub struct Exchange {
     pub kind: ExchangeKind,
     /// Where a message goes that no binding wants. `None`: back to the publisher, if it asked for that, else nowhere.
     pub alternate: Option<String>,
+    /// Whether only bindings lead to it: RabbitMQ refuses what is published to an internal exchange.
+    pub internal: bool,
     /// Who declares it: `hub`, or a service.
     pub owner: String,
     /// What it is for, in a few words.
@@ -54,7 +56,14 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange without an alternate.
     pub fn new(name: impl Into<String>, kind: ExchangeKind, owner: &str, description: &str) -> Self {
-        Self { name: name.into(), kind, alternate: None, owner: owner.to_owned(), description: description.to_owned() }
+        Self {
+            name: name.into(),
+            kind,
+            alternate: None,
+            internal: false,
+            owner: owner.to_owned(),
+            description: description.to_owned(),
+        }
     }
 
     /// Sends what no binding wants to the exchange `alternate`.
@@ -92,6 +101,11 @@ impl Object for Exchange {
     fn properties(&self) -> Arguments {
         let mut properties = self.arguments();
         properties.insert("type".to_owned(), self.kind.as_str().into());
+        if self.internal {
+            properties.insert("internal".to_owned(), true.into());
+        }
         properties
     }
 }
+
+shown_as_label!(Exchange);

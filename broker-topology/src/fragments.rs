@@ -14,6 +14,15 @@ use crate::topology::Topology;
 /// The owner of everything the hub declares for itself.
 pub const HUB: &str = "hub";
 
+/// How the owner of everything begins that a service declares for itself. What a configuration declares has no such owner
+/// ([`crate::trespasses`]), so that no `--prune` of a configuration takes what a service of the same name lives by.
+pub(crate) const SERVICE: &str = "service/";
+
+/// The owner of what the service `name` declares for itself: `service/<name>`.
+pub fn service_owner(name: &str) -> String {
+    format!("{SERVICE}{name}")
+}
+
 /// The delivery limit of a queue that is worked on. Only a backstop: when a process dies, every message it had
 /// prefetched counts as a failed delivery, so a small limit would dead-letter innocent ones.
 pub const WORK_DELIVERY_LIMIT: i64 = 100;

@@ -201,6 +201,12 @@ impl Names {
         self.on_broker("warren.lost")
     }
 
+    /// Queue and fanout exchange: where the messages of `queue`, which is a full name, wait while it is made anew.
+    pub fn moving(&self, queue: &str) -> String {
+        let bare = queue.strip_prefix(&*self.prefix).unwrap_or(queue);
+        self.on_broker(&format!("warren.moving.{bare}"))
+    }
+
     /// The work queue of a kind: where its normal jobs go.
     pub fn work_queue(&self, kind: &Kind) -> String {
         self.queue_of(kind, Priority::Normal)
@@ -209,6 +215,12 @@ impl Names {
     /// The queue of a kind's jobs of one class: `jobs.<kind>` or `jobs.<kind>.high`.
     pub fn queue_of(&self, kind: &Kind, priority: Priority) -> String {
         self.on_broker(&format!("jobs.{}", priority.key(kind)))
+    }
+
+    /// The kind whose work queue `queue` is, of either class.
+    pub fn kind_of_work_queue(&self, queue: &str) -> Option<Kind> {
+        let kind = queue.strip_prefix(&*self.prefix)?.strip_prefix("jobs.")?;
+        Kind::parse(kind.strip_suffix(".high").unwrap_or(kind)).ok()
     }
 
     /// The dead letter queue beside `queue`, which is a full name already. That of a kind is beside its work queue, for both

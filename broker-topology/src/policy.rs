@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::argument::Arguments;
-use crate::object::Object;
+use crate::object::{Object, shown_as_label};
 
 /// What a policy is for. RabbitMQ 3.10 knows these three; narrow it further with the pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +24,18 @@ impl ApplyTo {
             Self::Exchanges => "exchanges",
             Self::All => "all",
         }
+    }
+}
+
+impl ApplyTo {
+    /// Whether it is for queues too.
+    pub(crate) fn queues(self) -> bool {
+        self != Self::Exchanges
+    }
+
+    /// Whether it is for exchanges too.
+    pub(crate) fn exchanges(self) -> bool {
+        self != Self::Queues
     }
 }
 
@@ -70,3 +82,5 @@ impl Object for Policy {
         defined.chain(own).collect()
     }
 }
+
+shown_as_label!(Policy);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::argument::{Argument, Arguments, DESCRIPTION, OWNER, QUEUE_TYPE};
-use crate::object::Object;
+use crate::object::{Object, shown_as_label};
 
 /// How a queue keeps its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,6 +12,8 @@ pub enum QueueKind {
     Quorum,
     /// One copy on one node: fleets of queues that come and go.
     Classic,
+    /// A replicated log: reading takes nothing out of it, age and size do.
+    Stream,
 }
 
 impl QueueKind {
@@ -20,6 +22,7 @@ impl QueueKind {
         match self {
             Self::Quorum => "quorum",
             Self::Classic => "classic",
+            Self::Stream => "stream",
         }
     }
 }
@@ -101,3 +104,5 @@ impl Object for Queue {
         self.arguments()
     }
 }
+
+shown_as_label!(Queue);

@@ -13,11 +13,16 @@ impl Topology {
     /// The empty name is the default exchange. Bindings of a headers exchange count as not matching, since only
     /// the message can tell.
     pub fn queues_for(&self, exchange: &str, key: &str) -> BTreeSet<&str> {
-        self.reach(exchange, Some(key))
+        self.walk(exchange, Some(key), false)
     }
 
-    /// The queues that a message may reach: with `key`, or with any key when there is none.
+    /// The queues that a message may reach: with `key`, or with any key when there is none, and with any headers.
     pub(crate) fn reach(&self, exchange: &str, key: Option<&str>) -> BTreeSet<&str> {
+        self.walk(exchange, key, true)
+    }
+
+    /// `any_headers`: whether what only the headers tell counts as matching.
+    fn walk(&self, exchange: &str, key: Option<&str>, any_headers: bool) -> BTreeSet<&str> {
         if exchange.is_empty() {
             let named = self.queues.iter().map(|queue| queue.name.as_str());
             return named.filter(|name| key.is_none_or(|key| key == *name)).collect();
@@ -31,15 +36,16 @@ impl Topology {
             }
             let mut unwanted = true;
             for binding in self.bindings_of(&exchange.name) {
-                if key.is_none_or(|key| matches(exchange.kind, &binding.key, key)) {
-                    unwanted = false;
+                let by_headers = exchange.kind == ExchangeKind::Headers && any_headers;
+                if by_headers || key.is_none_or(|key| matches(exchange.kind, &binding.key, key)) {
+                    unwanted &= by_headers;
                     match &binding.destination {
                         Destination::Queue(queue) => _ = queues.insert(queue.as_str()),
                         Destination::Exchange(next) => ahead.extend(self.find_exchange(next)),
                     }
                 }
             }
-            // With any key, there is one that no binding wants.
+            // With any key, or any headers, there is one that no binding wants.
             if unwanted || key.is_none() {
                 ahead.extend(exchange.alternate.as_deref().and_then(|name| self.find_exchange(name)));
             }
@@ -69,10 +75,6 @@ impl Topology {
         self.bindings_of(name).any(|binding| takes_all(binding) && leads(binding))
             || self.bindings_of(name).all(leads)
                 && exchange.alternate.as_deref().is_some_and(|next| self.always_routes_beyond(next, &path))
-    }
-
-    fn bindings_of<'a>(&'a self, exchange: &'a str) -> impl Iterator<Item = &'a Binding> {
-        self.bindings.iter().filter(move |binding| binding.source == exchange)
     }
 }
 
@@ -194,6 +196,24 @@ mod tests {
         );
         assert!(!hole.always_routes("d"));
         assert_eq!(hole.queues_for("d", "k"), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_only_headers_tell_may_be_reached_and_is_not_counted_on() {
+        let topology = topology(
+            &[("h", ExchangeKind::Headers, Some("rest")), ("rest", ExchangeKind::Fanout, None)],
+            &[Binding::to_queue("h", "a", "").with("x", "1"), Binding::to_queue("rest", "lost", "")],
+        );
+        assert_eq!(topology.queues_for("h", "k"), BTreeSet::from(["lost"]));
+        assert_eq!(topology.reach("h", Some("k")), BTreeSet::from(["a", "lost"]));
+        assert!(topology.always_routes("h"));
+    }
+
+    #[test]
+    fn the_exchanges_that_every_broker_has_route_as_well() {
+        let topology = topology(&[], &[Binding::to_queue("amq.topic", "q", "a.*")]);
+        assert_eq!(topology.queues_for("amq.topic", "a.b"), BTreeSet::from(["q"]));
+        assert_eq!(topology.queues_for("amq.topic", "b"), BTreeSet::new());
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The whole of what is declared, and how fragments become one.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use crate::argument::Arguments;
-use crate::binding::Binding;
-use crate::exchange::Exchange;
+use crate::binding::{Binding, Destination};
+use crate::exchange::{Exchange, ExchangeKind};
 use crate::object::Object;
 use crate::policy::Policy;
-use crate::queue::Queue;
+use crate::queue::{Queue, QueueKind};
 use crate::violation::Violation;
 
 /// Exchanges, queues, bindings and policies of one vhost: a crate's fragment, or the merge of all.
@@ -84,14 +85,41 @@ impl Topology {
         found
     }
 
+    /// The exchange of that name: a declared one, or one that every virtual host has.
     pub(crate) fn find_exchange(&self, name: &str) -> Option<&Exchange> {
-        self.exchanges.iter().find(|exchange| exchange.name == name)
+        // Whatever else it has, it sorts behind the least exchange of its name.
+        let least = Exchange::new(name, ExchangeKind::Topic, "", "");
+        let declared = self.exchanges.range(least..).next().filter(|exchange| exchange.name == name);
+        declared.or_else(|| GIVEN.iter().find(|exchange| exchange.name == name))
     }
 
     pub(crate) fn find_queue(&self, name: &str) -> Option<&Queue> {
-        self.queues.iter().find(|queue| queue.name == name)
+        self.queues.range(Queue::new(name, QueueKind::Quorum, "", "")..).next().filter(|queue| queue.name == name)
+    }
+
+    /// The bindings that begin at the exchange `source`.
+    pub(crate) fn bindings_of<'a>(&'a self, source: &'a str) -> impl Iterator<Item = &'a Binding> {
+        let least = Binding {
+            source: source.to_owned(),
+            destination: Destination::Queue(String::new()),
+            key: String::new(),
+            arguments: Arguments::new(),
+        };
+        self.bindings.range(least..).take_while(move |binding| binding.source == source)
     }
 }
+
+/// The exchanges that every virtual host has, beside the default exchange.
+static GIVEN: LazyLock<Vec<Exchange>> = LazyLock::new(|| {
+    let given = [
+        ("amq.direct", ExchangeKind::Direct),
+        ("amq.fanout", ExchangeKind::Fanout),
+        ("amq.headers", ExchangeKind::Headers),
+        ("amq.match", ExchangeKind::Headers),
+        ("amq.topic", ExchangeKind::Topic),
+    ];
+    given.map(|(name, kind)| Exchange::new(name, kind, "rabbitmq", "every virtual host has it")).into()
+});
 
 fn conflicts<T: Object>(objects: &BTreeSet<T>) -> Vec<Violation> {
     // The name is the first field of every object, so namesakes are neighbours.

@@ -2,38 +2,57 @@
 //!
 //! They look at the topology alone. What an operator policy adds to a queue can only be seen on the broker.
 
+mod arguments;
+mod cycles;
+mod idle;
 mod names;
+mod policies;
 mod queues;
 mod routes;
 
+pub use policies::{prefixed, warrens_queues};
+
 use crate::topology::Topology;
-use crate::violation::Violation;
+use crate::violation::{Severity, Violation};
 
 impl Topology {
     /// Everything that is wrong with a merged topology, in a stable order; empty when it may be declared.
     pub fn validate(&self) -> Vec<Violation> {
-        let mut found = self.conflicts();
-        found.extend(names::check(self));
-        found.extend(queues::check(self));
-        found.extend(routes::check(self));
-        found
+        self.lint().into_iter().filter(|violation| violation.severity == Severity::Error).collect()
+    }
+
+    /// The same, with what may be declared and does most likely not do what was meant.
+    pub fn lint(&self) -> Vec<Violation> {
+        let rules = [names::check, arguments::check, queues::check, routes::check, cycles::check, policies::check, idle::check];
+        self.conflicts().into_iter().chain(rules.into_iter().flat_map(|rule| rule(self))).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::{Binding, Exchange, ExchangeKind, Queue, QueueKind};
 
     /// The codes of what `topology` breaks. Every code must be in README.md.
     pub(super) fn codes(topology: &Topology) -> Vec<&'static str> {
-        let violations = topology.validate();
-        for violation in &violations {
-            let listed = include_str!("../README.md").contains(&format!("| `{}` |", violation.code));
-            assert!(listed, "README.md does not list {}", violation.code);
-        }
-        violations.into_iter().map(|violation| violation.code).collect()
+        of(topology, Severity::Error)
+    }
+
+    /// The codes of what `topology` is warned of.
+    pub(super) fn warnings(topology: &Topology) -> Vec<&'static str> {
+        of(topology, Severity::Warning)
+    }
+
+    fn of(topology: &Topology, severity: Severity) -> Vec<&'static str> {
+        let found = topology.lint().into_iter().filter(|violation| violation.severity == severity);
+        found.map(|violation| listed(violation.code)).collect()
+    }
+
+    /// `code`, which README.md lists.
+    pub(crate) fn listed(code: &'static str) -> &'static str {
+        assert!(include_str!("../README.md").contains(&format!("| `{code}` |")), "README.md does not list {code}");
+        code
     }
 
     /// A quorum queue that breaks no rule.

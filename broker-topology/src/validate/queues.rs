@@ -1,9 +1,8 @@
-//! Rules of one queue: arguments that are refused, that lose messages, or that do nothing without another.
+//! Rules of one queue: what loses messages, and what does nothing without another argument.
 
 use crate::argument::{
-    AT_LEAST_ONCE, Argument, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_STRATEGY, DELIVERY_LIMIT, DESCRIPTION, EXPIRES,
-    MAX_LENGTH, MAX_LENGTH_BYTES, MAX_PRIORITY, MESSAGE_TTL, OVERFLOW, OWNER, QUEUE_MODE, QUEUE_TYPE, QUEUE_VERSION,
-    REJECT_PUBLISH, SINGLE_ACTIVE_CONSUMER,
+    AT_LEAST_ONCE, Argument, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_STRATEGY, DELIVERY_LIMIT, EXPIRES, MESSAGE_TTL,
+    OVERFLOW, REJECT_PUBLISH,
 };
 use crate::fragments::TERMINAL_DELIVERY_LIMIT;
 use crate::object::Object;
@@ -14,66 +13,12 @@ use crate::violation::Violation;
 pub(super) fn check(topology: &Topology) -> Vec<Violation> {
     let mut found = Vec::new();
     for queue in &topology.queues {
-        found.extend(argument_sorts(queue));
-        found.extend(unsupported(queue));
         found.extend(delivery_limit(queue));
         found.extend(strategy(queue));
         found.extend(key_alone(queue));
         found.extend(rung_expires(queue));
     }
     found
-}
-
-/// Arguments of the wrong sort, and those that have a field of their own.
-fn argument_sorts(queue: &Queue) -> Vec<Violation> {
-    let wrong = |(name, value): (&String, &Argument)| {
-        let expected = match name.as_str() {
-            QUEUE_TYPE | OWNER | DESCRIPTION => {
-                return Some(Violation::new(
-                    "argument-reserved",
-                    queue.label(),
-                    format!("states `{name}` among its arguments, and the field of the queue holds instead"),
-                    "set the field",
-                ));
-            }
-            DEAD_LETTER_EXCHANGE | DEAD_LETTER_KEY | DEAD_LETTER_STRATEGY | OVERFLOW => "a string",
-            MESSAGE_TTL | EXPIRES | MAX_LENGTH | MAX_LENGTH_BYTES | DELIVERY_LIMIT => "a number",
-            SINGLE_ACTIVE_CONSUMER => "true or false",
-            _ => return None,
-        };
-        let actual = match value {
-            Argument::Text(_) => "a string",
-            Argument::Integer(_) => "a number",
-            Argument::Bool(_) => "true or false",
-        };
-        (actual != expected).then(|| {
-            Violation::new(
-                "argument-sort",
-                queue.label(),
-                format!("has the value {value} for `{name}`"),
-                format!("write {expected}"),
-            )
-        })
-    };
-    queue.arguments.iter().filter_map(wrong).collect()
-}
-
-/// Arguments that not every supported RabbitMQ takes.
-fn unsupported(queue: &Queue) -> Vec<Violation> {
-    let never = [QUEUE_MODE, QUEUE_VERSION];
-    let of_other_kinds: &[&str] = match queue.kind {
-        QueueKind::Quorum => &[MAX_PRIORITY],
-        QueueKind::Classic => &[DELIVERY_LIMIT, DEAD_LETTER_STRATEGY],
-    };
-    let violation = |name: &str| {
-        Violation::new(
-            "argument-unsupported",
-            queue.label(),
-            format!("has the argument `{name}`, which not every supported RabbitMQ takes for a {} queue", queue.kind),
-            "remove it",
-        )
-    };
-    never.iter().chain(of_other_kinds).filter(|name| queue.has(name)).map(|name| violation(name)).collect()
 }
 
 fn delivery_limit(queue: &Queue) -> Option<Violation> {
@@ -187,18 +132,6 @@ mod tests {
     }
 
     #[test]
-    fn arguments_rabbitmq_refuses() {
-        for name in ["x-queue-mode", "x-queue-version", "x-max-priority"] {
-            assert_eq!(alone(terminal("q").with(name, 2)), ["argument-unsupported"], "{name}");
-        }
-        for name in ["x-queue-mode", "x-queue-version", "x-dead-letter-strategy", "x-delivery-limit"] {
-            let codes = alone(classic().with(name, 2));
-            assert!(codes.contains(&"argument-unsupported"), "{name}: {codes:?}");
-        }
-        assert_eq!(alone(classic().with("x-max-priority", 5)), [""; 0]);
-    }
-
-    #[test]
     fn at_least_once_needs_the_rest() {
         assert_eq!(changed(|q| _ = q.arguments.remove("x-overflow")), ["at-least-once-incomplete"]);
         assert_eq!(changed(|q| *q = q.clone().with("x-overflow", "drop-head")), ["at-least-once-incomplete"]);
@@ -222,16 +155,6 @@ mod tests {
         };
         assert_eq!(with(true), ["rung-expires"]);
         assert_eq!(with(false), [""; 0]);
-    }
-
-    #[test]
-    fn arguments_are_of_their_sort() {
-        assert_eq!(alone(classic().with("x-message-ttl", "1000")), ["argument-sort"]);
-        assert_eq!(alone(classic().with("x-overflow", true)), ["argument-sort"]);
-        assert_eq!(alone(classic().with("x-single-active-consumer", "true")), ["argument-sort"]);
-        assert_eq!(alone(terminal("q").with("x-delivery-limit", "9")), ["argument-sort"]);
-        assert_eq!(alone(classic().with("x-queue-type", "quorum")), ["argument-reserved"]);
-        assert_eq!(alone(classic().with("x-my-own", "1000")), [""; 0]);
     }
 
     #[test]

@@ -1,12 +1,8 @@
 //! Rules of the ways between objects: whatever is named exists, and every dead letter arrives.
 
-use std::collections::BTreeSet;
-
-use crate::argument::{
-    AT_LEAST_ONCE, DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY, DEAD_LETTER_STRATEGY, MAX_LENGTH, MAX_LENGTH_BYTES, MESSAGE_TTL,
-};
+use crate::argument::{DEAD_LETTER_EXCHANGE, DEAD_LETTER_KEY};
 use crate::binding::{Binding, Destination};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, ExchangeKind};
 use crate::object::Object;
 use crate::queue::Queue;
 use crate::topology::Topology;
@@ -16,14 +12,13 @@ pub(super) fn check(topology: &Topology) -> Vec<Violation> {
     let mut found: Vec<Violation> = topology.bindings.iter().flat_map(|binding| ends(topology, binding)).collect();
     found.extend(topology.exchanges.iter().filter_map(|exchange| alternate(topology, exchange)));
     found.extend(topology.queues.iter().filter_map(|queue| dead_letters_arrive(topology, queue)));
-    found.extend(topology.queues.iter().filter(|queue| comes_back(topology, queue)).map(cycle));
-    found.extend(limited_targets(topology));
     found
 }
 
 fn ends(topology: &Topology, binding: &Binding) -> Vec<Violation> {
     let mut found = Vec::new();
-    if topology.find_exchange(&binding.source).is_none() {
+    let source = topology.find_exchange(&binding.source);
+    if source.is_none() {
         found.push(Violation::new(
             "binding-source-missing",
             binding,
@@ -44,7 +39,26 @@ fn ends(topology: &Topology, binding: &Binding) -> Vec<Violation> {
             format!("declare {sort} `{name}`, or remove the binding"),
         ));
     }
+    found.extend(source.and_then(|source| unheeded(source.kind, binding)));
     found
+}
+
+/// What a binding says, and its exchange does not look at.
+fn unheeded(kind: ExchangeKind, binding: &Binding) -> Option<Violation> {
+    let by_headers = kind == ExchangeKind::Headers;
+    if !by_headers && !binding.arguments.is_empty() {
+        return Some(Violation::new(
+            "binding-headers-unheeded",
+            binding,
+            format!("names headers, and a {kind} exchange routes by the key alone, so that more arrives than was meant"),
+            "bind to a headers exchange, or remove the headers",
+        ));
+    }
+    let unheeded = (by_headers || kind == ExchangeKind::Fanout) && !binding.key.is_empty();
+    unheeded.then(|| {
+        let message = format!("has a key, and a {kind} exchange does not look at it");
+        Violation::new("binding-key-unheeded", binding, message, "leave the key out").into_warning()
+    })
 }
 
 fn alternate(topology: &Topology, exchange: &Exchange) -> Option<Violation> {
@@ -82,72 +96,15 @@ fn dead_letters_arrive(topology: &Topology, queue: &Queue) -> Option<Violation> 
     })
 }
 
-/// The queues that dead letters of `queue` may reach.
-fn targets<'a>(topology: &'a Topology, queue: &Queue) -> BTreeSet<&'a str> {
-    let Some(exchange) = queue.text(DEAD_LETTER_EXCHANGE) else { return BTreeSet::new() };
-    topology.reach(exchange, queue.text(DEAD_LETTER_KEY))
-}
-
-/// Whether messages that expire in `queue` may come back to it by expiring only, which RabbitMQ takes for a cycle. A
-/// ring with a queue in it where messages do not expire is how retries work, and is fine.
-fn comes_back(topology: &Topology, queue: &Queue) -> bool {
-    let expires = |queue: &&Queue| queue.has(MESSAGE_TTL) && queue.has(DEAD_LETTER_EXCHANGE);
-    let mut seen = BTreeSet::new();
-    let mut ahead = Vec::from_iter(Some(queue).filter(expires));
-    while let Some(from) = ahead.pop() {
-        for name in targets(topology, from) {
-            if name == queue.name {
-                return true;
-            }
-            if seen.insert(name) {
-                ahead.extend(topology.find_queue(name).filter(expires));
-            }
-        }
-    }
-    false
-}
-
-fn cycle(queue: &Queue) -> Violation {
-    Violation::new(
-        "dead-letter-cycle",
-        queue.label(),
-        "expires messages that may come back to it by expiring alone, which RabbitMQ drops as a cycle",
-        format!("dead-letter to a queue without `{MESSAGE_TTL}`, where something takes them"),
-    )
-}
-
-/// A full target makes the broker hold the dead letters of its source back, those for other targets too.
-fn limited_targets(topology: &Topology) -> Vec<Violation> {
-    let at_least_once = |queue: &&Queue| queue.text(DEAD_LETTER_STRATEGY) == Some(AT_LEAST_ONCE);
-    let names: BTreeSet<&str> = topology.queues.iter().filter(at_least_once).flat_map(|queue| targets(topology, queue)).collect();
-    let limited = |name: &str| {
-        let queue = topology.find_queue(name)?;
-        let limit = [MAX_LENGTH, MAX_LENGTH_BYTES].into_iter().find(|limit| queue.has(limit))?;
-        Some(Violation::new(
-            "dead-letter-target-limited",
-            queue.label(),
-            format!("has `{limit}` and takes dead letters at-least-once: once full, it stops every queue they come from"),
-            format!("remove `{limit}`, and limit what is published instead"),
-        ))
-    };
-    names.into_iter().filter_map(limited).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::super::tests::{codes, dead_lettering, terminal};
+    use super::super::tests::{codes, dead_lettering, terminal, warnings};
     use super::*;
-    use crate::ExchangeKind::{self, Direct, Fanout, Topic};
+    use crate::ExchangeKind::{Direct, Fanout, Headers, Topic};
 
     fn exchange(name: &str, kind: ExchangeKind) -> Exchange {
         Exchange::new(name, kind, "hub", "x")
-    }
-
-    /// A dead-lettering queue that expires its messages to `exchange`.
-    fn delay(name: &str, exchange: &str) -> Queue {
-        let (_, queue) = dead_lettering();
-        Queue { name: name.to_owned(), ..queue }.with("x-dead-letter-exchange", exchange).with("x-message-ttl", 1000)
     }
 
     #[test]
@@ -193,43 +150,26 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_only_expire_do_not_go_round() {
-        let ring = |names: &[&str]| {
-            names.iter().enumerate().fold(Topology::default(), |topology, (n, name)| {
-                topology
-                    .exchange(exchange(name, Fanout))
-                    .queue(delay(name, names[(n + 1) % names.len()]))
-                    .binding(Binding::to_queue(*name, *name, ""))
-            })
-        };
-        assert_eq!(codes(&ring(&["a"])), ["dead-letter-cycle"]);
-        assert_eq!(codes(&ring(&["a", "b", "c"])), ["dead-letter-cycle"; 3]);
-    }
-
-    #[test]
-    fn a_retry_loop_through_a_worked_queue_is_fine() {
-        let (_, queue) = dead_lettering();
-        let worked = Queue { name: "work".to_owned(), ..queue }.with("x-dead-letter-exchange", "delay");
-        let topology = Topology::default()
-            .exchange(exchange("delay", Fanout))
-            .exchange(exchange("work", Fanout))
-            .queue(worked)
-            .queue(delay("delay", "work"))
-            .binding(Binding::to_queue("delay", "delay", ""))
-            .binding(Binding::to_queue("work", "work", ""));
+    fn exchanges_that_every_broker_has_need_no_declaration() {
+        let topology = Topology::default().queue(terminal("q")).exchange(exchange("e", Topic).with_alternate("amq.fanout"));
+        let topology =
+            topology.binding(Binding::to_queue("amq.topic", "q", "k")).binding(Binding::to_exchange("e", "amq.direct", "k"));
         assert_eq!(codes(&topology), [""; 0]);
     }
 
     #[test]
-    fn targets_of_dead_letters_have_no_length_limit() {
-        for limit in ["x-max-length", "x-max-length-bytes"] {
-            let limited = |bind: bool| {
-                let (around, queue) = dead_lettering();
-                let topology = around.queue(queue).queue(terminal("full").with(limit, 10));
-                if bind { topology.binding(Binding::to_queue("dlx", "full", "")) } else { topology }
-            };
-            assert_eq!(codes(&limited(true)), ["dead-letter-target-limited"]);
-            assert_eq!(codes(&limited(false)), [""; 0]);
+    fn a_binding_says_what_its_exchange_looks_at() {
+        let bound = |kind, key: &str, header: bool| {
+            let binding = Binding::to_queue("e", "q", key);
+            let binding = if header { binding.with("x-match", "all").with("region", "eu") } else { binding };
+            Topology::default().exchange(exchange("e", kind)).queue(terminal("q")).binding(binding)
+        };
+        assert_eq!(codes(&bound(Headers, "", true)), [""; 0]);
+        for kind in [Topic, Direct, Fanout] {
+            assert_eq!(codes(&bound(kind, "", true)), ["binding-headers-unheeded"]);
+        }
+        for (kind, expected) in [(Headers, &["binding-key-unheeded"][..]), (Fanout, &["binding-key-unheeded"]), (Topic, &[])] {
+            assert_eq!(warnings(&bound(kind, "k", false)), expected);
         }
     }
 }
