@@ -2,18 +2,18 @@
 //!
 //! A passive check comes first, so that a start needs no declare when nothing is missing: a broker that has lost its majority
 //! can still be worked with. What exists with other arguments is not seen here; comparing them needs the management API.
+//!
+//! A channel answers one declare after the other, so that many of them are asked over [`CHANNELS`] at one time.
 
-use std::time::Duration;
+mod pool;
 
-use broker_topology::{Argument, Arguments, Destination, ExchangeKind, Topology};
-use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Connection};
+use broker_topology::{Binding, Exchange, Queue, Topology};
 
 use crate::connection::{Link, Stopped};
+use pool::Pool;
 
-/// Longer than this for one declare, and the broker is in no state to declare anything.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub use pool::CHANNELS;
+pub(crate) use pool::{name, table};
 
 /// What [`apply`] may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +25,19 @@ pub enum Mode {
 }
 
 /// Why a topology is not on the broker.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Looked for, and not there.
     #[error("missing on the broker: {}; let Warren declare it (topology.manage = \"declare\") or have it made", .0.join(", "))]
     Missing(Vec<String>),
-    /// The broker refused; most often because it exists with other arguments, or the user may not configure it.
-    #[error("the broker refuses {object}: {why}")]
+    /// The broker refuses.
+    #[error("the broker refuses {object}: {why}{}", remedy(*.code))]
     Refused {
-        /// What was to be made.
+        /// What was to be made or looked at.
         object: String,
-        /// The broker's words.
+        /// The reply code of AMQP; 0 when there was none.
+        code: u16,
+        /// The broker's words: of an argument that differs they hold its name and both values.
         why: String,
     },
     /// No answer.
@@ -44,6 +46,15 @@ pub enum ApplyError {
     /// The process drains.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+/// What to do about a refusal with this code.
+fn remedy(code: u16) -> &'static str {
+    match code {
+        403 => "; give the user the permission it lacks: docs/permissions.md says which",
+        406 => "; `warren topology plan` shows what differs, `warren topology migrate` makes a queue anew",
+        _ => "",
+    }
 }
 
 /// What was made.
@@ -57,75 +68,98 @@ pub struct Applied {
     pub bindings: usize,
 }
 
+/// Something to declare.
+#[derive(Clone, Copy, Debug)]
+pub enum Declare<'a> {
+    /// An exchange.
+    Exchange(&'a Exchange),
+    /// A queue.
+    Queue(&'a Queue),
+    /// A binding.
+    Binding(&'a Binding),
+}
+
+impl Declare<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Exchange(exchange) => &exchange.name,
+            Self::Queue(queue) => &queue.name,
+            Self::Binding(binding) => &binding.source,
+        }
+    }
+}
+
+impl std::fmt::Display for Declare<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exchange(exchange) => write!(f, "exchange `{}`", exchange.name),
+            Self::Queue(queue) => write!(f, "queue `{}`", queue.name),
+            Self::Binding(binding) => {
+                write!(f, "binding `{}` -> `{}` ({})", binding.source, binding.destination.name(), binding.key)
+            }
+        }
+    }
+}
+
 /// Makes sure that everything in `topology` exists.
 ///
 /// # Errors
 /// As [`ApplyError`]. What was made before the error stays; calling again goes on from there.
 pub async fn apply(link: &Link, topology: &Topology, mode: Mode) -> Result<Applied, ApplyError> {
-    let live = link.live().await?;
-    let mut scratch = Scratch { connection: &live.connection, channel: None };
-    let mut applied = Applied::default();
+    let pool = Pool::of(link.live().await?);
+    let exchanges: Vec<Declare<'_>> = topology.exchanges.iter().map(Declare::Exchange).collect();
+    let queues: Vec<Declare<'_>> = topology.queues.iter().map(Declare::Queue).collect();
     let mut missing = Vec::new();
-    for exchange in &topology.exchanges {
-        let object = format!("exchange `{}`", exchange.name);
-        let kind = kind_of(exchange.kind);
-        let declare = |passive: bool| {
-            let (name, kind, arguments) = (name(&exchange.name), kind.clone(), table(&exchange.arguments()));
-            let options = ExchangeDeclareOptions { durable: true, passive, ..ExchangeDeclareOptions::default() };
-            async move |channel: Channel| {
-                channel.exchange_declare(name?, kind, options, arguments).await.map_err(|e| e.to_string())
-            }
-        };
-        if scratch.run(&object, declare(true)).await.is_ok() {
-            applied.present += 1;
-        } else if mode == Mode::Check {
-            missing.push(object);
-        } else {
-            scratch.run(&object, declare(false)).await?;
-            applied.created.push(exchange.name.clone());
-        }
+    for objects in [&exchanges, &queues] {
+        missing.push(absent(&pool, objects).await?);
     }
-    for queue in &topology.queues {
-        let object = format!("queue `{}`", queue.name);
-        let declare = |passive: bool| {
-            let (name, arguments) = (name(&queue.name), table(&queue.arguments()));
-            let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
-            async move |channel: Channel| {
-                channel.queue_declare(name?, options, arguments).await.map(drop).map_err(|e| e.to_string())
-            }
-        };
-        if scratch.run(&object, declare(true)).await.is_ok() {
-            applied.present += 1;
-        } else if mode == Mode::Check {
-            missing.push(object);
-        } else {
-            scratch.run(&object, declare(false)).await?;
-            applied.created.push(queue.name.clone());
-        }
+    let absent: usize = missing.iter().map(Vec::len).sum();
+    if mode == Mode::Check && absent > 0 {
+        return Err(ApplyError::Missing(missing.concat().iter().map(ToString::to_string).collect()));
     }
-    if !missing.is_empty() {
-        return Err(ApplyError::Missing(missing));
+    let mut applied = Applied { present: exchanges.len() + queues.len() - absent, ..Applied::default() };
+    for objects in &missing {
+        for done in pool.declare(objects).await.into_iter().flatten() {
+            done?;
+        }
+        applied.created.extend(objects.iter().map(|object| object.name().to_owned()));
     }
     if mode == Mode::Declare {
-        for binding in &topology.bindings {
-            let object = format!("binding `{}` -> `{}` ({})", binding.source, binding.destination.name(), binding.key);
-            let (source, key, arguments) = (name(&binding.source), name(&binding.key), table(&binding.arguments));
-            let destination = name(binding.destination.name());
-            let to_queue = matches!(binding.destination, Destination::Queue(_));
-            let bind = async move |channel: Channel| {
-                let (destination, source, key) = (destination?, source?, key?);
-                let bound = if to_queue {
-                    channel.queue_bind(destination, source, key, QueueBindOptions::default(), arguments).await
-                } else {
-                    channel.exchange_bind(destination, source, key, ExchangeBindOptions::default(), arguments).await
-                };
-                bound.map_err(|e| e.to_string())
-            };
-            scratch.run(&object, bind).await?;
-            applied.bindings += 1;
+        let bindings: Vec<Declare<'_>> = topology.bindings.iter().map(Declare::Binding).collect();
+        for done in pool.declare(&bindings).await.into_iter().flatten() {
+            done?;
         }
+        applied.bindings = bindings.len();
     }
     Ok(applied)
+}
+
+/// Declares all of `objects`, over [`CHANNELS`] at one time; answers in their order. After the first refusal nothing more is begun:
+/// what was not is `None`.
+///
+/// # Errors
+/// When the process drains; then nothing was declared.
+pub async fn declare(link: &Link, objects: &[Declare<'_>]) -> Result<Vec<Option<Result<(), ApplyError>>>, ApplyError> {
+    Ok(Pool::of(link.live().await?).declare(objects).await)
+}
+
+/// Those of `objects`, which are exchanges and queues, that are not there.
+///
+/// # Errors
+/// When the broker does not answer, or does not let us look.
+pub async fn missing<'a>(link: &Link, objects: &[Declare<'a>]) -> Result<Vec<Declare<'a>>, ApplyError> {
+    absent(&Pool::of(link.live().await?), objects).await
+}
+
+async fn absent<'a>(pool: &Pool, objects: &[Declare<'a>]) -> Result<Vec<Declare<'a>>, ApplyError> {
+    let there = pool.there(objects).await;
+    let mut absent = Vec::new();
+    for (object, there) in objects.iter().zip(there) {
+        if !there? {
+            absent.push(*object);
+        }
+    }
+    Ok(absent)
 }
 
 /// What a passive look at a queue tells.
@@ -137,76 +171,30 @@ pub struct QueueLook {
     pub consumers: u32,
 }
 
-/// Looks at queues, in the order asked; `None` for one that is not there.
+/// What became of a look at a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It is there.
+    There(QueueLook),
+    /// It is not.
+    Missing,
+    /// The broker does not let this user see whether it is, in the broker's words; some versions ask for a permission on it.
+    Kept(String),
+}
+
+/// Looks at queues, in the order asked; `None` for one that is not there, or is kept from us.
 ///
 /// # Errors
-/// When the broker is away.
+/// As [`sight`].
 pub async fn look(link: &Link, queues: &[String]) -> Result<Vec<Option<QueueLook>>, ApplyError> {
-    let live = link.live().await?;
-    let mut scratch = Scratch { connection: &live.connection, channel: None };
-    let mut looks = Vec::with_capacity(queues.len());
-    for queue in queues {
-        let asked = name(queue);
-        let options = QueueDeclareOptions { durable: true, passive: true, ..QueueDeclareOptions::default() };
-        let look = async move |channel: Channel| {
-            channel.queue_declare(asked?, options, FieldTable::default()).await.map_err(|e| e.to_string())
-        };
-        looks.push(match scratch.run(queue, look).await {
-            Ok(queue) => Some(QueueLook { ready: queue.message_count(), consumers: queue.consumer_count() }),
-            Err(ApplyError::Silent(what)) => return Err(ApplyError::Silent(what)),
-            Err(_) => None,
-        });
-    }
-    Ok(looks)
+    let found = |sight| if let Sight::There(look) = sight { Some(look) } else { None };
+    Ok(sight(link, queues).await?.into_iter().map(found).collect())
 }
 
-/// A channel for questions; one that fails takes its channel with it, and the next question opens another.
-struct Scratch<'a> {
-    connection: &'a Connection,
-    channel: Option<Channel>,
-}
-
-impl Scratch<'_> {
-    async fn run<T>(&mut self, object: &str, ask: impl AsyncFnOnce(Channel) -> Result<T, String>) -> Result<T, ApplyError> {
-        let asking = async {
-            let channel = match self.channel.take() {
-                Some(channel) if channel.status().connected() => channel,
-                _ => self.connection.create_channel().await.map_err(|e| e.to_string())?,
-            };
-            self.channel = Some(channel.clone());
-            ask(channel).await
-        };
-        match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(why)) => Err(ApplyError::Refused { object: object.to_owned(), why }),
-            Err(_) => Err(ApplyError::Silent(object.to_owned())),
-        }
-    }
-}
-
-fn name(text: &str) -> Result<ShortString, String> {
-    ShortString::try_new(text).map_err(|_| format!("the name has {} bytes, AMQP carries 255 at most", text.len()))
-}
-
-fn kind_of(kind: ExchangeKind) -> lapin::ExchangeKind {
-    match kind {
-        ExchangeKind::Topic => lapin::ExchangeKind::Topic,
-        ExchangeKind::Fanout => lapin::ExchangeKind::Fanout,
-        ExchangeKind::Direct => lapin::ExchangeKind::Direct,
-        ExchangeKind::Headers => lapin::ExchangeKind::Headers,
-    }
-}
-
-fn table(arguments: &Arguments) -> FieldTable {
-    let mut table = FieldTable::default();
-    for (name, value) in arguments {
-        let Ok(name) = ShortString::try_new(name.as_str()) else { continue };
-        let value = match value {
-            Argument::Text(text) => AMQPValue::LongString(text.as_str().into()),
-            Argument::Integer(number) => AMQPValue::LongLongInt(*number),
-            Argument::Bool(flag) => AMQPValue::Boolean(*flag),
-        };
-        table.insert(name, value);
-    }
-    table
+/// Looks at queues, in the order asked.
+///
+/// # Errors
+/// When the broker is away, or says anything but that a queue is not there or is kept from us.
+pub async fn sight(link: &Link, queues: &[String]) -> Result<Vec<Sight>, ApplyError> {
+    Pool::of(link.live().await?).sight(queues).await
 }

@@ -39,7 +39,7 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// Options for one URL: heartbeat 10 s, connect timeout 10 s, no client certificate.
+    /// Options for one URL: heartbeat 5 s, connect timeout 10 s, no client certificate.
     pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             urls: vec![url.into()],
@@ -47,7 +47,7 @@ impl BrokerOptions {
             name: name.into(),
             ca: None,
             identity: None,
-            heartbeat: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
         }
     }
@@ -111,6 +111,42 @@ impl BrokerOptions {
     }
 }
 
+/// What client and broker agreed on at a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// The largest frame in bytes; 0 is no limit.
+    pub frame_max: u32,
+    /// How often each side says that it lives; zero is never.
+    pub heartbeat: Duration,
+}
+
+impl BrokerOptions {
+    /// Logs in and out again, and tells what was agreed on.
+    ///
+    /// # Errors
+    /// As [`ConnectError`].
+    pub async fn try_out(&self, url: &str, purpose: &str) -> Result<Negotiated, ConnectError> {
+        let connection = self.connect(url, purpose).await?;
+        let agreed = connection.configuration();
+        let heartbeat = Duration::from_secs(agreed.heartbeat().into());
+        let negotiated = Negotiated { frame_max: agreed.frame_max(), heartbeat };
+        let _ = tokio::time::timeout(Duration::from_secs(2), connection.close(200, "checked".into())).await;
+        Ok(negotiated)
+    }
+}
+
+impl BrokerOptions {
+    /// Whether the broker at `url` takes its user and password, even where it then refuses the virtual host; `None` when it did not
+    /// come to that.
+    pub async fn knows(&self, url: &str, purpose: &str) -> Option<bool> {
+        match self.try_out(url, purpose).await {
+            Ok(_) => Some(true),
+            Err(ConnectError::Refused { known, .. }) => Some(known),
+            Err(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Debug for BrokerOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let urls: Vec<String> = self.urls.iter().map(|url| without_password(url)).collect();
@@ -149,6 +185,8 @@ pub enum ConnectError {
         url: String,
         /// The broker's words.
         why: String,
+        /// Whether user and password were right, and what is refused is the virtual host, or one more connection.
+        known: bool,
     },
     /// We do not accept the broker's certificate, or there is no TLS at its end.
     #[error("no TLS with the broker at {url}: {why}; check the CA, the host name and the certificate's dates")]
@@ -186,11 +224,15 @@ pub enum ConnectError {
     },
 }
 
+/// How AMQP refuses a virtual host.
+const NOT_ALLOWED: u16 = 530;
+
 impl ConnectError {
     fn from_lapin(url: &str, secure: bool, error: &lapin::Error) -> Self {
         let (url, why) = (url.to_owned(), error.to_string());
         match error.kind() {
-            ErrorKind::ProtocolError(_) => Self::Refused { url, why },
+            // It looks at the virtual host, and at limits, once it knows who asks.
+            ErrorKind::ProtocolError(error) => Self::Refused { url, why, known: error.get_id() == NOT_ALLOWED },
             // The library has no type for an alert.
             ErrorKind::IOError(e) if secure && e.to_string().contains("received fatal alert") => {
                 Self::OurCertificate { url, why }
@@ -415,6 +457,19 @@ mod tests {
     fn a_password_is_never_shown() {
         assert_eq!(without_password("amqp://u:p@ss@h:5672/%2f"), "amqp://u:***@h:5672/%2f");
         assert!(!format!("{:?}", BrokerOptions::new("amqp://u:secret@h", "n")).contains("secret"));
+    }
+
+    #[test]
+    fn urls_of_hosted_brokers_are_read_as_they_are_given() {
+        let uri = |url: &str| BrokerOptions::new(url, "n").uri(url).unwrap_or_else(|error| unreachable!("{error}"));
+        let given = uri("amqps://acme:p%40ss%2Fw%3A%25@moose.rmq.cloudamqp.com/acme");
+        let (at, user) = (&given.authority, &given.authority.userinfo);
+        assert_eq!((at.host.as_str(), at.port), ("moose.rmq.cloudamqp.com", 5671));
+        assert_eq!((user.username.as_str(), user.password.as_str()), ("acme", "p@ss/w:%"));
+        assert_eq!(given.vhost, "acme");
+        assert_eq!(uri("amqp://h/a%2Fb").vhost, "a/b");
+        assert_eq!((uri("amqps://h").vhost.as_str(), uri("amqp://h").authority.port), ("/", 5672));
+        assert_eq!(uri("amqps://h:443/v").authority.port, 443);
     }
 
     #[test]

@@ -8,8 +8,10 @@
 //! | [`consumer`] | deliveries to handlers to outcomes to acks, and the drain |
 //! | [`handler`] | what a team writes |
 //! | [`ledger`] | the port through which a job's start and end are recorded |
+//! | [`keys`] | which routing keys were published in the last hour |
 //! | [`retry`] | the retry policy, pure data |
 //! | [`apply`] | a topology on a live broker |
+//! | [`migration`] | a queue made anew with other arguments, without losing a message |
 //! | [`tap`] | messages taken one by one, by whoever plays a part in person |
 //! | [`dead_letter`] | why and where a message died |
 //! | [`results`] | what is reported on `warren.results` when a run has ended |
@@ -27,11 +29,14 @@ pub mod connection;
 pub mod consumer;
 pub mod dead_letter;
 pub mod event_ledger;
+pub mod greeting;
 pub mod handler;
 pub mod inbox;
+pub mod keys;
 pub mod ledger;
 pub mod message;
 pub mod metrics;
+pub mod migration;
 pub mod notices;
 pub mod outbox;
 pub mod process;

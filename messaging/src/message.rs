@@ -93,6 +93,8 @@ pub mod header {
     pub const EXCHANGE: &str = "warren-exchange";
     /// The routing key it was first published with, likewise.
     pub const KEY: &str = "warren-key";
+    /// The exchange it came through before its queue was made anew, since which it says another one.
+    pub const MOVED_FROM: &str = "warren-moved-from";
     /// The work queue a dead letter came from.
     pub const QUEUE: &str = "warren-queue";
     /// Why it is a dead letter: a stable code.

@@ -2,9 +2,13 @@
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use crate::keys::Keys;
+
 /// The metrics of this crate. Labels come from closed sets; no id is ever a label.
 #[derive(Debug)]
 pub struct Metrics {
+    /// Which routing keys were published; told to whoever plans a change of the topology, and never a label.
+    pub keys: Keys,
     connected: IntGaugeVec,
     /// `warren_publish_confirms_total{result}`.
     pub(crate) confirms: IntCounterVec,
@@ -24,6 +28,7 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let buckets = vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
         let metrics = Self {
+            keys: Keys::default(),
             connected: IntGaugeVec::new(
                 Opts::new("warren_broker_connected", "1 while the connection for this purpose is up"),
                 &["purpose"],

@@ -1,7 +1,8 @@
 //! Wake-ups between processes: what is published to `warren.notices` is heard by every process that listens at that moment.
 //!
-//! Each listener has an exclusive queue of its own, which is gone with its connection: a notice is heard once at most. Who listens is told
-//! when the queue is there and when it is lost, since what is said in between is never heard.
+//! Each listener has an exclusive queue of its own, `warren.notices.<random>`, which is gone with its connection: a notice is heard once at
+//! most. The name is ours and not the broker's (`amq.gen-...`), so that a user can be let declare such queues and no others. Who listens is
+//! told when the queue is there and when it is lost, since what is said in between is never heard.
 
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use broker_topology::Names;
 use bytes::Bytes;
 use futures::StreamExt;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::connection::Link;
 
@@ -80,9 +82,10 @@ async fn open(link: &Link, names: &Names) -> Result<(Channel, Consumer), String>
         let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(WAITING));
-        let queue = channel.queue_declare("".into(), own, arguments).await?;
-        let name = queue.name().clone();
         let to = names.notices();
+        // New each time: the broker may still hold the one of a connection that it has not yet noticed to be gone.
+        let name = ShortString::from(format!("{to}.{}", Uuid::new_v4().simple()));
+        channel.queue_declare(name.clone(), own, arguments).await?;
         channel
             .queue_bind(name.clone(), to.as_str().into(), "".into(), QueueBindOptions::default(), FieldTable::default())
             .await?;

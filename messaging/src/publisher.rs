@@ -314,11 +314,15 @@ impl Task {
             }
             judged.push((publish, verdict));
         }
+        for (publish, verdict) in &mut judged {
+            if let (Some(error), true) = (returned.take(publish), verdict.is_ok()) {
+                *verdict = Err(error);
+            }
+        }
+        // One lock for all of them: the keys are those of the whole process.
+        let arrived = judged.iter().filter(|(_, verdict)| matches!(verdict, Ok(()) | Err(PublishError::Returned { .. })));
+        self.metrics.keys.saw(arrived.map(|(publish, _)| (publish.route.exchange.as_str(), publish.route.key.as_str())));
         for (mut publish, verdict) in judged {
-            let verdict = match (returned.take(&publish), verdict) {
-                (Some(error), Ok(())) => Err(error),
-                (_, verdict) => verdict,
-            };
             let result = match &verdict {
                 Ok(()) => "ack",
                 Err(PublishError::Returned { .. }) => "return",

@@ -15,6 +15,7 @@ use prometheus::Registry;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::apply::{Mode, apply};
 use crate::connection::{BrokerOptions, Link};
@@ -22,6 +23,7 @@ use crate::consumer::{ConsumerSpec, Running, Runtime, consume, rounds};
 use crate::event_ledger::EventLedger;
 use crate::handler::{AnyHandler, Decode, Handler, any};
 use crate::inbox::{self, Inbox};
+use crate::keys;
 use crate::ledger::JobLedger;
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Relay, RelayMetrics};
@@ -114,7 +116,8 @@ impl Service {
         self
     }
 
-    /// What to do about the topology: declare what is missing (the default), only check, or nothing.
+    /// What to do about the topology: declare what is missing (the default), the hub's too, only check that the queues of this service are
+    /// there, or nothing.
     #[must_use]
     pub fn manage(mut self, manage: Option<Mode>) -> Self {
         self.manage = manage;
@@ -157,11 +160,11 @@ impl Service {
     /// Handles jobs of `kind`.
     #[must_use]
     pub fn job<M: Decode>(mut self, kind: &Kind, handler: impl Handler<M>, spec: WorkSpec) -> Self {
-        let queue = self.names.work_queue(kind);
-        self.topology = self.topology.and(broker_topology::work_queue(&self.names, kind, &self.name));
+        let (queue, owner) = (self.names.work_queue(kind), broker_topology::service_owner(&self.name));
+        self.topology = self.topology.and(broker_topology::work_queue(&self.names, kind, &owner));
         let high = spec.priority.then(|| self.names.queue_of(kind, Priority::High));
         if high.is_some() {
-            self.topology = self.topology.and(broker_topology::high_queue(&self.names, kind, &self.name));
+            self.topology = self.topology.and(broker_topology::high_queue(&self.names, kind, &owner));
         }
         self.add(queue, high, handler, spec, false)
     }
@@ -169,7 +172,8 @@ impl Service {
     /// Handles events whose names match one of `patterns`, from a queue of its own called `<service>.<purpose>`.
     #[must_use]
     pub fn subscribe<M: Decode>(mut self, queue: &str, patterns: &[&str], handler: impl Handler<M>, spec: WorkSpec) -> Self {
-        self.topology = self.topology.and(broker_topology::subscriber(&self.names, queue, patterns, &self.name));
+        let owner = broker_topology::service_owner(&self.name);
+        self.topology = self.topology.and(broker_topology::subscriber(&self.names, queue, patterns, &owner));
         let queue = self.names.on_broker(queue);
         self.add(queue, None, handler, spec, true)
     }
@@ -257,6 +261,8 @@ impl Service {
                 metrics: relay_metrics,
             };
             aides.spawn(relay.run(aides_stop.clone()));
+            let (keys, names, teller) = (metrics.keys.clone(), self.names.clone(), format!("{}/{}", self.name, Uuid::now_v7()));
+            aides.spawn(keys::share(keys, teller, publisher(), names, keys::MINUTE, aides_stop.clone()));
             let jobs: Arc<dyn JobLedger> =
                 Arc::new(ServiceLedger::new(self.pool.clone(), results.clone(), self.names.clone(), process, &self.name));
             let events: Arc<dyn JobLedger> =
@@ -303,7 +309,8 @@ impl Service {
     /// Puts the topology on the broker, trying for as long as it takes; `false` when the drain came first.
     async fn declare(&self, link: &Link, drain: &CancellationToken) -> bool {
         let Some(mode) = self.manage else { return true };
-        let topology = self.declared();
+        // The core is the hub's: who may not declare it need not be let see all of it either.
+        let topology = if mode == Mode::Check { self.topology.clone() } else { self.declared() };
         let mut wait = Duration::from_millis(200);
         loop {
             let applied = tokio::select! {

@@ -158,6 +158,11 @@ impl Outbound {
         Self { route, id, properties, body, trace: None }
     }
 
+    /// Something that was delivered, exactly with these properties.
+    pub(crate) fn as_it_is(route: Route, id: String, properties: BasicProperties, body: Bytes) -> Self {
+        Self { route, id, properties, body, trace: None }
+    }
+
     /// The same for the dead letters: without the token of its run, with which a reader of letters could speak for the job.
     #[must_use]
     pub(crate) fn without_token(mut self) -> Self {
@@ -253,11 +258,11 @@ fn is_own_header(name: &str) -> bool {
     name == header::TRACEPARENT || ["warren-", "cloudEvents_", "cloudEvents:"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn is_death_header(name: &str) -> bool {
+pub(crate) fn is_death_header(name: &str) -> bool {
     ["x-death", "x-first-death", "x-last-death"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn size_of(value: &AMQPValue) -> usize {
+pub(crate) fn size_of(value: &AMQPValue) -> usize {
     match value {
         AMQPValue::LongString(s) => s.len() + 5,
         AMQPValue::ByteArray(b) => b.len() + 5,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use broker_topology::Rung;
+use broker_topology::{Names, Rung};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use lapin::BasicProperties;
@@ -16,7 +16,7 @@ use super::receive::{Subscription, open};
 use super::{BATCH, Runtime};
 use crate::connection::Stopped;
 use crate::dead_letter::id_of;
-use crate::message::{Message, Route};
+use crate::message::{Message, Route, header};
 use crate::publisher::PublishError;
 use crate::wire::{self, Outbound};
 
@@ -105,7 +105,8 @@ pub async fn consume_batches(queue: &str, prefetch: u16, runtime: &Runtime, hand
 /// Hands a batch in until it is taken, then acks it. `false` when the subscription must be opened again.
 async fn settle(queue: &str, taken: Vec<Delivery>, handler: &dyn BatchHandler, runtime: &Runtime) -> bool {
     let Some(last) = taken.last().map(|delivery| delivery.acker.clone()) else { return true };
-    let (batch, came): (Vec<Delivered>, Vec<BasicProperties>) = taken.into_iter().map(read).unzip();
+    let (batch, came): (Vec<Delivered>, Vec<BasicProperties>) =
+        taken.into_iter().map(|delivery| read(delivery, &runtime.names)).unzip();
     let spans: Vec<_> = batch.iter().map(|delivered| runtime.tracer.process(queue, &delivered.message)).collect();
     let mut pause = Pause::default();
     let later = loop {
@@ -131,12 +132,16 @@ async fn settle(queue: &str, taken: Vec<Delivery>, handler: &dyn BatchHandler, r
     last.ack(BasicAckOptions { multiple: true }).await.is_ok()
 }
 
-fn read(delivery: Delivery) -> (Delivered, BasicProperties) {
+fn read(delivery: Delivery, names: &Names) -> (Delivered, BasicProperties) {
+    let message = wire::read(&delivery.properties, Bytes::from(delivery.data));
+    let came = delivery.exchange.as_str();
+    // What waited while its queue was made anew still says where it came from.
+    let before = message.headers.get(header::MOVED_FROM).filter(|_| came.starts_with(&names.moving("")));
     let delivered = Delivered {
         properties: wire::properties_as_json(&delivery.properties),
-        message: wire::read(&delivery.properties, Bytes::from(delivery.data)),
-        exchange: delivery.exchange.as_str().to_owned(),
+        exchange: before.map_or(came, String::as_str).to_owned(),
         key: delivery.routing_key.as_str().to_owned(),
+        message,
     };
     (delivered, delivery.properties)
 }
