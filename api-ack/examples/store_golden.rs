@@ -13,7 +13,7 @@ mod server;
 use std::path::Path;
 use std::process::Command;
 
-use api_ack::store::open;
+use golden::open;
 
 const FORMAT: &str = "store-v4";
 

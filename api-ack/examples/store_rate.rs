@@ -8,10 +8,15 @@
 #[path = "../tests/store/server.rs"]
 mod server;
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use api_ack::store::{Change, Job, JobStore, Key, NewJob, Outlet, Payload, PostgresStore, ProcessId, SqliteStore, State, Status};
+use api_ack::store::{
+    Change, Job, JobStore, Key, NewJob, Outlet, Payload, PostgresStore, ProcessId, STEPS, SqliteStore, State, Status,
+};
 use bytes::Bytes;
+use database::postgres::Postgres;
+use database::sqlite::Sqlite;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -132,7 +137,7 @@ async fn probe(store: &dyn JobStore) {
 #[tokio::main]
 async fn main() {
     let server = server::Server::start(&[("shared_buffers", "256MB"), ("max_wal_size", "4GB")]);
-    let store = PostgresStore::connect(&server.url("postgres"), 8, true).await.unwrap();
+    let store = PostgresStore::on(Arc::new(Postgres::open(&server.url("postgres"), &[STEPS], 8, true).await.unwrap()));
     println!("Postgres, {BATCHES} batches of {BATCH} jobs of 1 KiB");
     probe(&store).await;
     let mut connection = PgConnection::connect(&server.url("postgres")).await.unwrap();
@@ -141,7 +146,8 @@ async fn main() {
     println!("  {hot} of {all} updates were hot; `begin` is a third of them");
 
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap();
+    let store =
+        SqliteStore::on(Arc::new(Sqlite::open(&folder.path().join("warren.db"), &[STEPS], true).await.unwrap())).await.unwrap();
     println!("SQLite, the same");
     probe(&store).await;
 }

@@ -8,7 +8,6 @@
 //! A 202 means fsynced. Whatever else comes back means: not promised; the caller tries again with the same key and gets one job.
 
 mod backlog;
-mod key;
 mod priority;
 mod timing;
 mod writer;
@@ -21,19 +20,18 @@ use messaging::trace::{SpanKind, Tracer};
 use uuid::Uuid;
 
 pub use backlog::{Backlog, BacklogLimits};
-pub use key::{KEY_MAX, KeyError, key_hash, parse as parse_key};
 pub use priority::{PRIORITY_HEADER, PriorityError, parse as parse_priority};
 pub(crate) use timing::run_at;
 pub use timing::{TIMING_HEADERS, Timing, TimingError};
 pub use writer::{Writer, WriterOptions};
 
 use crate::callbacks::{CallbackError, CallbackRules};
-use crate::clock;
 use crate::destinations::Destinations;
 use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
 use crate::store::{Job, Key, Micros, NewJob, Payload, Priority, State, Status, Target};
 use crate::tags::Tags;
+use database::clock;
 
 /// A job that somebody asks for. Size and shape are checked at the door, before this.
 #[derive(Clone, Debug)]
@@ -282,8 +280,8 @@ fn key_of(submission: &Submission) -> Option<Key> {
     let said =
         submission.timing.said().chain(priority).chain(callback).chain((!tags.is_empty()).then_some(("tags", tags.as_str())));
     Some(Key {
-        hash: key::key_hash(&submission.tenant, &submission.subject, &submission.route, key),
-        fingerprint: key::fingerprint(&submission.content_type, &submission.body, said),
+        hash: door::key::hash(&submission.tenant, &submission.subject, &submission.route, key),
+        fingerprint: door::key::fingerprint(&submission.content_type, &submission.body, said),
     })
 }
 

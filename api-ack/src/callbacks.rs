@@ -34,8 +34,8 @@ pub use self::call::{Courier, Post, Reply};
 pub use self::metrics::Metrics;
 pub use self::rules::{CALLBACK_HEADER, CallbackError, CallbackRules, CallbackSettings, URL_MAX};
 pub use self::sign::{SecretError, SigningSecret};
-use crate::clock;
 use crate::store::{Claimed, Micros, StoreError, Stores};
+use database::clock;
 
 /// How a process calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ const BATCH: u32 = 500;
 /// Hosts that one look walks over.
 const HOSTS: u32 = 1000;
 
-/// How soon the next look is when there are more hosts than that.
+/// How soon the next look is while there are more hosts than that.
 const MANY: Duration = Duration::from_millis(100);
 
 /// The gauge counts no further, and not more often than every so many looks.
@@ -137,6 +137,32 @@ struct Looked {
     more: bool,
 }
 
+/// The walk over hosts, page by page and round again.
+#[derive(Default)]
+struct Walk {
+    /// The host behind which the next page begins; empty when a round begins.
+    after: String,
+    /// The least time that a host of this round waits for.
+    least: Option<Micros>,
+}
+
+impl Walk {
+    fn waits(&mut self, due_at: Micros) {
+        self.least = Some(self.least.map_or(due_at, |least| least.min(due_at)));
+    }
+
+    /// Goes on behind `last`, soon, or round again, when the first host of the round has something to do; `None` when none waits, or
+    /// there is no room: then the end of a call is waited for, whatever is due meanwhile.
+    fn on(&mut self, last: Option<String>, room: bool, now: Micros) -> Option<Micros> {
+        if !room {
+            return None;
+        }
+        let next = if last.is_some() { Some(now.saturating_add(micros(MANY))) } else { self.least.take() };
+        self.after = last.unwrap_or_default();
+        next
+    }
+}
+
 impl Callbacks {
     /// Callbacks in `stores`, called by `courier` as `rules` allow.
     pub fn new(
@@ -153,9 +179,9 @@ impl Callbacks {
 
     /// Calls until `drain`; the calls that are made then go on as `tasks`.
     pub async fn run(self, tasks: TaskTracker, drain: CancellationToken) {
-        let mut after = String::new();
+        let mut walk = Walk::default();
         for look in 0_u32.. {
-            let looked = match self.look(&mut after, &tasks, &drain).await {
+            let looked = match self.look(&mut walk, &tasks, &drain).await {
                 Ok(looked) => looked,
                 Err(error) => {
                     tracing::warn!(error = %error, "callbacks cannot be looked for");
@@ -177,16 +203,15 @@ impl Callbacks {
     }
 
     /// Owes what has ended, and begins the calls that are due and for which there is room.
-    async fn look(&self, after: &mut String, tasks: &TaskTracker, drain: &CancellationToken) -> Result<Looked, StoreError> {
+    async fn look(&self, walk: &mut Walk, tasks: &TaskTracker, drain: &CancellationToken) -> Result<Looked, StoreError> {
         while self.stores.callbacks.owe(clock::now(), BATCH).await? >= u64::from(BATCH) {}
-        let from = after.clone();
-        let hosts = self.stores.callbacks.owed_hosts(&from, HOSTS).await?;
+        let hosts = self.stores.callbacks.owed_hosts(&walk.after, HOSTS).await?;
         let last = hosts.last().filter(|_| hosts.len() >= HOSTS as usize).map(|(host, _)| host.clone());
         let now = clock::now();
         let mut looked = Looked::default();
         for (host, due_at) in hosts {
             if due_at > now {
-                looked.next = Some(looked.next.map_or(due_at, |next| next.min(due_at)));
+                walk.waits(due_at);
                 continue;
             }
             let busy = self.running.by_host().get(&host).copied().unwrap_or(0);
@@ -202,15 +227,11 @@ impl Callbacks {
             for (claimed, place) in claimed.into_iter().zip(places) {
                 tasks.spawn(self.clone().one(claimed, place, until, drain.clone()));
             }
-            *after = host;
+            walk.after = host;
         }
-        // While there is room the walk goes on, page by page and round again; without any, the next one begins behind who was served last.
-        if self.running.room.available_permits() > 0 {
-            *after = last.unwrap_or_default();
-            if !after.is_empty() || !from.is_empty() {
-                looked.next = Some(now.saturating_add(micros(MANY)));
-            }
-        }
+        // While there is room the walk goes on; without any, the next page begins behind who was served last.
+        let room = self.running.room.available_permits() > 0;
+        looked.next = walk.on(last, room, now);
         Ok(looked)
     }
 
@@ -249,4 +270,37 @@ fn micros(span: Duration) -> Micros {
 
 fn micros_until(at: Micros) -> Duration {
     Duration::from_micros(u64::try_from(at.saturating_sub(clock::now())).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_hurries_within_a_round_and_rests_before_the_next() {
+        let (mut walk, now) = (Walk::default(), 1_000_000_000);
+        let hour = now + 3_600_000_000;
+        for round in 0..3 {
+            for page in ["k", "t"] {
+                walk.waits(hour + round);
+                assert_eq!(walk.on(Some(page.to_owned()), true, now), Some(now + micros(MANY)));
+                assert_eq!(walk.after, page);
+            }
+            // The last page may be empty: the least of all pages counts.
+            assert_eq!(walk.on(None, true, now), Some(hour + round));
+            assert_eq!(walk.after, "");
+        }
+        assert_eq!(walk.on(None, true, now), None, "nobody waits");
+    }
+
+    #[test]
+    fn without_room_no_time_is_waited_for_however_much_is_due() {
+        let (mut walk, now) = (Walk { after: "h".to_owned(), least: None }, 1_000_000_000);
+        walk.waits(now + 5_000_000);
+        // Long past by the second look: it must not be looked for again and again.
+        for at in [now, now + 60_000_000] {
+            assert_eq!(walk.on(Some("t".to_owned()), false, at), None);
+        }
+        assert_eq!(walk.after, "h", "behind who was served last");
+    }
 }

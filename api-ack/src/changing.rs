@@ -13,12 +13,12 @@ use messaging::consumer::Running;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::decide::{after, change};
 use crate::relay::HandOver;
 use crate::rules::{self, Cancel, Move};
 use crate::store::{Job, JobStore, Micros, State, StoreError};
 use crate::watch::Watch;
+use database::clock;
 
 /// How often a process asks which of its runs are not wanted any more.
 const ASK: Duration = Duration::from_millis(500);

@@ -18,18 +18,21 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::ledger::{Ended, StoreLedger};
 use crate::metrics::Metrics;
 use crate::progress::{Hearing, Speaker, Word};
 use crate::rules::{self, Report};
 use crate::store::{Attempt, Job, JobRecord, JobStore, State, StoreError};
+use database::clock;
 
 /// Ends stored together.
 const TOGETHER: usize = 512;
 
 /// Ends that wait for a commit; beyond it callers are turned away.
 const QUEUE: usize = 1024;
+
+/// How often an end is stored anew because its run changed hands; each time somebody else must have begun or left it.
+const TRIES: usize = 5;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -94,13 +97,17 @@ impl Completions {
     /// # Errors
     /// As [`CompletionError`]; the same may be told again.
     pub async fn end(&self, completion: Completion) -> Result<Told, CompletionError> {
-        let (reply, answer) = oneshot::channel();
-        // Waiting for a place would hide the overload from the caller, who can come back.
-        self.queue.try_send((completion.clone(), reply)).map_err(|_| CompletionError::Busy)?;
-        let ended = answer.await.map_err(|_| CompletionError::Busy)??;
-        let told = if ended { Told::Heard } else { self.again(&completion).await? };
-        self.count("result", &told);
-        Ok(told)
+        for _ in 0..TRIES {
+            let (reply, answer) = oneshot::channel();
+            // Waiting for a place would hide the overload from the caller, who can come back.
+            self.queue.try_send((completion.clone(), reply)).map_err(|_| CompletionError::Busy)?;
+            let ended = answer.await.map_err(|_| CompletionError::Busy)??;
+            if let Some(told) = if ended { Some(Told::Heard) } else { self.again(&completion).await? } {
+                self.count("result", &told);
+                return Ok(told);
+            }
+        }
+        Err(CompletionError::Busy)
     }
 
     /// Says how far a run is.
@@ -121,18 +128,22 @@ impl Completions {
         Ok(told)
     }
 
-    /// What is told of a run that is over: the same as before, or something that comes too late and is only recorded.
-    async fn again(&self, completion: &Completion) -> Result<Told, StoreError> {
-        let Some(record) = self.store.record_of(completion.job).await? else { return Ok(Told::Unknown) };
+    /// What is told of a run that is over: the same as before, or something that comes too late and is only recorded. `None` when it is
+    /// not over: it changed hands while its end was on the way, as when a process leaves.
+    async fn again(&self, completion: &Completion) -> Result<Option<Told>, StoreError> {
+        let Some(record) = self.store.record_of(completion.job).await? else { return Ok(Some(Told::Unknown)) };
         if is_repetition(&record, completion) {
-            return Ok(Told::Heard);
+            return Ok(Some(Told::Heard));
+        }
+        if is_at(&record.job, completion.run) {
+            return Ok(None);
         }
         let status = &record.job.status;
         let (end, now) = (End::Outcome(completion.outcome.clone()), clock::now());
         let run = completion.run;
         let report = Report { run, lease: None, end: &end, started_at: None, ended_at: now, worker: "", http_status: None };
         self.store.record(&[(completion.job, rules::late(status, &report))]).await?;
-        Ok(Told::Over(status.state, status.run()))
+        Ok(Some(Told::Over(status.state, status.run())))
     }
 
     fn count(&self, what: &str, told: &Told) {

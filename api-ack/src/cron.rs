@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 pub use schedule::{BadSchedule, Schedule};
 
-use crate::accept::{AcceptError, Acceptor, Submission, Timing, key_hash};
-use crate::clock;
+use crate::accept::{AcceptError, Acceptor, Submission, Timing};
 use crate::kinds::JSON;
 use crate::store::{JobStore, Micros, StoreError};
 use crate::tags::Tags;
+use database::clock;
 
 /// The route that keys of ticks are scoped by.
 const ROUTE: &str = "cron";
@@ -226,7 +226,7 @@ impl Driver {
 
     /// The job that a tick has, if it has one.
     async fn job_of(&self, tick: Micros) -> Result<Option<Uuid>, StoreError> {
-        let hash = key_hash(&self.entry.tenant, &self.subject(), ROUTE, &self.key(tick));
+        let hash = door::key::hash(&self.entry.tenant, &self.subject(), ROUTE, &self.key(tick));
         Ok(self.store.holder(hash).await?.map(|(id, _)| id))
     }
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::clock;
 use crate::decide::change;
 use crate::kinds::{KindSpec, Kinds};
 use crate::relay::HandOver;
 use crate::rules;
 use crate::store::{Action, Change, DeadLetter, DeadState, Move, Picked, StoreError, Stores};
+use database::clock;
 
 /// Why a dead letter was not moved.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::store::{Destination, DestinationStore, Micros, StoreError};
+use database::clock;
 
 /// How often the verdicts of other processes are read.
 const READ: Duration = Duration::from_secs(1);

@@ -15,30 +15,23 @@
 //! | `GET /v1/kinds`, `GET /v1/kinds/{kind}` | what can be submitted |
 //! | `GET /problems/{code}` | what a refusal means and what to do |
 //!
-//! Every refusal is a problem document ([`problem`]), and of what is refused nothing is stored. What a later version will do
-//! (callbacks) is refused as `not-supported-yet`, never
-//! ignored.
+//! Every refusal is a problem document ([`door::problem`]), and of what is refused nothing is stored. A header that
+//! would change what a job means and is not understood is refused as `not-supported-yet`, never ignored.
 //!
 //! This module binds no port. Limits on connections, headers and idle time belong to whoever serves the router, and so does
-//! `X-Request-Id` ([`current`]); the limits on bodies and on the rate of submissions ([`rates`]) are here.
+//! `X-Request-Id` ([`door::current`]); the limits on bodies and on the rate of submissions ([`door::rates`]) are asked for here.
 
-pub mod auth;
 mod batch;
-mod body;
 mod changing;
-mod code;
 mod completing;
-pub mod current;
 mod describe;
 mod events;
 mod headers;
 mod kind_events;
 mod listing;
 mod metrics;
-mod pages;
-pub mod problem;
-pub mod rates;
 mod read;
+mod refusals;
 mod search;
 mod submit;
 pub mod view;
@@ -62,13 +55,12 @@ use crate::pauses::Pauses;
 use crate::run_token::RunTokens;
 use crate::store::JobStore;
 use crate::watch::Watch;
-use auth::Verifier;
-pub use body::{check_json, read as read_body};
 pub use describe::Description;
+use door::auth::Verifier;
+use door::pages;
+use door::rates::{RateLimits, Rates};
 pub(crate) use headers::{no_tags, takes};
 use metrics::Metrics;
-pub use pages::{method_not_allowed, not_found};
-use rates::{RateLimits, Rates};
 pub use submit::check_payload;
 pub(crate) use submit::store;
 pub(crate) use view::split as split_result;

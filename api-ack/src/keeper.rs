@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS};
-use crate::clock;
 use crate::decide::{Decision, change, decide};
 use crate::feed::Feed;
 use crate::letter::letter_of;
@@ -29,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::rules;
 use crate::store::{DeadLetter, DeadState, JobStore, Move, NewDeadLetter, StoreError, Stores};
 use crate::tags::TAGS_HEADER;
+use database::clock;
 
 /// Stores what is found in one terminal queue.
 pub struct Keeper {

@@ -11,7 +11,6 @@ use messaging::results::MAX_RESULT;
 use messaging::retry::RetryPolicy;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::decide::{Decision, after, change, decide};
 use crate::destinations::Destinations;
 use crate::estimates::Estimates;
@@ -21,6 +20,7 @@ use crate::relay::{HandOver, Ticket};
 use crate::rules::{self, Begin, Claim, Finish, Report};
 use crate::store::{Attempt, Change, Job, JobStore, Micros, Outlet, Payload, State, Status, StoreError};
 use crate::watch::Watch;
+use database::clock;
 
 /// Starts and ends in the jobs table.
 pub struct StoreLedger {

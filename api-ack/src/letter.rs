@@ -6,9 +6,9 @@ use messaging::dead_letter::id_of;
 use messaging::message::header;
 use sha2::{Digest, Sha256};
 
-use crate::clock;
 use crate::rules::{cut, cut_to};
 use crate::store::NewDeadLetter;
+use database::clock;
 
 /// The letter of what was `delivered`, dead in `queue`; of no job.
 pub(crate) fn letter_of(delivered: &Delivered, queue: &str, reason: &str, error: &str) -> NewDeadLetter {

@@ -9,7 +9,6 @@
 pub mod accept;
 pub mod callbacks;
 pub mod changing;
-pub mod clock;
 pub mod completions;
 pub mod cron;
 pub mod dead;

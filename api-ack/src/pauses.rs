@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock;
 use crate::store::{Micros, Pause, PauseStore, StoreError};
+use database::clock;
 
 /// How often a process reads them: one small statement.
 const LOOK: Duration = Duration::from_secs(1);

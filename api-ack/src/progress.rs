@@ -18,12 +18,12 @@ use messaging::said::PACE;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::metrics::Metrics;
 use crate::results::Trust;
 use crate::rules;
 use crate::store::{Job, JobStore, Progress, StoreError};
 use crate::watch::Watch;
+use database::clock;
 
 /// Words looked at in one statement.
 const TOGETHER: usize = 512;

@@ -53,7 +53,6 @@ use memory::is_work;
 use reach::{NOT_FOUND, TurnedAway};
 use turns::Turns;
 
-use crate::clock;
 use crate::feed::Feed;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
@@ -61,6 +60,7 @@ use crate::processes::Processes;
 use crate::rules;
 use crate::run_token::RunTokens;
 use crate::store::{Change, Job, JobStore, Micros, Outlet, Payload, Priority, Status, StoreError};
+use database::clock;
 
 /// Rows handed to the publisher together.
 const TOGETHER: usize = 128;

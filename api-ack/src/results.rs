@@ -27,13 +27,13 @@ use uuid::Uuid;
 
 pub use trust::Trust;
 
-use crate::clock;
 use crate::ledger::{Ended, Started, StoreLedger};
 use crate::letter::letter_of;
 use crate::metrics::Metrics;
 use crate::progress::{Hearing, Speaker};
 use crate::rules::{self, Report};
 use crate::store::{Attempt, Job, NewDeadLetter, StoreError, Stores};
+use database::clock;
 
 /// Applies what is reported.
 pub struct Results {

@@ -15,10 +15,10 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::dead::{DeadError, DeadLetters, Order};
 use crate::processes::Processes;
 use crate::store::{Acting, DeadFilter, DeadState, Micros, Picked, Selection, StoreError, Stores, Tally};
+use database::clock;
 
 /// The most letters in one selection.
 pub const MOST: usize = 100_000;

@@ -11,8 +11,6 @@ mod dead;
 mod destination;
 mod filters;
 mod job;
-mod migrations;
-mod open;
 mod pauses;
 mod payload;
 pub mod postgres;
@@ -23,6 +21,7 @@ mod secret;
 mod selection;
 pub mod sqlite;
 mod stored;
+mod stores;
 
 pub use callback::{
     CALLS, Call, Callback, CallbackFilter, CallbackState, CallbackStore, Claimed, Deed, FoundCallbacks, Recalled, Settled, Stop,
@@ -37,7 +36,6 @@ pub use job::{
     Attempt, Change, HISTORY, Inserted, Job, JobFilter, JobRecord, Key, Lane, NewJob, Outlet, Portion, Progress, Queued, RECORDS,
     State, Status, Waiting,
 };
-pub use open::{Stores, migrate, open};
 pub use pauses::{Pause, PauseStore};
 pub use payload::{Outline, Payload};
 pub use postgres::PostgresStore;
@@ -46,17 +44,16 @@ pub use search::{Found, JobSearch};
 pub use secret::{Secret, SecretStore};
 pub use selection::{Acting, Action, Picked, Refusal, Selection, SelectionStore, Tally};
 pub use sqlite::SqliteStore;
+pub use stores::{STEPS, Stores};
 
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 pub use broker_topology::Priority;
+pub use database::{Micros, StoreError};
 use uuid::Uuid;
 
 use crate::tags::Tags;
-
-/// Microseconds since the Unix epoch, UTC.
-pub type Micros = i64;
 
 /// A hub process, for as long as it runs. Random and positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,23 +64,6 @@ pub const LAPSE: Micros = 10_000_000;
 
 /// High rows that a claim of normal ones passes over at most: as many entries of an index are read, whatever waits.
 pub const PASSED: u32 = 2048;
-
-/// Why the store did not do it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database refuses this data; asking again with the same gives the same. With several rows, at least one is bad.
-    #[error("the database refuses the data: {0}")]
-    Refused(String),
-    /// A row or key is locked by somebody who is still undecided (2 s).
-    #[error("another transaction holds the same key: {0}")]
-    Undecided(String),
-    /// The database is away, overloaded, or full. Whether the write happened is unknown.
-    #[error("the database does not answer: {0}")]
-    Unavailable(String),
-    /// The schema is newer or older than this binary can use, or the file is held by another process.
-    #[error("{0}")]
-    Unusable(String),
-}
 
 /// Jobs, their keys and the processes that work on them.
 ///
@@ -239,6 +219,13 @@ pub trait JobStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError>;
+
+    /// Rows of a kind that have not ended, by state, wherever they wait; counting stops after `limit` rows that wait in the store, and
+    /// as many that are under way. Of a kind that nobody configures any more too.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn unended(&self, kind: &str, limit: u32) -> Result<Vec<(State, u64)>, StoreError>;
 
     /// Rows that are due at `now` and wait for anybody to publish them, lane by lane. What processes hold in memory is not among
     /// them, nor what is scheduled: the cost is per lane and per row that is due.

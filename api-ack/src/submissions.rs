@@ -16,12 +16,12 @@ use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 
 use crate::accept::{AcceptError, Acceptor, PRIORITY_HEADER, Submission, TIMING_HEADERS, Timing, parse_priority};
 use crate::callbacks::CALLBACK_HEADER;
-use crate::http::auth::well_formed;
-use crate::http::problem::{Code, Problem};
 use crate::http::{check_payload, no_tags, store, takes};
 use crate::letter::letter_of;
 use crate::store::Stores;
 use crate::tags::{TAGS_HEADER, Tags};
+use door::auth::well_formed;
+use door::problem::{Code, Problem};
 
 /// The route that keys of messages are scoped by.
 const ROUTE: &str = "warren.submit";

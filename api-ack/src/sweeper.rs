@@ -21,7 +21,6 @@ use uuid::Uuid;
 
 use self::purge::{Purge, Scope};
 use crate::accept::Backlog;
-use crate::clock;
 use crate::decide::{Decision, change, decide};
 use crate::estimates::Estimates;
 use crate::kinds::{KindSpec, Kinds};
@@ -32,6 +31,7 @@ use crate::processes::Processes;
 use crate::relay::HandOver;
 use crate::rules;
 use crate::store::{Attempt, Change, Job, Micros, Priority, Status, StoreError, Stores};
+use database::clock;
 
 /// How long ended things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Callbacks, schedule, sign, told};
-use crate::clock;
 use crate::store::{Call, Callback, CallbackState, Claimed, Settled, StoreError};
+use database::clock;
 
 /// What is sent.
 #[derive(Clone, Debug)]

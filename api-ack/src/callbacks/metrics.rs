@@ -12,6 +12,9 @@ pub struct Metrics {
     duration: Histogram,
 }
 
+/// What may become of a call.
+const RESULTS: [&str; 6] = ["delivered", "failed", "given_up", "disabled", "stopped", "moot"];
+
 impl Metrics {
     /// # Errors
     /// When `registry` has one of the names already.
@@ -24,6 +27,10 @@ impl Metrics {
                 HistogramOpts::new("warren_callback_duration_seconds", "time a callback took, answer included").buckets(buckets),
             )?,
         };
+        // From 0: of a series that begins with its first call nobody sees that it grew.
+        for result in RESULTS {
+            metrics.calls.with_label_values(&[result]);
+        }
         registry.register(Box::new(metrics.calls.clone()))?;
         registry.register(Box::new(metrics.owed.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
@@ -40,5 +47,31 @@ impl Metrics {
 
     pub(super) fn took(&self, took: Duration) {
         self.duration.observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_result_is_there_before_the_first_call() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let results = || {
+            let families = registry.gather();
+            let calls = families.iter().find(|family| family.name() == "warren_callbacks_total").unwrap();
+            let label = |metric: &prometheus::proto::Metric| metric.get_label()[0].value().to_owned();
+            calls.get_metric().iter().map(label).collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = results();
+        assert!(before.contains("given_up") && before.len() == RESULTS.len(), "{before:?}");
+        // Whatever the code next door counts is one of them.
+        let source = include_str!("call.rs");
+        for counted in source.split("came(\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            metrics.came(counted);
+        }
+        assert_eq!(results(), before);
     }
 }

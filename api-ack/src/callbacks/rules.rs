@@ -11,8 +11,8 @@ use url::{Host, Url};
 
 use super::sign::SigningSecret;
 use super::{guard, schedule};
-use crate::clock;
 use crate::store::{Micros, Target};
+use database::clock;
 
 /// The header that names the address, in HTTP and in AMQP.
 pub const CALLBACK_HEADER: &str = "warren-callback";

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::clock;
 use crate::http::split_result;
 use crate::store::{JobRecord, State};
+use database::clock;
 
 /// The body of a callback. It follows from the row of the job, so that it is the same on every call.
 #[derive(Serialize)]

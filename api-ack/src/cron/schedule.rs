@@ -6,8 +6,8 @@ use cronexpr::{Crontab, MakeTimestamp};
 use jiff::Zoned;
 use jiff::tz::AmbiguousOffset;
 
-use crate::clock;
 use crate::store::Micros;
+use database::clock;
 
 /// A crontab line in a time zone.
 #[derive(Clone)]

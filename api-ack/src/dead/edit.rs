@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{DeadError, DeadLetters, allowance};
-use crate::clock;
 use crate::store::{DeadLetter, DeadState, Edit, Job, Made, NewDeadLetter, NewJob, Payload, State, Status};
+use database::clock;
 
 /// What a letter is edited to. The content type stays what it was.
 #[derive(Clone, Debug)]

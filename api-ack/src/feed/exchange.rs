@@ -12,6 +12,7 @@ use std::time::Duration;
 use broker_topology::Names;
 use jiff::Timestamp;
 use messaging::connection::Link;
+use messaging::keys::{self, Keys, Shared};
 use messaging::message::{Message, Route};
 use messaging::notices::{self, Heard};
 use messaging::publisher::Publisher;
@@ -66,6 +67,10 @@ pub struct Exchange {
     pub names: Names,
     /// This process.
     pub me: ProcessId,
+    /// Which keys are published, by all processes as far as they tell.
+    pub keys: Keys,
+    /// To tell it with: who may not publish notices loses its channel.
+    pub telling: Publisher,
 }
 
 impl Exchange {
@@ -73,10 +78,13 @@ impl Exchange {
     pub async fn run(self, stop: CancellationToken) {
         let (sender, heard) = mpsc::channel(64);
         let listening = notices::listen(self.link.clone(), self.names.clone(), sender, stop.clone());
-        let hearing = Hearing { feed: self.feed.clone(), me: self.me, senders: HashMap::new() }.run(heard);
+        let hearing = Hearing { feed: self.feed.clone(), me: self.me, senders: HashMap::new(), keys: self.keys.clone() };
+        let hearing = hearing.run(heard);
+        let (keys, telling) = (self.keys.clone(), self.telling.clone());
+        let sharing = keys::share(keys, self.me.0.to_string(), telling, self.names.clone(), keys::MINUTE, stop.clone());
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = async { tokio::join!(listening, hearing, self.tell()) } => {}
+            _ = async { tokio::join!(listening, hearing, sharing, self.tell()) } => {}
         }
     }
 
@@ -141,6 +149,7 @@ struct Hearing {
     feed: Feed,
     me: ProcessId,
     senders: HashMap<i64, Sender>,
+    keys: Keys,
 }
 
 /// Another process that was heard.
@@ -161,14 +170,23 @@ impl Hearing {
                 heard = heard.recv() => match heard {
                     Some(Heard::Open) => self.opened(true),
                     Some(Heard::Lost) => self.opened(false),
-                    Some(Heard::Notice(body)) => match serde_json::from_slice(&body) {
-                        Ok(notice) => self.hear(notice, Instant::now()),
-                        Err(error) => tracing::debug!(error = %error, "a notice cannot be read"),
-                    },
+                    Some(Heard::Notice(body)) => self.read(&body),
                     None => return,
                 },
                 _ = tick.tick() => self.miss(Instant::now()),
             }
+        }
+    }
+
+    fn read(&mut self, body: &[u8]) {
+        match serde_json::from_slice(body) {
+            Ok(notice) => self.hear(notice, Instant::now()),
+            Err(error) => match Shared::read(body) {
+                // What it told itself it has counted already.
+                Some(shared) if shared.teller == self.me.0.to_string() => {}
+                Some(shared) => self.keys.heard(&shared.keys),
+                None => tracing::debug!(error = %error, "a notice cannot be read"),
+            },
         }
     }
 

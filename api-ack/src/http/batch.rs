@@ -16,12 +16,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::auth::Caller;
-use super::problem::{Code, Document, Problem, unknown_kind};
+use door::auth::Caller;
+use door::body;
+use door::key;
+use door::problem::{Code, Document, Problem};
+use door::scope;
+
+use super::refusals::unknown_kind;
 use super::submit::{check_key, check_payload, route_of, said_state, store};
 use super::view::Links;
-use super::{Api, auth, body, headers};
-use crate::accept::{AcceptError, PriorityError, Submission, Timing, parse_key, parse_priority};
+use super::{Api, headers, refusals};
+use crate::accept::{AcceptError, PriorityError, Submission, Timing, parse_priority};
 use crate::kinds::{JSON, is_json};
 use crate::tags::Tags;
 
@@ -155,9 +160,9 @@ pub(super) async fn submit(State(api): State<Api>, request: Request) -> Response
 async fn take(api: &Api, request: Request, traceparent: Option<&str>) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
-    caller.require(auth::JOBS_SUBMIT)?;
+    caller.require(scope::JOBS_SUBMIT)?;
     refuse_for_all(&parts.headers)?;
-    headers::check_encoding(&parts.headers)?;
+    body::check_encoding(&parts.headers)?;
     let lines = headers::content_type(&parts.headers, &TAKEN)? != JSON;
     let mut standing = api.rates().take(&caller)?;
     let body = body::read(body, api.options().body_limit.max(BYTES), api.options().body_deadline).await?;
@@ -282,7 +287,7 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         return Err(Problem::new(Code::BodyTooLarge, why).pointer(&at("data"), "too large"));
     }
     let checked = check_payload(&spec, json, data, &at("data"));
-    let key = item.key.as_ref().map(|key| parse_key(key.as_bytes())).transpose();
+    let key = item.key.as_ref().map(|key| key::parse(key.as_bytes())).transpose();
     let key =
         key.map_err(|error| Problem::new(Code::InvalidIdempotencyKey, error.to_string()).pointer(&at("key"), error.to_string()))?;
     check_key(&spec, key.as_deref())?;
@@ -313,7 +318,7 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
     let accepted = store(api.acceptor(), submission, checked, |error| match error {
         AcceptError::Timing(error) => Problem::new(Code::InvalidTiming, error.to_string()).pointer(&at(error.field), error.why),
         AcceptError::Priority(error) => of_priority(error),
-        AcceptError::Callback(error) => Problem::callback(&error).pointer(&at("callback"), error.to_string()),
+        AcceptError::Callback(error) => refusals::callback(&error).pointer(&at("callback"), error.to_string()),
         error => Problem::from(error),
     });
     let accepted = accepted.await?;

@@ -12,15 +12,17 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::auth::{Authenticated, JOBS_CANCEL, JOBS_SUBMIT};
-use super::problem::{Code, Document, Problem};
 use super::view::JobView;
-use super::{Api, body, headers, read};
+use super::{Api, headers, read};
 use crate::accept;
 use crate::changing::{Cancelled, ChangeError};
-use crate::clock;
 use crate::kinds::JSON;
 use crate::store::Micros;
+use database::clock;
+use door::auth::Authenticated;
+use door::body;
+use door::problem::{Code, Document, Problem};
+use door::scope::{JOBS_CANCEL, JOBS_SUBMIT};
 
 /// Cancel a job
 ///
@@ -120,7 +122,7 @@ pub(super) async fn patch(
     headers::refuse_unsupported(&request)?;
     let id = read::id_of(id)?;
     headers::content_type(&request, &[JSON])?;
-    headers::check_encoding(&request)?;
+    body::check_encoding(&request)?;
     let sent = body::read(sent, api.options().body_limit, api.options().body_deadline).await?;
     body::check_json(&sent)?;
     let at = run_at(&sent, clock::now())?;

@@ -19,11 +19,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::auth::Verifier;
-use super::problem::{Code, Document, Problem};
-use super::{Api, body, headers, read};
+use super::{Api, headers, read};
 use crate::completions::{Completion, CompletionError, Told};
 use crate::kinds::JSON;
+use door::auth::Verifier;
+use door::body;
+use door::problem::{Code, Document, Problem};
 
 /// The largest body, in bytes: a result with a failure beside it, and how they are written.
 const BODY_MAX: usize = MAX_RESULT + 16 * 1024;
@@ -177,14 +178,17 @@ fn run_of(api: &Api, id: Result<Path<String>, PathRejection>, request: &HeaderMa
     let token = Verifier::bearer_of(request)?;
     let job = read::id_of(id)?;
     let run = std::str::from_utf8(token).ok().and_then(|token| api.live().tokens.run_of(job, token));
-    run.map(|run| (job, run)).ok_or_else(|| api.verifier().refuse_run())
+    run.map(|run| (job, run)).ok_or_else(|| api.verifier().refuse("it is not that of a run of this job", NO_RUN))
 }
+
+const NO_RUN: &str =
+    "this is not the token of a run of this job: send `Warren-Token` of the call as it came, with the id it came with";
 
 /// The body: one object with known members.
 async fn told<T: DeserializeOwned>(api: &Api, request: &HeaderMap, sent: Body) -> Result<T, Problem> {
     headers::refuse_unsupported(request)?;
     headers::content_type(request, &[JSON])?;
-    headers::check_encoding(request)?;
+    body::check_encoding(request)?;
     let sent = body::read(sent, BODY_MAX, api.options().body_deadline).await?;
     body::check_json(&sent)?;
     // A list would do for a struct.

@@ -1,4 +1,4 @@
-//! The description of this hub's own API: the OpenAPI document, with the addresses that its kinds have and the schemas of their
+//! Descriptions of this hub for programs, and that of its own API: the OpenAPI document, with the addresses that its kinds have and the schemas of their
 //! bodies.
 
 use std::sync::{Mutex, PoisonError};
@@ -12,17 +12,23 @@ use crate::kinds::{KindSpec, Kinds, Revision, is_json};
 /// Where jobs of any kind are submitted.
 const ANY: &str = "/v1/kinds/{kind}/jobs";
 
-/// The document as it is sent: made once for each revision of the kinds, since anybody may ask for it as often as they like.
+/// A document that is made of the kinds, as it is sent: made once for each revision of them, since anybody may ask for it as often as
+/// they like.
 pub struct Description {
-    openapi: OpenApi,
     kinds: Kinds,
+    make: Box<dyn Fn(&Kinds) -> Value + Send + Sync>,
     made: Mutex<Option<(Revision, Bytes)>>,
 }
 
 impl Description {
-    /// Of what `openapi` says, for these `kinds`.
+    /// The API: what `openapi` says, for these `kinds`.
     pub fn new(openapi: OpenApi, kinds: Kinds) -> Self {
-        Self { openapi, kinds, made: Mutex::default() }
+        Self::made_by(kinds, move |kinds| described(&openapi, kinds))
+    }
+
+    /// What `make` makes of `kinds`.
+    pub fn made_by(kinds: Kinds, make: impl Fn(&Kinds) -> Value + Send + Sync + 'static) -> Self {
+        Self { kinds, make: Box::new(make), made: Mutex::default() }
     }
 
     /// The document as JSON.
@@ -33,7 +39,7 @@ impl Description {
         match &*made {
             Some((revision, bytes)) if *revision == now => bytes.clone(),
             _ => {
-                let bytes = Bytes::from(described(&self.openapi, &self.kinds).to_string());
+                let bytes = Bytes::from((self.make)(&self.kinds).to_string());
                 *made = Some((now, bytes.clone()));
                 bytes
             }

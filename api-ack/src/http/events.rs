@@ -14,12 +14,13 @@ use futures::Stream;
 use futures::stream::unfold;
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::{Authenticated, JOBS_READ, JOBS_READ_ALL};
-use super::problem::{Code, Document, Problem};
 use super::view::{JobView, ProgressView};
 use super::{Api, headers, read};
 use crate::store::{Job, JobRecord, Micros, Progress, State as JobState};
 use crate::watch::{News, Subscription, TooMany};
+use door::auth::Authenticated;
+use door::problem::{Code, Document, Problem};
+use door::scope::{JOBS_READ, JOBS_READ_ALL};
 
 /// Between two comments that keep the connection from being taken for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -1,15 +1,16 @@
 //! The headers of a submission: each is understood, or refused; none that changes what a job means is ignored.
 
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName};
 use messaging::trace::TraceContext;
 
-use super::problem::{Code, Problem};
-use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS, Timing, parse_key, parse_priority};
+use super::refusals;
+use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS, Timing, parse_priority};
 use crate::callbacks::{CALLBACK_HEADER, CallbackError};
 use crate::kinds::is_json;
 use crate::store::Priority;
 use crate::tags::{TAGS_HEADER, Tags};
+use door::problem::{Code, Problem};
 
 /// Refuses what a later version will do, so that nobody takes silence for consent.
 pub(super) fn refuse_unsupported(headers: &HeaderMap) -> Result<(), Problem> {
@@ -63,7 +64,7 @@ pub(super) fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem>
         // What is no text is none of the words.
         (Some(value), None) => match parse_priority(value.to_str().unwrap_or_default()) {
             Ok(priority) => Ok(Some(priority)),
-            Err(error) => Err(Problem::priority(&error)),
+            Err(error) => Err(refusals::priority(&error)),
         },
         _ => Err(Problem::new(Code::InvalidPriority, format!("`{PRIORITY_HEADER}` is given twice"))
             .header(PRIORITY_HEADER, "given twice")),
@@ -72,7 +73,8 @@ pub(super) fn priority(headers: &HeaderMap) -> Result<Option<Priority>, Problem>
 
 /// Who is to be told of the end.
 pub(super) fn callback(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let refused = |why: &str| Err(Problem::callback(&CallbackError::Url(why.to_owned())).header(CALLBACK_HEADER, why.to_owned()));
+    let refused =
+        |why: &str| Err(refusals::callback(&CallbackError::Url(why.to_owned())).header(CALLBACK_HEADER, why.to_owned()));
     let mut values = headers.get_all(CALLBACK_HEADER).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -149,26 +151,6 @@ fn is_utf8(parameters: &str) -> bool {
         let charset = parameter.split_at_checked(8).filter(|(name, _)| name.eq_ignore_ascii_case("charset="));
         charset.is_none_or(|(_, value)| value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("\"utf-8\""))
     })
-}
-
-/// Nothing is unpacked: a few bytes could become gigabytes.
-pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        true => Ok(()),
-        false => Err(Problem::new(Code::UnsupportedContentEncoding, "send the body as it is, without Content-Encoding")
-            .header("content-encoding", "not supported")),
-    }
-}
-
-/// The `Idempotency-Key`, if there is one.
-pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let refused = |detail: String| Problem::new(Code::InvalidIdempotencyKey, detail.clone()).header("idempotency-key", detail);
-    let mut values = headers.get_all("idempotency-key").iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => parse_key(value.as_bytes()).map(Some).map_err(|error| refused(error.to_string())),
-        _ => Err(refused("the request has more than one Idempotency-Key".to_owned())),
-    }
 }
 
 /// The trace the request belongs to. A malformed one starts none: tracing is no reason to refuse work.

@@ -17,13 +17,16 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::{Authenticated, Caller, JOBS_READ, JOBS_READ_ALL};
-use super::problem::{Document, Problem, unknown_kind};
+use door::auth::{Authenticated, Caller};
+use door::problem::{Document, Problem};
+use door::scope::{JOBS_READ, JOBS_READ_ALL};
+
+use super::refusals::unknown_kind;
 use super::view::Links;
 use super::{Api, headers};
-use crate::clock;
 use crate::feed::{Changed, Subscription, Told};
 use crate::store::State as JobState;
+use database::clock;
 
 /// Between two comments that keep the connection from being taken for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);

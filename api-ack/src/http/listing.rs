@@ -6,8 +6,10 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
 
-use super::auth::Authenticated;
-use super::problem::{Document, Problem, unknown_kind};
+use door::auth::Authenticated;
+use door::problem::{Document, Problem};
+
+use super::refusals::unknown_kind;
 use super::{Api, headers};
 use crate::kinds::{KindSpec, Worker};
 use crate::store::Priority;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
-use super::problem::Code;
 use crate::kinds::Kinds;
+use door::problem::Code;
 
 /// Upper bounds in seconds, from half a millisecond to what a client no longer waits for.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 2.0, 10.0];

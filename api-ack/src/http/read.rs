@@ -8,12 +8,13 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use uuid::Uuid;
 
-use super::auth::{Authenticated, Caller, JOBS_READ, JOBS_READ_ALL};
-use super::problem::{Code, Document, Problem};
 use super::view::JobView;
 use super::{Api, headers};
-use crate::clock;
 use crate::store::JobRecord;
+use database::clock;
+use door::auth::{Authenticated, Caller};
+use door::problem::{Code, Document, Problem};
+use door::scope::{JOBS_READ, JOBS_READ_ALL};
 
 /// Read a job
 ///

@@ -10,13 +10,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::auth::{Authenticated, Caller, JOBS_READ, JOBS_READ_ALL};
-use super::problem::{Code, Document, Problem, shown};
 use super::view::Links;
 use super::{Api, headers};
-use crate::clock;
 use crate::store::{Job, JobFilter, JobSearch, Priority, State as JobState};
 use crate::tags::Tags;
+use database::clock;
+use door::auth::{Authenticated, Caller};
+use door::problem::{Code, Document, Problem, shown};
+use door::scope::{JOBS_READ, JOBS_READ_ALL};
 
 /// Jobs of a page, unless asked otherwise.
 const PAGE: u32 = 50;

@@ -11,12 +11,18 @@ use axum::response::{IntoResponse, Response};
 use messaging::trace::Entered;
 use serde::Serialize;
 
-use super::problem::{Code, Document, Problem, unknown_kind};
-use super::rates::Standing;
+use door::body;
+use door::key;
+use door::pages;
+use door::problem::{Code, Document, Problem};
+use door::scope;
+
+use super::refusals::unknown_kind;
 use super::view::{JobView, Links};
 use super::wait::Waited;
-use super::{Api, auth, body, headers, pages, wait};
+use super::{Api, headers, wait};
 use broker_topology::Priority;
+use door::rates::Standing;
 
 use crate::accept::{AcceptError, Accepted, Acceptor, Submission, Timing};
 use crate::kinds::{JSON, KindSpec, is_json};
@@ -140,7 +146,7 @@ async fn take(api: &Api, kind: &str, route: Option<String>, request: Request) ->
             // A replay is the first answer again, and that job may be over; one for later names its own time.
             let now = !accepted.replayed && state == "accepted";
             let starts_at = if now { api.acceptor().starts_at(kind, class) } else { None };
-            if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(crate::clock::timestamp(at).to_string()).ok()) {
+            if let Some(at) = starts_at.and_then(|at| HeaderValue::try_from(database::clock::timestamp(at).to_string()).ok()) {
                 response.headers_mut().insert(ESTIMATED_START, at);
             }
             // The wait is the client's wish, and none of this measures it.
@@ -194,20 +200,20 @@ async fn accept(
 ) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let caller = api.verifier().authenticate(&parts.headers)?;
-    caller.require(auth::JOBS_SUBMIT)?;
+    caller.require(scope::JOBS_SUBMIT)?;
     let standing = api.rates().take(&caller)?;
 
     let Some(spec) = api.acceptor().kinds().get(kind) else { return Err(unknown_kind(kind)) };
     headers::refuse_unsupported_of_a_job(&parts.headers)?;
     let content_type = headers::content_type(&parts.headers, &spec.content_types)?;
-    headers::check_encoding(&parts.headers)?;
+    body::check_encoding(&parts.headers)?;
     let timing = headers::timing(&parts.headers)?;
     let priority = headers::priority(&parts.headers)?;
     let tags = headers::tags(&parts.headers)?;
     let callback = headers::callback(&parts.headers)?;
     let body = body::read(body, api.options().body_limit, api.options().body_deadline).await?;
     let checked = check_payload(&spec, &content_type, &body, "");
-    let key = headers::key(&parts.headers)?;
+    let key = key::of(&parts.headers)?;
     check_key(&spec, key.as_deref())?;
 
     let state = said_state(&timing);

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::clock;
 use crate::rules;
 use crate::store::{Attempt, Call, Callback, CallbackState, JobRecord, Micros, Priority, Progress, State, Status};
+use database::clock;
 
 /// Addresses that belong to a job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

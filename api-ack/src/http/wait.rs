@@ -10,8 +10,9 @@ use axum::http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
 use super::Api;
-use super::auth::{Caller, JOBS_READ, JOBS_READ_ALL};
 use crate::store::JobRecord;
+use door::auth::Caller;
+use door::scope::{JOBS_READ, JOBS_READ_ALL};
 
 /// The longest wait, in seconds; who asks for more waits so long.
 const LONGEST: u64 = 30;

@@ -1,9 +1,9 @@
 //! Rows that this process owns and will not publish: given up, for anybody to claim.
 
 use super::reach::TurnedAway;
-use crate::clock;
 use crate::rules;
 use crate::store::{Change, Job, JobStore, StoreError};
+use database::clock;
 
 /// Rows changed together.
 const BATCH: usize = 500;

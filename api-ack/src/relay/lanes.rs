@@ -159,9 +159,9 @@ fn lane_of(item: &Item) -> Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::relay::room::{RoomLimits, Rooms};
     use crate::store::{Job, Payload, Status};
+    use database::clock;
 
     fn item(kind: &str, tenant: &str) -> Item {
         item_of(kind, tenant, Priority::Normal)

@@ -5,10 +5,10 @@ use messaging::message::{Message, Route, header};
 use messaging::wire::{Outbound, Unsendable};
 
 use super::Item;
-use crate::clock;
 use crate::kinds::{Format, KindSpec};
 use crate::run_token::RunTokens;
 use crate::store::Outlet;
+use database::clock;
 
 /// CloudEvents `source` of everything the hub publishes.
 pub const SOURCE: &str = "/warren/hub";

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::reach::TurnedAway;
 use super::turns::{Parts, Turns};
 use super::{Item, Lanes, Relay, free};
-use crate::clock;
 use crate::store::{Job, Lane, Payload, Portion, Priority, StoreError};
+use database::clock;
 
 impl Relay {
     /// Claims from each lane its part of what its kind's window leaves, as far as there is memory; `true` if more waits that may go

@@ -3,17 +3,13 @@
 //! Every method is one statement, or one transaction where it cannot be. Batches travel as arrays (`UNNEST`), so the SQL text
 //! is constant, is planned once per connection, and costs one round trip whatever the size.
 //!
-//! Guarantees: what a method returned `Ok` for is fsynced (`synchronous_commit=on`). No call takes longer than [`PATIENCE`] plus
-//! [`ANSWER`]: a server that hangs is [`StoreError::Unavailable`], and its connection is thrown away.
-//! Limits: behind pgbouncer only in session mode, or with `ignore_startup_parameters = options` and the settings below made in
-//! the database.
+//! What holds for every statement is said in [`database::postgres`].
 
 mod apply;
 mod callbacks;
 mod claim;
 mod dead;
 mod destinations;
-mod error;
 mod insert;
 mod pauses;
 mod processes;
@@ -29,58 +25,25 @@ mod selection;
 mod tags;
 
 use std::collections::{BTreeMap, HashMap};
-use std::str::FromStr;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrate;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool};
+use database::Step;
+use database::postgres::Postgres;
+use database::postgres::error::{self, Fault};
+use sqlx::{Connection, PgPool};
 use uuid::Uuid;
 
-use self::error::Fault;
-use super::migrations::{self, Step};
 use super::{
     Attempt, Bookmark, Change, Destination, DestinationStore, Found, Inserted, Job, JobRecord, JobSearch, JobStore, Lane, Micros,
     NewJob, Old, Pause, PauseStore, Payload, Portion, Priority, ProcessId, Progress, Purged, PurgedKeys, Queued, Secret,
-    SecretStore, StoreError, Waiting,
+    SecretStore, State, StoreError, Waiting,
 };
 
 use crate::tags::Tags;
 
-/// How long a call waits for a connection.
-pub const PATIENCE: Duration = Duration::from_millis(2500);
-
-/// How long a call waits for the answer. The server gives up a little earlier by itself.
-pub const ANSWER: Duration = Duration::from_secs(5);
-
-/// How often a statement that met a conflict with another transaction (40001, 40P01) is tried again.
-const CONFLICTS: u32 = 5;
-
-/// A connection that was idle for longer is asked whether it lives before it is used. Those in steady use are not: a broken one
-/// shows itself by an error, is thrown away, and the hot path saves a round trip.
-const FRESH: Duration = Duration::from_millis(500);
-
-/// What every connection is told.
-///
-/// Plans: every statement here goes by an index, whatever the statistics of a young or bursting table suggest, and is planned
-/// once (planning costs more than running it).
-const SETTINGS: [(&str, &str); 11] = [
-    ("synchronous_commit", "on"),
-    ("statement_timeout", "4500"),
-    ("lock_timeout", "2000"),
-    ("idle_in_transaction_session_timeout", "10000"),
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("jit", "off"),
-    ("random_page_cost", "1.1"),
-    ("work_mem", "16MB"),
-];
-
-const STEPS: [Step; 11] = [
+pub(super) const STEPS: [Step; 11] = [
     (1, "store", include_str!("../../migrations/postgres/0001_store.sql")),
     (2, "changing", include_str!("../../migrations/postgres/0002_changing.sql")),
     (3, "letters", include_str!("../../migrations/postgres/0003_letters.sql")),
@@ -98,116 +61,28 @@ const STEPS: [Step; 11] = [
 #[derive(Debug)]
 pub struct PostgresStore {
     /// For everything that has no connection of its own.
-    pool: PgPool,
-    /// For accepting: never behind a reader, and always the same server process, whose caches are warm.
+    database: Arc<Postgres>,
     accepting: PgPool,
-    /// For marks, likewise.
     marking: PgPool,
     /// When this process last looked for waiting rows whose owner nobody knows.
     swept: Mutex<Option<Instant>>,
 }
 
 impl PostgresStore {
-    /// Connects, with `max_connections` and two more; with `migrate`, brings the schema up to date first.
-    ///
-    /// # Errors
-    /// [`StoreError::Unusable`] when the URL, the password or the schema is wrong; [`StoreError::Unavailable`] when nobody answers.
-    pub async fn connect(url: &str, max_connections: u32, migrate: bool) -> Result<Self, StoreError> {
-        if migrate {
-            self::migrate(url).await?;
-        }
-        let options = options(url)?;
-        check_schema(&options).await?;
-        let options = options.options(SETTINGS);
-        let store = Self {
-            pool: pool(&options, max_connections),
-            accepting: pool(&options, 1),
-            marking: pool(&options, 1),
-            swept: Mutex::new(None),
-        };
-        store.ping().await?;
-        Ok(store)
+    /// The store in a database that has [`STEPS`](super::STEPS), with two connections of its own: accepting is never behind a
+    /// reader, and marks are never behind either.
+    pub fn on(database: Arc<Postgres>) -> Self {
+        Self { accepting: database.apart(), marking: database.apart(), database, swept: Mutex::new(None) }
     }
 }
 
-fn pool(options: &PgConnectOptions, size: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(size)
-        .acquire_timeout(PATIENCE)
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > FRESH {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options.clone())
-}
-
-/// Brings the schema up to date. Safe while hubs run, and from several processes at once (advisory lock).
-///
-/// # Errors
-/// As [`PostgresStore::connect`].
-pub async fn migrate(url: &str) -> Result<(), StoreError> {
-    let mut connection = single(&options(url)?).await?;
-    let done = migrations::migrator(&STEPS).run(&mut connection).await;
-    done.map_err(|error| migrations::failed(error, error::store))?;
-    connection.close().await.map_err(error::store)
-}
-
-async fn check_schema(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let mut connection = single(options).await?;
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(error::store)?;
-    let applied = match there {
-        true => connection.list_applied_migrations("_sqlx_migrations").await,
-        false => Ok(Vec::new()),
-    };
-    migrations::check(&STEPS, &applied.map_err(|error| migrations::failed(error, error::store))?)?;
-    connection.close().await.map_err(error::store)
-}
-
-fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| StoreError::Unusable(format!("the database URL is not one of Postgres: {error}")))?;
-    Ok(options.application_name("warren").disable_statement_logging())
-}
-
-async fn single(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    match tokio::time::timeout(ANSWER, options.connect()).await {
-        Ok(connection) => connection.map_err(error::store),
-        Err(_) => Err(error::silent()),
-    }
-}
-
-/// Does `$work` on a connection `$conn`, again after a conflict, and not for longer than [`ANSWER`].
 macro_rules! ask {
     ($store:ident, $conn:ident => $work:expr) => {
-        ask!($store.pool, $conn => $work)
+        database::ask!($store.database.shared(), $conn => $work)
     };
-    ($store:ident.$pool:ident, $conn:ident => $work:expr) => {{
-        let mut left = CONFLICTS;
-        loop {
-            let mut lease = $store.$pool.acquire().await.map_err(error::store)?;
-            let answer = {
-                let $conn: &mut PgConnection = &mut lease;
-                tokio::time::timeout(ANSWER, $work).await
-            };
-            match answer {
-                Ok(Ok(value)) => break Ok(value),
-                Ok(Err(fault)) if left > 0 && fault.is_conflict() => left -= 1,
-                Ok(Err(fault)) => break Err(StoreError::from(fault)),
-                Err(_) => {
-                    drop(lease.detach());
-                    break Err(error::silent());
-                }
-            }
-        }
-    }};
+    ($store:ident.$pool:ident, $conn:ident => $work:expr) => {
+        database::ask!($store.$pool, $conn => $work)
+    };
 }
 
 mod calling_back;
@@ -307,6 +182,10 @@ impl JobStore for PostgresStore {
 
     async fn backlog(&self, now: Micros) -> Result<Vec<Waiting>, StoreError> {
         ask!(self, conn => claim::backlog(conn, now))
+    }
+
+    async fn unended(&self, kind: &str, limit: u32) -> Result<Vec<(State, u64)>, StoreError> {
+        ask!(self, conn => read::unended(conn, kind, limit))
     }
 
     async fn queued(&self, kind: &str, limit: u32) -> Result<Queued, StoreError> {

@@ -129,21 +129,17 @@ pub(super) fn priority(number: i16) -> Result<Priority, StoreError> {
     super::stored::priority_from(number).ok_or_else(|| foreign("priority", &number))
 }
 
-/// What is stored is not what the schema says.
-pub(super) fn damaged(what: impl std::fmt::Display) -> StoreError {
-    StoreError::Unusable(format!("the database holds what Warren never wrote: {what}"))
-}
-
 /// Writes the decoding functions for a row type.
 macro_rules! decoders {
     ($row:ty) => {
         use crate::fingerprint::Fingerprint;
-        use crate::store::row::{damaged, foreign, priority};
+        use crate::store::row::{foreign, priority};
         use crate::store::{
             Acting, Action, AuditEntry, AuditRecord, Callback, CallbackState, DeadGroup, DeadLetter, DeadState, Deed, Job, Lane,
             NewDeadLetter, Outlet, Outline, Pause, Payload, Picked, ProcessId, Progress, Refusal, Selection, State, Status, Stop,
             StoreError, Tally, Target,
         };
+        use database::damaged;
         use sqlx::Row;
 
         /// A column.
@@ -228,6 +224,12 @@ macro_rules! decoders {
         /// A number that counts.
         pub(crate) fn count(row: &$row, at: usize) -> Result<u64, StoreError> {
             u64::try_from(get::<i64>(row, at)?).map_err(damaged)
+        }
+
+        /// The state of a job.
+        pub(crate) fn state(row: &$row, at: usize) -> Result<State, StoreError> {
+            let state: i16 = get(row, at)?;
+            State::from_stored(state).ok_or_else(|| foreign("job state", &state))
         }
 
         fn dead_state(row: &$row, at: usize) -> Result<DeadState, StoreError> {

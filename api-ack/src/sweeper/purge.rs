@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{BATCH, Retention, micros};
-use crate::clock;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::selections;
 use crate::store::{Bookmark, Micros, Old, StoreError, Stores};
+use database::clock;
 
 /// How often what was left behind is met again.
 const LAP: Duration = Duration::from_secs(3600);
@@ -162,7 +162,9 @@ mod tests {
 
     use super::*;
     use crate::kinds::{KindSpec, Worker};
-    use crate::store::{Job, NewJob, Payload, Priority, State, Status, open};
+    use database::Database;
+
+    use crate::store::{Job, NewJob, Payload, Priority, STEPS, State, Status};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -200,7 +202,11 @@ mod tests {
     #[tokio::test]
     async fn each_kind_goes_by_its_own_age_and_by_another_one_after_a_reload() {
         let folder = tempfile::tempdir().unwrap();
-        let stores = open(&format!("sqlite://{}", folder.path().join("warren.db").display()), true).await.unwrap();
+        let stores = Stores::on(
+            &Database::open(&format!("sqlite://{}", folder.path().join("warren.db").display()), &[STEPS], true).await.unwrap(),
+        )
+        .await
+        .unwrap();
         let mut all: Vec<NewJob> = (0..600).map(|_| ended("logs", 2 * HOUR)).collect();
         all.extend([ended("mail", 2 * HOUR), ended("books", 40 * HOUR), ended("unknown", 40 * HOUR)]);
         stores.jobs.insert(&all).await.unwrap();
@@ -221,7 +227,11 @@ mod tests {
     #[tokio::test]
     async fn when_the_time_is_up_the_next_kind_has_the_next_turn() {
         let folder = tempfile::tempdir().unwrap();
-        let stores = open(&format!("sqlite://{}", folder.path().join("warren.db").display()), true).await.unwrap();
+        let stores = Stores::on(
+            &Database::open(&format!("sqlite://{}", folder.path().join("warren.db").display()), &[STEPS], true).await.unwrap(),
+        )
+        .await
+        .unwrap();
         let all: Vec<NewJob> = (0..600).map(|_| ended("a", 2 * HOUR)).chain([ended("b", 2 * HOUR)]).collect();
         stores.jobs.insert(&all).await.unwrap();
         let kinds = Kinds::new([kept("a", HOUR), kept("b", HOUR)]);

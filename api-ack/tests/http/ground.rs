@@ -9,7 +9,6 @@ use api_ack::changing::Changing;
 use api_ack::completions::Completions;
 use api_ack::destinations::Destinations;
 use api_ack::feed::{Feed, FeedOptions};
-use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use api_ack::http::{Api, ApiOptions, Live, router};
 use api_ack::kinds::{KindSpec, Kinds, Worker};
 use api_ack::ledger::StoreLedger;
@@ -20,9 +19,11 @@ use api_ack::progress::Hearing;
 use api_ack::relay::{HandedOver, Windows, hand_over};
 use api_ack::run_token::RunTokens;
 use api_ack::schema::Schema;
-use api_ack::store::{Change, Job, JobFilter, JobSearch, JobStore, Priority, ProcessId, SqliteStore, Status};
+use api_ack::store::{Change, Job, JobFilter, JobSearch, JobStore, Priority, ProcessId, STEPS, SqliteStore, Status};
 use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::Kind;
+use database::sqlite::Sqlite;
+use door::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use messaging::consumer::Running;
 use prometheus::Registry;
 use reqwest::{Client, RequestBuilder, Response};
@@ -74,7 +75,8 @@ pub async fn start() -> Ground {
 
 pub async fn start_with(keys: &[KeySpec], options: ApiOptions, limits: BacklogLimits) -> Ground {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
+    let file = Sqlite::open(&folder.path().join("warren.db"), &[STEPS], true).await.unwrap();
+    let store = Arc::new(SqliteStore::on(Arc::new(file)).await.unwrap());
     let kinds = Kinds::new(["demo.echo", "demo.flaky"].map(kind).into_iter().chain([orders(), scans(), rush()]));
     let pauses = Pauses::load(store.clone()).await.unwrap();
     let drain = CancellationToken::new();

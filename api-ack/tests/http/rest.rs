@@ -1,6 +1,6 @@
 //! Kinds, pages, fallbacks, and the description of it all.
 
-use api_ack::http::problem::Code;
+use door::problem::Code;
 use serde_json::{Value, json};
 
 use crate::ground::{ada, problem, start};

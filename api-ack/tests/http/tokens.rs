@@ -1,7 +1,7 @@
 //! Tokens that must not be believed, and those that must.
 
-use api_ack::http::auth::{AUDIENCE, Algorithm, Grant, KeyError, KeySpec, Material, Verifier, mint};
-use api_ack::http::problem::Code;
+use door::auth::{AUDIENCE, Algorithm, Grant, KeyError, KeySpec, Material, Verifier, mint};
+use door::problem::Code;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 

@@ -1,8 +1,9 @@
 //! Databases of every format are read by this version, and what comes after it lets the version before it go on.
 
+use crate::golden::open;
 use std::path::{Path, PathBuf};
 
-use api_ack::store::{DeadFilter, DeadLetterStore, DeadState, Inserted, JobStore, Stores, open};
+use api_ack::store::{DeadFilter, DeadLetterStore, DeadState, Inserted, JobStore, Stores};
 
 use crate::everything;
 use crate::golden;

@@ -5,9 +5,10 @@
 
 use api_ack::store::{
     Attempt, Change, DeadLetterStore, DeadState, Job, JobStore, Move, NewDeadLetter, NewJob, Outlet, Payload, Priority,
-    ProcessId, State, Status,
+    ProcessId, STEPS, State, Status, Stores,
 };
 use bytes::Bytes;
+use database::{Database, StoreError};
 use uuid::Uuid;
 
 const AT: i64 = 1_760_000_000_123_456;
@@ -115,4 +116,9 @@ pub async fn fill(store: &dyn JobStore, dead: &dyn DeadLetterStore) -> Result<()
         dead.resolve(&Move::new(found.id, DeadState::Open, DeadState::Discarded, "olga", "a test", AT + 9)).await?;
     }
     Ok(())
+}
+
+/// The stores at `url`; with `migrate`, the schema is brought up to date first.
+pub async fn open(url: &str, migrate: bool) -> Result<Stores, StoreError> {
+    Stores::on(&Database::open(url, &[STEPS], migrate).await?).await
 }

@@ -1,16 +1,18 @@
 //! What every test stands on: a fresh database, seen by two hub processes, and the jobs to put into it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api_ack::store::{
     Attempt, Bookmark, CallbackStore, Change, DeadLetterStore, DestinationStore, Job, JobStore, Key, Lane, Micros, NewJob, Old,
-    Outlet, PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, SecretStore, SelectionStore, SqliteStore, State,
-    Status, Stores,
+    Outlet, PauseStore, Payload, Portion, PostgresStore, Priority, ProcessId, STEPS, SecretStore, SelectionStore, SqliteStore,
+    State, Status, StoreError, Stores,
 };
 use api_ack::tags::Tags;
 use bytes::Bytes;
+use database::postgres::Postgres;
+use database::sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -52,6 +54,16 @@ pub enum Place {
     Sqlite(PathBuf, #[allow(dead_code, reason = "removes the folder at the end")] TempDir),
 }
 
+/// A store on Postgres; with `migrate`, its schema is brought up to date first.
+pub async fn postgres(url: &str, connections: u32, migrate: bool) -> Result<PostgresStore, StoreError> {
+    Ok(PostgresStore::on(Arc::new(Postgres::open(url, &[STEPS], connections, migrate).await?)))
+}
+
+/// A store in a file; with `migrate`, its schema is brought up to date first.
+pub async fn sqlite(file: &Path, migrate: bool) -> Result<SqliteStore, StoreError> {
+    SqliteStore::on(Arc::new(Sqlite::open(file, &[STEPS], migrate).await?)).await
+}
+
 impl Ground {
     pub async fn postgres() -> Self {
         Self::postgres_at(empty_postgres().await).await
@@ -59,8 +71,13 @@ impl Ground {
 
     /// On the empty database at `url`.
     pub async fn postgres_at(url: String) -> Self {
-        let store = Arc::new(PostgresStore::connect(&url, 8, true).await.unwrap());
-        let another = Arc::new(PostgresStore::connect(&url, 8, false).await.unwrap());
+        Self::postgres_over(url, 8).await
+    }
+
+    /// On the empty database at `url`, over this many connections.
+    pub async fn postgres_over(url: String, connections: u32) -> Self {
+        let store = Arc::new(postgres(&url, connections, true).await.unwrap());
+        let another = Arc::new(postgres(&url, connections, false).await.unwrap());
         Self {
             jobs: store.clone(),
             jobs_of_another: another.clone(),
@@ -80,7 +97,7 @@ impl Ground {
     pub async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("warren.db");
-        let store = Arc::new(SqliteStore::open(&file, true).await.unwrap());
+        let store = Arc::new(sqlite(&file, true).await.unwrap());
         Self {
             jobs: store.clone(),
             jobs_of_another: store.clone(),

@@ -4,19 +4,32 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use api_ack::store::{
-    AuditFilter, Bookmark, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, NewJob, Old, Pause, PostgresStore, Progress,
-    StoreError, migrate,
+    AuditFilter, Bookmark, DeadFilter, Inserted, JobFilter, JobSearch, JobStore, NewJob, Old, Pause, Progress, STEPS, StoreError,
 };
 use api_ack::tags::Tags;
+use database::migrate;
 use sqlx::{Connection, PgConnection};
 
 use crate::ground::{
-    Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, high, high_lane, key, lane, publish, rows,
+    Ground, ME, OTHER, Place, T0, accepted, begin, change, empty_postgres, high, high_lane, key, lane, postgres, publish, rows,
 };
 
 async fn connection(ground: &Ground) -> PgConnection {
     let Place::Postgres(url) = &ground.place else { unreachable!() };
     PgConnection::connect(url).await.unwrap()
+}
+
+/// What the database has counted, once that is `enough`: statistics arrive some time after the statement.
+async fn arrived<T: std::fmt::Debug>(what: &str, mut counted: impl AsyncFnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let counted = counted().await;
+        if enough(&counted) {
+            return counted;
+        }
+        assert!(Instant::now() < deadline, "waited 20 s for {what}, in vain: {counted:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
@@ -72,28 +85,28 @@ async fn a_locked_table_is_undecided_and_no_call_hangs() {
 
 #[tokio::test]
 async fn nobody_listening_or_a_wrong_url_is_told_apart() {
-    let away = PostgresStore::connect("postgres://warren@127.0.0.1:1/warren", 1, false).await;
+    let away = postgres("postgres://warren@127.0.0.1:1/warren", 1, false).await;
     assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
-    let wrong = PostgresStore::connect("postgres://warren@127.0.0.1:port/warren", 1, false).await;
+    let wrong = postgres("postgres://warren@127.0.0.1:port/warren", 1, false).await;
     assert!(matches!(wrong, Err(StoreError::Unusable(_))), "{wrong:?}");
-    let missing = PostgresStore::connect(&empty_postgres().await.replace("/t", "/no_such_"), 1, false).await;
+    let missing = postgres(&empty_postgres().await.replace("/t", "/no_such_"), 1, false).await;
     assert!(matches!(missing, Err(StoreError::Unusable(_) | StoreError::Unavailable(_))), "{missing:?}");
 }
 
 #[tokio::test]
 async fn an_old_schema_asks_for_migration_and_a_newer_one_is_accepted() {
     let url = empty_postgres().await;
-    let old = PostgresStore::connect(&url, 2, false).await;
+    let old = postgres(&url, 2, false).await;
     assert!(matches!(&old, Err(StoreError::Unusable(text)) if text.contains("run `warren migrate`")), "{old:?}");
     // Two processes that start at once migrate once.
-    let (one, two) = tokio::join!(migrate(&url), migrate(&url));
+    let (one, two) = tokio::join!(migrate(&url, &[STEPS]), migrate(&url, &[STEPS]));
     one.and(two).unwrap();
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let newer = "ALTER TABLE jobs ADD COLUMN later text; INSERT INTO _sqlx_migrations \
         (version, description, success, checksum, execution_time) VALUES (99, 'later', true, '', 0)";
     sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
     for migrate in [false, true] {
-        let store = PostgresStore::connect(&url, 2, migrate).await.unwrap();
+        let store = postgres(&url, 2, migrate).await.unwrap();
         assert_eq!(store.insert(&[accepted("mail", "acme")]).await.unwrap(), [Inserted::New]);
     }
 }
@@ -152,18 +165,12 @@ async fn begin_is_a_hot_update() {
     assert!(ground.jobs.apply(&changes).await.unwrap().into_iter().all(|applied| applied));
 
     let mut connection = connection(&ground).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        // Statistics arrive some time after the statement.
+    let counted = async || {
         let sql = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'jobs'";
-        let (all, hot): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut connection).await.unwrap();
-        if all == 10 {
-            assert_eq!(hot, 10);
-            break;
-        }
-        assert!(Instant::now() < deadline, "{all} updates counted");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        sqlx::query_as::<_, (i64, i64)>(sql).fetch_one(&mut connection).await.unwrap()
+    };
+    let (_, hot) = arrived("ten updates", counted, |(all, _)| *all == 10).await;
+    assert_eq!(hot, 10);
 }
 
 /// Every statement goes by an index, even in tables that are small and were never analysed.
@@ -173,18 +180,11 @@ async fn no_statement_reads_a_whole_table() {
         sum(n_tup_upd) FILTER (WHERE relname = 'jobs')::bigint FROM pg_stat_user_tables WHERE relname NOT IN ('_sqlx_migrations', 'processes')";
     let ground = Ground::postgres().await;
     let mut connection = connection(&ground).await;
-    // Statistics arrive some time after the statement. Making the indexes has read each table once.
-    let scans = async |connection: &mut PgConnection, arrived: fn(i64, i64) -> bool| {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let (scans, tables, updates): (i64, Option<String>, i64) =
-                sqlx::query_as(SCANS).fetch_one(&mut *connection).await.unwrap();
-            if arrived(scans, updates) {
-                return (scans, tables);
-            }
-            assert!(Instant::now() < deadline, "{scans} scans, {updates} updates counted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    // Making the indexes has read each table once.
+    let scans = async |connection: &mut PgConnection, enough: fn(i64, i64) -> bool| {
+        let counted = async || sqlx::query_as::<_, (i64, Option<String>, i64)>(SCANS).fetch_one(&mut *connection).await.unwrap();
+        let (scans, tables, _) = arrived("scans and updates", counted, |(scans, _, updates)| enough(*scans, *updates)).await;
+        (scans, tables)
     };
     scans(&mut connection, |scans, _| scans > 0).await;
     sqlx::raw_sql("SELECT pg_stat_reset()").execute(&mut connection).await.unwrap();
@@ -220,6 +220,7 @@ async fn no_statement_reads_a_whole_table() {
         ground.jobs.claim_normal(ME, &lane("mail", "acme"), T0, rows(10)).await.unwrap();
         ground.jobs.in_flight_high("mail", 10).await.unwrap();
         ground.jobs.queued("mail", 10).await.unwrap();
+        ground.jobs.unended("mail", 10).await.unwrap();
         ground.jobs.share_ended(ME, &BTreeMap::new()).await.unwrap();
         ground.jobs.record_of(batch[0].job.id).await.unwrap();
         ground.jobs.leave(OTHER).await.unwrap();
@@ -268,12 +269,8 @@ async fn normal_jobs_have_no_entry_in_the_index_of_high_ones_and_high_ones_are_f
         assert_eq!(ground.jobs.lanes(T0).await.unwrap().len(), 2);
         assert_eq!(ground.jobs.claim(ME, &high_lane("mail", "acme"), T0, rows(10)).await.unwrap().len(), 1);
         assert_eq!(ground.jobs.in_flight_high("mail", 10).await.unwrap(), 0);
-        // Statistics arrive some time after the statement.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while read(&mut connection, "jobs_high", "idx_scan").await < 3 {
-            assert!(Instant::now() < deadline, "the high rows are looked for another way ({statistics})");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let looks = async || read(&mut connection, "jobs_high", "idx_scan").await;
+        arrived(&format!("three looks for the high rows by their index ({statistics})"), looks, |looks| *looks >= 3).await;
         let looked_at = read(&mut connection, "jobs_waiting", "idx_tup_read").await;
         assert!(looked_at < 10, "{looked_at} rows that wait were looked at ({statistics})");
         assert_eq!(read(&mut connection, "jobs_under_way", "idx_scan").await, 0, "{statistics}");

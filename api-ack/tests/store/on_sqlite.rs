@@ -1,11 +1,15 @@
 //! What only the SQLite store promises.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use api_ack::store::{Inserted, JobStore, SqliteStore, StoreError, migrate, open};
+use api_ack::store::{Inserted, JobStore, STEPS, SqliteStore, StoreError};
+use database::migrate;
+use database::sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-use crate::ground::{Ground, ME, Place, accepted};
+use crate::golden::open;
+use crate::ground::{Ground, ME, Place, accepted, sqlite};
 
 fn unusable<T>(answer: Result<T, StoreError>) -> String {
     match answer {
@@ -25,8 +29,7 @@ async fn execute(file: &Path, sql: &str) {
 async fn a_second_hub_is_refused_by_name() {
     let ground = Ground::sqlite().await;
     let Place::Sqlite(file, _folder) = &ground.place else { unreachable!() };
-    for text in [unusable(SqliteStore::open(file, true).await), unusable(migrate(&format!("sqlite://{}", file.display())).await)]
-    {
+    for text in [unusable(sqlite(file, true).await), unusable(migrate(&format!("sqlite://{}", file.display()), &[STEPS]).await)] {
         assert!(text.contains(&file.display().to_string()) && text.contains("another Warren process"), "{text}");
     }
     let new = accepted("mail", "acme");
@@ -40,7 +43,7 @@ async fn a_reopened_file_has_everything_and_nothing_is_owned() {
     let mut new = accepted("mail", "acme");
     new.job.status.owner = Some(ME);
     {
-        let store = SqliteStore::open(&file, true).await.unwrap();
+        let store = sqlite(&file, true).await.unwrap();
         store.beat(ME).await.unwrap();
         store.insert(std::slice::from_ref(&new)).await.unwrap();
     }
@@ -54,12 +57,12 @@ async fn a_reopened_file_has_everything_and_nothing_is_owned() {
 #[tokio::test]
 async fn a_missing_folder_or_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let text = unusable(SqliteStore::open(&folder.path().join("no/warren.db"), true).await);
+    let text = unusable(sqlite(&folder.path().join("no/warren.db"), true).await);
     assert!(text.contains("no/warren.db") && text.contains("make its folder"), "{text}");
-    let text = unusable(SqliteStore::open(&folder.path().join("warren.db"), false).await);
+    let text = unusable(sqlite(&folder.path().join("warren.db"), false).await);
     assert!(text.contains("warren migrate"), "{text}");
     std::fs::write(folder.path().join("text.db"), "this is no database, however long it may be ".repeat(200)).unwrap();
-    let text = unusable(SqliteStore::open(&folder.path().join("text.db"), true).await);
+    let text = unusable(sqlite(&folder.path().join("text.db"), true).await);
     assert!(text.contains("text.db"), "{text}");
 }
 
@@ -68,10 +71,10 @@ async fn an_old_schema_asks_for_migration_and_a_newer_one_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("warren.db");
     execute_on_new(&file, "CREATE TABLE anything (x)").await;
-    let text = unusable(SqliteStore::open(&file, false).await);
+    let text = unusable(sqlite(&file, false).await);
     assert!(text.contains("run `warren migrate`"), "{text}");
 
-    SqliteStore::open(&file, true).await.unwrap().close().await;
+    Sqlite::open(&file, &[STEPS], true).await.unwrap().close().await;
     execute(
         &file,
         "ALTER TABLE jobs ADD COLUMN later TEXT; INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -79,9 +82,11 @@ async fn an_old_schema_asks_for_migration_and_a_newer_one_is_accepted() {
     )
     .await;
     for migrate in [false, true] {
-        let store = SqliteStore::open(&file, migrate).await.unwrap();
+        let database = Arc::new(Sqlite::open(&file, &[STEPS], migrate).await.unwrap());
+        let store = SqliteStore::on(database.clone()).await.unwrap();
         assert_eq!(store.insert(&[accepted("mail", "acme")]).await.unwrap(), [Inserted::New]);
-        store.close().await;
+        database.close().await;
+        drop(store);
     }
 }
 
@@ -110,6 +115,6 @@ async fn the_golden_database_of_format_1_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("warren.db");
     std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/store-v1.sqlite"), &file).unwrap();
-    let store = SqliteStore::open(&file, true).await.unwrap();
+    let store = sqlite(&file, true).await.unwrap();
     crate::formats::check(&store, &store).await;
 }

@@ -174,6 +174,7 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>) {
     assert_eq!(jobs.in_flight("mail", 100).await.unwrap() % 2, 0);
     jobs.in_flight_high("mail", 100).await.unwrap();
     jobs.queued("mail", 100).await.unwrap();
+    jobs.unended("mail", 100).await.unwrap();
     looks.at("in flight", WALK);
     jobs.quiet("mail", None, T0 + 10, 10).await.unwrap();
     jobs.quiet("mail", Some(Priority::High), T0 + 10, 10).await.unwrap();
@@ -278,7 +279,8 @@ async fn call_back(ground: &Ground, looks: &mut Looks<'_>) {
 #[tokio::test]
 async fn no_statement_walks_what_is_others() {
     let server = Server::start(&EXPLAINED);
-    let ground = Ground::postgres_at(server.url("postgres")).await;
+    // Each connection reads the catalogs for itself, and those pages count too: one connection reads them in the first round.
+    let ground = Ground::postgres_over(server.url("postgres"), 1).await;
     ground.execute(&others()).await;
     ground.execute("ANALYZE").await;
     let smallest: i64 = {
@@ -292,9 +294,9 @@ async fn no_statement_walks_what_is_others() {
     };
     assert!(smallest > i64::try_from(WALK).unwrap(), "a walk through an index may take {smallest} pages and not be noticed");
     let mut looks = Looks { server: &server, seen: server.log().len(), measured: BTreeMap::new(), faults: Vec::new() };
-    // The first time the catalogs are read, which is not of interest.
     ask_everything(&ground, &mut looks).await;
     (looks.measured, looks.faults) = (BTreeMap::new(), Vec::new());
     ask_everything(&ground, &mut looks).await;
+    eprintln!("smallest index {smallest} pages; {:?}", looks.measured);
     assert!(looks.faults.is_empty(), "{:#?}, of {:?}", looks.faults, looks.measured);
 }

@@ -191,6 +191,12 @@ async fn what_has_not_begun_is_counted(ground: &Ground) {
         }))
         .await;
     assert_eq!(ground.jobs.queued("mail", 100).await.unwrap(), Queued { to_publish: 2, published: 2 });
+    let unended = ground.jobs.unended("mail", 100).await.unwrap();
+    // Wherever it waits, but for what is given up or over: one runs, two were published, one comes back from its rung.
+    assert_eq!(unended, [(State::Accepted, 5), (State::Queued, 2), (State::Running, 1), (State::Retrying, 1)]);
+    assert_eq!(ground.jobs.unended("none", 100).await.unwrap(), []);
+    let few: u64 = ground.jobs.unended("mail", 1).await.unwrap().iter().map(|(_, count)| count).sum();
+    assert_eq!(few, 2, "one that waits in the store, one under way");
     assert_eq!(ground.jobs.queued("none", 100).await.unwrap(), Queued { to_publish: 0, published: 0 });
     let Queued { to_publish, published } = ground.jobs.queued("mail", 1).await.unwrap();
     assert!(to_publish + published <= 1, "a look at one row");

@@ -12,7 +12,7 @@ use messaging::service::{Service, WorkSpec};
 use sqlx::PgPool;
 use sqlx::migrate::MigrateError;
 
-/// The service's name: the owner of its queues, and the `worker` in its results.
+/// The service's name: who owns its queues (`service/inventory`), and the `worker` in its results.
 pub const NAME: &str = "inventory";
 
 const STEPS: &[(i64, &str, &str)] = &[(1, "stock", include_str!("../migrations/0001_stock.sql"))];
@@ -27,7 +27,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
 
 /// The queues of this service.
 pub fn topology(names: &Names) -> Topology {
-    broker_topology::work_queue(names, &reserve::kind(), NAME)
+    broker_topology::work_queue(names, &reserve::kind(), &broker_topology::service_owner(NAME))
 }
 
 /// Adds this service's handlers to `service`.

@@ -86,6 +86,15 @@ pub struct Run {
     /// PEM file of the authorities to trust for amqps; the system's when absent.
     #[arg(long, env = "AMQP_CA")]
     pub amqp_ca: Option<PathBuf>,
+    /// PEM file of a certificate of ours, for brokers that ask for one.
+    #[arg(long, env = "AMQP_CLIENT_CERT", requires = "amqp_client_key")]
+    pub amqp_client_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, env = "AMQP_CLIENT_KEY", requires = "amqp_client_cert")]
+    pub amqp_client_key: Option<PathBuf>,
+    /// Who declares the queues: this process what is missing, or somebody else, and it only checks, or not even that.
+    #[arg(long, env = "WARREN__TOPOLOGY__MANAGE", default_value = "declare")]
+    pub manage: Manage,
     /// Goes before every name on the broker; the same as the hub's `broker.prefix`.
     #[arg(long, env = "WARREN__BROKER__PREFIX", default_value = "")]
     pub prefix: String,
@@ -104,6 +113,17 @@ pub struct Run {
     /// How long running work may go on after SIGTERM.
     #[arg(long, env = "SHOP_GRACE", default_value = "20s", value_parser = duration)]
     pub grace: Duration,
+}
+
+/// As the hub's `topology.manage`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Manage {
+    /// Declares what is missing.
+    Declare,
+    /// Says what is missing, and works once all is there.
+    Check,
+    /// Neither.
+    Off,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,13 @@
 //! What each command does.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use broker_topology::Names;
 use inventory::stock;
+use messaging::apply::Mode;
 use messaging::connection::BrokerOptions;
 use messaging::service::{Service, ServiceError, WorkSpec};
 use messaging::trace::TraceOptions;
@@ -14,7 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, Database, Output, Run, Stock};
+use crate::cli::{Cli, Command, Database, Manage, Output, Run, Stock};
 
 /// Connections beside one per handler: begin, finish, relay, heartbeat, purge, and one to spare.
 const SPARE_CONNECTIONS: u32 = 6;
@@ -24,8 +26,8 @@ const SPARE_CONNECTIONS: u32 = 6;
 pub enum Failed {
     #[error("--database-url is not a Postgres URL: {0}")]
     DatabaseUrl(sqlx::Error),
-    #[error("read --amqp-ca `{path}`: {why}", path = path.display())]
-    Ca { path: std::path::PathBuf, why: std::io::Error },
+    #[error("cannot read `{path}` ({why}): look at --amqp-ca, --amqp-client-cert and --amqp-client-key", path = path.display())]
+    Pem { path: PathBuf, why: std::io::Error },
     #[error("sku `{0}`: give 1 to 200 bytes without control characters")]
     Sku(String),
     #[error("cannot use the database: {0}; check --database-url, and that Postgres is up")]
@@ -41,7 +43,7 @@ pub enum Failed {
 impl Failed {
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::DatabaseUrl(_) | Self::Ca { .. } | Self::Sku(_) => true,
+            Self::DatabaseUrl(_) | Self::Pem { .. } | Self::Sku(_) => true,
             Self::Service(error) => error.is_configuration(),
             Self::Database(_) | Self::Migrate(_) | Self::Io(_) => false,
         }
@@ -74,9 +76,18 @@ async fn serve(options: Run) -> Result<(), Failed> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut broker = BrokerOptions::new("", format!("shop {}", inventory::NAME));
     broker.urls = options.amqp_url;
+    let read = |path: PathBuf| std::fs::read(&path).map_err(|why| Failed::Pem { path, why });
     if let Some(path) = options.amqp_ca {
-        broker.ca = Some(std::fs::read_to_string(&path).map_err(|why| Failed::Ca { path, why })?);
+        broker.ca = Some(std::fs::read_to_string(&path).map_err(|why| Failed::Pem { path, why })?);
     }
+    if let (Some(certificate), Some(key)) = (options.amqp_client_cert, options.amqp_client_key) {
+        broker.identity = Some((read(certificate)?, read(key)?));
+    }
+    let manage = match options.manage {
+        Manage::Declare => Some(Mode::Declare),
+        Manage::Check => Some(Mode::Check),
+        Manage::Off => None,
+    };
     // The last of the checks that need no server.
     broker.check().map_err(ServiceError::from)?;
     let spec = WorkSpec {
@@ -95,8 +106,10 @@ async fn serve(options: Run) -> Result<(), Failed> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance: std::process::id().to_string(),
     });
-    let service =
-        Service::new(inventory::NAME, broker, pool.clone(), Names::new(&options.prefix)).grace(options.grace).tracing(tracing);
+    let service = Service::new(inventory::NAME, broker, pool.clone(), Names::new(&options.prefix))
+        .manage(manage)
+        .grace(options.grace)
+        .tracing(tracing);
     let running = inventory::register(service, &pool, spec).run(drain.clone());
     let told = async {
         tokio::select! {

@@ -4,14 +4,17 @@ use tokio_util::task::TaskTracker;
 
 use super::super::{FeedOptions, Subscription, Told};
 use super::*;
-use crate::store::SqliteStore;
+use database::sqlite::Sqlite;
+
+use crate::store::{STEPS, SqliteStore};
 
 /// A feed of process 1 that hears, over an empty store, and the folder that the store is in.
 async fn hearing() -> (Hearing, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
+    let file = Sqlite::open(&folder.path().join("warren.db"), &[STEPS], true).await.unwrap();
+    let store = Arc::new(SqliteStore::on(Arc::new(file)).await.unwrap());
     let feed = Feed::start(store, FeedOptions::default(), &TaskTracker::new(), CancellationToken::new());
-    (Hearing { feed, me: ProcessId(1), senders: HashMap::new() }, folder)
+    (Hearing { feed, me: ProcessId(1), senders: HashMap::new(), keys: Keys::default() }, folder)
 }
 
 fn notice(from: i64, n: u64) -> Notice {
@@ -74,6 +77,22 @@ async fn others_are_told_of_what_they_watch_as_long_as_they_do() {
         feed.note("mail", Uuid::now_v7());
     }
     assert!(feed.lock().untold, "what could not be told is known to be missing");
+}
+
+#[tokio::test]
+async fn keys_that_others_tell_of_are_heard_and_its_own_are_not_counted_twice() {
+    let (mut hearing, _folder) = hearing().await;
+    let told = |teller: &str| {
+        let keys = [("warren.events".to_owned(), [("order.placed".to_owned(), 3)].into())].into();
+        serde_json::to_vec(&Shared { teller: teller.to_owned(), keys }).unwrap()
+    };
+    hearing.read(&told("1"));
+    assert!(hearing.keys.lately().is_empty(), "its own");
+    hearing.read(b"{}");
+    for teller in ["2", "billing/0190"] {
+        hearing.read(&told(teller));
+    }
+    assert_eq!(hearing.keys.lately()["warren.events"]["order.placed"], 6);
 }
 
 #[test]

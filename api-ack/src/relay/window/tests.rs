@@ -4,9 +4,11 @@ use broker_topology::Kind;
 use uuid::Uuid;
 
 use super::*;
-use crate::clock;
 use crate::kinds::Worker;
-use crate::store::{Job, NewJob, Payload, SqliteStore, Status};
+use database::clock;
+use database::sqlite::Sqlite;
+
+use crate::store::{Job, NewJob, Payload, STEPS, SqliteStore, Status};
 
 const K: &str = "k";
 const NORMAL: Priority = Priority::Normal;
@@ -26,7 +28,8 @@ fn spec(window: u32, priority: Option<Priority>) -> KindSpec {
 impl Ground {
     async fn new(window: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(SqliteStore::open(&folder.path().join("warren.db"), true).await.unwrap());
+        let file = Sqlite::open(&folder.path().join("warren.db"), &[STEPS], true).await.unwrap();
+        let store = Arc::new(SqliteStore::on(Arc::new(file)).await.unwrap());
         let kinds = Kinds::new([spec(window, Some(NORMAL))]);
         let destinations = Destinations::open(store.clone(), [(K.to_owned(), "d".to_owned())]).await.unwrap();
         let pauses = Pauses::load(store.clone()).await.unwrap();

@@ -1,10 +1,9 @@
 //! The trait about callbacks, one statement or transaction each.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{ANSWER, CONFLICTS, PostgresStore, callbacks, error};
+use super::{PostgresStore, callbacks};
 use crate::store::{
     Callback, CallbackFilter, CallbackStore, Claimed, Deed, FoundCallbacks, Micros, Recalled, Settled, Stop, StoreError,
 };

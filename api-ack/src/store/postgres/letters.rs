@@ -1,10 +1,9 @@
 //! The traits about dead letters, one statement or transaction each.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::{ANSWER, CONFLICTS, PostgresStore, dead, error, selection};
+use super::{PostgresStore, dead, selection};
 use crate::store::{
     Acting, AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, Edit, Edited, Micros, Move,
     NewDeadLetter, Picked, Refusal, Selection, SelectionStore, StoreError, Tally,

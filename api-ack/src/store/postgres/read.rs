@@ -8,7 +8,7 @@ use super::error::Fault;
 use super::{callbacks, rows};
 use crate::store::row::{JOB_WIDTH, OUTLINE_WIDTH, job_columns, outline_columns, payload_columns, progress_columns};
 use crate::store::stored::priority_number;
-use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
+use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, State, StoreError};
 use crate::tags::Tags;
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id = ANY($1)");
@@ -47,6 +47,10 @@ const IN_FLIGHT_HIGH: &str = "SELECT count(*) FROM (SELECT FROM jobs WHERE kind 
 
 const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return') AND state <> 3), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
      FROM (SELECT state, outlet FROM jobs WHERE kind = $1 AND place = 1 LIMIT $2) j";
+
+const UNENDED: &str = "SELECT state, count(*) FROM ( \
+     (SELECT state FROM jobs WHERE kind = $1 AND place = 0 AND ended_at IS NULL LIMIT $2) UNION ALL \
+     (SELECT state FROM jobs WHERE kind = $1 AND place = 1 AND ended_at IS NULL LIMIT $2)) j GROUP BY state ORDER BY state";
 
 // Under way: from kind to kind, each from its nearest deadline on. Waiting: from lane to lane, and of each what is due.
 const OVERDUE: &str = concat!(
@@ -177,6 +181,12 @@ pub(super) async fn in_flight_high(conn: &mut PgConnection, kind: &str, limit: u
 pub(super) async fn queued(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<Queued, Fault> {
     let row = sqlx::query(QUEUED).bind(kind).bind(i64::from(limit)).fetch_one(conn).await?;
     Ok(Queued { to_publish: rows::count(&row, 0)?, published: rows::count(&row, 1)? })
+}
+
+pub(super) async fn unended(conn: &mut PgConnection, kind: &str, limit: u32) -> Result<Vec<(State, u64)>, Fault> {
+    let found = sqlx::query(UNENDED).bind(kind).bind(i64::from(limit)).fetch_all(conn).await?;
+    let counts = found.iter().map(|row| Ok((rows::state(row, 0)?, rows::count(row, 1)?)));
+    Ok(counts.collect::<Result<_, StoreError>>()?)
 }
 
 pub(super) async fn overdue(conn: &mut PgConnection, now: Micros, limit: u32) -> Result<Vec<Job>, Fault> {

@@ -1,10 +1,9 @@
 //! The trait about callbacks, one read or transaction each.
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{SYNCED, SqliteStore, begin, callbacks, error, give_back};
+use super::{SYNCED, SqliteStore, callbacks};
 use crate::store::{
     Callback, CallbackFilter, CallbackStore, Claimed, Deed, FoundCallbacks, Micros, Recalled, Settled, Stop, StoreError,
 };

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{SYNCED, SqliteStore, begin, dead, error, give_back, selection};
+use database::sqlite::{begin, give_back};
+
+use super::{SYNCED, SqliteStore, dead, error, selection};
 use crate::store::{
     Acting, AuditEntry, AuditFilter, AuditRecord, DeadFilter, DeadGroup, DeadLetter, DeadLetterStore, Edit, Edited, Micros, Move,
     NewDeadLetter, Picked, Refusal, Selection, SelectionStore, StoreError, Tally,
@@ -13,7 +15,7 @@ use crate::store::{
 /// Writes in a transaction, which `false` or an error rolls back.
 macro_rules! write_or_not {
     ($store:expr, $conn:ident => $work:expr) => {{
-        let mut lease = $store.lease().await?;
+        let mut lease = $store.database.writer().await?;
         let done = async {
             let mut tx = begin(&mut lease, SYNCED).await?;
             let done = {

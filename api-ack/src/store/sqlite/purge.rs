@@ -4,8 +4,8 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{error, json, read, rows};
-use crate::clock;
 use crate::store::{Bookmark, HISTORY, Micros, Old, Purged, PurgedKeys, State, StoreError};
+use database::clock;
 
 // From kind to kind by the index alone.
 const KINDS: &str = "WITH RECURSIVE kinds(kind) AS ( \

@@ -9,7 +9,7 @@ use super::json::{self, Hex};
 use super::{callbacks, error, progress, rows, tags};
 use crate::store::row::{JOB_WIDTH, OUTLINE_WIDTH, job_columns, outline_columns, payload_columns};
 use crate::store::stored::priority_number;
-use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, StoreError};
+use crate::store::{Attempt, Job, JobRecord, Micros, Payload, Priority, ProcessId, Queued, State, StoreError};
 
 const LOAD: &str = concat!("SELECT ", job_columns!("jobs"), " FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?1))");
 
@@ -50,6 +50,11 @@ const IN_FLIGHT_HIGH: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED B
 
 const QUEUED: &str = "SELECT count(*) FILTER (WHERE outlet IN ('jobs', 'return') AND state <> 3), count(*) FILTER (WHERE outlet IS NULL AND state = 2) \
      FROM (SELECT state, outlet FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 LIMIT ?2) j";
+
+const UNENDED: &str = "SELECT state, count(*) FROM ( \
+     SELECT * FROM (SELECT state FROM jobs INDEXED BY jobs_waiting WHERE kind = ?1 AND place = 0 AND ended_at IS NULL LIMIT ?2) UNION ALL \
+     SELECT * FROM (SELECT state FROM jobs INDEXED BY jobs_under_way WHERE kind = ?1 AND place = 1 AND ended_at IS NULL LIMIT ?2)) \
+     GROUP BY state ORDER BY state";
 
 // Under way: from kind to kind, each from its nearest deadline on.
 const OVERDUE_IN_FLIGHT: &str = concat!(
@@ -182,6 +187,12 @@ pub(super) async fn in_flight_high(conn: &mut SqliteConnection, kind: &str, limi
 pub(super) async fn queued(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<Queued, StoreError> {
     let row = sqlx::query(QUEUED).bind(kind).bind(limit).fetch_one(conn).await.map_err(error::store)?;
     Ok(Queued { to_publish: rows::count(&row, 0)?, published: rows::count(&row, 1)? })
+}
+
+pub(super) async fn unended(conn: &mut SqliteConnection, kind: &str, limit: u32) -> Result<Vec<(State, u64)>, StoreError> {
+    let found = sqlx::query(UNENDED).bind(kind).bind(limit).fetch_all(conn).await.map_err(error::store)?;
+    let counts = found.iter().map(|row| Ok((rows::state(row, 0)?, rows::count(row, 1)?)));
+    counts.collect()
 }
 
 pub(super) async fn overdue(conn: &mut SqliteConnection, now: Micros, limit: u32) -> Result<Vec<Job>, StoreError> {
