@@ -9,6 +9,8 @@
 //! | `POST /admin/kinds/{kind}/pause` `{"note"}` | delivers no more of it; for the tenant `*` only |
 //! | `POST /admin/kinds/{kind}/resume` `{"note"}` | delivers it again; for the tenant `*` only |
 //! | `GET /admin/destinations` | lists what kinds call, and which of it is held back; for the tenant `*` only |
+//! | `GET /admin/topology/pending?kinds=a,b` | counts jobs that have not ended, by kind (100 at most) and state; for the tenant `*` only |
+//! | `GET /admin/topology/keys` | routing keys published in the last hour, by all processes as far as they tell, and since when they are known; for the tenant `*` only |
 //! | `GET /admin/callbacks?state=&tenant=&cursor=&limit=` | lists callbacks, newest job first |
 //! | `GET /admin/callbacks/{job}` | shows all about one: its calls, what was done to it |
 //! | `POST /admin/callbacks/{job}/redrive` `{"note"}` | calls again what was delivered or given up |
@@ -46,6 +48,7 @@ mod groups;
 mod jobs;
 mod kinds;
 mod selections;
+pub mod topology;
 pub mod view;
 
 use std::sync::Arc;
@@ -53,7 +56,6 @@ use std::sync::Arc;
 use api_ack::changing::Changing;
 use api_ack::dead::DeadLetters;
 use api_ack::destinations::Destinations;
-use api_ack::http::auth::Verifier;
 use api_ack::kinds::Kinds;
 use api_ack::pauses::Pauses;
 use api_ack::selections::Selections;
@@ -61,6 +63,8 @@ use api_ack::store::Stores;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::{get, post};
+use door::auth::Verifier;
+use messaging::keys::Keys;
 
 pub use destinations::DestinationLine;
 
@@ -83,6 +87,8 @@ pub struct AdminApi {
     pub body_limit: usize,
     /// How destinations of calls stand.
     pub destinations: Arc<Destinations>,
+    /// Which routing keys are published.
+    pub keys: Keys,
     /// Whose tokens are believed.
     pub verifier: Arc<Verifier>,
 }
@@ -103,6 +109,8 @@ pub fn router(api: AdminApi) -> Router {
         .route("/admin/kinds/{kind}/pause", post(kinds::pause))
         .route("/admin/kinds/{kind}/resume", post(kinds::resume))
         .route("/admin/destinations", get(destinations::list))
+        .route("/admin/topology/pending", get(topology::pending))
+        .route("/admin/topology/keys", get(topology::keys))
         .route("/admin/callbacks", get(callbacks::list))
         .route("/admin/callbacks/disabled", get(callbacks::stops))
         .route("/admin/callbacks/enable", post(callbacks::enable))

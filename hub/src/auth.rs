@@ -1,8 +1,8 @@
 //! The configured keys, as what verifies tokens with them.
 
-use api_ack::http::auth::{self, KeySpec, Material};
+use door::auth::{self, KeySpec, Material};
 
-pub use api_ack::http::auth::Verifier;
+pub use door::auth::Verifier;
 
 use crate::config::{Algorithm, Auth, KeyMaterial};
 

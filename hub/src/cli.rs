@@ -1,6 +1,6 @@
 //! The command line. Data goes to stdout, talk to stderr; every failure is one sentence with the remedy.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. `--json` prints data for programs, tables are for people.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `topology plan` and `topology check` have 2 for a difference. `--json` prints data for programs, tables are for people.
 //! Commands on jobs and dead letters call the admin API of a running hub, never its database. `docs/cli.md` is generated from
 //! the definitions here.
 
@@ -11,7 +11,9 @@ mod conformance;
 mod dead;
 mod destinations;
 mod dev;
+mod doctor;
 mod failure;
+mod health;
 mod jobs;
 mod kinds;
 mod migrate;
@@ -44,6 +46,8 @@ enum Command {
     Dev(dev::Dev),
     /// Run a hub until SIGTERM or Ctrl-C, then drain
     Serve(serve::Serve),
+    /// Ask a running hub whether it can do its roles
+    Health(health::Health),
     /// Look at jobs, and cancel them
     #[command(subcommand)]
     Jobs(jobs::Jobs),
@@ -62,6 +66,8 @@ enum Command {
     /// Exchanges, queues and bindings, from the configuration
     #[command(subcommand)]
     Topology(topology::Topology),
+    /// Look for what is wrong with the broker, the store and the way to them
+    Doctor(doctor::Doctor),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -108,12 +114,14 @@ pub async fn run(cli: Cli, around: Surroundings) -> ExitCode {
     let done = match cli.command {
         Command::Dev(command) => command.run(&around).await,
         Command::Serve(command) => command.run(&around).await,
+        Command::Health(command) => command.run(&around).await,
         Command::Jobs(command) => command.run(&around).await,
         Command::Kinds(command) => command.run(&around).await,
         Command::Dead(command) => command.run(&around).await,
         Command::Callbacks(command) => command.run(&around).await,
         Command::Destinations(command) => command.run(&around).await,
         Command::Topology(command) => command.run(&around).await,
+        Command::Doctor(command) => command.run(&around).await,
         Command::Config(command) => command.run(&around),
         Command::Conformance(command) => command.run(&around).await,
         Command::Token(command) => command.run(&around),

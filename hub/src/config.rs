@@ -7,7 +7,7 @@
 //!
 //! It refuses: numbers without a unit where a duration or a size is meant, unknown keys ([`Sources::lenient`] turns those into
 //! warnings), and settings that do not fit each other ([`Config::check`]). Every problem is reported, not only the first, and
-//! names its key, where it was set, and the remedy. Nothing here reads the process environment: `main` hands it in.
+//! names its key, where it was set (a file with its line, a variable, the command line), and the remedy. Nothing here reads the process environment: `main` hands it in.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use api_ack::callbacks::{CallbackSettings, SigningSecret};
+use broker_topology::Severity;
 use serde::Serialize;
 
 mod amqp;
@@ -24,9 +25,11 @@ mod callbacks;
 mod check;
 mod cors;
 mod cron;
+mod declared;
 mod destination;
 mod http;
 mod kinds;
+mod lines;
 mod listen;
 mod problem;
 mod rate;
@@ -34,21 +37,26 @@ mod secret;
 mod section;
 mod settings;
 mod sources;
+mod topology;
 mod tracing;
 mod units;
 mod value;
 
 pub use amqp::{AmqpCompletion, AmqpFormat, AmqpTarget};
 pub use auth::{Algorithm, Auth, AuthKey, KeyMaterial};
-pub use broker::{Broker, BrokerUrl, Manage, Topology};
+pub use broker::{Broker, BrokerUrl, Manage, ManagementUrl, Topology};
+pub(crate) use broker::{percent_decoded, percent_encoded};
 pub use callbacks::{CallbackSecret, Callbacks, Port};
 pub use cors::Cors;
 pub use cron::{CronConfig, Overlap};
+pub use declared::{
+    BindingConfig, DeadLetter, ExchangeConfig, ExchangeType, HeaderMatch, PolicyConfig, PolicyTarget, QueueConfig, QueueType,
+};
 pub use destination::{Breaker, DestinationConfig};
 pub use http::{Completion, HttpCall, Method};
 pub use kinds::{Idempotency, KindConfig, Priority, Worker};
 pub use listen::Listen;
-pub use problem::{ConfigError, Origin, Problem};
+pub use problem::{ConfigError, Fault, Origin, Problem};
 pub use rate::Rate;
 pub use secret::{Secret, without_password};
 pub use settings::{Drain, Limits, Log, LogFormat, Retention, Role, Store};
@@ -100,6 +108,18 @@ pub struct Config {
     /// What callbacks are signed with, one `[[callback_secret]]` each; a tenant without one has no callbacks.
     #[serde(rename = "callback_secret")]
     pub callback_secrets: Vec<CallbackSecret>,
+    /// Exchanges of the team's own, one `[[exchange]]` each.
+    #[serde(rename = "exchange")]
+    pub exchanges: Vec<ExchangeConfig>,
+    /// Queues of the team's own, one `[[queue]]` each.
+    #[serde(rename = "queue")]
+    pub queues: Vec<QueueConfig>,
+    /// Bindings of the team's own, one `[[binding]]` each.
+    #[serde(rename = "binding")]
+    pub bindings: Vec<BindingConfig>,
+    /// Policies of the team's own, one `[[policy]]` each.
+    #[serde(rename = "policy")]
+    pub policies: Vec<PolicyConfig>,
 }
 
 /// How a process takes deliveries of a kind.
@@ -123,6 +143,9 @@ pub struct Loaded {
     pub config: Config,
     /// Unknown keys that `lenient` let pass; worth a line each in the log.
     pub warnings: Vec<Problem>,
+    /// What of the topology may be declared and does most likely not do what was meant; for `warren config check` and
+    /// `warren topology lint` to tell.
+    pub hints: Vec<Problem>,
 }
 
 impl Config {
@@ -134,11 +157,17 @@ impl Config {
         let report = Report::new(sources.lenient);
         let table = sources.merge(&report);
         let config = Self::read(Section::root(table, &report), sources);
+        let fit = if report.is_clean() { config.check() } else { Vec::new() };
+        // What is wrong elsewhere need not hide what is wrong with the topology.
+        let lint =
+            if report.spares(&["broker", "kind", "exchange", "queue", "binding", "policy"]) { config.lint() } else { Vec::new() };
+        let topology = lint.into_iter().map(|(key, violation)| Problem::of_topology(key, violation));
+        let placed = |problem: Problem| Problem { origin: report.origin(&problem.key), ..problem };
+        let found: Vec<Problem> = fit.into_iter().chain(topology).map(placed).collect();
+        let (hints, wrong): (Vec<_>, Vec<_>) = found.into_iter().partition(|problem| problem.severity == Severity::Warning);
         let (mut problems, warnings) = report.into_parts();
-        if problems.is_empty() {
-            problems = config.check();
-        }
-        if problems.is_empty() { Ok(Loaded { config, warnings }) } else { Err(ConfigError { problems }) }
+        problems.extend(wrong);
+        if problems.is_empty() { Ok(Loaded { config, warnings, hints }) } else { Err(ConfigError { problems, hints }) }
     }
 
     fn read(mut root: Section<'_>, sources: &Sources<'_>) -> Self {
@@ -161,6 +190,10 @@ impl Config {
             cron: root.sections("cron").iter_mut().filter_map(CronConfig::read).collect(),
             destinations: root.sections("destination").iter_mut().filter_map(DestinationConfig::read).collect(),
             callback_secrets: root.sections("callback_secret").iter_mut().filter_map(CallbackSecret::read).collect(),
+            exchanges: declared::read(&mut root),
+            queues: declared::read(&mut root),
+            bindings: declared::read(&mut root),
+            policies: declared::read(&mut root),
             auth,
         }
     }

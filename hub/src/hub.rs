@@ -41,6 +41,7 @@ use api_ack::store::{self, Stores};
 use api_ack::sweeper::{Sweeper, SweeperOptions};
 use api_ack::watch::{Watch, WatchOptions};
 use broker_topology::{Names, Topology};
+use database::{Database, Steps};
 use messaging::connection::{BrokerOptions, Link};
 use messaging::consumer::Running as Runs;
 use messaging::handler::{self, AnyHandler, Decode, Handler};
@@ -51,13 +52,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::callbacks::HttpCourier;
-use crate::config::{self, Config, Role};
+use crate::config::{self, Config, Manage, Role};
 use crate::health::Health;
 use crate::http_worker;
 use crate::listeners::{self, Bound};
+use crate::topology::watch as drift;
 
 pub use reload::NeedsRestart;
 use specs::{cron_spec, kind_spec, process_name, retention, trace_options};
+
+/// The tables of everything that a hub keeps.
+pub(crate) const TABLES: [Steps; 1] = [store::STEPS];
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -110,25 +115,17 @@ pub struct Hub {
     problems: Vec<String>,
 }
 
-/// What the hub declares for the kinds of `config`.
+/// What the hub declares: for itself, for the kinds of `config`, and what the team declares there.
 ///
 /// # Errors
 /// All violations together.
 pub fn topology(config: &Config) -> Result<Topology, Vec<broker_topology::Violation>> {
-    let names = Names::new(&config.broker.prefix);
-    let work = config.kinds.iter().flat_map(|kind| {
-        let own = match kind.amqp.as_ref().map(|target| target.completion) {
-            None => Some(broker_topology::work_queue(&names, &kind.name, broker_topology::HUB)),
-            Some(config::AmqpCompletion::Report) => Some(broker_topology::dead_letters(&names, &kind.name, broker_topology::HUB)),
-            // What is handed off is done, and cannot die of its work.
-            Some(config::AmqpCompletion::Handoff) => None,
-        };
-        let high = kind.priority.map(|_| broker_topology::high_queue(&names, &kind.name, broker_topology::HUB));
-        own.into_iter().chain(high)
-    });
-    let merged = Topology::merge(std::iter::once(broker_topology::core(&names)).chain(work))?;
-    let violations = merged.validate();
-    if violations.is_empty() { Ok(merged) } else { Err(violations) }
+    config.topology()
+}
+
+/// The kinds of `config`, as the crates know them.
+pub(crate) fn kinds(config: &Config) -> Kinds {
+    Kinds::new(config.kinds.iter().map(|kind| kind_spec(kind, config.consuming(kind))))
 }
 
 impl Hub {
@@ -166,7 +163,9 @@ impl Hub {
         let topology = topology(&config).map_err(HubError::Topology)?;
         let verifier = crate::auth::verifier(&config.auth).map_err(HubError::Auth)?;
         let bound = listeners::bind(&config.listen).await?;
-        let opened = store::open(config.store.url.expose(), true).await;
+        let opened = Database::open(config.store.url.expose(), &TABLES, true).await;
+        let database = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let opened = Stores::on(&database).await;
         let stores = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let joined = Processes::join(stores.jobs.clone()).await;
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
@@ -188,6 +187,7 @@ impl Hub {
             jobs: Arc::new(api_ack::metrics::Metrics::new(&registry)?),
             calls: http_worker::Metrics::new(&registry)?,
             callbacks: callbacks::Metrics::new(&registry)?,
+            drift: drift::Metrics::new(&registry)?,
         };
         let traced = trace_options(&config.tracing).map(|options| trace::start(&options, &registry)).transpose()?;
         let (tracer, exporter) = traced.unzip();
@@ -203,7 +203,7 @@ impl Hub {
         let wiring = Wiring {
             callbacks: rules,
             courier: Arc::new(courier),
-            kinds: Kinds::new(config.kinds.iter().map(|kind| kind_spec(kind, config.consuming(kind)))),
+            kinds: kinds(&config),
             names,
             topology,
             stores,
@@ -226,6 +226,7 @@ pub(crate) struct Metrics {
     pub(crate) jobs: Arc<api_ack::metrics::Metrics>,
     pub(crate) calls: http_worker::Metrics,
     pub(crate) callbacks: callbacks::Metrics,
+    pub(crate) drift: drift::Metrics,
 }
 
 /// Everything the roles are made from.
@@ -346,6 +347,17 @@ impl Wiring {
             declared,
             stages.drain.clone(),
         ));
+        if self.config.topology.manage != Manage::Off && !self.config.topology.check_every.is_zero() {
+            intake.spawn(drift::run(
+                self.config.broker.clone(),
+                self.topology.clone(),
+                self.config.topology.check_every,
+                self.processes.clone(),
+                self.metrics.drift.clone(),
+                topology_ready.clone(),
+                stages.drain.clone(),
+            ));
+        }
         let health = Arc::new(Health::new(
             self.config.roles.clone(),
             self.stores.clone(),
@@ -392,6 +404,8 @@ impl Wiring {
             link: runtime.link.clone(),
             names: self.names.clone(),
             me: self.processes.me(),
+            keys: self.metrics.messaging.keys.clone(),
+            telling: publisher(1),
         };
         roles::notices(exchange, &runtime, topology_ready.clone(), stages.relay.clone(), &outlet);
         if self.config.roles.contains(&Role::Worker) {

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod admin;
+mod asyncapi;
 pub mod auth;
 mod callbacks;
 pub mod cli;
@@ -16,9 +17,12 @@ pub mod config;
 mod conformance;
 pub mod demo;
 pub mod dev;
+mod doctor;
 mod edge;
 pub mod health;
 mod http_worker;
 pub mod hub;
 mod listeners;
+mod management;
 pub mod telemetry;
+mod topology;

@@ -12,9 +12,7 @@ use api_ack::accept::Acceptor;
 use api_ack::changing::Changing;
 use api_ack::completions::Completions;
 use api_ack::feed::Feed;
-use api_ack::http::problem::{Code, Problem};
-use api_ack::http::rates::{Rate, RateLimits};
-use api_ack::http::{Api, ApiOptions, Description, Live, method_not_allowed};
+use api_ack::http::{Api, ApiOptions, Description, Live};
 use api_ack::selections::Selections;
 use api_ack::watch::Watch;
 use axum::Router;
@@ -22,12 +20,16 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use door::pages::method_not_allowed;
+use door::problem::{Code, Problem};
+use door::rates::{Rate, RateLimits};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminApi};
+use crate::asyncapi::Ground;
 use crate::auth::Verifier;
 use crate::config::{self, Limits, Listen};
 use crate::edge::{self, Edge};
@@ -102,9 +104,13 @@ pub(crate) fn serve(
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
         let (routes, openapi) = api_ack::http::router(api);
         let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));
-        let answer = async move || ([(CONTENT_TYPE, "application/json")], description.json());
+        // Anybody may read this: it does not say where the broker is.
+        let ground = Ground::new(&wiring.config.broker, wiring.topology.clone(), false);
+        let messages = Description::made_by(wiring.kinds.clone(), move |kinds| ground.document(kinds));
+        let json = |description: Arc<Description>| get(async move || ([(CONTENT_TYPE, "application/json")], description.json()));
         // The API has a fallback of its own: addresses that are mapped to kinds.
-        routes.merge(public).route("/openapi.json", get(answer)).merge(docs::page())
+        let routes = routes.merge(public).route("/openapi.json", json(description));
+        routes.route("/asyncapi.json", json(Arc::new(messages))).merge(docs::page())
     } else {
         public.fallback(nothing)
     };
@@ -118,6 +124,7 @@ pub(crate) fn serve(
         changing,
         pauses: wiring.pauses.clone(),
         destinations: wiring.destinations.clone(),
+        keys: wiring.metrics.messaging.keys.clone(),
         body_limit,
         verifier,
     });

@@ -1,10 +1,10 @@
 //! Who did what to which dead letter.
 
-use api_ack::http::problem::Problem;
 use api_ack::selections::LOOK;
 use api_ack::store::AuditFilter;
 use axum::Json;
 use axum::extract::State;
+use door::problem::Problem;
 use serde::Deserialize;
 use uuid::Uuid;
 

@@ -1,10 +1,10 @@
 //! Callbacks: looked at, and called again.
 
-use api_ack::clock;
-use api_ack::http::problem::{Code, Problem};
 use api_ack::store::{Callback, CallbackFilter, CallbackState, Deed, Recalled};
 use axum::Json;
 use axum::extract::State;
+use database::clock;
+use door::problem::{Code, Problem};
 use serde::Deserialize;
 use uuid::Uuid;
 

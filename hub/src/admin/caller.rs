@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_ack::http::auth::{Authenticated, Caller, JOBS_ADMIN, Verifier};
-use api_ack::http::problem::{Code, Fault, Problem};
-use api_ack::http::read_body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use door::auth::{Authenticated, Caller, Verifier};
+use door::body;
+use door::problem::{Code, Fault, Problem};
+use door::scope::JOBS_ADMIN;
 use serde::de::DeserializeOwned;
 
 /// The tenant claim that means all tenants.
@@ -105,7 +106,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let bytes = read_body(request.into_body(), BODY_LIMIT, BODY_DEADLINE).await.map_err(|problem| match problem.code {
+        let bytes = body::read(request.into_body(), BODY_LIMIT, BODY_DEADLINE).await.map_err(|problem| match problem.code {
             Code::BodyTooLarge => Problem::new(Code::BodyTooLarge, "the body may have 16 KiB at most: shorten it"),
             _ => problem,
         })?;

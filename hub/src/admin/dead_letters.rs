@@ -1,13 +1,13 @@
 //! Dead letters: looked at, moved back, given up.
 
 use api_ack::dead::DeadError;
-use api_ack::http::problem::{Code, Problem};
 use api_ack::selections::{LOOK, window};
 use api_ack::store::{DeadFilter, DeadLetter, DeadState};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
+use door::problem::{Code, Problem};
 use serde::Deserialize;
 use uuid::Uuid;
 

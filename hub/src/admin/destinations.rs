@@ -1,9 +1,9 @@
 //! Destinations of calls: how each stands, as this process knows it. Looked at, never changed.
 
-use api_ack::clock;
 use api_ack::destinations::Standing;
 use axum::Json;
 use axum::extract::State;
+use database::clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

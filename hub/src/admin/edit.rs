@@ -1,12 +1,13 @@
 //! A dead letter with another body: a new job in its place, or a new message if it is no job's.
 
-use api_ack::accept::parse_key;
 use api_ack::dead::Edition;
-use api_ack::http::problem::{Code, Problem};
-use api_ack::http::{check_json, check_payload, read_body};
+use api_ack::http::check_payload;
 use api_ack::kinds::is_json;
 use axum::Json;
 use axum::extract::{Request, State};
+use door::body::{self, check_json};
+use door::key;
+use door::problem::{Code, Problem};
 use serde::Deserialize;
 
 use super::AdminApi;
@@ -32,11 +33,11 @@ pub(super) async fn edit(
     let text = note("note", &asked.note)?;
     let request = match asking.headers().get("idempotency-key") {
         None => String::new(),
-        Some(value) => parse_key(value.as_bytes()).map_err(|error| {
+        Some(value) => key::parse(value.as_bytes()).map_err(|error| {
             Problem::new(Code::InvalidIdempotencyKey, error.to_string()).header("Idempotency-Key", error.to_string())
         })?,
     };
-    let body = read_body(asking.into_body(), api.body_limit, BODY_DEADLINE).await?;
+    let body = body::read(asking.into_body(), api.body_limit, BODY_DEADLINE).await?;
     let dead = find(&api, &admin, &id).await?;
     match api.kinds.get(&dead.letter.kind) {
         Some(spec) => check_payload(&spec, &dead.letter.content_type, &body, "")?,

@@ -1,7 +1,7 @@
 //! Which dead letters are asked for, checked.
 
-use api_ack::http::problem::Problem;
 use api_ack::store::{DeadFilter, Micros};
+use door::problem::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 //! Open dead letters, grouped by what they died of.
 
-use api_ack::http::problem::Problem;
 use axum::Json;
 use axum::extract::State;
+use door::problem::Problem;
 use serde::Deserialize;
 
 use super::AdminApi;

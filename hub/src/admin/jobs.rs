@@ -1,12 +1,12 @@
 //! Jobs: looked at, and cancelled.
 
 use api_ack::changing::Cancelled;
-use api_ack::http::problem::{Code, Problem};
 use api_ack::store::{Job, JobFilter, JobRecord, JobSearch, State as JobState};
 use api_ack::tags::Tags;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use door::problem::{Code, Problem};
 use serde::Deserialize;
 use uuid::Uuid;
 

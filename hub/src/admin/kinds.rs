@@ -1,9 +1,9 @@
 //! Kinds: looked at, paused, resumed. A kind is everybody's, so only a token for all tenants pauses it.
 
-use api_ack::http::problem::{Code, Problem};
 use api_ack::kinds::KindSpec;
 use axum::Json;
 use axum::extract::State;
+use door::problem::{Code, Problem};
 use serde::Deserialize;
 
 use super::AdminApi;

@@ -1,12 +1,12 @@
 //! Many dead letters at once: frozen first, acted on then.
 
-use api_ack::clock;
-use api_ack::http::problem::{Code, Problem};
 use api_ack::selections::{RATE, RATE_MAX};
 use api_ack::store::{Acting, Action, Selection, Tally};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use database::clock;
+use door::problem::{Code, Problem};
 use serde::Deserialize;
 use uuid::Uuid;
 

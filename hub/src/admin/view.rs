@@ -6,10 +6,10 @@ mod letters;
 pub use callbacks::{CallLine, CallbackDetail, CallbackLine, DeedLine, StopLine};
 pub use letters::{AuditPage, AuditRecordLine, EditView, GroupLine, GroupPage, RefusalLine, SelectionView};
 
-use api_ack::clock::{made_at, timestamp};
 use api_ack::kinds::{KindSpec, Worker};
 use api_ack::store::{self, CallbackState, DeadLetter, DeadState, Job, JobRecord, Pause, Priority, State};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use database::clock::{made_at, timestamp};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use api_ack::http::auth::JOBS_ADMIN;
 use clap::Args;
+use door::scope::JOBS_ADMIN;
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -55,6 +55,11 @@ impl From<Denied> for Failure {
 }
 
 impl Reach {
+    /// The configuration's.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn hub(&self, around: &Surroundings) -> Result<Hub, Failure> {
         let (url, token) = match (&self.admin_url, &self.token) {
             (Some(url), Some(token)) => (url.clone(), token.clone()),
@@ -77,7 +82,7 @@ impl Reach {
 }
 
 /// The URL of a listener of this machine.
-fn local(mut address: std::net::SocketAddr) -> String {
+pub(super) fn local(mut address: std::net::SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }

@@ -19,7 +19,7 @@ use super::serve;
 use super::settings::Settings;
 use super::signals::{Hangup, Stop};
 use super::token::add_dev_key;
-use crate::config::{BrokerUrl, Config, KindConfig, Listen, Role, Secret};
+use crate::config::{BrokerUrl, Config, KindConfig, Listen, ManagementUrl, Role, Secret};
 use crate::demo;
 use crate::dev::{DevError, Node, Options, Ports, ensure_free};
 use crate::hub::Running;
@@ -64,12 +64,13 @@ pub(super) struct Dev {
 
 /// What a file may say for `warren serve` and is not obeyed here, with what is to be done instead: said with `--set` it is a
 /// mistake.
-const OWN: [(&str, &str); 7] = [
+const OWN: [(&str, &str); 8] = [
     ("listen.public", "choose its port with --public-port"),
     ("listen.admin", "choose its port with --admin-port"),
     ("listen.internal", "choose its port with --internal-port"),
     ("broker.url", "it brings a RabbitMQ of its own; `warren serve` uses another one"),
     ("broker.vhost", "it brings a RabbitMQ of its own; `warren serve` uses another one"),
+    ("broker.management_url", "it brings a RabbitMQ of its own; `--management-port` moves its API"),
     ("store.url", "it keeps its data under --folder; `warren serve` keeps it elsewhere"),
     ("roles", "it has every role; `warren serve` has some"),
 ];
@@ -195,6 +196,7 @@ impl Dev {
         config.roles = Role::ALL.to_vec();
         config.broker.urls = vec![BrokerUrl::parse(&node.amqp_url()).map_err(Failure::failed)?];
         config.broker.vhost = None;
+        config.broker.management_url = ManagementUrl::parse(&node.management_url()).ok();
         config.store.url = Secret::new(format!("sqlite://{}", node.home().join("hub.db").display()));
         config.listen = Listen {
             public: local(self.public_port),

@@ -29,6 +29,16 @@ impl Failure {
         Self { text: text.into(), code }
     }
 
+    /// Of a command whose exit code 2 means something else: 1.
+    pub(super) fn into_error(self) -> Self {
+        Self { code: 1, ..self }
+    }
+
+    /// What went wrong.
+    pub(super) fn sentence(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

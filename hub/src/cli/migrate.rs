@@ -6,6 +6,7 @@ use super::Surroundings;
 use super::failure::Failure;
 use super::print::talk;
 use super::settings::Settings;
+use crate::hub::TABLES;
 
 /// On Postgres the hub may run meanwhile; on SQLite it must be stopped. `warren serve` does the same when it starts.
 #[derive(Debug, Args)]
@@ -18,7 +19,7 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
         let store = self.settings.load(around)?.store;
-        let migrated = api_ack::store::migrate(store.url.expose()).await;
+        let migrated = database::migrate(store.url.expose(), &TABLES).await;
         migrated.map_err(|error| Failure::failed(format!("store {}: {error}", store.shown())))?;
         talk(&format!("the schema of {} is up to date", store.shown()));
         Ok(())

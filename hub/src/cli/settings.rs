@@ -7,7 +7,7 @@ use clap::Args;
 use super::Surroundings;
 use super::failure::Failure;
 use super::print::talk;
-use crate::config::{Config, Loaded, Sources};
+use crate::config::{Config, ConfigError, Loaded, Problem, Sources};
 
 /// What is read when no file is named.
 const DEFAULT_FILE: &str = "warren.toml";
@@ -39,6 +39,22 @@ impl Settings {
 
     /// All layers, `warren.toml` and default data in `folder`, under `flags`.
     pub(super) fn load_with(&self, around: &Surroundings, folder: &Path, flags: &[(String, String)]) -> Result<Config, Failure> {
+        let Loaded { config, warnings, .. } = self.read(around, folder, flags)?;
+        for warning in warnings {
+            talk(&format!("warren: let pass: {warning}"));
+        }
+        Ok(config)
+    }
+
+    /// All layers, and everything that is to be said of them, good or bad.
+    pub(super) fn examine(&self, around: &Surroundings) -> (Option<Config>, Vec<Problem>) {
+        match self.read(around, &around.folder, &[]) {
+            Ok(Loaded { config, warnings, hints }) => (Some(config), [warnings, hints].concat()),
+            Err(ConfigError { problems, hints }) => (None, [problems, hints].concat()),
+        }
+    }
+
+    fn read(&self, around: &Surroundings, folder: &Path, flags: &[(String, String)]) -> Result<Loaded, ConfigError> {
         let mut files = self.config.clone();
         let default = folder.join(DEFAULT_FILE);
         if files.is_empty() && default.is_file() {
@@ -47,10 +63,6 @@ impl Settings {
         let flags: Vec<(String, String)> = flags.iter().chain(&self.set).cloned().collect();
         let data_dir = if folder == Path::new(".") { Path::new("") } else { folder };
         let sources = Sources { files: &files, variables: &around.variables, flags: &flags, data_dir, lenient: self.lenient };
-        let Loaded { config, warnings } = Config::load(&sources)?;
-        for warning in warnings {
-            talk(&format!("warren: let pass: {warning}"));
-        }
-        Ok(config)
+        Config::load(&sources)
     }
 }

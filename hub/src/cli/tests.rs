@@ -34,7 +34,18 @@ fn command_lines_people_type() {
         "warren dead audit --actor ann --since 2026-01-02T03:04:05Z",
         "warren dead list --group 49956dcea5537768 --code smtp --text refused --until 1d",
         "warren topology export --config x --check definitions.json",
+        "warren topology plan --prune --owner billing --json",
+        "warren topology apply --prune --accept-loss --dry-run",
+        "warren topology check --json",
+        "warren topology migrate jobs.orders.place warren.retry.1s --timeout 30m --settle 1m --plan --json",
+        "warren topology graph --config x --focus orders.place --format mermaid",
+        "warren topology graph --check docs/topology.svg",
+        "warren topology asyncapi --output asyncapi.json",
+        "warren topology import definitions.json --json",
+        "warren health --url http://127.0.0.1:8082",
         "warren config dump --json",
+        "warren config check --json",
+        "warren topology lint --strict --json --config x",
         "warren token mint --tenant a --subject b --scope jobs:read --scope jobs:submit --ttl 30d",
         "warren migrate --set store.url=sqlite://x.db",
         "warren conformance amqp reports.build --case normal,late-result --payload slow=s.json --grace 5s -- python worker.py --fast",
@@ -68,6 +79,12 @@ fn what_makes_no_sense_is_refused_with_exit_code_2() {
         "warren dead edit a",
         "warren jobs list --cursor nonsense",
         "warren topology export --check a --output b",
+        "warren topology apply --accept-loss",
+        "warren topology plan --owner billing",
+        "warren topology migrate",
+        "warren topology migrate q --settle 0s",
+        "warren topology graph --format png",
+        "warren topology import",
         "warren token mint --tenant a --subject b --scope c --ttl 30",
         "warren serve --set nonsense",
     ];
@@ -109,8 +126,8 @@ fn every_help_has_examples_that_parse() {
 fn the_reference_is_up_to_date() {
     let mut text = String::from(
         "# The `warren` command line\n\nGenerated from the program's own help; `UPDATE=1 cargo test -p warren-hub the_reference` \
-         writes it anew.\n\nData goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. \
-         Commands on jobs and dead letters call the admin API of a running hub, never its database.\n",
+         writes it anew.\n\nData goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; \
+         `topology plan` and `topology check` have 2 for a difference, and then 1 for a configuration that cannot be used. Commands on jobs and dead letters call the admin API of a running hub, never its database.\n",
     );
     for (words, command) in leaves(&Cli::command(), "") {
         // The width of the terminal the test runs in must not matter.

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use api_ack::http::auth::{self, Grant, JOBS_ADMIN, KeySpec, Material};
 use clap::{Args, Subcommand};
+use door::auth::{self, Grant, KeySpec, Material};
+use door::scope::JOBS_ADMIN;
 use jiff::{Span, SpanRelativeTo};
 use serde_json::json;
 

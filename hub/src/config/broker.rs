@@ -33,12 +33,16 @@ pub struct Broker {
     /// A PEM file with the key of `client_cert_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_key_file: Option<PathBuf>,
-    /// A connection that is silent for twice this long is given up; 1 s to 10 min, default 10 s.
+    /// A connection that is silent for twice this long is given up; 1 s to 10 min, default 5 s.
     #[serde(serialize_with = "dump_duration")]
     pub heartbeat: Duration,
     /// How long the broker lets a delivery go without an ack (its `consumer_timeout`); default 30 min.
     #[serde(serialize_with = "dump_duration")]
     pub consumer_timeout: Duration,
+    /// The management API, `http` or `https`, user and password in it if they are not those of AMQP; default: the hosts of `url`, port
+    /// 15672, with `amqps` 15671. Commands that look at the broker from outside use it, and the look-out for drift.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub management_url: Option<ManagementUrl>,
 }
 
 impl Broker {
@@ -51,9 +55,19 @@ impl Broker {
             ca_file: section.opt("ca_file"),
             client_cert_file: section.opt("client_cert_file"),
             client_key_file: section.opt("client_key_file"),
-            heartbeat: section.within("heartbeat", minute / 6, minute / 60..=minute * 10, "from 1s to 10m"),
+            heartbeat: section.within("heartbeat", minute / 12, minute / 60..=minute * 10, "from 1s to 10m"),
             consumer_timeout: section.within("consumer_timeout", minute * 30, minute..=minute * 60 * 24 * 30, "from 1m to 30d"),
+            management_url: section.opt("management_url"),
         }
+    }
+
+    /// The virtual host that is connected to.
+    pub fn vhost_name(&self) -> String {
+        let of_url = || {
+            let path = self.urls.first()?.0.path().trim_start_matches('/');
+            Some(percent_decoded(path)).filter(|path| !path.is_empty())
+        };
+        self.vhost.clone().or_else(of_url).unwrap_or_else(|| "/".to_owned())
     }
 
     /// The URLs to connect to, with the virtual host and the heartbeat in them. They hold the password.
@@ -92,6 +106,28 @@ impl BrokerUrl {
         self.0.as_str()
     }
 
+    /// Host and port.
+    pub(crate) fn authority(&self) -> String {
+        let port = self.0.port().unwrap_or(if self.is_tls() { 5671 } else { 5672 });
+        format!("{}:{port}", self.0.host_str().unwrap_or_default())
+    }
+
+    /// User and password; `guest` for either that is left out, as AMQP clients do.
+    pub(crate) fn credentials(&self) -> (String, String) {
+        let user = Some(self.0.username()).filter(|user| !user.is_empty());
+        (percent_decoded(user.unwrap_or("guest")), percent_decoded(self.0.password().unwrap_or("guest")))
+    }
+
+    /// Where the management API of this host is by default, with the same user.
+    pub(crate) fn management(&self) -> Option<Url> {
+        let (scheme, port) = if self.is_tls() { ("https", 15671) } else { ("http", 15672) };
+        let mut url = Url::parse(&format!("{scheme}://{}:{port}", self.0.host_str()?)).ok()?;
+        let (user, password) = self.credentials();
+        url.set_username(&user).ok()?;
+        url.set_password(Some(&password)).ok()?;
+        Some(url)
+    }
+
     fn complete(&self, vhost: Option<&str>, heartbeat: Duration) -> String {
         let mut url = self.0.clone();
         match vhost {
@@ -107,7 +143,27 @@ impl BrokerUrl {
     }
 }
 
-fn percent_encoded(text: &str) -> String {
+/// `text` with each `%` and two hexadecimal digits as the byte they stand for; any other `%` stays.
+pub(crate) fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match escaped.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub(crate) fn percent_encoded(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
 }
@@ -125,6 +181,49 @@ impl fmt::Debug for BrokerUrl {
 }
 
 impl Serialize for BrokerUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `http://user:password@host:port`, or `https`; printed without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ManagementUrl(Url);
+
+impl ManagementUrl {
+    /// # Errors
+    /// With what is wrong with `text`, without repeating it, since it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none());
+        url.map(Self).ok_or_else(|| "must be a URL such as \"http://host:15672\" (or https)".to_owned())
+    }
+
+    /// The whole URL, password included.
+    pub(crate) fn expose(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromValue for ManagementUrl {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        Self::parse(value.as_str().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for ManagementUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(self.0.as_str()))
+    }
+}
+
+impl fmt::Debug for ManagementUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ManagementUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -152,11 +251,18 @@ impl FromValue for OneOrMore {
 pub struct Topology {
     /// Who declares exchanges and queues; default: Warren does.
     pub manage: Manage,
+    /// How often `serve` compares the broker with the topology, over the management API; 0s is never, 1 day at most, default 5 min.
+    #[serde(serialize_with = "dump_duration")]
+    pub check_every: Duration,
 }
 
 impl Topology {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
-        Self { manage: section.get("manage", Manage::Declare) }
+        let minute = Duration::from_secs(60);
+        Self {
+            manage: section.get("manage", Manage::Declare),
+            check_every: section.within("check_every", minute * 5, Duration::ZERO..=minute * 60 * 24, "from 0s to 1d"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use messaging::consumer::rounds;
 
 use super::kinds::wait;
 use super::units::show_duration;
-use super::{Config, Cors, CronConfig, KindConfig, Problem, Worker};
+use super::{Config, Cors, CronConfig, Fault, KindConfig, Problem, Worker};
 
 mod callbacks;
 mod calls;
@@ -17,7 +17,7 @@ mod targets;
 
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut say = |key: &str, text: String| problems.push(Problem { key: key.to_owned(), origin: None, text });
+    let mut say = |key: &str, text: String| problems.push(Problem::new(key, None, Fault::CONFLICT, text));
     broker(config, &mut say);
     listeners(config, &mut say);
     auth(config, &mut say);

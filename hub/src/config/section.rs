@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use super::problem::{Origin, Problem};
+use super::problem::{Fault, Origin, Problem};
 use super::value::FromValue;
 
 /// What is gathered while reading: problems, warnings, and where each key was set.
@@ -26,27 +26,55 @@ impl Report {
         Self { lenient, found: RefCell::default() }
     }
 
+    /// Whether nothing was wrong so far.
+    pub(super) fn is_clean(&self) -> bool {
+        self.found.borrow().problems.is_empty()
+    }
+
+    /// Whether all files could be read, and all values in these sections.
+    pub(super) fn spares(&self, sections: &[&str]) -> bool {
+        let within = |key: &str| {
+            sections
+                .iter()
+                .any(|section| key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])))
+        };
+        let spares = |problem: &Problem| problem.code() == Fault::UNKNOWN || !problem.key.is_empty() && !within(&problem.key);
+        self.found.borrow().problems.iter().all(spares)
+    }
+
     pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>) {
         let found = self.found.into_inner();
         (found.problems, found.warnings)
     }
 
+    /// `key` was set, and nothing of what was set before is left of it.
     pub(super) fn set_by(&self, key: &str, origin: &Origin) {
-        self.found.borrow_mut().origins.insert(key.to_owned(), origin.clone());
+        let mut found = self.found.borrow_mut();
+        found.origins.retain(|set, _| set.strip_prefix(key).is_none_or(|rest| !rest.starts_with('[')));
+        found.origins.insert(key.to_owned(), origin.clone());
+    }
+
+    /// The table `key` was begun; another layer may have done so before.
+    pub(super) fn begun_by(&self, key: &str, origin: &Origin) {
+        self.found.borrow_mut().origins.entry(key.to_owned()).or_insert_with(|| origin.clone());
     }
 
     pub(super) fn problem(&self, key: &str, origin: Option<Origin>, text: impl Into<String>) {
-        self.found.borrow_mut().problems.push(Problem { key: key.to_owned(), origin, text: text.into() });
+        self.fault(key, origin, Fault::VALUE, text);
+    }
+
+    pub(super) fn fault(&self, key: &str, origin: Option<Origin>, code: &'static str, text: impl Into<String>) {
+        self.found.borrow_mut().problems.push(Problem::new(key, origin, code, text));
     }
 
     fn unknown(&self, key: &str, text: String) {
-        let problem = Problem { key: key.to_owned(), origin: self.origin(key), text };
+        let problem = Problem::new(key, self.origin(key), Fault::UNKNOWN, text);
         let mut found = self.found.borrow_mut();
-        if self.lenient { found.warnings.push(problem) } else { found.problems.push(problem) }
+        if self.lenient { found.warnings.push(problem.into_warning()) } else { found.problems.push(problem) }
     }
 
     /// Where `key`, or the table or array it is part of, was set last; or where something inside it was.
-    fn origin(&self, key: &str) -> Option<Origin> {
+    pub(super) fn origin(&self, key: &str) -> Option<Origin> {
         let found = self.found.borrow();
         let ends = key.char_indices().filter(|(_, c)| matches!(c, '.' | '[')).map(|(at, _)| at);
         let prefixes: Vec<&str> = ends.map(|at| &key[..at]).chain([key]).collect();

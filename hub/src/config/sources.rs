@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::problem::Origin;
+use super::lines::{Lines, place};
+use super::problem::{Fault, Origin};
 use super::section::Report;
 
 /// What a configuration is read from; the process environment is handed in, so that a test is exact.
@@ -49,10 +50,25 @@ impl Sources<'_> {
             }
         }
         for path in self.files {
-            let origin = Origin::File(path.clone());
-            match read(path).and_then(|text| text.parse::<Table>().map_err(|error| error.to_string())) {
-                Ok(table) => merge(&mut all, table, "", &origin, report),
-                Err(error) => report.problem("", Some(origin), error.trim_end()),
+            let origin = |line| Origin::File { path: path.clone(), line };
+            let text = match read(path) {
+                Ok(text) => text,
+                Err(error) => {
+                    report.fault("", Some(origin(None)), Fault::UNREADABLE, error);
+                    continue;
+                }
+            };
+            match text.parse::<Table>() {
+                Ok(table) => {
+                    let lines = Lines::of(&text);
+                    merge(&mut all, table, "", &Layer::File(path, &lines), report);
+                }
+                // Without the line itself, which may hold a secret.
+                Err(error) => {
+                    let (line, column) = place(&text, error.span().map_or(0, |span| span.start));
+                    let why = format!("is no TOML at character {column}: {}", error.message());
+                    report.fault("", Some(origin(Some(line))), Fault::UNREADABLE, why);
+                }
             }
         }
         self.merge_variables(&mut all, report);
@@ -91,22 +107,56 @@ fn set(all: &mut Table, key: &str, value: &str, origin: &Origin, report: &Report
     let last = path.next().unwrap_or_default();
     let leaf = Table::from_iter([(last.to_owned(), Value::String(value.to_owned()))]);
     let table = path.fold(leaf, |inner, name| Table::from_iter([(name.to_owned(), Value::Table(inner))]));
-    merge(all, table, "", origin, report);
+    merge(all, table, "", &Layer::Other(origin), report);
+}
+
+/// Where a table comes from.
+enum Layer<'a> {
+    /// This file, with the lines of its keys.
+    File(&'a Path, &'a Lines),
+    /// A single key from elsewhere.
+    Other(&'a Origin),
+}
+
+impl Layer<'_> {
+    /// `key` is as this layer has it, with all that is inside.
+    fn sets(&self, key: &str, report: &Report) {
+        match self {
+            Self::Other(origin) => report.set_by(key, origin),
+            Self::File(path, lines) => {
+                report.set_by(key, &Origin::File { path: path.to_path_buf(), line: lines.get(key) });
+                for (inside, line) in lines.under(key) {
+                    report.begun_by(inside, &Origin::File { path: path.to_path_buf(), line: Some(line) });
+                }
+            }
+        }
+    }
+
+    /// The table `key` is in this layer.
+    fn begins(&self, key: &str, report: &Report) {
+        if let Self::File(path, lines) = self {
+            report.begun_by(key, &Origin::File { path: path.to_path_buf(), line: lines.get(key) });
+        }
+    }
 }
 
 /// Lays `over` on `under`: tables are merged, everything else is replaced.
-fn merge(under: &mut Table, over: Table, path: &str, origin: &Origin, report: &Report) {
+fn merge(under: &mut Table, over: Table, path: &str, layer: &Layer<'_>, report: &Report) {
     for (name, value) in over {
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match (under.get_mut(&name), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above, &key, origin, report),
+            (Some(Value::Table(below)), Value::Table(above)) => {
+                layer.begins(&key, report);
+                merge(below, above, &key, layer, report);
+            }
             (None, Value::Table(above)) => {
+                layer.begins(&key, report);
                 let mut below = Table::new();
-                merge(&mut below, above, &key, origin, report);
+                merge(&mut below, above, &key, layer, report);
                 under.insert(name, Value::Table(below));
             }
             (_, value) => {
-                report.set_by(&key, origin);
+                layer.sets(&key, report);
                 under.insert(name, value);
             }
         }

@@ -8,6 +8,8 @@ use messaging::retry::{Delay, RetryPolicy};
 
 use super::*;
 
+mod declared;
+
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 struct Given {
@@ -61,7 +63,7 @@ impl Given {
 fn nothing_set_is_a_hub_for_this_machine() {
     let config = given().config();
     assert_eq!(config.roles, Role::ALL);
-    assert_eq!(config.broker.connect_urls(), ["amqp://guest:guest@127.0.0.1:5672/%2f?heartbeat=10"]);
+    assert_eq!(config.broker.connect_urls(), ["amqp://guest:guest@127.0.0.1:5672/%2f?heartbeat=5"]);
     assert_eq!(config.store.url.expose(), "sqlite://data/warren.db");
     assert_eq!(config.listen.public.to_string(), "127.0.0.1:8080");
     assert_eq!((config.limits.body, config.retention.dead_letters), (1 << 20, Duration::from_secs(90 * 86_400)));
@@ -129,10 +131,10 @@ fn unknown_keys_are_named_with_their_place_and_the_nearest_known_one() {
         .flag("zzz", "1");
     let error = given.error();
     for part in [
-        "0.toml: `broker.heartbaet` is not a key Warren knows; did you mean `broker.heartbeat`?",
-        "0.toml: `kind[0].timout` is not a key Warren knows; did you mean `kind[0].timeout`?",
+        "0.toml:2: `broker.heartbaet` is not a key Warren knows; did you mean `broker.heartbeat`?",
+        "0.toml:5: `kind[0].timout` is not a key Warren knows; did you mean `kind[0].timeout`?",
         "environment variable WARREN__BROKR__URL: `brokr` is not a key Warren knows; did you mean `broker`?",
-        "command line: `zzz` is not a key Warren knows; known here: auth, broker,",
+        "command line: `zzz` is not a key Warren knows; known here: auth, binding, broker,",
     ] {
         assert!(error.contains(part), "{part}\nnot in\n{error}");
     }
@@ -168,7 +170,7 @@ fn every_problem_is_told_at_once_with_its_remedy() {
 #[test]
 fn a_file_that_is_missing_or_no_toml_is_named() {
     let mut broken = given().file("[broker\n");
-    assert!(broken.error().contains("0.toml: TOML parse error at line 1"), "{}", broken.error());
+    assert!(broken.error().contains("0.toml:1: is no TOML at character 8: "), "{}", broken.error());
     broken.files = vec![PathBuf::from("/nowhere/warren.toml")];
     assert!(broken.error().contains("cannot read /nowhere/warren.toml"), "{}", broken.error());
 }
@@ -176,16 +178,30 @@ fn a_file_that_is_missing_or_no_toml_is_named() {
 #[test]
 fn urls_keep_their_passwords_to_themselves() {
     let config = given()
-        .file("broker.url = 'amqp://u:s3cret@h/team%2fa'\nstore.url = 'postgres://u:s3cret@h/db?password=s3cret'")
+        .file("broker = { url = 'amqp://u:s3cret@h/team%2fa', management_url = 'http://m:s3cret@h:15672' }\nstore.url = 'postgres://u:s3cret@h/db?password=s3cret'")
         .file(&format!("auth = {{ issuer = 'me', keys = [{{ id = 'k', algorithm = 'HS256', secret = '{SECRET}' }}] }}"))
         .config();
     let shown = format!("{}{config:?}", config.dump());
     assert!(!shown.contains("s3cret") && !shown.contains(SECRET), "{shown}");
     assert!(config.dump().contains("url = [\"amqp://u:***@h/team%2fa\"]"), "{}", config.dump());
+    assert!(config.dump().contains("management_url = \"http://m:***@h:15672/\""), "{}", config.dump());
     assert!(config.dump().contains("secret = \"***\""), "{}", config.dump());
-    assert_eq!(config.broker.connect_urls(), ["amqp://u:s3cret@h/team%2fa?heartbeat=10"]);
+    assert_eq!(config.broker.connect_urls(), ["amqp://u:s3cret@h/team%2fa?heartbeat=5"]);
     let error = given().file("broker.url = 'amqp:/u:s3cret@h'").error();
     assert!(!error.contains("s3cret"), "{error}");
+}
+
+#[test]
+fn user_and_password_are_those_that_amqp_clients_use() {
+    let of = |url: &str| BrokerUrl::parse(url).unwrap().credentials();
+    for (url, user, password) in [
+        ("amqp://h", "guest", "guest"),
+        ("amqp://u@h", "u", "guest"),
+        ("amqp://:p@h", "guest", "p"),
+        ("amqp://u%40x:p%3a@h", "u@x", "p:"),
+    ] {
+        assert_eq!(of(url), (user.to_owned(), password.to_owned()), "{url}");
+    }
 }
 
 #[test]
@@ -397,14 +413,14 @@ fn the_annotated_file_shows_every_key_with_its_default() {
     let shown = Config { kinds: vec![], tenants: BTreeMap::new(), ..config.clone() };
     let here = |config: Config| config.dump().replace("sqlite://data/warren.db", "sqlite://warren.db");
     assert_eq!(here(shown), here(defaults));
-    assert_eq!(config.kinds, [KindConfig::new("orders.place".to_owned().try_into().unwrap())]);
+    assert_eq!(config.kinds, [KindConfig::new("inventory.reserve".to_owned().try_into().unwrap())]);
     // Every line that is commented out is a key too.
     let uncommented: String = text.lines().map(|line| format!("{}\n", line.strip_prefix("#= ").unwrap_or(line))).collect();
     given.files = vec![given.write("uncommented.toml", &uncommented)];
     let root = uncommented.parse::<toml::Table>().unwrap();
     let report = Report::new(false);
     let read = Config::read(Section::root(root.clone(), &report), &Sources::default());
-    let unknown: Vec<_> = report.into_parts().0.into_iter().filter(|problem| problem.text.contains("not a key")).collect();
+    let unknown: Vec<_> = report.into_parts().0.into_iter().filter(|problem| problem.code() == Fault::UNKNOWN).collect();
     assert_eq!(unknown, []);
     assert_eq!(read.kinds.len(), 1);
     for key in keys(&read) {

@@ -87,6 +87,13 @@ impl FromValue for f64 {
     }
 }
 
+impl FromValue for i32 {
+    fn from_value(value: &Value) -> Result<Self, String> {
+        let number = value.as_integer().and_then(|number| Self::try_from(number).ok());
+        number.ok_or_else(|| "must be a whole number of 32 bits".to_owned())
+    }
+}
+
 impl FromValue for NonZeroU32 {
     fn from_value(value: &Value) -> Result<Self, String> {
         u32::from_value(value).ok().and_then(Self::new).ok_or_else(|| "must be a whole number from 1".to_owned())

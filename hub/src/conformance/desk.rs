@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_ack::clock;
 use api_ack::relay::SOURCE;
 use api_ack::run_token::RunTokens;
 use broker_topology::{HUB, Kind, Names, Topology};
 use bytes::Bytes;
+use database::clock;
 use jiff::Timestamp;
 use messaging::apply::{self, Mode, QueueLook};
 use messaging::connection::Link;

@@ -51,6 +51,10 @@ impl Install {
     pub(super) fn server(&self) -> PathBuf {
         server(&self.home)
     }
+
+    pub(super) fn ctl(&self) -> PathBuf {
+        self.home.join("sbin/rabbitmqctl")
+    }
 }
 
 fn beside(program: &Path, other: &str) -> Option<PathBuf> {

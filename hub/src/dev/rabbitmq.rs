@@ -50,19 +50,37 @@ pub(super) fn server(install: &Install, layout: &Layout, ports: Ports) -> Result
         ("RABBITMQ_GENERATED_CONFIG_DIR", "generated"),
     ];
     command.envs(files.map(|(name, file)| (name, layout.of_node(file))));
+    named(&mut command, ports);
     command
-        .env("RABBITMQ_NODENAME", "warren@localhost")
         .env("RABBITMQ_DIST_PORT", ports.dist.to_string())
-        // Not the machine's own settings.
-        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
         // Not the network's business.
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
         // Neither the node nor what it runs may start an epmd of its own, which would outlive us.
         .env("ERL_FLAGS", "-start_epmd false")
         // The script then becomes the broker instead of waiting beside it, so that signals reach it.
         .env("RUNNING_UNDER_SYSTEMD", "true");
-    command.env("ERL_EPMD_PORT", ports.epmd.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");
     Ok(command)
+}
+
+/// Gives every quorum queue without a leader one. After a start RabbitMQ 3.x may forget to elect the only member there is, and the queue
+/// then takes and gives nothing until somebody asks for an election (rabbitmq/rabbitmq-server#10070; seen on 3.10.8).
+pub(super) fn election(install: &Install, layout: &Layout, ports: Ports) -> Result<Command, DevError> {
+    const ELECT: &str =
+        "[ra:trigger_election({element(1, S), node()}) || S <- ets:tab2list(ra_state), element(2, S) =:= follower].";
+    let mut command = finish(Command::new(install.ctl()), install, layout)?;
+    named(&mut command, ports);
+    command.args(["eval", ELECT]).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command)
+}
+
+/// Which node it is, or is about.
+fn named(command: &mut Command, ports: Ports) {
+    command
+        .env("RABBITMQ_NODENAME", "warren@localhost")
+        // Not the machine's own settings.
+        .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
+        .env("ERL_EPMD_PORT", ports.epmd.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1");
 }
 
 /// Output to our log, no input, and an environment that holds only what we say.

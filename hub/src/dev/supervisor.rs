@@ -27,6 +27,8 @@ macro_rules! tell {
 const START: Duration = Duration::from_secs(120);
 /// How long a broker may take to leave: it flushes its queues.
 const GRACE: Duration = Duration::from_secs(15);
+/// How long asking for elections may take: a small Erlang starts for it.
+const ELECTION: Duration = Duration::from_secs(30);
 /// How long a left-over may be silent before it is ended: it may be busy starting.
 const LEFT_OVER: Duration = Duration::from_secs(20);
 /// After this long a death is a new story, not the next one of a series.
@@ -135,6 +137,8 @@ impl Supervisor {
     /// Starts what is not running, and waits until the broker answers.
     async fn start(&mut self) -> Result<u32, DevError> {
         rabbitmq::configure(self.folder.layout(), self.ports)?;
+        let had_queues =
+            std::fs::read_dir(self.folder.layout().of_node("data")).is_ok_and(|mut entries| entries.next().is_some());
         if self.epmd.is_none() {
             self.start_epmd().await?;
         }
@@ -147,7 +151,21 @@ impl Supervisor {
         if let Some(broker) = &mut self.broker {
             broker.is_ready();
         }
+        if had_queues {
+            self.elect().await?;
+        }
         Ok(pid)
+    }
+
+    /// Sees to leaders; a queue that has one is left alone. Without it the broker serves all other queues.
+    async fn elect(&self) -> Result<(), DevError> {
+        let mut command = rabbitmq::election(&self.install, self.folder.layout(), self.ports)?;
+        command.kill_on_drop(true);
+        match timeout(ELECTION, command.status()).await {
+            Ok(Ok(status)) if status.success() => {}
+            other => tracing::warn!(?other, "RabbitMQ could not be asked to elect leaders: a queue may have none"),
+        }
+        Ok(())
     }
 
     async fn start_epmd(&mut self) -> Result<(), DevError> {

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use api_ack::http::current::{Current, X_REQUEST_ID};
-use api_ack::http::problem::{Code, Problem};
 use axum::body::to_bytes;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
 use axum::response::IntoResponse;
+use door::current::{Current, X_REQUEST_ID};
+use door::problem::{Code, Problem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use api_ack::clock;
 use api_ack::destinations::{Destinations, Verdict};
 use api_ack::store::Micros;
+use database::clock;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 

@@ -1,7 +1,7 @@
 //! The metrics of calls.
 
-use api_ack::clock;
 use api_ack::destinations::Destinations;
+use database::clock;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// The metrics of calls, by destination.

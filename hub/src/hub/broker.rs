@@ -1,13 +1,17 @@
 //! The broker, from the configuration: how to reach it, and its topology.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker_topology::Topology;
 use messaging::apply::{ApplyError, Mode, apply};
 use messaging::connection::{BrokerOptions, ConnectError, Link, Stopped};
+use messaging::metrics::Metrics;
+use prometheus::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{Broker, Manage};
 
@@ -32,15 +36,35 @@ pub(crate) fn options(config: &Broker) -> Result<BrokerOptions, String> {
     Ok(options)
 }
 
+/// A connection that ends with a command.
+pub(crate) struct Session {
+    pub(crate) link: Link,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Session {
+    /// Begins to connect, and goes on trying until it is closed.
+    pub(crate) fn open(options: BrokerOptions, purpose: &'static str) -> Result<Self, String> {
+        let metrics = Metrics::new(&Registry::new()).map_err(|error| error.to_string())?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let link = Link::start(Arc::new(options), purpose, &tasks, stop.clone(), Arc::new(metrics));
+        Ok(Self { link, tasks, stop })
+    }
+
+    pub(crate) async fn close(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
 /// A link would try for ever; a command tells at once that nobody answers.
 pub(crate) async fn reachable(options: &BrokerOptions) -> Result<(), ConnectError> {
     let mut latest = Ok(());
     for url in &options.urls {
-        match options.connect(url, "check").await {
-            Ok(connection) => {
-                let _ = connection.close(200, "checked".into()).await;
-                return Ok(());
-            }
+        match options.try_out(url, "check").await {
+            Ok(_) => return Ok(()),
             Err(error) => latest = Err(error),
         }
     }

@@ -108,7 +108,8 @@ pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, feed: Feed, ready: Read
     // Both classes of a kind share one.
     let die = wiring.kinds.iter().filter(|kind| !kind.hands_off());
     let dead = die.map(|kind| wiring.names.dead_queue(&wiring.names.work_queue(&kind.kind)));
-    for queue in dead.chain([wiring.names.lost()]) {
+    let subscribers = wiring.config.queues.iter().filter_map(|queue| queue.letters(&wiring.names));
+    for queue in dead.chain(subscribers).chain([wiring.names.lost()]) {
         let keeper = Keeper::new(wiring.stores.clone(), queue.clone(), wiring.names.clone()).feeding(feed.clone());
         batches(queue, LETTERS, keeper, runtime, &ready, tasks);
     }

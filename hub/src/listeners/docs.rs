@@ -1,10 +1,10 @@
 //! `/docs`: the page that shows the OpenAPI document and tries it.
 
-use api_ack::http::not_found;
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
+use door::pages::not_found;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// The page and its parts.

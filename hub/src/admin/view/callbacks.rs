@@ -1,7 +1,7 @@
 //! Callbacks, as the admin API answers them. Addresses are whole here: who operates the hub has to know where it calls.
 
-use api_ack::clock::timestamp;
 use api_ack::store::{Callback, CallbackState, Deed, Stop};
+use database::clock::timestamp;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Groups, selections, edits and the audit of dead letters.
 
-use api_ack::clock::timestamp;
 use api_ack::store::{self, Action, DeadGroup, Tally};
+use database::clock::timestamp;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use api_ack::http::auth::{Grant, JOBS_READ, JOBS_SUBMIT};
+use door::auth::Grant;
+use door::scope::{JOBS_READ, JOBS_SUBMIT};
 
 use super::super::failure::Failure;
 use super::super::token::mint;

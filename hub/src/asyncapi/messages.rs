@@ -1,0 +1,100 @@
+//! The messages, one after another. docs/worker-contract.md says the same at length.
+
+use api_ack::kinds::KindSpec;
+use serde_json::{Map, Value, json};
+
+use super::{BINDING, payloads, reference};
+
+/// What a client publishes to have a job of this kind.
+pub(super) fn submission(spec: &KindSpec, schema: Option<&Value>) -> Value {
+    let words = [
+        ("warren-tenant", "Whose job it is, 200 bytes at most"),
+        ("warren-run-at", "RFC 3339: not before"),
+        ("warren-delay", "As in `30s`: not before"),
+        ("warren-deadline", "RFC 3339: when the job is given up"),
+        ("warren-priority", "`normal` or `high`, of a kind with two queues"),
+        ("warren-tags", "Words to find it by, separated by commas"),
+        ("warren-callback", "Who is told of its end"),
+        ("traceparent", "W3C trace context"),
+        ("cloudEvents_source", "Who submits, 200 bytes at most"),
+    ];
+    let headers: Map<String, Value> = words.into_iter().map(|(name, says)| (name.to_owned(), text(says))).collect();
+    let mut message = of_kind(spec, schema);
+    message["title"] = format!("a job of the kind {}, submitted", spec.kind).into();
+    message["summary"] = "AMQP `type` is the kind, `message_id` the idempotency key, the body the payload".into();
+    message["headers"] = json!({ "type": "object", "properties": headers });
+    message
+}
+
+/// What a worker of this kind gets.
+pub(super) fn job(spec: &KindSpec, schema: Option<&Value>, raw: bool) -> Value {
+    let mut message = of_kind(spec, schema);
+    message["title"] = format!("a job of the kind {}", spec.kind).into();
+    if raw {
+        message["summary"] = "The payload as it was submitted, without headers; `message_id` is the job's id".into();
+    } else {
+        message["summary"] = "The payload as it was submitted; `message_id` is the job's id, the same on every attempt".into();
+        message["headers"] = reference("components/schemas", "job-headers");
+    }
+    message
+}
+
+fn of_kind(spec: &KindSpec, schema: Option<&Value>) -> Value {
+    let mut message = json!({
+        "name": spec.kind.as_str(),
+        "contentType": spec.content_types[0],
+        "bindings": { "amqp": { "messageType": spec.kind.as_str(), "bindingVersion": BINDING } },
+    });
+    let others = spec.content_types[1..].join(", ");
+    let others = if others.is_empty() { others } else { format!("Also taken: {others}.") };
+    let unsaid = spec.schema.is_some() && schema.is_none();
+    let unsaid = if unsaid { "Its JSON Schema cannot be shown here: see `GET /v1/kinds/{kind}`." } else { "" };
+    let words = [spec.description.as_str(), &others, unsaid].into_iter().filter(|words| !words.is_empty());
+    let description = words.collect::<Vec<_>>().join(" ");
+    if !description.is_empty() {
+        message["description"] = description.into();
+    }
+    if let Some(schema) = schema {
+        message["payload"] = schema.clone();
+    }
+    message
+}
+
+/// One of the three reports of a worker.
+pub(super) fn report(name: &str, says: &str) -> Value {
+    json!({
+        "name": name,
+        "title": says,
+        "contentType": "application/json",
+        "headers": {
+            "type": "object",
+            "properties": { "traceparent": text("W3C trace context, as it came with the job") },
+        },
+        "payload": reference("components/schemas", name),
+        "bindings": { "amqp": { "messageType": name, "bindingVersion": BINDING } },
+    })
+}
+
+/// An event of a service; its payload is between that service and its subscribers.
+pub(super) fn event() -> Value {
+    json!({
+        "name": "event",
+        "title": "an event of a service",
+        "summary": "AMQP `type` and the routing key are the event's name, `<domain>.<event>`",
+        "headers": reference("components/schemas", "cloud-event-headers"),
+    })
+}
+
+/// What was given up.
+pub(super) fn dead_letter() -> Value {
+    json!({
+        "name": "dead-letter",
+        "title": "a message that was given up",
+        "summary": "The bytes as they came; one that the broker gave up carries `x-death` instead of a reason",
+        "headers": reference("components/schemas", payloads::DEAD_LETTER),
+    })
+}
+
+fn text(says: &str) -> Value {
+    json!({ "type": "string", "description": says })
+}
