@@ -7,11 +7,9 @@ later     20,000 jobs of a kind with `completion = "async"` were called and answ
           at a time: how many per second were answered 204, which is after the commit.
 """
 
-import base64
 import contextlib
 import json
 import time
-import urllib.parse
 import urllib.request
 
 import machine
@@ -48,21 +46,13 @@ class Plain:
     """The same worker without Warren: two quorum queues."""
 
     name = "node-plain"
+    # That of Warren, for what it exports.
+    binary = None
     build = staticmethod(machine.build_node)
-
-    def manage(self, field, method, path, body=None):
-        url = urllib.parse.urlsplit(field.amqp_url)
-        login = base64.b64encode(b"guest:guest").decode()
-        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
-        vhost = url.path[1:]
-        request = urllib.request.Request(f"{field.management}/api/{path.format(vhost=vhost)}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
 
     def foreign(self, field):
         for queue in ("plain.jobs", "plain.results"):
-            self.manage(field, "PUT", f"queues/{{vhost}}/{queue}", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+            field.manage("PUT", f"queues/{{vhost}}/{queue}", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
         fill = Process(["node", "fill.mjs"], f"{field.logs}.fill.log", {"AMQP_URL": field.amqp_url, "QUEUE": "plain.jobs", "COUNT": str(JOBS)},
                        machine.NODE)
         if fill.child.wait(120):

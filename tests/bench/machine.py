@@ -324,3 +324,12 @@ class Field:
     def __init__(self, amqp_url, management, database_url, sql, folder, logs):
         self.amqp_url, self.management, self.database_url = amqp_url, management, database_url
         self.sql, self.folder, self.logs = sql, folder, logs
+
+    def manage(self, method, path, body=None, wait=30):
+        """One call of the broker's management API, `{vhost}` in `path` filled in; the JSON it answers."""
+        login = base64.b64encode(b"guest:guest").decode()
+        headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        url = f"{self.management}/api/{path.format(vhost=self.amqp_url.rsplit('/', 1)[1])}"
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=wait) as answer:
+            return json.loads(answer.read() or b"null")

@@ -12,7 +12,7 @@ from scenarios import SCENARIOS
 UNITS = {"per_second": "/s", "answered_per_second": "/s", "p50_ms": " ms", "p99_ms": " ms", "max_ms": " ms",
          "minutes_p50_ms": " ms", "minutes_p99_ms": " ms", "longest_wait_ms": " ms", "window_ms": " ms",
          "minute_p50_ms": " ms", "minute_p99_ms": " ms", "second_p50_ms": " ms", "second_p99_ms": " ms",
-         "ready_ms": " ms", "resident_mib": " MiB"}
+         "ready_ms": " ms", "seconds": " s", "resident_mib": " MiB"}
 
 
 def facts():

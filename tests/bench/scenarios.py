@@ -16,7 +16,8 @@ schedule  jobs for later, while requests come at the constant rate of `latency`:
 start     the topology and schema are there from a first start; the clock runs from exec until
           `/ready` says 200, looked at every 2 ms. Resident memory after 10 s without a request.
 
-What stands behind or beside a job (`relay`, `tenants`, `hanging`) is in crowds.py; what is done elsewhere (`foreign`, `later`) in elsewhere.py.
+What stands behind or beside a job (`relay`, `tenants`, `hanging`) is in crowds.py; what is done elsewhere (`foreign`, `later`) in elsewhere.py,
+what is read and made of a topology (`topology-plan`, `topology-apply`) in shapes.py.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ import typing
 
 import crowds
 import elsewhere
+import shapes
 from load import RATE, batch, k6, percentile, wrk
 from machine import Failure, await_true
 
@@ -193,6 +195,10 @@ SCENARIOS = {
                         ["warren", "node-plain"], "per_second", wanted={"node-plain": 0.8}),
     "later": Scenario("ends of called runs per second over HTTP", elsewhere.later,
                       ["warren"], "per_second", under={}),
+    "topology-plan": Scenario("`warren topology plan` over 10,000 queues of somebody else's", shapes.plan,
+                              ["warren"], "seconds", higher_is_better=False, under={"seconds": 5}),
+    "topology-apply": Scenario("1,000 queues and their bindings declared, against 16 plain connections", shapes.apply,
+                               ["warren", "node-plain"], "per_second", wanted={"node-plain": 0.8}),
     "start": Scenario("from exec to ready, and memory when idle", start,
                       ["warren"], "ready_ms", higher_is_better=False, under={"ready_ms": 1000, "resident_mib": 40}),
 }

@@ -260,5 +260,5 @@ def build(names, warren):
             if not binary.exists():
                 raise Failure(f"there is no binary at {binary}")
             for other in SIDES.values():
-                if isinstance(other, Warren):
+                if hasattr(other, "binary"):
                     other.binary = binary

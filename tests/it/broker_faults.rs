@@ -84,7 +84,7 @@ async fn health(operator: &HubClient) -> serde_json::Value {
 async fn a_memory_alarm_holds_publishing_and_nothing_else() {
     let broker = Broker::dedicated().await;
     let world = World::on(&broker, Postgres::shared().await, Keep::Sqlite).await;
-    let hub = world.hub().await;
+    let hub = world.hub_with(&[("WARREN__LOG__LEVEL", "info,api_ack=debug")]).await;
     let (client, operator) = (hub.client(), hub.admin());
     let _shop = world.shop(None);
     let pressure = Pressure::new(&world, vec![client.clone()], "alarm", Duration::from_millis(150));
@@ -105,8 +105,9 @@ async fn a_memory_alarm_holds_publishing_and_nothing_else() {
             let ready = client.get("/ready").await.unwrap();
             assert_eq!(ready.status, 200, "it can still accept");
             assert!(String::from_utf8_lossy(&ready.bytes).starts_with("degraded\n"), "{ready:?}");
-            // Longer than a publish may take: what is on the wire is given up and published again.
-            tokio::time::sleep(Duration::from_secs(17)).await;
+            // What is on the wire for longer than a publish may take is given up, and goes again under the same id.
+            let given_up = async || hub.log().contains("publishing again under the same id");
+            until_true(LONG, "what is on the wire to be given up", given_up).await;
             assert_quick_and_accepted(&pressure, raised, Instant::now());
             broker.clear_memory_alarm().await;
             pressure.more_accepted(50).await;

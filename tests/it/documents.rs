@@ -1,5 +1,6 @@
 //! What documents claim: each promise names a test that exists.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -45,4 +46,55 @@ fn every_promise_names_a_test_that_exists() {
         promises += 1;
     }
     assert!(promises > 50, "{promises} promises were found");
+}
+
+fn document(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn what_the_readme_misses_is_missing() {
+    let (readme, commands) = (document("README.md"), document("docs/cli.md"));
+    let commands: BTreeSet<&str> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("## `warren "))
+        .flat_map(|rest| rest.trim_end_matches('`').split(' '))
+        .collect();
+    assert!(commands.contains("asyncapi") && commands.contains("plan"), "{commands:?}");
+    let absent = readme.split_once("\nNot there at all yet: ").expect("the README says what is not there").1;
+    let absent = absent.split("\n\n").next().unwrap();
+    for word in absent.split(|c: char| !c.is_alphanumeric() && c != '-').map(str::to_lowercase) {
+        assert!(!commands.contains(&*word), "`{word}` is a command, and the README says that it is not there yet");
+    }
+}
+
+#[test]
+fn the_readme_names_every_target_of_make() {
+    let makefile = document("Makefile");
+    let explained = makefile.lines().filter(|line| line.contains(": ## ")).filter_map(|line| line.split(':').next());
+    let mut targets: BTreeSet<&str> = explained.filter(|target| *target != "help").collect();
+    assert!(targets.contains("test-brokers"), "{targets:?}");
+    let readme = document("README.md");
+    let section = readme.split_once("## Two commands\n").unwrap().1.split("\n## ").next().unwrap();
+    for named in quoted(section).map(|text| text.strip_prefix("make ").unwrap_or(text)) {
+        targets.remove(named);
+    }
+    assert!(targets.is_empty(), "`make` has more targets than the README says: {targets:?}");
+}
+
+#[test]
+fn names_beside_the_management_ui_are_those_on_the_broker() {
+    let page = document("docs/management-ui.md");
+    let names = broker_topology::Names::new("");
+    let rungs = broker_topology::Rung::ALL.map(|rung| names.retry(rung));
+    let hubs =
+        [names.lost(), names.submit(), names.results(), names.return_exchange(), names.dead(), names.notices() + ".<random>"];
+    let known: BTreeSet<String> = rungs.into_iter().chain(hubs).collect();
+    let rows = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let found: BTreeSet<&str> = rows.flat_map(quoted).filter(|name| name.starts_with("warren.")).collect();
+    assert!(found.len() >= 5, "{found:?}");
+    for name in &found {
+        assert!(known.contains(*name), "nothing on the broker is called `{name}`");
+    }
+    assert!(!page.contains("amq.gen"), "the broker names no queue of ours");
 }

@@ -94,7 +94,11 @@ async fn a_job_five_times_as_long_as_the_broker_waits_has_one_effect_and_no_chan
     }
     let waited = calls(&service, &second)[0].at - calls(&service, &first)[0].at;
     assert!(waited >= WAITS * 5, "the one slot was taken for {waited:?}");
-    assert_eq!(closed(&broker), 1, "but for the one that was to be closed: {}", hub.log());
+    assert!(closed(&broker) <= 1, "but for the one that was to be closed: {}", broker.log());
+    // Since 4.3 the broker ends the subscription alone, and says so to nobody but its consumer.
+    for trouble in ["opening it again", "cannot fetch deliveries"] {
+        assert!(!hub.log().contains(trouble), "{}", hub.log());
+    }
     assert_eq!(vhost.queue_depth("jobs.reports.build").await, Some(0));
     assert!(hub.process().poll().is_none());
 }

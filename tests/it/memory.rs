@@ -104,20 +104,17 @@ async fn a_full_window_is_shared_by_tenants_and_waited_for_in_peace() {
     until_true(LONG, "the window to be full", async || depth().await == 10).await;
     until_true(LONG, "no more to be in memory", async || in_memory(&pool).await == 0).await;
 
-    // In a second: two reads of what waits, ten counts of the window, and what goes on in any case.
+    // In a second: two reads of what waits, ten counts of the window, and what goes on in any case. Asking for it counts too,
+    // so that is not done meanwhile.
     let commits = async || -> i64 {
         let sql = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
         sqlx::query_scalar(sql).fetch_one(&pool).await.unwrap()
     };
     let (clock, before) = (Instant::now(), commits().await);
-    let (elapsed, after) = until(LONG, "five seconds of statistics", async || {
-        let (elapsed, after) = (clock.elapsed(), commits().await);
-        (elapsed > Duration::from_secs(5)).then_some((elapsed, after))
-    })
-    .await;
-    let rate = (after - before) as f64 / elapsed.as_secs_f64();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let rate = (commits().await - before) as f64 / clock.elapsed().as_secs_f64();
     eprintln!("{rate:.0} transactions a second");
-    assert!(rate < 80.0, "{rate} transactions a second");
+    assert!(rate < 60.0, "{rate} transactions a second");
 
     // Places fall free one by one: each tenant has its turn.
     let ran = async || -> Vec<(String, i64)> {

@@ -12,7 +12,7 @@ use messaging::message::Run;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
-use warren_tests::broker::{Broker, Vhost};
+use warren_tests::broker::{Broker, Cluster, Vhost};
 use warren_tests::hub::{HubClient, HubOptions, HubProcess};
 use warren_tests::ledger::{Ledger, Observed, Verdict};
 use warren_tests::postgres::Postgres;
@@ -78,6 +78,8 @@ pub fn token_of(tokens: &RunTokens, job: &str, epoch: i32, attempt: i32) -> Stri
 /// Everything of one test.
 pub struct World {
     pub vhost: Vhost,
+    /// Of `vhost`, on each node that can be reached.
+    pub broker_urls: Vec<String>,
     pub store_url: String,
     pub shop_url: String,
     pub shop_pool: PgPool,
@@ -101,12 +103,19 @@ impl World {
             Keep::Sqlite => String::new(),
             Keep::Postgres => postgres.database().await,
         };
-        Self { vhost: broker.vhost().await, store_url, shop_url, shop_pool, ledger: Arc::default() }
+        let vhost = broker.vhost().await;
+        Self { broker_urls: vec![vhost.url()], vhost, store_url, shop_url, shop_pool, ledger: Arc::default() }
+    }
+
+    /// On every node of a cluster.
+    pub async fn across(cluster: &Cluster, postgres: &Postgres, keep: Keep) -> Self {
+        let world = Self::on(&cluster.nodes()[0], postgres, keep).await;
+        Self { broker_urls: cluster.urls(&world.vhost), ..world }
     }
 
     pub fn options(&self) -> HubOptions {
         HubOptions {
-            broker_url: self.vhost.url(),
+            broker_url: self.broker_urls.join(","),
             store_url: self.store_url.clone(),
             extra_toml: KINDS.to_owned(),
             ..HubOptions::default()
@@ -127,7 +136,7 @@ impl World {
     pub fn shop(&self, crash: Option<&str>) -> Process {
         let mut command = Command::new(binary("shop"));
         command.args(["inventory", "--prefetch", "64", "--concurrency", "16", "--grace", "5s"]);
-        command.env("AMQP_URL", self.vhost.url()).env("DATABASE_URL", &self.shop_url);
+        command.env("AMQP_URL", self.broker_urls.join(",")).env("DATABASE_URL", &self.shop_url);
         if let Some(point) = crash {
             command.env("WARREN_CRASH_POINT", point);
         }

@@ -2,28 +2,33 @@
 //!
 //! [`Broker::shared`] is one node for all tests of a binary (a start takes about five seconds), with
 //! one virtual host and user per test. [`Broker::dedicated`] is for tests that kill, stop or alarm
-//! the node; those primitives refuse to work on the shared one.
+//! the node; those primitives refuse to work on the shared one. [`Cluster`] is several of those that
+//! are one broker.
 //!
 //! The node has its own `epmd`, cookie and data, so neither a system broker nor another test sees
 //! it. It ends with the test process, whatever way that ends.
 //!
-//! `WARREN_TEST_RABBITMQ_HOME` names the folder that holds `sbin/rabbitmq-server`, to run the same
+//! `WARREN_TEST_RABBITMQ_HOME` names the folder that holds `sbin/rabbitmq-server`, and
+//! `WARREN_TEST_RABBITMQ_ROOT` the root of another Debian with the package in it, to run the same
 //! tests on another version. A missing server fails the test.
 
+mod cluster;
 mod faults;
+mod install;
 mod management;
 mod message;
 mod node;
 mod vhost;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+pub use cluster::Cluster;
+use cluster::Seat;
 pub use management::Management;
 pub use message::Message;
 use node::Node;
@@ -49,7 +54,9 @@ pub struct BrokerOptions {
     pub plugins: Vec<String>,
     /// More lines for `rabbitmq.conf`.
     pub config: String,
-    /// An `amqps` listener besides, for clients with a certificate only.
+    /// What the node loads when it starts (`load_definitions`); it then has no user but those in there.
+    pub definitions: Option<String>,
+    /// An `amqps` listener besides, for clients with a certificate only, and the management API over TLS, for everybody.
     pub tls: Option<Tls>,
 }
 
@@ -108,10 +115,14 @@ impl Broker {
     }
 
     async fn launch(options: BrokerOptions, shared: bool) -> Result<Self, String> {
-        let node = Node::prepare(&options)?;
+        Self::launch_at(options, shared, None).await
+    }
+
+    async fn launch_at(options: BrokerOptions, shared: bool, seat: Option<Seat>) -> Result<Self, String> {
+        let node = Node::prepare(&options, seat)?;
         let epmd = node.start_epmd().await?;
         let server = Mutex::new(node.start_server());
-        let management = Management::new(node.management_port, ADMIN, PASSWORD);
+        let management = Management::new(node.address(), node.management_port, ADMIN, PASSWORD);
         node.ready(&server, &management).await?;
         Ok(Self { shared, server, _epmd: epmd, node, management, vhosts: AtomicU64::new(0) })
     }
@@ -121,12 +132,12 @@ impl Broker {
     /// Its name holds a slash (`t/7`), so that a URL or path built without encoding is found out.
     pub async fn vhost(&self) -> Vhost {
         let number = self.vhosts.fetch_add(1, Ordering::Relaxed) + 1;
-        Vhost::create(self.management.clone(), self.node.amqp_port, number).await
+        Vhost::create(self.management.clone(), self.amqp_addr(), number).await
     }
 
     /// Where it speaks AMQP: the place to put a [`Proxy`](crate::proxy::Proxy) in front of.
     pub fn amqp_addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.node.amqp_port))
+        SocketAddr::from((self.node.address(), self.node.amqp_port))
     }
 
     /// Where it speaks AMQP over TLS.
@@ -137,7 +148,15 @@ impl Broker {
         SocketAddr::from(([127, 0, 0, 1], self.node.amqps_port.expect("BrokerOptions::tls was not set")))
     }
 
-    /// Gives the `amqps` listener other certificates, which hold for connections from now on.
+    /// Where its management API is over TLS, which asks for no client certificate.
+    ///
+    /// # Panics
+    /// When it was not asked to.
+    pub fn management_tls_port(&self) -> u16 {
+        self.node.management_tls_port.expect("BrokerOptions::tls was not set")
+    }
+
+    /// Gives the `amqps` listener, and the management API, other certificates, which hold for connections from now on.
     pub async fn change_certificates(&self, tls: &Tls) {
         self.only_dedicated("change_certificates");
         self.node.write_certificates(tls).expect("the node's folder can be written");
@@ -171,8 +190,7 @@ impl Broker {
     /// # Panics
     /// When the command fails.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(self.node.script("rabbitmqctl"));
-        self.node.environment(&mut command);
+        let mut command = self.node.script("rabbitmqctl");
         command.arg("-q").args(arguments);
         let said = arguments.join(" ");
         let run = tokio::task::spawn_blocking(move || command.output());
@@ -184,6 +202,11 @@ impl Broker {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Writes a file that the node and its tools can read; where they see it.
+    pub fn put(&self, name: &str, text: &str) -> String {
+        self.node.put(name, text).expect("the node's folder can be written").display().to_string()
     }
 
     /// What the node wrote to its log so far.

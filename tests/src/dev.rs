@@ -157,7 +157,13 @@ impl DevProcess {
     /// When none runs, or two.
     pub fn broker(&self) -> u32 {
         let node = node_of(&self.folder);
-        let brokers: Vec<u32> = node.iter().filter(|(_, name)| name == "beam.smp").map(|(pid, _)| *pid).collect();
+        // A tool of the broker's is one too, for as long as it takes to ask something.
+        let is_server = |pid: u32| {
+            std::fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|it| String::from_utf8_lossy(&it).contains("RABBITMQ_MNESIA_BASE="))
+        };
+        let beams = node.iter().filter(|(_, name)| name == "beam.smp").map(|(pid, _)| *pid);
+        let brokers: Vec<u32> = beams.filter(|pid| is_server(*pid)).collect();
         assert_eq!(brokers.len(), 1, "one broker runs in the folder: {node:?}");
         brokers[0]
     }

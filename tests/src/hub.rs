@@ -27,7 +27,7 @@ const START: Duration = Duration::from_secs(60);
 /// How a hub is set up.
 #[derive(Clone, Debug, Default)]
 pub struct HubOptions {
-    /// `broker.url`, such as [`Vhost::url`](crate::broker::Vhost::url).
+    /// `broker.url`, such as [`Vhost::url`](crate::broker::Vhost::url); several with commas between them.
     pub broker_url: String,
     /// `store.url`; empty: a SQLite file in the hub's folder.
     pub store_url: String,

@@ -5,7 +5,8 @@
 //!
 //! | module | gives |
 //! |---|---|
-//! | [`broker`] | a private RabbitMQ node, one vhost per test, broker faults |
+//! | [`broker`] | a private RabbitMQ node or cluster, one vhost per test, broker faults |
+//! | [`network`] | hosts on a network of their own, whose cables can be pulled |
 //! | [`postgres`] | a private PostgreSQL, one database per test, database faults |
 //! | [`proxy`] | a TCP proxy that delays, swallows, resets, refuses and cuts |
 //! | [`hub`] | the real `warren` binary as a process, with a client for it |
@@ -32,6 +33,7 @@ pub mod dev;
 pub mod downstream;
 pub mod hub;
 pub mod ledger;
+pub mod network;
 mod percent;
 pub mod ports;
 pub mod postgres;

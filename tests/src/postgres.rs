@@ -10,6 +10,7 @@
 mod cluster;
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -88,6 +89,11 @@ impl Postgres {
     /// Where it listens: the place to put a [`Proxy`](crate::proxy::Proxy) in front of.
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.cluster.port))
+    }
+
+    /// A program of this version, such as `psql`, with what it needs to find the server as its owner in its environment.
+    pub fn client(&self, program: &str) -> Command {
+        self.cluster.client(program)
     }
 
     /// The process number of the postmaster.

@@ -176,9 +176,14 @@ impl Drop for Process {
 
 /// A temporary folder that goes with the test process even when that is killed.
 pub fn folder(name: &str) -> TempDir {
+    folder_in(&std::env::temp_dir(), name)
+}
+
+/// As [`folder`], within another one.
+pub(crate) fn folder_in(all: &Path, name: &str) -> TempDir {
     let folder = tempfile::Builder::new()
         .prefix(&format!("warren-{name}-"))
-        .tempdir()
+        .tempdir_in(all)
         .expect("the harness could not make a temporary folder: is the disk full?");
     reaper::folder(folder.path());
     folder

@@ -14,6 +14,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 groups=''
+undo=''
 set --
 while read -r verb what; do
   case $verb in
@@ -23,9 +24,12 @@ while read -r verb what; do
       for group in $groups; do [ "$group" = "$what" ] || kept="$kept $group"; done
       groups=$kept ;;
     folder) set -- "$@" "$what" ;;
+    undo) undo="$undo
+$what" ;;
   esac
 done
 for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
+eval "$undo" 2>/dev/null
 for folder in "$@"; do
   # What is being killed may still write: look again until it is gone.
   for try in 1 2 3 4 5 6 7 8 9 10; do
@@ -62,6 +66,12 @@ pub(crate) fn forget(group: u32) {
 /// Remove this folder when the test process is gone.
 pub(crate) fn folder(path: &Path) {
     tell("folder", &path.display().to_string());
+}
+
+/// Run these commands, on one line, when the test process is gone. They may find nothing left to do.
+pub(crate) fn undo(commands: &str) {
+    ready();
+    tell("undo", commands);
 }
 
 fn tell(verb: &str, what: &str) {

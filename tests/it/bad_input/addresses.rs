@@ -26,6 +26,7 @@ const PUBLIC: &[(&str, &[&str])] = &[
     ("/v1/kinds/{kind}/events", &["GET"]),
     ("/problems/{code}", &["GET"]),
     ("/openapi.json", &["GET"]),
+    ("/asyncapi.json", &["GET"]),
     ("/docs", &["GET"]),
     ("/docs/", &["GET"]),
     ("/docs/{*rest}", &["GET"]),
@@ -56,6 +57,8 @@ const ADMIN: &[(&str, &[&str])] = &[
     ("/admin/dead-letters/{id}/discard", &["POST"]),
     ("/admin/dead-letters/{id}/edit", &["POST"]),
     ("/admin/audit", &["GET"]),
+    ("/admin/topology/keys", &["GET"]),
+    ("/admin/topology/pending", &["GET"]),
 ];
 
 const INTERNAL: &[(&str, &[&str])] = &[("/metrics", &["GET"])];

@@ -31,7 +31,7 @@ fn is_uuid7(text: &str) -> bool {
 
 #[tokio::test]
 async fn a_request_keeps_its_id_or_is_given_one() {
-    let hub = hub_with(&[("LOG__LEVEL", "info,access=debug,api_ack=debug")]).await;
+    let hub = hub_with(&[("LOG__LEVEL", "info,access=debug,door=debug")]).await;
     let (client, admin) = (hub.client(), hub.admin());
     let long = "x".repeat(128);
     for mine in ["a", "order-17/try:2", &long] {

@@ -38,6 +38,15 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// The same, for so many days more.
+    pub fn ending(&self, host: &str, days: i64) -> Signed {
+        let mut params = named(host, &[host]);
+        let end = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).to_zoned(jiff::tz::TimeZone::UTC);
+        let (month, day) = (u8::try_from(end.month()).unwrap(), u8::try_from(end.day()).unwrap());
+        params.not_after = rcgen::date_time_ymd(end.year().into(), month, day);
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     pub fn client(&self, name: &str) -> Signed {
         self.sign(named(name, &[]), ExtendedKeyUsagePurpose::ClientAuth)
     }

@@ -49,6 +49,17 @@ impl Broker {
         if let Err(sentence) = self.node.ready(&self.server, &self.management).await {
             panic!("{sentence}");
         }
+        if !self.node.is_one_of_many() {
+            self.elect().await;
+        }
+    }
+
+    /// Gives every quorum queue without a leader one: RabbitMQ 3.x may forget to elect the only member there is when it starts
+    /// (rabbitmq/rabbitmq-server#10070; seen on 3.10.8).
+    async fn elect(&self) {
+        const ELECT: &str =
+            "[ra:trigger_election({element(1, S), node()}) || S <- ets:tab2list(ra_state), element(2, S) =:= follower].";
+        self.ctl(&["eval", ELECT]).await;
     }
 
     /// Starts a killed or stopped node again and does not wait for it.

@@ -1,5 +1,6 @@
 //! RabbitMQ's HTTP API, as the tests use it.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -20,11 +21,11 @@ pub struct Management {
 }
 
 impl Management {
-    pub(super) fn new(port: u16, user: &str, password: &str) -> Self {
+    pub(super) fn new(address: Ipv4Addr, port: u16, user: &str, password: &str) -> Self {
         // A node under SIGSTOP accepts connections and answers none.
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20));
         Self {
-            base: format!("http://127.0.0.1:{port}"),
+            base: format!("http://{address}:{port}"),
             user: user.to_owned(),
             password: password.to_owned(),
             client: client.build().expect("an HTTP client without TLS can be built"),

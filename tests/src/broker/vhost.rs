@@ -1,5 +1,7 @@
 //! One virtual host of a private node: a test's own broker, as far as it can tell.
 
+use std::net::SocketAddr;
+
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
@@ -16,19 +18,19 @@ pub struct Vhost {
     name: String,
     user: String,
     password: String,
-    amqp_port: u16,
+    amqp: SocketAddr,
     pub(super) management: Management,
     /// For exact depths. Opened at the first question, and again after a fault.
     probe: Mutex<Option<Connection>>,
 }
 
 impl Vhost {
-    pub(super) async fn create(management: Management, amqp_port: u16, number: u64) -> Self {
+    pub(super) async fn create(management: Management, amqp: SocketAddr, number: u64) -> Self {
         let vhost = Self {
             name: format!("t/{number}"),
             user: format!("tester-{number}"),
             password: format!("canary-amqp-{number}"),
-            amqp_port,
+            amqp,
             management,
             probe: Mutex::new(None),
         };
@@ -54,7 +56,12 @@ impl Vhost {
 
     /// The AMQP URL, with the name of the virtual host percent-encoded.
     pub fn url(&self) -> String {
-        format!("amqp://{}:{}@127.0.0.1:{}/{}", self.user, self.password, self.amqp_port, self.segment())
+        self.url_at(self.amqp)
+    }
+
+    /// The same on another node of the cluster.
+    pub(super) fn url_at(&self, node: SocketAddr) -> String {
+        format!("amqp://{}:{}@{node}/{}", self.user, self.password, self.segment())
     }
 
     /// Messages ready in a queue (not those handed out and unacknowledged), exact at this moment;
@@ -110,8 +117,7 @@ impl Vhost {
 
     async fn connect(&self) -> Connection {
         let (user, password) = self.management.credentials();
-        let (port, vhost) = (self.amqp_port, self.segment());
-        let url = format!("amqp://{user}:{password}@127.0.0.1:{port}/{vhost}");
+        let url = format!("amqp://{user}:{password}@{}/{}", self.amqp, self.segment());
         let properties = ConnectionProperties::default().with_connection_name("harness".into());
         let opened = runtime::run(async move { Connection::connect(&url, properties).await });
         match opened.await {
@@ -186,6 +192,12 @@ impl Vhost {
     pub async fn set_policy(&self, policy: &str, pattern: &str, apply_to: &str, definition: Value) {
         let body = json!({"pattern": pattern, "apply-to": apply_to, "definition": definition});
         self.put(&self.path("policies", policy), body).await;
+    }
+
+    /// Lets this virtual host have no more queues than these.
+    pub async fn limit_queues(&self, count: usize) {
+        let path = format!("/api/vhost-limits/{}/max-queues", self.segment());
+        self.put(&path, json!({"value": count})).await;
     }
 
     /// Replaces what the user of this virtual host may do; `"^$"` is nothing.

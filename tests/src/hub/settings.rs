@@ -18,7 +18,8 @@ pub(super) fn warren_toml(options: &HubOptions, ports: Ports, folder: &Path) -> 
     if !options.roles.is_empty() {
         toml.push_str(&format!("roles = {}\n", Value::from(options.roles.clone())));
     }
-    toml.push_str(&format!("[broker]\nurl = {}\n", quoted(&options.broker_url)));
+    let urls: Vec<&str> = options.broker_url.split(',').collect();
+    toml.push_str(&format!("[broker]\nurl = {}\n", Value::from(urls)));
     toml.push_str(&format!("[store]\nurl = {}\n", quoted(&store)));
     toml.push_str(&format!(
         "[listen]\npublic = \"127.0.0.1:{}\"\nadmin = \"127.0.0.1:{}\"\ninternal = \"127.0.0.1:{}\"\n",

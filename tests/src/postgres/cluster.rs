@@ -15,6 +15,8 @@ use crate::ports::free_port;
 use crate::process::{self, Process};
 use crate::wait;
 
+/// The superuser.
+const OWNER: &str = "warren";
 /// Includes the recovery after an immediate stop.
 const START: Duration = Duration::from_secs(60);
 
@@ -41,7 +43,7 @@ impl Cluster {
             .command("initdb")
             // The empty cluster need not be safe yet; the running server syncs.
             .args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=trust"])
-            .args(["--username=warren", "--pgdata"])
+            .args([&format!("--username={OWNER}"), "--pgdata"])
             .arg(cluster.data())
             .output()
             .map_err(|error| format!("could not run initdb: {error}"))?;
@@ -94,7 +96,17 @@ impl Cluster {
 
     /// The password is ignored by the server; it is there so that a leak of it can be found.
     pub(super) fn url(&self, database: &str) -> String {
-        format!("postgres://warren:canary-postgres@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{OWNER}:canary-postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Whatever it starts finds the programs of this version and the server, too.
+    pub(super) fn client(&self, program: &str) -> Command {
+        let mut folders = vec![self.bin.clone()];
+        folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", std::env::join_paths(folders).expect("folders without a colon"));
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGUSER", OWNER);
+        command
     }
 
     fn command(&self, program: &str) -> Command {
