@@ -1,0 +1,14 @@
+//! Mobile delivery: every device has a durable queue of its own, and finds its messages when it comes back.
+//!
+//! ```text
+//! send -> row (with the device's next seq), then 202
+//!           -> relay -> queue of the device -> session -> socket -> ack of the device -> the row ends, receipt
+//!                    -> returned: the device is cold, and its rows wait in the store until it comes
+//! ```
+//!
+//! The row is the truth, the queue of the device is its fast lane: a row ends by an ack of the device, by expiry or by a drop that is
+//! told, and never by a confirm of the broker. A session reads its device's rows when it begins and whenever the lane shows that
+//! one is missing, so that what happens to a lane costs an id twice at worst.
+//!
+//! Owns devices, their messages, sessions over every transport, receipts. Refuses to own what stands before an endpoint (`door`),
+//! connections of databases (`database`) and of brokers (`messaging`). Never meets `api-ack` but through a queue.
