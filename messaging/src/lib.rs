@@ -54,6 +54,7 @@ pub mod trace;
 pub mod wire;
 
 mod crash;
+mod subscription;
 
 pub use crash::crash_point_reached;
 pub use schema::migrate;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::connection::Link;
+use crate::subscription;
 
 /// The `type` of the message.
 pub const KIND: &str = "warren.notice";
@@ -90,7 +91,7 @@ async fn open(link: &Link, names: &Names) -> Result<(Channel, Consumer), String>
             .queue_bind(name.clone(), to.as_str().into(), "".into(), QueueBindOptions::default(), FieldTable::default())
             .await?;
         let lightly = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
-        let notices = channel.basic_consume(name, "".into(), lightly, FieldTable::default()).await?;
+        let notices = subscription::consume(&channel, name, lightly, FieldTable::default()).await?;
         Ok::<_, lapin::Error>((channel, notices))
     };
     match tokio::time::timeout(Duration::from_secs(10), opening).await {

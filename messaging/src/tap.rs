@@ -11,7 +11,7 @@ use lapin::{Acker, Channel, Consumer};
 
 use crate::connection::Link;
 use crate::message::Message;
-use crate::wire;
+use crate::{subscription, wire};
 
 /// Messages that are held without an ack at one time, at most.
 const HELD: u16 = 256;
@@ -57,7 +57,7 @@ impl Tap {
                 let channel = live.connection.create_channel().await?;
                 channel.basic_qos(HELD, BasicQosOptions::default()).await?;
                 let options = BasicConsumeOptions::default();
-                let deliveries = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
+                let deliveries = subscription::consume(&channel, name, options, FieldTable::default()).await?;
                 Ok::<_, lapin::Error>((channel, deliveries))
             };
             subscribed.await.map_err(|error| error.to_string())

@@ -16,7 +16,7 @@ use super::Runtime;
 use super::registry::Registry;
 use crate::connection::{Link, Stopped};
 use crate::message::{Message, Run};
-use crate::wire;
+use crate::{subscription, wire};
 
 /// One delivery on its way to the ledger.
 pub(super) struct Arrived {
@@ -113,8 +113,8 @@ pub(super) async fn open(link: &Link, queue: &str, prefetch: u16) -> Result<Subs
         let opening = async {
             let channel = live.connection.create_channel().await?;
             channel.basic_qos(prefetch.max(1), BasicQosOptions::default()).await?;
-            let deliveries =
-                channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await?;
+            let options = BasicConsumeOptions::default();
+            let deliveries = subscription::consume(&channel, queue.into(), options, FieldTable::default()).await?;
             let tag = deliveries.tag().as_str().to_owned();
             Ok::<_, lapin::Error>(Subscription { channel, deliveries, tag })
         };

@@ -14,6 +14,7 @@ use super::moved::moved;
 use crate::apply::name;
 use crate::connection::Live;
 use crate::publisher::{PublishError, Publisher};
+use crate::subscription;
 use crate::wire::Outbound;
 
 /// Messages in hand at one time, at most; what may come twice when a run dies.
@@ -59,7 +60,7 @@ impl Carrier {
             channel.basic_qos(in_hand, BasicQosOptions::default()).await?;
             let mut arguments = FieldTable::default();
             arguments.insert("x-priority".into(), AMQPValue::LongInt(PRIORITY));
-            let deliveries = channel.basic_consume(asked, "".into(), BasicConsumeOptions::default(), arguments).await?;
+            let deliveries = subscription::consume(&channel, asked, BasicConsumeOptions::default(), arguments).await?;
             Ok::<_, lapin::Error>((channel, deliveries))
         };
         let what = format!("let messages of the queue `{queue}` be taken");

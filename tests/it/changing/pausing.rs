@@ -141,3 +141,22 @@ async fn only_an_operator_of_all_tenants_pauses_and_only_what_there_is() {
     assert_eq!(client.send(wordy).await.unwrap().code(), Some("invalid-parameter"));
     assert_eq!(hub.client().get(&format!("/v1/kinds/{KIND}")).await.unwrap().body["paused"], false);
 }
+
+#[tokio::test]
+async fn a_kind_paused_and_resumed_at_once_is_consumed_by_one_who_reads() {
+    let stage = Stage::new().await;
+    let hub = stage.hub(&[]).await;
+    for round in 0..60 {
+        // A subscription is met by the next word at every stage of its opening.
+        assert_eq!(pause(&hub, "pause").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(round % 7)).await;
+        assert_eq!(pause(&hub, "resume").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(round * 3 % 11)).await;
+    }
+    until_true(LONG, "one consumer", async || stage.vhost.consumers(QUEUE).await == Some(1)).await;
+    for _ in 0..5 {
+        let id = hub.client().accepted(KIND, &json!({"do": "work"})).await;
+        hub.client().wait_state(&id, "succeeded", LONG).await;
+    }
+    assert_eq!(stage.vhost.consumers(QUEUE).await, Some(1));
+}
