@@ -66,7 +66,9 @@ pub(in crate::doctor) fn memory(seen: &Snapshot) -> Vec<Finding> {
         }
         if let Some(limit) = node.mem_limit.filter(|limit| *limit < LEAST_MEMORY) {
             let has = format!("the memory watermark is {}", size(limit));
-            found.push(MEMORY_SMALL.finds(object(node), has, "vm_memory_high_watermark.relative = 0.6 in rabbitmq.conf"));
+            // A node in a container may take the memory of the whole machine for its own.
+            let remedy = "vm_memory_high_watermark.relative = 0.6 in rabbitmq.conf; in a container .absolute, 0.6 of its limit";
+            found.push(MEMORY_SMALL.finds(object(node), has, remedy));
         }
     }
     found
