@@ -16,6 +16,9 @@
 //! more than its connections, and what comes beyond is told so or closed. A client that is slow costs the others nothing but its
 //! place.
 //!
+//! A route may take a connection over for another protocol (`Upgrade`, as WebSockets do): it keeps its place among the listener's
+//! connections, and nothing else here applies to it any more.
+//!
 //! It refuses nothing by what a request says: that is for the routes. Bodies have their own deadline where they are read. Only
 //! HTTP/1.1 and 1.0 are spoken, without TLS; who begins with HTTP/2 is closed without an answer.
 
@@ -28,6 +31,8 @@ mod farewell;
 mod front;
 mod metrics;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::front::Door;
+use super::pace::Seat;
 use super::{Edge, connection, farewell};
 
 /// How long to wait when there is nothing to accept with; what waits for us waits in the kernel meanwhile.
@@ -29,10 +30,8 @@ pub(super) async fn run(edge: Edge, listener: TcpListener, door: Arc<Door>, conn
         match places.clone().try_acquire_owned() {
             Ok(place) => {
                 let (edge, door) = (edge.clone(), door.clone());
-                edge.tasks.clone().spawn(async move {
-                    connection::serve(&edge, stream, peer, door).await;
-                    drop(place);
-                });
+                let seat = Seat::new(place, door.metrics.opened());
+                edge.tasks.clone().spawn(async move { connection::serve(&edge, stream, peer, door, seat).await });
             }
             Err(_) => {
                 door.metrics.cut("full");

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::front::{Door, Front};
-use super::pace::{Cut, Pace, Watched};
+use super::pace::{Cut, Pace, Seat, Watched};
 use super::{Edge, farewell};
 
 /// The longest head, in bytes; hyper's limit of 100 headers stands beside it.
@@ -20,15 +20,16 @@ const HEAD_MAX: usize = 32 << 10;
 /// What is read ahead for one connection at most, in bytes: a bound on what 4096 slow senders can make us hold.
 const BUFFER_MAX: usize = 64 << 10;
 
-/// Serves `stream` until it ends, is cut off, or the drain lets it end.
-pub(super) async fn serve(edge: &Edge, stream: TcpStream, peer: IpAddr, door: Arc<Door>) {
-    let _open = door.metrics.opened();
+/// Serves `stream` until it ends, is cut off, or the drain lets it end; or until a route takes it over for another protocol, with its seat: from
+/// then on it is that route's to keep time and to leave.
+pub(super) async fn serve(edge: &Edge, stream: TcpStream, peer: IpAddr, door: Arc<Door>, seat: Seat) {
     let pace = Pace::new();
     let mut http = http1::Builder::new();
     // Our clock knows an idle connection from a slow head, and costs a request no timer.
     http.header_read_timeout(None).max_header_size(HEAD_MAX).max_buf_size(BUFFER_MAX);
     let front = Front { door: door.clone(), pace: pace.clone(), peer };
-    let mut connection = http.serve_connection(TokioIo::new(Watched::new(stream, pace.clone())), front);
+    let watched = Watched::new(stream, pace.clone(), seat);
+    let mut connection = http.serve_connection(TokioIo::new(watched), front).with_upgrades();
     let mut drain = pin!(edge.drain.cancelled());
     let mut drained = None;
     let mut clock = Clock(pin!(sleep(edge.head_deadline)));
@@ -48,8 +49,8 @@ pub(super) async fn serve(edge: &Edge, stream: TcpStream, peer: IpAddr, door: Ar
         Err(Ok(())) => return,
         Err(Err(error)) => {
             tracing::debug!(client = %peer, error = %error, "a connection ended early");
-            if let Some(status) = pace.held_back() {
-                let stream = connection.into_parts().io.into_inner().into_inner();
+            if let (Some(status), Some(parts)) = (pace.held_back(), connection.into_parts()) {
+                let (stream, _seat) = parts.io.into_inner().into_inner();
                 farewell::unreadable(stream, peer, status, &error).await;
             }
             return;
@@ -57,8 +58,10 @@ pub(super) async fn serve(edge: &Edge, stream: TcpStream, peer: IpAddr, door: Ar
     };
     door.metrics.cut(cut.as_str());
     tracing::debug!(client = %peer, "a connection is cut off: {}", cut.as_str());
-    if cut == Cut::SlowHead {
-        let stream = connection.into_parts().io.into_inner().into_inner();
+    if cut == Cut::SlowHead
+        && let Some(parts) = connection.into_parts()
+    {
+        let (stream, _seat) = parts.io.into_inner().into_inner();
         farewell::slow_head(stream, peer, edge.head_deadline).await;
     }
 }

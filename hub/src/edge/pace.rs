@@ -10,9 +10,11 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Edge;
+use super::metrics::Open;
 
 /// How long a head may still take once the process leaves: what is on its way arrives, and nobody holds up the drain.
 const LAST_HEAD: Duration = Duration::from_secs(1);
@@ -185,19 +187,32 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
     }
 }
 
+/// One of the places that a listener has for connections. It goes with the stream, whatever is spoken on it in the end.
+pub(super) struct Seat {
+    _place: OwnedSemaphorePermit,
+    _open: Open,
+}
+
+impl Seat {
+    pub(super) fn new(place: OwnedSemaphorePermit, open: Open) -> Self {
+        Self { _place: place, _open: open }
+    }
+}
+
 /// A stream that tells its pace, and holds back hyper's own answers: in their place a document is written that says more.
 pub(super) struct Watched {
     stream: TcpStream,
     pace: Arc<Pace>,
+    seat: Seat,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>) -> Self {
-        Self { stream, pace }
+    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>, seat: Seat) -> Self {
+        Self { stream, pace, seat }
     }
 
-    pub(super) fn into_inner(self) -> TcpStream {
-        self.stream
+    pub(super) fn into_inner(self) -> (TcpStream, Seat) {
+        (self.stream, self.seat)
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
