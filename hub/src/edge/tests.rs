@@ -17,7 +17,7 @@ use super::*;
 /// Answers 101 and says everything back from then on.
 async fn echo(mut request: Request) -> Response {
     let taken = hyper::upgrade::on(&mut request);
-    tokio::task::spawn(async move {
+    TaskTracker::new().spawn(async move {
         let mut io = TokioIo::new(taken.await.unwrap());
         let mut bytes = [0; 64];
         while let Ok(read @ 1..) = io.read(&mut bytes).await {
