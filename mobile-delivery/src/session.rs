@@ -118,7 +118,6 @@ pub struct Session {
     /// What the client has handled before; until the backlog was read.
     seen: Vec<Uuid>,
     gap_told: u64,
-    gap_open: bool,
     idle_told: bool,
 
     /// When the phase is over.
@@ -154,7 +153,6 @@ impl Session {
             parked: Vec::new(),
             seen: Vec::new(),
             gap_told: 0,
-            gap_open: false,
             idle_told: false,
             deadline,
             heard: now,
@@ -237,7 +235,7 @@ impl Session {
             Phase::Closed => return,
             Phase::Open => {
                 self.ask(now, out);
-                let caught_up = self.asked.is_none() && !self.is_behind() && self.held.is_empty() && !self.gap_open;
+                let caught_up = self.asked.is_none() && !self.is_behind() && self.held.is_empty();
                 if caught_up && !self.idle_told {
                     self.idle_told = true;
                     // Nothing is kept for the time when nothing happens.
@@ -260,7 +258,10 @@ impl Session {
             (_, ClientFrame::Hello(_)) => self.wrong("`hello` comes once", "frame", out),
             (_, ClientFrame::Ping) => out.push(Action::Send(ServerFrame::Pong)),
             (Phase::Claiming, _) => self.wrong("wait for `welcome`", "frame", out),
-            (_, ClientFrame::Ack { up_to, seqs }) => self.ack(up_to.unwrap_or(0), &seqs, out),
+            (_, ClientFrame::Ack { up_to, seqs, gap }) => {
+                self.ack_gap(gap, out);
+                self.ack(up_to.unwrap_or(0), &seqs, out);
+            }
             (_, ClientFrame::Nack { seq, how, reason }) => self.nack(seq, how, reason, now, out),
             (_, ClientFrame::Read { ids }) if ids.is_empty() => {}
             (_, ClientFrame::Read { ids }) => out.push(Action::Read { ids }),
@@ -290,15 +291,19 @@ impl Session {
         out.push(Action::Send(ServerFrame::Welcome(Box::new(welcome))));
     }
 
+    fn ack_gap(&mut self, gap: Option<u64>, out: &mut Vec<Action>) {
+        match gap {
+            Some(number) if number > self.gap_told => self.wrong(&format!("{number} was not told in this session"), "gap", out),
+            Some(number) => out.push(Action::GapTold { fence: self.fence, number }),
+            None => {}
+        }
+    }
+
     fn ack(&mut self, up_to: u64, seqs: &[u64], out: &mut Vec<Action>) {
         let most = seqs.iter().copied().fold(up_to, u64::max);
         if most > self.highest {
             let what = format!("{most} was not given in this session, {} is the last that was", self.highest);
             return self.wrong(&what, if most == up_to { "up_to" } else { "seqs" }, out);
-        }
-        if self.gap_open && (up_to >= self.gap_told || seqs.contains(&self.gap_told)) {
-            self.gap_open = false;
-            out.push(Action::GapTold { fence: self.fence, seq: self.gap_told });
         }
         let given = self.held.up_to(up_to).filter(|held| held.place == Place::Given);
         let mut acked: Vec<(u64, Uuid)> = given.map(|held| (held.seq, held.id)).collect();
@@ -359,6 +364,8 @@ impl Session {
     /// Rows ended without the device. What it has is taken back; what it has not is read, and not taken from the lane.
     fn withdraw(&mut self, seqs: &[u64], reason: Withdrawal, out: &mut Vec<Action>) {
         let mut ids = Vec::new();
+        // These may have left a gap, which only the store tells.
+        self.backlog |= matches!(reason, Withdrawal::Expired | Withdrawal::Dropped);
         for seq in seqs {
             match self.held.get(*seq).map(|held| (held.place, held.id)) {
                 Some((Place::Ending, _)) => {}

@@ -104,6 +104,8 @@ pub enum ClientFrame {
         up_to: Option<u64>,
         /// These as well; [`MAX_LIST`] at most.
         seqs: Vec<u64>,
+        /// The gap of this number, and those before it.
+        gap: Option<u64>,
     },
     /// A message is not taken.
     Nack {
@@ -146,11 +148,12 @@ impl ClientFrame {
         match name.as_str() {
             "hello" => hello(&fields).map(|hello| Self::Hello(Box::new(hello))),
             "ack" => {
-                let (up_to, seqs) = (fields.number("up_to", 0..=MAX_SEQ)?, fields.list("seqs", MAX_LIST)?);
-                if up_to.is_none() && seqs.is_empty() {
-                    return Err(fields.wrong("up_to", "this or `seqs` must be there"));
+                let (up_to, gap) = (fields.number("up_to", 0..=MAX_SEQ)?, fields.number("gap", 0..=MAX_SEQ)?);
+                let seqs: Vec<u64> = fields.list("seqs", MAX_LIST)?;
+                if up_to.is_none() && seqs.is_empty() && gap.is_none() {
+                    return Err(fields.wrong("up_to", "this, `seqs` or `gap` must be there"));
                 }
-                Ok(Self::Ack { up_to, seqs })
+                Ok(Self::Ack { up_to, seqs, gap })
             }
             "nack" => nack(&fields),
             "read" => Ok(Self::Read { ids: fields.list("ids", MAX_LIST)? }),
@@ -176,9 +179,10 @@ impl ClientFrame {
                 add(&mut value, fields);
                 value
             }
-            Self::Ack { up_to, seqs } => {
+            Self::Ack { up_to, seqs, gap } => {
                 let mut value = json!({"frame": "ack"});
-                add(&mut value, [("up_to", up_to.map(Value::from)), ("seqs", (!seqs.is_empty()).then(|| json!(seqs)))]);
+                let seqs = (!seqs.is_empty()).then(|| json!(seqs));
+                add(&mut value, [("up_to", up_to.map(Value::from)), ("seqs", seqs), ("gap", gap.map(Value::from))]);
                 value
             }
             Self::Nack { seq, how, reason } => {

@@ -54,13 +54,15 @@ impl Polled {
     }
 }
 
-/// The body of `POST /v1/device/acks`: `{"up_to": 12}`, `{"ids": ["..."]}`, or both.
+/// The body of `POST /v1/device/acks`: one or more of `{"up_to": 12, "ids": ["..."], "gap": 3}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acks {
     /// All that the device was given up to this `seq`.
     pub up_to: Option<u64>,
     /// Messages by id; [`MAX_LIST`] at most.
     pub ids: Vec<Uuid>,
+    /// The gap of this number, and those before it.
+    pub gap: Option<u64>,
 }
 
 impl Acks {
@@ -74,10 +76,11 @@ impl Acks {
         }
         let text = std::str::from_utf8(body).map_err(|error| Malformed::frame(format!("not UTF-8: {error}")))?;
         let fields = Fields::parse(text, MAX_DEPTH)?;
-        let (up_to, ids) = (fields.number("up_to", 0..=MAX_SEQ)?, fields.list("ids", MAX_LIST)?);
-        if up_to.is_none() && ids.is_empty() {
-            return Err(fields.wrong("up_to", "this or `ids` must be there"));
+        let (up_to, gap) = (fields.number("up_to", 0..=MAX_SEQ)?, fields.number("gap", 0..=MAX_SEQ)?);
+        let ids: Vec<Uuid> = fields.list("ids", MAX_LIST)?;
+        if up_to.is_none() && ids.is_empty() && gap.is_none() {
+            return Err(fields.wrong("up_to", "this, `ids` or `gap` must be there"));
         }
-        Ok(Self { up_to, ids })
+        Ok(Self { up_to, ids, gap })
     }
 }

@@ -27,11 +27,11 @@ pub struct Welcome {
 /// Messages were dropped before the device had them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Acked as a message would be: it was the last of what is lost.
-    pub seq: u64,
+    /// Rises with whatever is dropped; an ack names it.
+    pub number: u64,
     /// `expired`, `overflow`, `purged`, or a word to come.
     pub reason: String,
-    /// How many, if it is known.
+    /// How many since the last gap that was acked, if it is known.
     pub count: Option<u64>,
 }
 
@@ -128,7 +128,7 @@ struct WireWindow {
 
 #[derive(Serialize)]
 pub(super) struct WireGap<'a> {
-    seq: u64,
+    number: u64,
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
@@ -136,11 +136,15 @@ pub(super) struct WireGap<'a> {
 
 impl Gap {
     pub(super) fn wire(&self) -> WireGap<'_> {
-        WireGap { seq: self.seq, reason: &self.reason, count: self.count }
+        WireGap { number: self.number, reason: &self.reason, count: self.count }
     }
 
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, Malformed> {
-        Ok(Self { seq: seq(fields, "seq")?, reason: fields.required("reason")?, count: fields.number("count", 0..=MAX_SEQ)? })
+        Ok(Self {
+            number: seq(fields, "number")?,
+            reason: fields.required("reason")?,
+            count: fields.number("count", 0..=MAX_SEQ)?,
+        })
     }
 }
 

@@ -114,7 +114,7 @@ pub struct Page {
     pub more: bool,
     /// Without `more`: the last `seq` that the device was given at the time of the read. All up to it is here, or has ended.
     pub through: u64,
-    /// What was dropped and not told yet. Its `seq` rises from one gap to the next.
+    /// What was dropped and not acked yet. Its number rises with whatever is dropped, for as long as the device is there.
     pub gap: Option<Gap>,
 }
 
@@ -161,12 +161,12 @@ pub enum Action {
         /// Each message once.
         ends: Vec<End>,
     },
-    /// The device has heard of this gap: forget it, and those before it.
+    /// The device has acked this gap: forget it, and those of lower numbers. One that has grown since has a higher one.
     GapTold {
         /// Of this session.
         fence: i64,
         /// The gap's.
-        seq: u64,
+        number: u64,
     },
     /// Somebody read these.
     Read {

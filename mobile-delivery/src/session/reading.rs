@@ -50,10 +50,6 @@ impl Session {
         }
         let follows = self.phase == Phase::Open && self.asked.is_none() && !self.is_behind() && after <= self.cursor;
         match message {
-            None if follows => {
-                self.cursor = seq;
-                ack_lane(tag, out);
-            }
             Some(message) if follows => {
                 let size = size(&message);
                 // What was put off goes before what is new.
@@ -64,6 +60,7 @@ impl Session {
                     self.park(seq, tag, out);
                 }
             }
+            // Also what is no more: the store says whether the device is to be told of a gap.
             _ => self.park(seq, tag, out),
         }
     }
@@ -137,9 +134,8 @@ impl Session {
     }
 
     fn turn_page(&mut self, wanted: u64, page: Page, out: &mut Vec<Action>) {
-        if let Some(gap) = page.gap.filter(|gap| gap.seq > self.gap_told) {
-            (self.gap_told, self.gap_open, self.idle_told) = (gap.seq, true, false);
-            self.highest = self.highest.max(gap.seq);
+        if let Some(gap) = page.gap.filter(|gap| gap.number > self.gap_told) {
+            (self.gap_told, self.idle_told) = (gap.number, false);
             out.push(Action::Send(ServerFrame::Gap(gap)));
         }
         self.next_size = 0;
