@@ -213,8 +213,8 @@ impl Session {
             Event::Delivery(delivery) => self.delivered(delivery, now, &mut out),
             Event::LaneReset => {
                 self.held.forget_tags();
-                // What is being read may be older than the lane that is there now.
-                (self.parked, self.backlog, self.asked) = (Vec::new(), true, None);
+                self.parked = Vec::new();
+                self.read_anew();
             }
             Event::Page { ask, page } => self.read(ask, page, now, &mut out),
             Event::Unread { ask } => self.unread(ask, now),
@@ -365,7 +365,9 @@ impl Session {
     fn withdraw(&mut self, seqs: &[u64], reason: Withdrawal, out: &mut Vec<Action>) {
         let mut ids = Vec::new();
         // These may have left a gap, which only the store tells.
-        self.backlog |= matches!(reason, Withdrawal::Expired | Withdrawal::Dropped);
+        if matches!(reason, Withdrawal::Expired | Withdrawal::Dropped) {
+            self.read_anew();
+        }
         for seq in seqs {
             match self.held.get(*seq).map(|held| (held.place, held.id)) {
                 Some((Place::Ending, _)) => {}

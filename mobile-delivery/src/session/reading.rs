@@ -42,13 +42,19 @@ impl Session {
         self.wanted = self.wanted.max(seq);
     }
 
+    /// What was read, or is being read, may be older than what is there now.
+    pub(super) fn read_anew(&mut self) {
+        (self.backlog, self.asked) = (true, None);
+    }
+
     /// The lane brought something.
     pub(super) fn delivered(&mut self, delivery: Delivery, now: Instant, out: &mut Vec<Action>) {
         let Delivery { tag, seq, after, message } = delivery;
         if seq <= self.cursor {
             return ack_lane(tag, out);
         }
-        let follows = self.phase == Phase::Open && self.asked.is_none() && !self.is_behind() && after <= self.cursor;
+        // A question about what comes next leaves it behind until it is answered.
+        let follows = self.phase == Phase::Open && !self.is_behind() && after <= self.cursor;
         match message {
             Some(message) if follows => {
                 let size = size(&message);
@@ -182,6 +188,8 @@ impl Session {
         if !self.held.get(seq).is_some_and(|held| matches!(held.place, Place::Off(_))) {
             return;
         }
+        // It may tell of others instead, which are read in their turn.
+        page.messages.iter().for_each(|message| self.want(message.seq));
         match page.messages.drain(..).find(|message| message.seq == seq) {
             Some(message) => {
                 self.held.turn(seq, Place::Given);

@@ -61,8 +61,9 @@ impl Lane {
         (self.queue, self.unacked) = Default::default();
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.unacked.is_empty()
+    /// Everything was published, delivered and settled.
+    pub fn is_done(&self, store: &Store) -> bool {
+        self.published == store.last() && self.queue.is_empty() && self.unacked.is_empty()
     }
 
     /// A classic queue puts back what it gets back where it was.

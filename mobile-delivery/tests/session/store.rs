@@ -31,6 +31,8 @@ pub struct Store {
     pub refused: u64,
 }
 
+static PAYLOAD: [u8; 8192] = [7; 8192];
+
 pub fn id(seq: u64) -> Uuid {
     Uuid::from_u128(u128::from(seq) << 64 | 7)
 }
@@ -46,7 +48,7 @@ pub fn message(seq: u64, size: usize) -> Message {
         collapse_key: None,
         high: false,
         content_type: "application/octet-stream".to_owned(),
-        payload: Bytes::from(vec![7; size]),
+        payload: Bytes::from_static(&PAYLOAD).slice(..size),
     }
 }
 
