@@ -15,3 +15,6 @@
 
 pub mod rules;
 pub mod store;
+pub mod protocol;
+
+pub mod session;

@@ -1,0 +1,10 @@
+//! A session, driven: cases worth a name, and lives of a device over a store and a queue in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cases;
+mod device;
+mod lane;
+mod lives;
+mod server;
+mod store;
+mod world;
