@@ -151,7 +151,7 @@ fn dead_lettering(name: &str, owner: &str, description: &str, exchange: &str) ->
 }
 
 /// A quorum queue where messages stay until the hub takes them.
-fn terminal(name: &str, owner: &str, description: &str) -> Queue {
+pub(crate) fn terminal(name: &str, owner: &str, description: &str) -> Queue {
     Queue::new(name, QueueKind::Quorum, owner, description).with(DELIVERY_LIMIT, TERMINAL_DELIVERY_LIMIT)
 }
 

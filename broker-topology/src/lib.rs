@@ -3,6 +3,7 @@
 mod argument;
 mod binding;
 mod definitions;
+mod devices;
 mod exchange;
 mod fragments;
 mod graph;
@@ -24,6 +25,7 @@ mod violation;
 pub use argument::{Argument, Arguments};
 pub use binding::{Binding, Destination};
 pub use definitions::definitions;
+pub use devices::{DEVICES, Device, Limits, MAX_GROUP, Tier, TierLimits, device_bindings, device_queue, devices, unfit_policies};
 pub use exchange::{Exchange, ExchangeKind};
 pub use fragments::{
     HUB, TERMINAL_DELIVERY_LIMIT, WORK_DELIVERY_LIMIT, core, dead_letters, high_queue, service_owner, subscriber, work_queue,

@@ -22,6 +22,7 @@ use crate::live::{Live, LiveArguments, LiveBinding, LivePolicy, LiveQueue, Sight
 use crate::queue::Queue;
 use crate::topology::Topology;
 
+pub(crate) use policies::Matchers;
 pub use policies::{Effective, Override};
 pub use safety::{Facts, Look, Loss, LossKind, Pending, SeenKey};
 pub use scope::Scope;

@@ -361,6 +361,7 @@ struct Supervisor {
 
 impl Supervisor {
     async fn run(self) {
+        self.metrics.connected(self.purpose, 0);
         let mut urls = self.options.urls.iter().cycle();
         let mut backoff = fresh_backoff();
         while !self.stop.is_cancelled() {
@@ -389,7 +390,6 @@ impl Supervisor {
                 () = tokio::time::sleep(wait.unwrap_or(MAX_BACKOFF)) => {}
             }
         }
-        self.metrics.connected(self.purpose, false);
         self.state.send_replace(LinkState::Stopped);
     }
 
@@ -399,7 +399,7 @@ impl Supervisor {
         // One listener only: several would compete for the events.
         let mut events = std::pin::pin!(connection.events_listener());
         let up = |blocked| LinkState::Up(Live { connection: connection.clone(), blocked });
-        self.metrics.connected(self.purpose, true);
+        self.metrics.connected(self.purpose, 1);
         tracing::info!(purpose = self.purpose, "connected to the broker");
         self.state.send_replace(up(None));
         // An error between the handshake and the listener would go unseen: look at the status now and then.
@@ -429,7 +429,7 @@ impl Supervisor {
                 },
             }
         };
-        self.metrics.connected(self.purpose, false);
+        self.metrics.connected(self.purpose, -1);
         if !self.stop.is_cancelled() {
             tracing::warn!(purpose = self.purpose, error = why, "lost the connection to the broker");
         }

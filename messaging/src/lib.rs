@@ -13,6 +13,7 @@
 //! | [`apply`] | a topology on a live broker |
 //! | [`migration`] | a queue made anew with other arguments, without losing a message |
 //! | [`tap`] | messages taken one by one, by whoever plays a part in person |
+//! | [`devices`] | lanes: a queue for each device, declared, published to, consumed from, retired |
 //! | [`dead_letter`] | why and where a message died |
 //! | [`results`] | what is reported on `warren.results` when a run has ended |
 //! | [`inbox`], [`outbox`] | an effect once, and a message if and only if its transaction committed, in a service's Postgres |
@@ -28,6 +29,7 @@ pub mod apply;
 pub mod connection;
 pub mod consumer;
 pub mod dead_letter;
+pub mod devices;
 pub mod event_ledger;
 pub mod greeting;
 pub mod handler;

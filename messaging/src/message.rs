@@ -103,6 +103,10 @@ pub mod header {
     pub const ERROR: &str = "warren-error";
     /// The message id of the dead letter that a message is an edited copy of.
     pub const EDITED_FROM: &str = "warren-edited-from";
+    /// Which of its device's messages it is, on every message for a device.
+    pub const SEQ: &str = "warren-seq";
+    /// The seq that was published to the device before it; absent on the first.
+    pub const AFTER: &str = "warren-after";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
 }

@@ -30,7 +30,7 @@ impl Metrics {
         let metrics = Self {
             keys: Keys::default(),
             connected: IntGaugeVec::new(
-                Opts::new("warren_broker_connected", "1 while the connection for this purpose is up"),
+                Opts::new("warren_broker_connected", "connections for this purpose that are up"),
                 &["purpose"],
             )?,
             confirms: IntCounterVec::new(
@@ -58,7 +58,8 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(crate) fn connected(&self, purpose: &str, up: bool) {
-        self.connected.with_label_values(&[purpose]).set(i64::from(up));
+    /// A connection came up (1), or went (-1); 0 makes the purpose known.
+    pub(crate) fn connected(&self, purpose: &str, change: i64) {
+        self.connected.with_label_values(&[purpose]).add(change);
     }
 }

@@ -118,11 +118,13 @@ pub struct PublisherOptions {
     pub deadline: Duration,
     /// Tells of each publish; off by default.
     pub tracer: Tracer,
+    /// Whether its keys count among those that a plan of the topology looks at ([`crate::keys`]); so by default. Keys that are ids do not.
+    pub keys: bool,
 }
 
 impl Default for PublisherOptions {
     fn default() -> Self {
-        Self { window: 1024, deadline: Duration::from_secs(15), tracer: Tracer::default() }
+        Self { window: 1024, deadline: Duration::from_secs(15), tracer: Tracer::default(), keys: true }
     }
 }
 
@@ -320,8 +322,10 @@ impl Task {
             }
         }
         // One lock for all of them: the keys are those of the whole process.
-        let arrived = judged.iter().filter(|(_, verdict)| matches!(verdict, Ok(()) | Err(PublishError::Returned { .. })));
-        self.metrics.keys.saw(arrived.map(|(publish, _)| (publish.route.exchange.as_str(), publish.route.key.as_str())));
+        if self.options.keys {
+            let arrived = judged.iter().filter(|(_, verdict)| matches!(verdict, Ok(()) | Err(PublishError::Returned { .. })));
+            self.metrics.keys.saw(arrived.map(|(publish, _)| (publish.route.exchange.as_str(), publish.route.key.as_str())));
+        }
         for (mut publish, verdict) in judged {
             let result = match &verdict {
                 Ok(()) => "ack",

@@ -13,8 +13,14 @@
 //! Owns devices, their messages, sessions over every transport, receipts. Refuses to own what stands before an endpoint (`door`),
 //! connections of databases (`database`) and of brokers (`messaging`). Never meets `api-ack` but through a queue.
 
-pub mod rules;
-pub mod store;
 pub mod protocol;
-
+pub mod rules;
 pub mod session;
+pub mod store;
+
+use broker_topology::{Names, TierLimits, Topology};
+/// What mobile delivery needs on the broker, with the limits that devices have by default: the exchanges that lead to devices, where their
+/// dropped messages go, and a policy for each tier. A hub that serves devices merges it. [`broker_topology::devices`] takes other limits.
+pub fn topology(names: &Names) -> Topology {
+    broker_topology::devices(names, &TierLimits::default())
+}

@@ -83,10 +83,10 @@ fn overrides(policy: &LivePolicy, operator: bool, queue: &LiveQueue) -> Vec<Over
 }
 
 /// Policies with their patterns, the one that wins first.
-struct Matchers<'a>(Vec<(Regex, &'a LivePolicy)>);
+pub(crate) struct Matchers<'a>(Vec<(Regex, &'a LivePolicy)>);
 
 impl<'a> Matchers<'a> {
-    fn new(policies: &'a [LivePolicy], sort: &str) -> (Self, Vec<String>) {
+    pub(crate) fn new(policies: &'a [LivePolicy], sort: &str) -> (Self, Vec<String>) {
         let mut unseen = Vec::new();
         let mut matchers = Vec::new();
         for policy in policies {
@@ -102,7 +102,7 @@ impl<'a> Matchers<'a> {
         (Self(matchers), unseen)
     }
 
-    fn winner(&self, queue: &LiveQueue) -> Option<&'a LivePolicy> {
+    pub(crate) fn winner(&self, queue: &LiveQueue) -> Option<&'a LivePolicy> {
         let kind = queue.kind.as_deref().unwrap_or("classic");
         let applies = |policy: &LivePolicy| match policy.apply_to.as_str() {
             "" | "all" | "queues" => true,

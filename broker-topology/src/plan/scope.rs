@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::live::{Live, LiveBinding};
+use crate::names::Names;
 use crate::topology::Topology;
 
 /// The marks that count as ours, and where our names begin.
@@ -41,6 +42,11 @@ pub(super) struct Ends<'a> {
     queues: BTreeMap<&'a str, &'a str>,
     /// Queues that go with a connection.
     passing: BTreeSet<&'a str>,
+    /// Exchanges that lead to devices.
+    doors_of_devices: [String; 3],
+    /// What all devices share, while one of them is bound to something of it.
+    lived_by: BTreeSet<String>,
+    names: Names,
     wanted_exchanges: BTreeSet<&'a str>,
     wanted_queues: BTreeSet<&'a str>,
 }
@@ -50,6 +56,8 @@ const LANDMARK: &str = "warren.jobs";
 impl<'a> Ends<'a> {
     pub(super) fn new(desired: &'a Topology, live: &'a Live, scope: &'a Scope) -> Self {
         let marked = live.exchanges.values().filter(|exchange| exchange.owner().is_some());
+        let names = Names::new(&scope.prefix);
+        let doors = [names.devices(), names.groups(), names.broadcast()];
         let prefixes = marked.filter_map(|exchange| exchange.name.strip_suffix(LANDMARK));
         Self {
             scope,
@@ -57,14 +65,20 @@ impl<'a> Ends<'a> {
             exchanges: live.exchanges.values().filter_map(|found| Some((found.name.as_str(), found.owner()?))).collect(),
             queues: live.queues.values().filter_map(|found| Some((found.name.as_str(), found.owner()?))).collect(),
             passing: live.queues.values().filter(|found| found.is_passing()).map(|found| found.name.as_str()).collect(),
+            lived_by: lived_by(&doors, live, &names),
+            doors_of_devices: doors,
+            names,
             wanted_exchanges: desired.exchanges.iter().map(|found| found.name.as_str()).collect(),
             wanted_queues: desired.queues.iter().map(|found| found.name.as_str()).collect(),
         }
     }
 
-    /// Whether an object that carries this mark is ours to remove.
+    /// Whether an object that carries this mark is ours to remove. A queue of a device is not, whatever its mark: it comes and goes with its
+    /// device, and its messages would go with it. Nor is what devices live by, while there are some.
     pub(super) fn mine(&self, name: &str, owner: Option<&str>) -> bool {
-        owner.is_some_and(|owner| self.scope.owners.contains(owner))
+        self.names.device_of_queue(name).is_none()
+            && !self.lived_by.contains(name)
+            && owner.is_some_and(|owner| self.scope.owners.contains(owner))
             && name.starts_with(&self.scope.prefix)
             && !self.others.iter().any(|other| name.starts_with(other))
     }
@@ -74,8 +88,11 @@ impl<'a> Ends<'a> {
     pub(super) fn of_surplus(&self, binding: &LiveBinding) -> Option<bool> {
         let (source, end) = (binding.source.as_str(), binding.destination.as_str());
         let to_queue = binding.destination_type == "queue";
-        // Every queue is bound to the default exchange, and cannot be unbound.
-        if source.is_empty() || to_queue && self.passing.contains(end) {
+        // Every queue is bound to the default exchange, and cannot be unbound. Devices are bound to theirs when they come, also those whose
+        // queue is made by a plugin.
+        if source.is_empty()
+            || to_queue && (self.passing.contains(end) || self.doors_of_devices.iter().any(|door| door == source))
+        {
             return None;
         }
         let (owners, wanted) =
@@ -95,4 +112,11 @@ impl<'a> Ends<'a> {
             _ => None,
         }
     }
+}
+
+/// A hub without the role forgets nothing that devices of another process need.
+fn lived_by(doors: &[String; 3], live: &Live, names: &Names) -> BTreeSet<String> {
+    let used = live.bindings.iter().any(|binding| doors.contains(&binding.source));
+    let all = doors.iter().cloned().chain([names.devices_dead(), names.devices_dropped()]);
+    if used { all.collect() } else { BTreeSet::new() }
 }

@@ -1,0 +1,113 @@
+//! Publishing to one device: one message after the other, each confirmed before the next.
+
+use broker_topology::{Device, Names};
+use tokio::sync::Mutex;
+
+use super::{Inner, Lanes};
+use crate::message::{Message, Route, header};
+use crate::publisher::{PublishError, Publisher};
+use crate::wire::Outbound;
+
+/// A message for a device, with its place among those of the device.
+#[derive(Clone, Debug)]
+pub struct DeviceMessage {
+    /// What it says.
+    pub message: Message,
+    /// Given by the store, rising.
+    pub seq: i64,
+    /// The seq that was published before it, if there was one.
+    pub after: Option<i64>,
+}
+
+/// What became of a message for a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Its queue has it.
+    Queued,
+    /// There is no queue, or it is being taken away: the device is cold. Nothing has it.
+    Cold,
+    /// It was not sent, since one before it failed.
+    Held,
+    /// It may be there or not, after [`PublishError::Closed`] and [`PublishError::TimedOut`]; otherwise nothing has it.
+    Failed(PublishError),
+}
+
+impl Sent {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Cold => "cold",
+            Self::Held => "held",
+            Self::Failed(PublishError::Nacked) => "nacked",
+            Self::Failed(PublishError::Unsendable(_)) => "unsendable",
+            Self::Failed(_) => "unknown",
+        }
+    }
+}
+
+/// The way to one device, for whoever relays it. After the first failure everything on it is [`Sent::Held`]: who has decided how to go on
+/// opens another.
+pub struct Line {
+    lanes: Lanes,
+    device: Device,
+    /// Whether something failed. Whoever comes first publishes first.
+    failed: Mutex<bool>,
+}
+
+impl Lanes {
+    /// A way to `device`. Nothing is done yet.
+    pub fn line(&self, device: Device) -> Line {
+        Line { lanes: self.clone(), device, failed: Mutex::new(false) }
+    }
+}
+
+impl Line {
+    /// Publishes in order; answers in order. Calls go one after the other, in the order of their first poll.
+    ///
+    /// # Cancel safety
+    /// A dropped call may have published one message more than it told, and fails the line.
+    pub async fn publish(&self, messages: Vec<DeviceMessage>) -> Vec<Sent> {
+        let inner = &self.lanes.inner;
+        let mut failed = self.failed.lock().await;
+        let mut all = Vec::with_capacity(messages.len());
+        for message in messages {
+            let sent = if *failed {
+                Sent::Held
+            } else {
+                // Stays so when the call is dropped: a message is on its way, and nothing may overtake it.
+                *failed = true;
+                inner.publish(self.device, &message).await
+            };
+            *failed = sent != Sent::Queued;
+            inner.metrics.publishes.with_label_values(&[sent.name()]).inc();
+            all.push(sent);
+        }
+        all
+    }
+}
+
+impl Inner {
+    async fn publish(&self, device: Device, message: &DeviceMessage) -> Sent {
+        let Some(_under_way) = self.outstanding.begin(device.number) else { return Sent::Cold };
+        let route = Route::new(self.names.devices(), Names::device_key(device.number));
+        let seq = message.seq.to_string();
+        let after = message.after.map(|after| after.to_string());
+        let mut headers = vec![(header::SEQ, seq.as_str())];
+        headers.extend(after.as_deref().map(|after| (header::AFTER, after)));
+        let outbound = match Outbound::with_headers(route, &message.message, &headers) {
+            Ok(outbound) => outbound,
+            Err(unsendable) => return Sent::Failed(unsendable.into()),
+        };
+        match self.publisher(device).publish(outbound).await {
+            Ok(()) => Sent::Queued,
+            Err(PublishError::Returned { .. }) => Sent::Cold,
+            Err(error) => Sent::Failed(error),
+        }
+    }
+
+    fn publisher(&self, device: Device) -> &Publisher {
+        let count = self.publishers.len() as u64;
+        let at = usize::try_from(device.number % count).unwrap_or(0);
+        &self.publishers[at]
+    }
+}
