@@ -225,11 +225,11 @@ async def connected(args, session, handled, leave):
         async def send(frame):
             await socket.send(json.dumps(frame))
 
-        await send(hello(args.device, messages=args.window, seen=handled, agent="device-client.py/1"))
         pinged = None
         leaving = asyncio.create_task(leave.wait())
         receiving = asyncio.create_task(socket.recv())
         try:
+            await send(hello(args.device, messages=args.window, seen=handled, agent="device-client.py/1"))
             while True:
                 wait = LATE if pinged else session.heartbeat
                 await asyncio.wait({leaving, receiving}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)

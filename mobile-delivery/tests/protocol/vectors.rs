@@ -106,6 +106,28 @@ fn acks_of_polls_are_read() {
     });
 }
 
+fn page() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/device-protocol.md")).unwrap()
+}
+
+#[test]
+fn what_the_page_shows_is_spoken() {
+    let page = page();
+    let mut shown = 0;
+    for line in page.split("```json\n").skip(1).flat_map(|rest| rest.split("```").next().unwrap().lines()) {
+        let by_server = ServerFrame::decode(line).is_ok_and(|frame| frame.is_some_and(|frame| frame.encode() == line));
+        let by_client = ClientFrame::decode(line.as_bytes()).is_ok();
+        let by_poll = Polled::decode(line).is_ok_and(|polled| polled.encode() == line) || Acks::decode(line.as_bytes()).is_ok();
+        assert!(by_server || by_client || by_poll, "nobody says {line}");
+        shown += 1;
+    }
+    assert!(shown > 8, "{shown} frames were found");
+    for close in Close::ALL {
+        let row = format!("| {} | `{}` |", close.code(), close.as_str());
+        assert!(page.contains(&row), "the table of closes has no row {row}");
+    }
+}
+
 #[test]
 fn closes_say_whether_to_come_back() {
     let listed = vectors()["closes"].as_array().unwrap().len();

@@ -8,7 +8,7 @@ use super::world::World;
 
 fn window(number: u64) -> Window {
     let messages = [1, 2, 3, 16, 64][usize::try_from(number % 5).unwrap()];
-    Window { messages, bytes: if number % 3 == 0 { 4096 } else { 64 * 1024 } }
+    Window { messages, bytes: if number.is_multiple_of(3) { 4096 } else { 64 * 1024 } }
 }
 
 proptest! {
