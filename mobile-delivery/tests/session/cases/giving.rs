@@ -196,6 +196,6 @@ fn an_idle_session_is_small() {
     talk.acks(256);
     talk.on(Event::Settled { seqs: (1..=256).collect() });
     assert!(talk.session.is_idle());
-    println!("a session has {} bytes, and {} on the heap", size_of::<Session>(), talk.session.heap());
+    eprintln!("a session has {} bytes, and {} on the heap", size_of::<Session>(), talk.session.heap());
     assert!(size_of::<Session>() + talk.session.heap() < 1024);
 }
