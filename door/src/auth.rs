@@ -147,13 +147,21 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::authenticate`].
     pub fn verify(&self, token: &[u8]) -> Result<Arc<Caller>, Problem> {
+        self.verify_until(token).map(|(caller, _)| caller)
+    }
+
+    /// Who a token speaks for, and until when (`exp`), in seconds since the Unix epoch: for connections that outlast it.
+    ///
+    /// # Errors
+    /// As [`Verifier::authenticate`].
+    pub fn verify_until(&self, token: &[u8]) -> Result<(Arc<Caller>, i64), Problem> {
         if token.len() > TOKEN_MAX {
             return Err(self.guesses.refuse("it is longer than 8 KiB"));
         }
         let now = jiff::Timestamp::now().as_second();
         let digest: [u8; 32] = Sha256::digest(token).into();
         if let Some((caller, exp)) = self.cache.get(&digest) {
-            return if exp + LEEWAY < now { Err(invalid("the token has expired")) } else { Ok(caller) };
+            return if exp + LEEWAY < now { Err(invalid("the token has expired")) } else { Ok((caller, exp)) };
         }
         let (caller, exp) = self.check(token).map_err(|refusal| match refusal {
             Refusal::Guess(why) => self.guesses.refuse(why),
@@ -161,7 +169,7 @@ impl Verifier {
         })?;
         let caller = Arc::new(caller);
         self.cache.put(digest, Arc::clone(&caller), exp);
-        Ok(caller)
+        Ok((caller, exp))
     }
 
     fn check(&self, token: &[u8]) -> Result<(Caller, i64), Refusal> {

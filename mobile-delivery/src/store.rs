@@ -43,7 +43,7 @@ pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Tur
 pub use message::{Cancelled, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
 pub use receipt::Receipt;
-pub use session::{Claim, Claimed, LAPSE, Lost, ProcessId, Session, Transport};
+pub use session::{Claim, Claimed, LAPSE, Lost, Over, ProcessId, Session, Transport};
 pub use sqlite::SqliteDevices;
 pub use stores::{Stores, TABLES};
 
@@ -195,6 +195,13 @@ pub trait SessionStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn behind(&self, devices: &[(Number, i64)], now: Micros) -> Result<Vec<Number>, StoreError>;
+
+    /// Of sessions, as (device, fence), those that are not the ones of their devices any more, and why. For a slow round over all sessions of a
+    /// process, which finds what it was not told; at most 4096 in one call. Holds nothing.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn over(&self, sessions: &[(Number, i64)]) -> Result<Vec<(Number, Over)>, StoreError>;
 
     /// Ends what devices have acked. Answers in order; at most 512 acks. An ack again ends nothing more.
     ///

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::{Conn, Fault, put_messages};
 use crate::store::{
     Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Filter, Gap, Hash, Idle, Lane, LaneStore, Limit, Limits, Lost,
-    Mark, MessageStore, Micros, NewMessage, Number, Page, Pending, Placed, ProcessId, Put, Reading, Receipt, Record, Refreshed,
+    Mark, MessageStore, Micros, NewMessage, Number, Page, Pending, Placed, Over, ProcessId, Put, Reading, Receipt, Record, Refreshed,
     Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
 };
 
@@ -125,6 +125,10 @@ impl SessionStore for super::Devices {
 
     async fn behind(&self, devices: &[(Number, i64)], now: Micros) -> Result<Vec<Number>, StoreError> {
         read!(self.shared(), conn => settling::behind(conn, devices, now))
+    }
+
+    async fn over(&self, all: &[(Number, i64)]) -> Result<Vec<(Number, Over)>, StoreError> {
+        read!(self.shared(), conn => sessions::over(conn, all))
     }
 
     async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError> {
