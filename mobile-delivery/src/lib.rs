@@ -12,3 +12,6 @@
 //!
 //! Owns devices, their messages, sessions over every transport, receipts. Refuses to own what stands before an endpoint (`door`),
 //! connections of databases (`database`) and of brokers (`messaging`). Never meets `api-ack` but through a queue.
+
+pub mod rules;
+pub mod store;

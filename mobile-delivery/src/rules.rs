@@ -1,0 +1,1 @@
+//! What the store decides, as functions of what it has read.

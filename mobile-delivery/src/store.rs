@@ -1,0 +1,275 @@
+//! The tables of devices behind a trait per aggregate, on Postgres and on SQLite.
+//!
+//! ```text
+//! device (registration)     device_states: the narrow row, one per device: seq, backlog, fences, gap
+//!   | number                     | whoever changes anything of a device holds this row
+//!   +-- device_deliveries        what the device has still to get, by (device, seq)
+//!   +-- device_ended             how it ended, by (message, device), for as long as retention says
+//!   +-- device_scheduled         what is not due yet and has no seq
+//!   +-- device_sessions          who is connected; no row: nobody
+//!   +-- device_lanes             who has a queue; no row: cold
+//! device_messages                what was sent, once, however many devices get it
+//! ```
+//!
+//! Owns rows, their order and their fences. Refuses to own the broker's side, HTTP, and *when* something is done: callers bring the time,
+//! the limits and the ids.
+//!
+//! Guarantees: what was answered is committed (fsynced), but for marks of the relay on SQLite, whose loss costs a copy. The `seq` of a device rises in the order of
+//! commits. A row ends once, and what outsiders are to hear of it is in the outbox of receipts by the same commit. An answer of
+//! [`StoreError::Unavailable`] leaves open whether it was done; every call says what doing it again costs.
+//!
+//! Limits: no call walks what is others'. Cost goes by what a call names, whatever number of cold devices there is.
+//!
+//! Times are microseconds since the Unix epoch, UTC, as `i64`. A device is (tenant, id) outside, and a [`Number`] inside.
+
+mod credential;
+mod delivery;
+mod device;
+mod lane;
+mod message;
+mod receipt;
+mod session;
+
+pub use broker_topology::Priority;
+pub use credential::{Hash, Refreshed};
+pub use database::{Micros, StoreError};
+pub use delivery::{Ack, Acked, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which};
+pub use device::{Device, Filter, GROUPS, Invalid, LABELS, Number, Page, Presence, Put, Registration, Removed, Tier, slot_of};
+pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
+pub use message::{Cancelled, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
+pub use receipt::Receipt;
+pub use session::{Claim, Claimed, LAPSE, Lost, ProcessId, Session, Transport};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+/// Devices: who they are, and what they show to be let in.
+///
+/// Every method is one transaction. Conflicts between transactions (40001, 40P01, SQLITE_BUSY) are retried inside.
+#[async_trait]
+pub trait DeviceStore: Send + Sync + 'static {
+    /// Registers a device, or makes a registered one what this says (full state). The same again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with what is wrong about the registration.
+    async fn put(&self, registration: &Registration, now: Micros) -> Result<Put, StoreError>;
+
+    /// The device, unless it was removed.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn get(&self, tenant: &str, id: &str) -> Result<Option<Device>, StoreError>;
+
+    /// Devices that match, in the order of their numbers, that is of their first registration. Looks at [`Filter::scan`] at most: a page may be
+    /// empty and not the last. By user, by group, by label and by presence online it looks at those alone.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn list(&self, filter: &Filter) -> Result<Page, StoreError>;
+
+    /// Removes a device: its messages end as `dropped`, reason `removed`, its credentials count no more. Its lane is left as
+    /// `cooling`, so that [`LaneStore::idle`] tells of the queue until it is gone. `None`: there is none (any more).
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn remove(&self, tenant: &str, id: &str, now: Micros) -> Result<Option<Removed>, StoreError>;
+
+    /// Makes `hash` the one refresh credential of the device; all before it count no more, and a revoked device is let in again.
+    /// Answers whether there is such a device.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn credit(&self, device: Number, hash: Hash, now: Micros) -> Result<bool, StoreError>;
+
+    /// Takes `shown` for `fresh`. The same again answers the same.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn refresh(&self, shown: Hash, fresh: Hash, now: Micros, grace: Micros) -> Result<Refreshed, StoreError>;
+
+    /// Says that the device is not let in until it gets a credential anew. Its messages stay. Answers the session to close, or `None` when there is no such device.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn revoke(&self, device: Number, now: Micros) -> Result<Option<Option<Session>>, StoreError>;
+}
+
+/// Messages: on their way to devices, and how they ended.
+#[async_trait]
+pub trait MessageStore: Send + Sync + 'static {
+    /// Stores up to [`SENDS`] messages with their deliveries and gives each device's next `seq`, in the order of `sends`. Each is answered on its own and in order; what is
+    /// [`Sent::Accepted`] is fsynced. Same key and fingerprint answer as the first did; two in one call, the second as the first.
+    ///
+    /// A lost answer is found out by sending again under the same key.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when some message is bad: nothing was stored.
+    async fn send(&self, sends: &[NewMessage], limits: &Limits, now: Micros) -> Result<Vec<Sent>, StoreError>;
+
+    /// The message and what became of it for each device. Payload not included.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn record(&self, tenant: &str, message: Uuid) -> Result<Option<Record>, StoreError>;
+
+    /// Ends what is not delivered yet as `dropped`, reason `cancelled`. Again: nothing more to end.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn cancel(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Cancelled, StoreError>;
+
+    /// Says that the device's user has seen these messages: of delivered ones `read`, the first time. Answers how many were news. At most 1024.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn read(&self, device: Number, messages: &[Uuid], now: Micros) -> Result<u32, StoreError>;
+
+    /// Gives up to `limit` scheduled deliveries that are due their `seq`. Answers them; fewer than `limit`: there are no more.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn place_due(&self, limits: &Limits, now: Micros, limit: u32) -> Result<Vec<Placed>, StoreError>;
+
+    /// Ends up to `limit` deliveries whose time is over as `expired`, and marks the gap. Answers how many; 0: there are none.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn expire(&self, now: Micros, limit: u32) -> Result<u32, StoreError>;
+
+    /// Forgets up to `limit` deliveries that ended before `before`, messages that none is left of, and removed devices that none is left of. Answers how many rows went.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge(&self, before: Micros, limit: u32) -> Result<u32, StoreError>;
+
+    /// Forgets up to `limit` idempotency keys made before `before`. Answers how many.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u32, StoreError>;
+
+    /// The oldest receipts that were not published yet. Who publishes them twice does no harm: each has a number.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn receipts(&self, limit: u32) -> Result<Vec<Receipt>, StoreError>;
+
+    /// Forgets receipts, by their numbers, once they are published.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn forget_receipts(&self, numbers: &[i64]) -> Result<(), StoreError>;
+}
+
+/// Sessions: who is connected, what he is given and what he acks.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// Makes each claim's session the one of its device (newest wins), with the next fence. Answers in order. Devices are distinct; at most 512.
+    /// Again after a lost answer: a newer fence, and the lost one is the previous session.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn claim(&self, claims: &[Claim], now: Micros) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Ends sessions, as (device, fence), those that are still the ones of their devices. Answers in order whether they were. Devices are distinct; at most 512.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn release(&self, sessions: &[(Number, i64)], now: Micros) -> Result<Vec<bool>, StoreError>;
+
+    /// What a device has to get after `seq`, in order, within `limit` (but one at least), what is expired left out; and the gap it was not told of yet. Reads what is committed, and no row of others.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn pending(&self, device: Number, after: i64, limit: Limit, now: Micros) -> Result<Pending, StoreError>;
+
+    /// Of devices at these seqs, those that have something later to get. For a slow round over idle sessions, at most 4096 in one call.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn behind(&self, devices: &[(Number, i64)], now: Micros) -> Result<Vec<Number>, StoreError>;
+
+    /// Ends what devices have acked. Answers in order; at most 512 acks. An ack again ends nothing more.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError>;
+
+    /// Says that the device was told of `gap` under `fence`. Answers whether it is forgotten: not when it has grown since.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn told(&self, device: Number, fence: i64, gap: &Gap) -> Result<bool, StoreError>;
+
+    /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError>;
+
+    /// Says that `me` leaves: its slots are free at once, its sessions to [`SessionStore::release_lapsed`].
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn leave(&self, me: ProcessId) -> Result<(), StoreError>;
+
+    /// Ends up to `limit` sessions of processes that live no more ([`LAPSE`]) and frees their slots. More sessions may be left while it answers `limit`.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn release_lapsed(&self, now: Micros, limit: u32) -> Result<Lost, StoreError>;
+}
+
+/// Lanes: which devices have a queue, and who fills it.
+#[async_trait]
+pub trait LaneStore: Send + Sync + 'static {
+    /// Takes slots that nobody who lives has until `me` has `want`, and answers all that `me` has. Each taking has the slot's next fence.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn take_slots(&self, me: ProcessId, want: u32) -> Result<Vec<Slot>, StoreError>;
+
+    /// Gives slots back, those that are still held under their fences.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn give_slots(&self, slots: &[Slot]) -> Result<(), StoreError>;
+
+    /// What is to be published to lanes of these slots, by device and `seq`, each device from where its lane was marked last; within `reading`. Cold devices are not walked.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn unsent(&self, reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError>;
+
+    /// Says up to which `seq` lanes were filled (confirmed). Counts only under the fence of the device's slot and on the turn of the lane that was read. Answers in
+    /// order whether it did. Devices are distinct; at most 4096. Lost with the power on SQLite, it costs copies.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn mark_sent(&self, marks: &[Mark]) -> Result<Vec<bool>, StoreError>;
+
+    /// Says that the device has a queue: call it once the queue is declared and bound, before the rows are read. From `cooling` too: who cools has lost its turn then, and must not delete. A hot one stays as it is.
+    /// What has a `seq` by now is left to the session's read and not relayed. `None`: no such device.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn warm(&self, device: Number, now: Micros) -> Result<Option<Lane>, StoreError>;
+
+    /// Begins to cool a hot lane without session, if it is at `turn`: nothing is relayed from now on. Answers the turn to end it with.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn cool(&self, device: Number, turn: i64, now: Micros) -> Result<Turned, StoreError>;
+
+    /// Ends the cooling of `turn`: the queue is gone. Again, or after somebody made it warm: nothing changes.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn cooled(&self, device: Number, turn: i64) -> Result<Turned, StoreError>;
+
+    /// Lanes that had no session since before `before`, longest first: hot ones to cool, and cooling ones that somebody left half-way (also of removed devices).
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError>;
+}

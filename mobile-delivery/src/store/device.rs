@@ -1,0 +1,248 @@
+//! Who a device is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::{Micros, Session};
+
+/// Groups a device can be in at most.
+pub const GROUPS: usize = 64;
+
+/// Labels a device can have at most.
+pub const LABELS: usize = 16;
+
+/// Bytes of a user's or a group's name at most, and of a label's value.
+const NAME: usize = 128;
+
+/// Bytes of a device's id and of a label's name at most.
+const ID: usize = 63;
+
+/// The key by which rows refer to a device. Rising, and never given again: the same id registered after a removal has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct Number(pub i64);
+
+/// Which of the [`SLOTS`](super::SLOTS) the device is in.
+pub fn slot_of(device: Number) -> i16 {
+    // Fibonacci hashing: neighbours lie apart, and the top bits are the good ones.
+    let mixed = device.0.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    i16::try_from(mixed >> 58).unwrap_or_default()
+}
+
+/// What a device's backlog and lane may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// Messages are kept for 28 days unless they say otherwise.
+    Standard,
+    /// Messages are kept for 3 days unless they say otherwise.
+    Lite,
+}
+
+impl Tier {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Standard, Self::Lite];
+
+    /// The word for it, also in the names of queues: `standard` or `lite`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Lite => "lite",
+        }
+    }
+
+    /// The tier of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.name() == name)
+    }
+}
+
+/// What is said about a device, in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Whose it is.
+    pub tenant: String,
+    /// `[a-z0-9][a-z0-9_-]{0,62}`, one of its tenant.
+    pub id: String,
+    /// Who uses it: 1 to 128 bytes without control characters. A user has 100 devices at most ([`RECIPIENTS`](super::RECIPIENTS)).
+    pub user: String,
+    /// Groups it is in, up to [`GROUPS`], each as a user's name.
+    pub groups: BTreeSet<String>,
+    /// Labels, up to [`LABELS`]: names of 1 to 63 bytes, values of up to 128, no control characters in either and no `=` in names.
+    pub labels: BTreeMap<String, String>,
+    /// Its tier.
+    pub tier: Tier,
+}
+
+/// What is wrong about what a caller named.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {why}")]
+pub struct Invalid {
+    /// The field.
+    pub field: &'static str,
+    /// What it must be.
+    pub why: String,
+}
+
+fn invalid(field: &'static str, why: impl Into<String>) -> Invalid {
+    Invalid { field, why: why.into() }
+}
+
+/// A name that people give: no grammar, but bounded and printable.
+fn check_name(field: &'static str, name: &str, most: usize) -> Result<(), Invalid> {
+    if name.is_empty() || name.len() > most {
+        return Err(invalid(field, format!("must have 1 to {most} bytes, not {}", name.len())));
+    }
+    match name.chars().any(char::is_control) {
+        true => Err(invalid(field, "must have no control characters")),
+        false => Ok(()),
+    }
+}
+
+impl Registration {
+    /// Checks all that is said about the fields.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the first field that is wrong.
+    pub fn check(&self) -> Result<(), Invalid> {
+        check_name("tenant", &self.tenant, NAME)?;
+        check_id(&self.id)?;
+        check_name("user", &self.user, NAME)?;
+        if self.groups.len() > GROUPS {
+            return Err(invalid("groups", format!("must be {GROUPS} at most, not {}", self.groups.len())));
+        }
+        self.groups.iter().try_for_each(|group| check_name("groups", group, NAME))?;
+        if self.labels.len() > LABELS {
+            return Err(invalid("labels", format!("must be {LABELS} at most, not {}", self.labels.len())));
+        }
+        for (name, value) in &self.labels {
+            check_name("labels", name, ID)?;
+            if name.contains('=') {
+                return Err(invalid("labels", "must have no `=` in their names"));
+            }
+            if value.len() > NAME || value.chars().any(char::is_control) {
+                return Err(invalid("labels", format!("must have values of up to {NAME} bytes without control characters")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks a device's id.
+fn check_id(id: &str) -> Result<(), Invalid> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = id.as_bytes();
+    let first = bytes.first().copied().is_some_and(good);
+    match first && bytes.len() <= ID && bytes.iter().all(|&byte| good(byte) || matches!(byte, b'_' | b'-')) {
+        true => Ok(()),
+        false => Err(invalid("id", "must be `[a-z0-9][a-z0-9_-]{0,62}`")),
+    }
+}
+
+/// What a registration came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is as it was said.
+    Done {
+        /// The device.
+        device: Number,
+        /// Whether it was not there before.
+        made: bool,
+    },
+    /// The user has [`RECIPIENTS`](super::RECIPIENTS) devices already; nothing was changed.
+    Full,
+}
+
+/// A registered device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// What rows know it by.
+    pub number: Number,
+    /// What was said about it last.
+    pub registration: Registration,
+    /// When it was first registered.
+    pub created_at: Micros,
+    /// When that was last changed.
+    pub updated_at: Micros,
+    /// Since when it is not let in, if it is not.
+    pub revoked_at: Option<Micros>,
+    /// The `seq` that was given last; 0 before the first.
+    pub seq: i64,
+    /// Messages it has still to get, without scheduled ones.
+    pub backlog: i64,
+    /// Their bytes.
+    pub backlog_bytes: i64,
+    /// Who is connected as it.
+    pub session: Option<Session>,
+    /// Whether it has a queue.
+    pub temperature: super::Temperature,
+}
+
+/// Whether somebody is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A session is there.
+    Online,
+    /// None is.
+    Offline,
+}
+
+/// Which devices to list; what is `None` lets all through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Whose.
+    pub tenant: String,
+    /// Of this user.
+    pub user: Option<String>,
+    /// In this group.
+    pub group: Option<String>,
+    /// With this label: its name and value.
+    pub label: Option<(String, String)>,
+    /// Connected or not.
+    pub presence: Option<Presence>,
+    /// With at least so many messages to get.
+    pub backlog: Option<i64>,
+    /// Those after this one: [`Page::next`] of the page before.
+    pub after: Option<Number>,
+    /// Devices on a page at most.
+    pub limit: u32,
+    /// Devices to look at, at most.
+    pub scan: u32,
+}
+
+impl Filter {
+    /// All devices of a tenant: pages of 100, a look at 1000.
+    pub fn of(tenant: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            user: None,
+            group: None,
+            label: None,
+            presence: None,
+            backlog: None,
+            after: None,
+            limit: 100,
+            scan: 1000,
+        }
+    }
+}
+
+/// Some devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Those that match.
+    pub devices: Vec<Device>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Number>,
+}
+
+/// A device that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// What rows knew it by.
+    pub device: Number,
+    /// The session to close.
+    pub session: Option<Session>,
+    /// Messages that were dropped.
+    pub dropped: Vec<Uuid>,
+}
