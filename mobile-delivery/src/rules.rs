@@ -1,1 +1,12 @@
-//! What the store decides, as functions of what it has read.
+//! What the store decides, as functions of what it has read: pure, and the same on both databases.
+//!
+//! Owns who makes way in a full backlog, what collapses, which temperature follows which, and what showing a credential means.
+//! Refuses to own reading and writing.
+
+mod backlog;
+mod credential;
+mod temperature;
+
+pub use backlog::{collapsed, missed, overflow};
+pub use credential::{Kept, Refresh, Spent, refresh};
+pub use temperature::{Turn, turn};

@@ -27,8 +27,12 @@ mod delivery;
 mod device;
 mod lane;
 mod message;
+pub mod postgres;
 mod receipt;
 mod session;
+pub mod sqlite;
+mod stored;
+mod stores;
 
 pub use broker_topology::Priority;
 pub use credential::{Hash, Refreshed};
@@ -38,8 +42,11 @@ pub use device::check_id;
 pub use device::{Device, Filter, GROUPS, Invalid, LABELS, Number, Page, Presence, Put, Registration, Removed, Tier, slot_of};
 pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
 pub use message::{Cancelled, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
+pub use postgres::PostgresDevices;
 pub use receipt::Receipt;
 pub use session::{Claim, Claimed, LAPSE, Lost, ProcessId, Session, Transport};
+pub use sqlite::SqliteDevices;
+pub use stores::{Stores, TABLES};
 
 use async_trait::async_trait;
 use uuid::Uuid;

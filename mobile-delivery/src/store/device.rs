@@ -34,9 +34,9 @@ pub fn slot_of(device: Number) -> i16 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// Messages are kept for 28 days unless they say otherwise.
-    Standard,
+    Standard = 0,
     /// Messages are kept for 3 days unless they say otherwise.
-    Lite,
+    Lite = 1,
 }
 
 impl Tier {
@@ -179,6 +179,8 @@ pub struct Device {
     pub session: Option<Session>,
     /// Whether it has a queue.
     pub temperature: super::Temperature,
+    /// The tier its queue is named by: that of its lane while it has one, whatever it was registered as since.
+    pub queue_tier: Tier,
 }
 
 /// Whether somebody is connected.

@@ -96,6 +96,8 @@ pub struct Reading<'a> {
     pub each: u32,
     /// Messages at most.
     pub messages: u32,
+    /// Bytes of their bodies at most; one message is read whatever its size.
+    pub bytes: i64,
 }
 
 /// What is to be published to one lane.

@@ -15,15 +15,15 @@ pub const LAPSE: Micros = 10_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// WebSocket.
-    Socket,
+    Socket = 0,
     /// Server-sent events.
-    Stream,
+    Stream = 1,
     /// Long-poll.
-    Poll,
+    Poll = 2,
     /// MQTT, through the broker's plugin.
-    Mqtt,
+    Mqtt = 3,
     /// AMQP, from the broker.
-    Amqp,
+    Amqp = 4,
 }
 
 impl Transport {

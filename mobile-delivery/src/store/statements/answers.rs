@@ -1,0 +1,184 @@
+//! The four aggregates, answered by statements that are the same on both databases.
+//!
+//! This folder is compiled once for each: `postgres.rs` and `sqlite.rs` say how a batch is taken apart, what holds a row and what a transaction
+//! is, and nothing else differs. So there is one text of every statement, and one order of them.
+
+mod batch;
+mod credentials;
+mod devices;
+mod due;
+mod ending;
+mod hold;
+mod listing;
+mod messages;
+mod placing;
+mod processes;
+mod purging;
+mod records;
+mod relaying;
+mod resolving;
+mod sending;
+mod sessions;
+mod settling;
+mod turning;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{Conn, Fault, put_messages};
+use crate::store::{
+    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Filter, Gap, Hash, Idle, Lane, LaneStore, Limit, Limits, Lost,
+    Mark, MessageStore, Micros, NewMessage, Number, Page, Pending, Placed, ProcessId, Put, Reading, Receipt, Record, Refreshed,
+    Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
+};
+
+#[async_trait]
+impl DeviceStore for super::Devices {
+    async fn put(&self, registration: &Registration, now: Micros) -> Result<Put, StoreError> {
+        write!(self.shared(), conn => devices::put(conn, registration, now))
+    }
+
+    async fn get(&self, tenant: &str, id: &str) -> Result<Option<Device>, StoreError> {
+        read!(self.shared(), conn => listing::get(conn, tenant, id))
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
+        read!(self.shared(), conn => listing::list(conn, filter))
+    }
+
+    async fn remove(&self, tenant: &str, id: &str, now: Micros) -> Result<Option<Removed>, StoreError> {
+        write!(self.shared(), conn => devices::remove(conn, self.shard, tenant, id, now))
+    }
+
+    async fn credit(&self, device: Number, hash: Hash, now: Micros) -> Result<bool, StoreError> {
+        write!(self.shared(), conn => credentials::credit(conn, device, hash, now))
+    }
+
+    async fn refresh(&self, shown: Hash, fresh: Hash, now: Micros, grace: Micros) -> Result<Refreshed, StoreError> {
+        write!(self.shared(), conn => credentials::refresh(conn, shown, fresh, now, grace))
+    }
+
+    async fn revoke(&self, device: Number, now: Micros) -> Result<Option<Option<Session>>, StoreError> {
+        write!(self.shared(), conn => credentials::revoke(conn, device, now))
+    }
+}
+
+#[async_trait]
+impl MessageStore for super::Devices {
+    async fn send(&self, sends: &[NewMessage], limits: &Limits, now: Micros) -> Result<Vec<Sent>, StoreError> {
+        sending::check(sends, limits)?;
+        write!(self.sending(), conn => sending::send(conn, self.shard, sends, limits, now))
+    }
+
+    async fn record(&self, tenant: &str, message: Uuid) -> Result<Option<Record>, StoreError> {
+        read!(self.shared(), conn => records::record(conn, tenant, message))
+    }
+
+    async fn cancel(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Cancelled, StoreError> {
+        write!(self.shared(), conn => records::cancel(conn, self.shard, tenant, message, now))
+    }
+
+    async fn read(&self, device: Number, messages: &[Uuid], now: Micros) -> Result<u32, StoreError> {
+        write!(self.shared(), conn => records::read(conn, device.0, messages, now))
+    }
+
+    async fn place_due(&self, limits: &Limits, now: Micros, limit: u32) -> Result<Vec<Placed>, StoreError> {
+        write!(self.shared(), conn => due::place_due(conn, self.shard, limits, now, limit))
+    }
+
+    async fn expire(&self, now: Micros, limit: u32) -> Result<u32, StoreError> {
+        write!(self.shared(), conn => due::expire(conn, self.shard, now, limit))
+    }
+
+    async fn purge(&self, before: Micros, limit: u32) -> Result<u32, StoreError> {
+        write!(self.shared(), conn => purging::purge(conn, before, limit))
+    }
+
+    async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u32, StoreError> {
+        write!(self.shared(), conn => purging::purge_keys(conn, before, limit))
+    }
+
+    async fn receipts(&self, limit: u32) -> Result<Vec<Receipt>, StoreError> {
+        read!(self.shared(), conn => records::receipts(conn, limit))
+    }
+
+    async fn forget_receipts(&self, numbers: &[i64]) -> Result<(), StoreError> {
+        mark!(self.shared(), conn => records::forget_receipts(conn, numbers))
+    }
+}
+
+#[async_trait]
+impl SessionStore for super::Devices {
+    async fn claim(&self, claims: &[Claim], now: Micros) -> Result<Vec<Claimed>, StoreError> {
+        write!(self.shared(), conn => sessions::claim(conn, claims, now))
+    }
+
+    async fn release(&self, ending: &[(Number, i64)], now: Micros) -> Result<Vec<bool>, StoreError> {
+        let rows: Vec<(i64, i64)> = ending.iter().map(|(device, fence)| (device.0, *fence)).collect();
+        let gone = write!(self.shared(), conn => sessions::release(conn, &rows, now))?;
+        Ok(rows.iter().map(|(device, _)| gone.contains(device)).collect())
+    }
+
+    async fn pending(&self, device: Number, after: i64, limit: Limit, now: Micros) -> Result<Pending, StoreError> {
+        read!(self.shared(), conn => settling::pending(conn, device, after, limit, now))
+    }
+
+    async fn behind(&self, devices: &[(Number, i64)], now: Micros) -> Result<Vec<Number>, StoreError> {
+        read!(self.shared(), conn => settling::behind(conn, devices, now))
+    }
+
+    async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError> {
+        write!(self.settling(), conn => settling::settle(conn, self.shard, acks, now))
+    }
+
+    async fn told(&self, device: Number, fence: i64, gap: &Gap) -> Result<bool, StoreError> {
+        write!(self.shared(), conn => sessions::told(conn, device.0, fence, gap))
+    }
+
+    async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
+        write!(self.shared(), conn => processes::beat(conn, me))
+    }
+
+    async fn leave(&self, me: ProcessId) -> Result<(), StoreError> {
+        write!(self.shared(), conn => processes::leave(conn, me))
+    }
+
+    async fn release_lapsed(&self, now: Micros, limit: u32) -> Result<Lost, StoreError> {
+        write!(self.shared(), conn => processes::release_lapsed(conn, now, limit))
+    }
+}
+
+#[async_trait]
+impl LaneStore for super::Devices {
+    async fn take_slots(&self, me: ProcessId, want: u32) -> Result<Vec<Slot>, StoreError> {
+        write!(self.shared(), conn => processes::take_slots(conn, me, want))
+    }
+
+    async fn give_slots(&self, slots: &[Slot]) -> Result<(), StoreError> {
+        write!(self.shared(), conn => processes::give_slots(conn, slots))
+    }
+
+    async fn unsent(&self, reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError> {
+        read!(self.shared(), conn => relaying::unsent(conn, reading, now))
+    }
+
+    async fn mark_sent(&self, marks: &[Mark]) -> Result<Vec<bool>, StoreError> {
+        mark!(self.settling(), conn => relaying::mark_sent(conn, marks))
+    }
+
+    async fn warm(&self, device: Number, now: Micros) -> Result<Option<Lane>, StoreError> {
+        write!(self.shared(), conn => turning::warm(conn, device, now))
+    }
+
+    async fn cool(&self, device: Number, turn: i64, now: Micros) -> Result<Turned, StoreError> {
+        write!(self.shared(), conn => turning::cool(conn, device, turn, now))
+    }
+
+    async fn cooled(&self, device: Number, turn: i64) -> Result<Turned, StoreError> {
+        write!(self.shared(), conn => turning::cooled(conn, device, turn))
+    }
+
+    async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError> {
+        read!(self.shared(), conn => turning::idle(conn, before, limit))
+    }
+}

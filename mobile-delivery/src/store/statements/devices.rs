@@ -1,0 +1,199 @@
+//! Registering and removing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::batch::{batch, count};
+use super::ending::{End, end};
+use super::hold::Holding;
+use super::sessions::{leave_lanes, session_of};
+use super::{Conn, Fault};
+use crate::store::{Invalid, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature};
+
+const FIND: &str =
+    "SELECT number, user_id, groups, labels, tier FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL";
+
+const OF_USER: &str =
+    "SELECT count(*) FROM (SELECT 1 FROM devices WHERE tenant = $1 AND user_id = $2 AND removed_at IS NULL LIMIT $3) AS few";
+
+const MAKE: &str = "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (tenant, id) WHERE removed_at IS NULL DO NOTHING RETURNING number";
+
+const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlog, backlog_bytes, fence, turn, gap_since, gap_count, \
+     gap_reason) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, 0, 0)";
+
+const CHANGE: &str = "UPDATE devices SET user_id = $2, groups = $3, labels = $4, tier = $5, updated_at = $6 WHERE number = $1";
+
+const TAG: &str = concat!(
+    "INSERT INTO device_tags (tenant, tag, device) SELECT $2, n.value->>0, $3 FROM ",
+    each!("$1"),
+    " WHERE true ON CONFLICT (tenant, tag, device) DO NOTHING"
+);
+
+const UNTAG: &str =
+    concat!("DELETE FROM device_tags WHERE tenant = $2 AND device = $3 AND tag IN (SELECT n.value->>0 FROM ", each!("$1"), ")");
+
+const PLACES: &str = "SELECT device, seq FROM device_deliveries WHERE device = $1";
+
+const REMOVE: &str = "UPDATE devices SET removed_at = $2 WHERE number = $1";
+
+const FORGET: [&str; 4] = [
+    "DELETE FROM device_states WHERE device = $1",
+    "DELETE FROM device_sessions WHERE device = $1",
+    "DELETE FROM device_credentials WHERE device = $1",
+    "DELETE FROM device_tags WHERE device = $1",
+];
+
+const COOL: &str = "UPDATE device_lanes SET temperature = $2, turn = turn + 1, behind = 0, idle_since = coalesce(idle_since, $3) \
+     WHERE device = $1";
+
+/// How a registration is written.
+struct Written {
+    groups: String,
+    labels: String,
+    tags: BTreeSet<String>,
+}
+
+fn written(groups: &BTreeSet<String>, labels: &BTreeMap<String, String>) -> Result<Written, Fault> {
+    let tags = groups.iter().map(|group| group_tag(group)).chain(labels.iter().map(|(name, value)| label_tag(name, value)));
+    Ok(Written { groups: batch(groups)?, labels: text(labels)?, tags: tags.collect() })
+}
+
+fn text(labels: &BTreeMap<String, String>) -> Result<String, Fault> {
+    serde_json::to_string(labels).map_err(|error| StoreError::Refused(error.to_string()).into())
+}
+
+/// What devices of a group are found by.
+pub(super) fn group_tag(group: &str) -> String {
+    format!("g:{group}")
+}
+
+/// What devices with a label are found by.
+pub(super) fn label_tag(name: &str, value: &str) -> String {
+    format!("l:{name}={value}")
+}
+
+fn refused(invalid: Invalid) -> StoreError {
+    StoreError::Refused(invalid.to_string())
+}
+
+pub(super) async fn put(conn: &mut Conn, registration: &Registration, now: Micros) -> Result<Put, Fault> {
+    registration.check().map_err(refused)?;
+    let Registration { tenant, id, .. } = registration;
+    // Twice: somebody else may have made it in between, and is waited for by the insert.
+    for _ in 0..2 {
+        let found: Option<(i64,)> =
+            sqlx::query_as("SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL")
+                .bind(tenant)
+                .bind(id)
+                .fetch_optional(&mut *conn)
+                .await?;
+        let put = match found {
+            Some((device,)) => change(conn, device, registration, now).await?,
+            None => make(conn, registration, now).await?,
+        };
+        if let Some(put) = put {
+            return Ok(put);
+        }
+    }
+    Err(StoreError::Undecided(format!("device {id} is made and removed by turns")).into())
+}
+
+async fn is_full(conn: &mut Conn, registration: &Registration) -> Result<bool, Fault> {
+    let full = count(RECIPIENTS);
+    let (found,): (i64,) =
+        sqlx::query_as(OF_USER).bind(&registration.tenant).bind(&registration.user).bind(full).fetch_one(conn).await?;
+    Ok(found >= full)
+}
+
+/// `None`: somebody else has made it.
+async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Result<Option<Put>, Fault> {
+    if is_full(conn, registration).await? {
+        return Ok(Some(Put::Full));
+    }
+    let Registration { tenant, id, user, groups, labels, tier } = registration;
+    let Written { groups, labels, tags } = written(groups, labels)?;
+    let made: Option<(i64,)> = sqlx::query_as(MAKE)
+        .bind(tenant)
+        .bind(id)
+        .bind(user)
+        .bind(groups)
+        .bind(labels)
+        .bind(tier.stored())
+        .bind(now)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some((device,)) = made else { return Ok(None) };
+    sqlx::query(MAKE_STATE).bind(device).bind(tenant).execute(&mut *conn).await?;
+    retag(conn, tenant, device, &BTreeSet::new(), &tags).await?;
+    Ok(Some(Put::Done { device: Number(device), made: true }))
+}
+
+/// `None`: somebody else has removed it.
+async fn change(conn: &mut Conn, device: i64, registration: &Registration, now: Micros) -> Result<Option<Put>, Fault> {
+    let Registration { tenant, id, user, groups, labels, tier } = registration;
+    let fresh = written(groups, labels)?;
+    let done = Some(Put::Done { device: Number(device), made: false });
+    if Holding::of(conn, [device]).await?.get(device).is_none() {
+        return Ok(None);
+    }
+    type Row = (i64, String, String, String, i16);
+    let found: Option<Row> = sqlx::query_as(FIND).bind(tenant).bind(id).fetch_optional(&mut *conn).await?;
+    let Some((_, had_user, had_groups, had_labels, had_tier)) = found else { return Ok(None) };
+    if (had_user.as_str(), &had_groups, &had_labels, had_tier) == (user, &fresh.groups, &fresh.labels, tier.stored()) {
+        return Ok(done);
+    }
+    if had_user != *user && is_full(conn, registration).await? {
+        return Ok(Some(Put::Full));
+    }
+    let had = written(&parsed(&had_groups)?, &parsed(&had_labels)?)?;
+    retag(conn, tenant, device, &had.tags, &fresh.tags).await?;
+    let query = sqlx::query(CHANGE).bind(device).bind(user).bind(fresh.groups).bind(fresh.labels);
+    query.bind(tier.stored()).bind(now).execute(conn).await?;
+    Ok(done)
+}
+
+/// What was written as JSON.
+pub(super) fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(database::damaged)
+}
+
+async fn retag(
+    conn: &mut Conn,
+    tenant: &str,
+    device: i64,
+    had: &BTreeSet<String>,
+    fresh: &BTreeSet<String>,
+) -> Result<(), Fault> {
+    for (statement, tags) in [(UNTAG, had.difference(fresh)), (TAG, fresh.difference(had))] {
+        let tags: Vec<[&String; 1]> = tags.map(|tag| [tag]).collect();
+        if !tags.is_empty() {
+            sqlx::query(statement).bind(batch(tags)?).bind(tenant).bind(device).execute(&mut *conn).await?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn remove(conn: &mut Conn, shard: i16, tenant: &str, id: &str, now: Micros) -> Result<Option<Removed>, Fault> {
+    let found: Option<(i64,)> = sqlx::query_as("SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL")
+        .bind(tenant)
+        .bind(id)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some((device,)) = found else { return Ok(None) };
+    let mut holding = Holding::of(conn, [device]).await?;
+    if holding.get(device).is_none() {
+        return Ok(None);
+    }
+    let session = session_of(conn, device).await?;
+    let places: Vec<(i64, i64)> = sqlx::query_as(PLACES).bind(device).fetch_all(&mut *conn).await?;
+    let endings: HashMap<_, _> = places.into_iter().map(|row| (row, End::dropped(Reason::Removed))).collect();
+    let ended = end(conn, &mut holding, &endings, now).await?;
+    holding.write(conn, shard).await?;
+    leave_lanes(conn, &[device], now).await?;
+    sqlx::query(COOL).bind(device).bind(Temperature::Cooling.stored()).bind(now).execute(&mut *conn).await?;
+    sqlx::query(REMOVE).bind(device).bind(now).execute(&mut *conn).await?;
+    for statement in FORGET {
+        sqlx::query(statement).bind(device).execute(&mut *conn).await?;
+    }
+    Ok(Some(Removed { device: Number(device), session, dropped: ended.into_iter().map(|ended| ended.message).collect() }))
+}

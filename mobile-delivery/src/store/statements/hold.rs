@@ -1,0 +1,157 @@
+//! The narrow rows of devices, held by this transaction.
+//!
+//! Whoever changes anything of a device holds its row: rows are taken in the order of their numbers, and what is read after that is as the
+//! holder before left it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::batch::batch;
+use super::{Conn, Fault};
+use crate::rules;
+use crate::store::{Gap, GapReason};
+
+const HOLD: &str = concat!(
+    "SELECT s.device, s.tenant, s.seq, s.backlog, s.backlog_bytes, s.fence, s.turn, s.gap_since, s.gap_count, s.gap_reason, \
+     s.revoked_at FROM device_states AS s WHERE s.device IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ") ORDER BY s.device",
+    for_update!("s")
+);
+
+const WRITE: &str = concat!(
+    "UPDATE device_states AS s SET seq = ",
+    int!("1"),
+    ", backlog = ",
+    int!("2"),
+    ", backlog_bytes = ",
+    int!("3"),
+    ", fence = ",
+    int!("4"),
+    ", turn = ",
+    int!("5"),
+    ", gap_since = ",
+    int!("6"),
+    ", gap_count = ",
+    int!("7"),
+    ", gap_reason = ",
+    int!("8"),
+    ", revoked_at = ",
+    int!("9"),
+    " FROM ",
+    each!("$1"),
+    " WHERE s.device = ",
+    int!("0")
+);
+
+const COUNT: &str = concat!(
+    "INSERT INTO device_backlogs (tenant, shard, messages) SELECT n.value->>0, $2, ",
+    int!("1"),
+    " FROM ",
+    each!("$1"),
+    " WHERE true ON CONFLICT (tenant, shard) DO UPDATE SET messages = device_backlogs.messages + excluded.messages"
+);
+
+type Row = (i64, String, i64, i64, i64, i64, i64, i64, i64, i16, Option<i64>);
+
+/// The narrow row of a device.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) tenant: String,
+    pub(super) seq: i64,
+    pub(super) backlog: i64,
+    pub(super) bytes: i64,
+    pub(super) fence: i64,
+    pub(super) turn: i64,
+    pub(super) gap: Option<Gap>,
+    pub(super) revoked_at: Option<i64>,
+}
+
+/// Devices that this transaction holds, and what it makes of them.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    rows: BTreeMap<i64, Held>,
+    changed: BTreeSet<i64>,
+    counted: BTreeMap<String, i64>,
+}
+
+impl Holding {
+    /// Takes the rows of those `devices` that are there.
+    pub(super) async fn of(conn: &mut Conn, devices: impl IntoIterator<Item = i64>) -> Result<Self, Fault> {
+        let wanted: BTreeSet<i64> = devices.into_iter().collect();
+        if wanted.is_empty() {
+            return Ok(Self::default());
+        }
+        let found: Vec<Row> = sqlx::query_as(HOLD).bind(batch(wanted)?).fetch_all(conn).await?;
+        let mut holding = Self::default();
+        for (device, tenant, seq, backlog, bytes, fence, turn, since, count, reason, revoked_at) in found {
+            let gap = match count {
+                0 => None,
+                _ => Some(Gap { since, reason: GapReason::of_stored(reason)?, count }),
+            };
+            holding.rows.insert(device, Held { tenant, seq, backlog, bytes, fence, turn, gap, revoked_at });
+        }
+        Ok(holding)
+    }
+
+    /// The row of a device, unless it is gone.
+    pub(super) fn get(&self, device: i64) -> Option<&Held> {
+        self.rows.get(&device)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn change(&mut self, device: i64) -> Option<&mut Held> {
+        self.changed.insert(device);
+        self.rows.get_mut(&device)
+    }
+
+    /// A delivery more, for the device's next place, which is answered.
+    pub(super) fn push(&mut self, device: i64, bytes: i64) -> Option<i64> {
+        let held = self.change(device)?;
+        held.seq += 1;
+        held.backlog += 1;
+        held.bytes += bytes;
+        Some(held.seq)
+    }
+
+    /// A delivery less.
+    pub(super) fn pop(&mut self, device: i64, bytes: i64) {
+        if let Some(held) = self.change(device) {
+            held.backlog -= 1;
+            held.bytes -= bytes;
+            let tenant = held.tenant.clone();
+            self.count(tenant, -1);
+        }
+    }
+
+    /// So many deliveries more, or less, that a tenant has to get.
+    pub(super) fn count(&mut self, tenant: String, messages: i64) {
+        *self.counted.entry(tenant).or_default() += messages;
+    }
+
+    /// That the device misses what had this place.
+    pub(super) fn missed(&mut self, device: i64, seq: i64, reason: GapReason) {
+        if let Some(held) = self.change(device) {
+            held.gap = Some(rules::missed(held.gap, seq, reason, 1));
+        }
+    }
+
+    /// Writes what was changed. The counters of tenants come last: everybody wants them.
+    pub(super) async fn write(self, conn: &mut Conn, shard: i16) -> Result<(), Fault> {
+        let changed = self.changed.iter().filter_map(|device| Some((device, self.rows.get(device)?)));
+        let rows: Vec<_> = changed
+            .map(|(device, held)| {
+                let (since, count, reason) = held.gap.map_or((0, 0, 0), |gap| (gap.since, gap.count, gap.reason.stored()));
+                let Held { seq, backlog, bytes, fence, turn, revoked_at, .. } = held;
+                (device, seq, backlog, bytes, fence, turn, since, count, reason, revoked_at)
+            })
+            .collect();
+        if !rows.is_empty() {
+            sqlx::query(WRITE).bind(batch(rows)?).execute(&mut *conn).await?;
+        }
+        let counted: Vec<_> = self.counted.iter().filter(|(_, messages)| **messages != 0).collect();
+        if !counted.is_empty() {
+            sqlx::query(COUNT).bind(batch(counted)?).bind(shard).execute(conn).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Devices as they are: one, or a page.
+//!
+//! A page is picked by the narrowest of what was asked for (user, group, label, online, tenant), each by an index of its own that is in
+//! the order of numbers; the rest is looked at in the rows, as many as the caller allows.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::batch::batch;
+use super::devices::{group_tag, label_tag, parsed};
+use super::{Conn, Fault};
+use crate::store::{
+    Device, Filter, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier, Transport,
+};
+
+const FIND: &str = "SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL";
+
+const OF_TENANT: &str =
+    "SELECT number FROM devices WHERE tenant = $1 AND removed_at IS NULL AND number > $2 ORDER BY number LIMIT $3";
+
+const OF_USER: &str = "SELECT number FROM devices WHERE tenant = $1 AND user_id = $4 AND removed_at IS NULL AND number > $2 \
+     ORDER BY number LIMIT $3";
+
+const TAGGED: &str = "SELECT device FROM device_tags WHERE tenant = $1 AND tag = $4 AND device > $2 ORDER BY device LIMIT $3";
+
+const ONLINE: &str = "SELECT device FROM device_sessions WHERE tenant = $1 AND device > $2 ORDER BY device LIMIT $3";
+
+const DEVICES: &str = concat!(
+    "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.created_at, d.updated_at, s.revoked_at, s.seq, \
+     s.backlog, s.backlog_bytes FROM devices AS d JOIN device_states AS s ON s.device = d.number \
+     WHERE d.removed_at IS NULL AND d.number IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ") ORDER BY d.number"
+);
+
+const SESSIONS: &str = concat!(
+    "SELECT device, session, process, fence, transport, since FROM device_sessions WHERE device IN \
+     (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ")"
+);
+
+const LANES: &str = concat!(
+    "SELECT device, temperature, tier FROM device_lanes WHERE device IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ")"
+);
+
+/// The sessions of devices, by number.
+pub(super) async fn sessions(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i64, Session>, Fault> {
+    let found: Vec<(i64, Uuid, i64, i64, i16, i64)> = sqlx::query_as(SESSIONS).bind(batch(devices)?).fetch_all(conn).await?;
+    let session = |(device, id, process, fence, transport, since)| {
+        let transport = Transport::of_stored(transport)?;
+        Ok((device, Session { id, process: ProcessId(process), fence, transport, since }))
+    };
+    Ok(found.into_iter().map(session).collect::<Result<_, StoreError>>()?)
+}
+
+/// Temperatures and tiers of those devices that are not cold, by number.
+pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i64, (Temperature, Tier)>, Fault> {
+    let found: Vec<(i64, i16, i16)> = sqlx::query_as(LANES).bind(batch(devices)?).fetch_all(conn).await?;
+    let lane = |(device, temperature, tier)| Ok((device, (Temperature::of_stored(temperature)?, Tier::of_stored(tier)?)));
+    Ok(found.into_iter().map(lane).collect::<Result<_, StoreError>>()?)
+}
+
+async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
+    type Row = (i64, String, String, String, String, String, i16, Micros, Micros, Option<Micros>, i64, i64, i64);
+    let rows: Vec<Row> = sqlx::query_as(DEVICES).bind(batch(numbers)?).fetch_all(&mut *conn).await?;
+    let mut sessions = sessions(conn, numbers).await?;
+    let lanes = lanes(conn, numbers).await?;
+    let mut devices = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (number, tenant, id, user, groups, labels, tier, created_at, updated_at, revoked_at, seq, backlog, backlog_bytes) =
+            row;
+        let tier = Tier::of_stored(tier)?;
+        let (temperature, queue_tier) = lanes.get(&number).copied().unwrap_or((Temperature::Cold, tier));
+        let (groups, labels) = (parsed(&groups)?, parsed(&labels)?);
+        devices.push(Device {
+            number: Number(number),
+            registration: Registration { tenant, id, user, groups, labels, tier },
+            created_at,
+            updated_at,
+            revoked_at,
+            seq,
+            backlog,
+            backlog_bytes,
+            session: sessions.remove(&number),
+            temperature,
+            queue_tier,
+        });
+    }
+    Ok(devices)
+}
+
+pub(super) async fn get(conn: &mut Conn, tenant: &str, id: &str) -> Result<Option<Device>, Fault> {
+    let found: Option<(i64,)> = sqlx::query_as(FIND).bind(tenant).bind(id).fetch_optional(&mut *conn).await?;
+    match found {
+        None => Ok(None),
+        Some((number,)) => Ok(load(conn, &[number]).await?.pop()),
+    }
+}
+
+pub(super) async fn list(conn: &mut Conn, filter: &Filter) -> Result<Page, Fault> {
+    let label = filter.label.as_ref().map(|(name, value)| label_tag(name, value));
+    let tag = filter.group.as_deref().map(group_tag).or(label);
+    let (statement, by) = match (&filter.user, tag) {
+        (Some(user), _) => (OF_USER, Some(user.clone())),
+        (None, Some(tag)) => (TAGGED, Some(tag)),
+        (None, None) if filter.presence == Some(Presence::Online) => (ONLINE, None),
+        (None, None) => (OF_TENANT, None),
+    };
+    let scan = filter.scan.max(1);
+    let query =
+        sqlx::query_as(statement).bind(&filter.tenant).bind(filter.after.map_or(0, |after| after.0)).bind(i64::from(scan));
+    let query = match by {
+        Some(by) => query.bind(by),
+        None => query,
+    };
+    let numbers: Vec<(i64,)> = query.fetch_all(&mut *conn).await?;
+    let numbers: Vec<i64> = numbers.into_iter().map(|(number,)| number).collect();
+    let looked_at_all = numbers.len() < usize::try_from(scan).unwrap_or(usize::MAX);
+    let limit = usize::try_from(filter.limit.max(1)).unwrap_or(usize::MAX);
+    let mut page = Page { devices: Vec::new(), next: None };
+    // A page of all devices reads no more rows than it shows.
+    for portion in numbers.chunks(limit) {
+        for device in load(conn, portion).await? {
+            if page.devices.len() == limit {
+                break;
+            }
+            if matches(filter, &device) {
+                page.devices.push(device);
+            }
+        }
+        if page.devices.len() == limit {
+            break;
+        }
+    }
+    let last = match page.devices.last() {
+        Some(device) if page.devices.len() == limit => Some(device.number),
+        _ => numbers.last().copied().map(Number),
+    };
+    let more = last.is_some_and(|last| Some(&last.0) != numbers.last()) || !looked_at_all;
+    page.next = last.filter(|_| more);
+    Ok(page)
+}
+
+fn matches(filter: &Filter, device: &Device) -> bool {
+    let Registration { user, groups, labels, .. } = &device.registration;
+    let has_label = |(name, value): &(String, String)| labels.get(name) == Some(value);
+    let presence = match device.session {
+        Some(_) => Presence::Online,
+        None => Presence::Offline,
+    };
+    filter.user.as_ref().is_none_or(|wanted| wanted == user)
+        && filter.group.as_ref().is_none_or(|wanted| groups.contains(wanted))
+        && filter.label.as_ref().is_none_or(has_label)
+        && filter.presence.is_none_or(|wanted| wanted == presence)
+        && filter.backlog.is_none_or(|least| device.backlog >= least)
+}

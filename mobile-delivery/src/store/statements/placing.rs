@@ -1,0 +1,128 @@
+//! Giving deliveries their places among those of their devices, and making way for them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use uuid::Uuid;
+
+use super::batch::batch;
+use super::ending::{End, Ended, end, put_down};
+use super::hold::Holding;
+use super::{Conn, Fault};
+use crate::rules;
+use crate::store::{Limits, Micros, Number, Placed, Reason};
+
+const OLDER: &str = concat!(
+    "SELECT d.device, d.seq FROM ",
+    each!("$1"),
+    " CROSS JOIN device_deliveries AS d WHERE d.device = ",
+    int!("0"),
+    " AND d.collapse_key = n.value->>1"
+);
+
+const PLACE: &str = concat!(
+    "INSERT INTO device_deliveries (device, seq, message, bytes, expires_at, receipt, collapse_key) SELECT ",
+    int!("0"),
+    ", ",
+    int!("1"),
+    ", ",
+    uuid!("2"),
+    ", ",
+    int!("3"),
+    ", ",
+    int!("4"),
+    ", ",
+    int!("5"),
+    ", n.value->>6 FROM ",
+    each!("$1")
+);
+
+const OLDEST: &str = "SELECT seq, CAST(bytes AS bigint) FROM device_deliveries WHERE device = $1 ORDER BY seq LIMIT $2";
+
+const BEHIND: &str = concat!(
+    "UPDATE device_lanes SET behind = 1 WHERE behind = 0 AND temperature = 1 AND device IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ")"
+);
+
+/// Rows that make way in one device by one call at most; with more over its limits, the rest goes by the next send.
+const WAY: i64 = 1024;
+
+/// A delivery without a place.
+#[derive(Clone, Debug)]
+pub(super) struct Newcomer<'a> {
+    pub(super) device: i64,
+    pub(super) message: Uuid,
+    pub(super) bytes: i64,
+    pub(super) expires_at: Micros,
+    pub(super) receipt: bool,
+    pub(super) collapse_key: Option<&'a str>,
+}
+
+/// Places `newcomers`, in their order. Their devices are held, and there. Answers in order.
+pub(super) async fn place(
+    conn: &mut Conn,
+    holding: &mut Holding,
+    newcomers: &[Newcomer<'_>],
+    limits: &Limits,
+    now: Micros,
+) -> Result<Vec<Placed>, Fault> {
+    let keys: Vec<_> = newcomers.iter().map(|newcomer| (newcomer.device, newcomer.collapse_key)).collect();
+    collapse_older(conn, holding, &keys, now).await?;
+    let (mut placed, mut stay, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for (newcomer, collapsed) in newcomers.iter().zip(rules::collapsed(&keys)) {
+        let Some(seq) = holding.push(newcomer.device, newcomer.bytes) else { continue };
+        placed.push(Placed { device: Number(newcomer.device), seq });
+        let Newcomer { device, message, bytes, receipt, .. } = *newcomer;
+        if collapsed {
+            holding.pop(device, bytes);
+            gone.push(Ended { message, device, seq: Some(seq), end: End::dropped(Reason::Collapsed), receipt });
+        } else {
+            stay.push((device, seq, message, bytes, newcomer.expires_at, i16::from(receipt), newcomer.collapse_key));
+        }
+    }
+    if !stay.is_empty() {
+        sqlx::query(PLACE).bind(batch(&stay)?).execute(&mut *conn).await?;
+    }
+    put_down(conn, &gone, now).await?;
+    let devices: BTreeSet<i64> = stay.iter().map(|row| row.0).collect();
+    make_way(conn, holding, &devices, limits, now).await?;
+    if !devices.is_empty() {
+        sqlx::query(BEHIND).bind(batch(devices)?).execute(conn).await?;
+    }
+    Ok(placed)
+}
+
+/// Ends what the newcomers with keys take the place of.
+async fn collapse_older(conn: &mut Conn, holding: &mut Holding, keys: &[(i64, Option<&str>)], now: Micros) -> Result<(), Fault> {
+    let keyed: BTreeSet<(i64, &str)> = keys.iter().filter_map(|(device, key)| Some((*device, (*key)?))).collect();
+    if keyed.is_empty() {
+        return Ok(());
+    }
+    let older: Vec<(i64, i64)> = sqlx::query_as(OLDER).bind(batch(keyed)?).fetch_all(&mut *conn).await?;
+    let endings: HashMap<_, _> = older.into_iter().map(|row| (row, End::dropped(Reason::Collapsed))).collect();
+    end(conn, holding, &endings, now).await?;
+    Ok(())
+}
+
+/// Drops the oldest of those devices that are over their limits.
+async fn make_way(
+    conn: &mut Conn,
+    holding: &mut Holding,
+    devices: &BTreeSet<i64>,
+    limits: &Limits,
+    now: Micros,
+) -> Result<(), Fault> {
+    let sizes = devices.iter().filter_map(|device| holding.get(*device).map(|held| (*device, (held.backlog, held.bytes))));
+    let full: BTreeMap<i64, (i64, i64)> =
+        sizes.filter(|(_, (messages, bytes))| *messages > limits.device_messages || *bytes > limits.device_bytes).collect();
+    let mut endings = HashMap::new();
+    for (device, (messages, bytes)) in full {
+        let most = if bytes > limits.device_bytes { WAY } else { (messages - limits.device_messages).min(WAY) };
+        let oldest: Vec<(i64, i64)> = sqlx::query_as(OLDEST).bind(device).bind(most).fetch_all(&mut *conn).await?;
+        let sizes: Vec<i64> = oldest.iter().map(|(_, bytes)| *bytes).collect();
+        let gone = rules::overflow(messages, bytes, &sizes, limits);
+        endings.extend(oldest[..gone].iter().map(|(seq, _)| ((device, *seq), End::dropped(Reason::Overflow))));
+    }
+    end(conn, holding, &endings, now).await?;
+    Ok(())
+}

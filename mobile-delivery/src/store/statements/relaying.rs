@@ -1,0 +1,133 @@
+//! What lanes are to be filled with, and how far they are.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::batch::{batch, count};
+use super::hold::Holding;
+use super::messages::bodies;
+use super::{Conn, Fault};
+use crate::store::{Mark, Micros, Number, Reading, Relayed, Tier, slot_of};
+
+const WITH_WORK: &str = concat!(
+    "SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    " WHERE EXISTS (SELECT 1 FROM device_lanes AS l WHERE l.slot = CAST(n.value AS bigint) AND l.behind = 1 AND l.temperature = 1)"
+);
+
+const LANES: &str = "SELECT l.device, d.tenant, d.id, l.tier, l.turn, l.sent, s.seq FROM device_lanes AS l \
+     JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
+     WHERE l.slot = $1 AND l.behind = 1 AND l.temperature = 1 AND l.device > $2 ORDER BY l.device LIMIT $3";
+
+const ROWS: &str = concat!(
+    "SELECT ",
+    int!("2"),
+    ", d.seq, CAST(d.bytes AS bigint) FROM ",
+    each!("$1"),
+    " CROSS JOIN device_deliveries AS d WHERE d.device = ",
+    int!("0"),
+    " AND d.seq > ",
+    int!("1"),
+    " AND d.expires_at > $2 ORDER BY 1, 2 LIMIT $3"
+);
+
+const MARK: &str = concat!(
+    "UPDATE device_lanes AS l SET sent = ",
+    int!("3"),
+    ", behind = ",
+    int!("4"),
+    " FROM ",
+    each!("$1"),
+    " WHERE l.device = ",
+    int!("0"),
+    " AND l.temperature = 1 AND l.turn = ",
+    int!("1"),
+    " AND l.sent <= ",
+    int!("3"),
+    " AND EXISTS (SELECT 1 FROM device_slots AS o WHERE o.slot = l.slot AND o.process IS NOT NULL AND o.fence = ",
+    int!("2"),
+    ") RETURNING device"
+);
+
+type Lane = (i64, String, String, i16, i64, i64, i64);
+
+/// Lanes of these slots that have something, slot by slot, from where the reading before left off.
+async fn lanes(conn: &mut Conn, reading: &Reading<'_>) -> Result<Vec<Lane>, Fault> {
+    let work: Vec<(i64,)> = sqlx::query_as(WITH_WORK).bind(batch(reading.slots)?).fetch_all(&mut *conn).await?;
+    let from = slot_of(reading.after);
+    let mut slots: Vec<i16> = work.into_iter().filter_map(|(slot,)| i16::try_from(slot).ok()).collect();
+    slots.sort_unstable();
+    let mut lanes: Vec<Lane> = Vec::new();
+    for slot in slots.into_iter().filter(|slot| *slot >= from || reading.after.0 == 0) {
+        let left = i64::from(reading.devices) - count(lanes.len());
+        if left <= 0 {
+            break;
+        }
+        let after = if slot == from { reading.after.0 } else { 0 };
+        let found: Vec<Lane> = sqlx::query_as(LANES).bind(slot).bind(after).bind(left).fetch_all(&mut *conn).await?;
+        lanes.extend(found);
+    }
+    Ok(lanes)
+}
+
+pub(super) async fn unsent(conn: &mut Conn, reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, Fault> {
+    let lanes = lanes(conn, reading).await?;
+    if lanes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked = batch(lanes.iter().enumerate().map(|(at, lane)| (lane.0, lane.5, at)))?;
+    let most = i64::from(reading.messages.max(1));
+    let found: Vec<(i64, i64, i64)> = sqlx::query_as(ROWS).bind(asked).bind(now).bind(most).fetch_all(&mut *conn).await?;
+    let (rows, whole) = portioned(&found, lanes.len(), reading);
+    let wanted: Vec<(i64, i64)> = rows.iter().flat_map(|(at, seqs)| seqs.iter().map(|seq| (lanes[*at].0, *seq))).collect();
+    let mut bodies = bodies(conn, &wanted).await?;
+    let mut relayed = Vec::with_capacity(whole);
+    for (at, (device, tenant, id, tier, turn, after, last)) in lanes.into_iter().enumerate().take(whole) {
+        let messages = bodies.remove(&device).unwrap_or_default();
+        // With rows it goes up to the last of them; with none, nothing is left of what the device was given by then.
+        let upto = rows.get(&at).and_then(|seqs| seqs.last().copied()).unwrap_or(last);
+        let (device, tier) = (Number(device), Tier::of_stored(tier)?);
+        relayed.push(Relayed { device, tenant, id, tier, turn, after, messages, upto });
+    }
+    Ok(relayed)
+}
+
+/// The places to read of each lane, by its position, and how many lanes were looked at: all but those behind where a limit was met.
+fn portioned(found: &[(i64, i64, i64)], lanes: usize, reading: &Reading<'_>) -> (BTreeMap<usize, Vec<i64>>, usize) {
+    let each = usize::try_from(reading.each.max(1)).unwrap_or(usize::MAX);
+    let (mut rows, mut bytes) = (BTreeMap::<usize, Vec<i64>>::new(), 0);
+    for (at, seq, size) in found {
+        let at = usize::try_from(*at).unwrap_or(usize::MAX);
+        bytes += size;
+        if bytes > reading.bytes && !rows.is_empty() {
+            // This lane may have been begun: then it is cut here, and else comes next time.
+            let looked_at = at + usize::from(rows.contains_key(&at));
+            return (rows, looked_at);
+        }
+        let seqs = rows.entry(at).or_default();
+        if seqs.len() < each {
+            seqs.push(*seq);
+        }
+    }
+    let cut = count(found.len()) >= i64::from(reading.messages.max(1));
+    let last = found.last().and_then(|(at, ..)| usize::try_from(*at).ok());
+    match last {
+        Some(last) if cut => (rows, last + 1),
+        _ => (rows, lanes),
+    }
+}
+
+pub(super) async fn mark_sent(conn: &mut Conn, marks: &[Mark]) -> Result<Vec<bool>, Fault> {
+    let holding = Holding::of(conn, marks.iter().map(|mark| mark.device.0)).await?;
+    let row = |mark: &Mark| {
+        let seq = holding.get(mark.device.0)?.seq;
+        let upto = mark.upto.min(seq);
+        Some((mark.device.0, mark.turn, mark.fence, upto, i16::from(upto < seq)))
+    };
+    let rows: Vec<_> = marks.iter().filter_map(row).collect();
+    if rows.is_empty() {
+        return Ok(vec![false; marks.len()]);
+    }
+    let done: Vec<(i64,)> = sqlx::query_as(MARK).bind(batch(rows)?).fetch_all(conn).await?;
+    let done: HashSet<i64> = done.into_iter().map(|(device,)| device).collect();
+    Ok(marks.iter().map(|mark| done.contains(&mark.device.0)).collect())
+}

@@ -1,0 +1,91 @@
+//! Whom a message goes to: names to numbers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::batch::batch;
+use super::sending::too_many;
+use super::{Conn, Fault};
+use crate::store::{NewMessage, Sent, Target, Tier};
+
+const DEVICES: &str = concat!(
+    "SELECT ",
+    int!("0"),
+    ", d.number, d.id, d.tier FROM ",
+    each!("$1"),
+    " CROSS JOIN devices AS d WHERE d.tenant = n.value->>1 AND d.id = n.value->>2 AND d.removed_at IS NULL"
+);
+
+const OF_USERS: &str = concat!(
+    "SELECT ",
+    int!("0"),
+    ", d.number, d.id, d.tier FROM ",
+    each!("$1"),
+    " CROSS JOIN devices AS d WHERE d.tenant = n.value->>1 AND d.user_id = n.value->>2 AND d.removed_at IS NULL"
+);
+
+/// A device that a message goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Recipient {
+    pub(super) device: i64,
+    pub(super) id: String,
+    pub(super) tier: Tier,
+}
+
+/// The recipients of each of `asked` that can be sent to; the others are answered.
+pub(super) async fn recipients(
+    conn: &mut Conn,
+    sends: &[NewMessage],
+    asked: &[usize],
+    answers: &mut [Option<Sent>],
+) -> Result<BTreeMap<usize, Vec<Recipient>>, Fault> {
+    let (mut by_id, mut by_user) = (Vec::new(), Vec::new());
+    for &at in asked {
+        let tenant = sends[at].tenant.as_str();
+        match &sends[at].target {
+            Target::Devices(ids) => {
+                let ids: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+                match too_many(ids.len()) {
+                    true => answers[at] = Some(Sent::TooMany),
+                    false => by_id.extend(ids.into_iter().map(|id| (at, tenant, id))),
+                }
+            }
+            Target::User { user, .. } => by_user.push((at, tenant, user.as_str())),
+        }
+    }
+    let mut found: HashMap<usize, Vec<Recipient>> = HashMap::new();
+    for (statement, rows) in [(DEVICES, by_id), (OF_USERS, by_user)] {
+        if rows.is_empty() {
+            continue;
+        }
+        let rows: Vec<(i64, i64, String, i16)> = sqlx::query_as(statement).bind(batch(rows)?).fetch_all(&mut *conn).await?;
+        for (at, device, id, tier) in rows {
+            let recipient = Recipient { device, id, tier: Tier::of_stored(tier)? };
+            found.entry(usize::try_from(at).unwrap_or_default()).or_default().push(recipient);
+        }
+    }
+    let mut recipients = BTreeMap::new();
+    for &at in asked.iter().filter(|at| answers[**at].is_none()).collect::<Vec<_>>() {
+        match chosen(&sends[at].target, found.remove(&at).unwrap_or_default()) {
+            Ok(chosen) => drop(recipients.insert(at, chosen)),
+            Err(answer) => answers[at] = Some(answer),
+        }
+    }
+    Ok(recipients)
+}
+
+fn chosen(target: &Target, mut found: Vec<Recipient>) -> Result<Vec<Recipient>, Sent> {
+    found.sort_unstable_by_key(|recipient| recipient.device);
+    match target {
+        Target::Devices(ids) => {
+            if let Some(id) = ids.iter().find(|id| !found.iter().any(|recipient| recipient.id == **id)) {
+                return Err(Sent::UnknownDevice { device: id.clone() });
+            }
+        }
+        Target::User { except, .. } => found.retain(|recipient| Some(&recipient.id) != except.as_ref()),
+    }
+    match found.len() {
+        0 => Err(Sent::NoDevices),
+        many if too_many(many) => Err(Sent::TooMany),
+        _ => Ok(found),
+    }
+}

@@ -1,0 +1,294 @@
+//! Accepting: one transaction and one fsync for a batch, each message answered on its own.
+//!
+//! Devices are held first, keys taken second, both in order, so that two processes wait for each other and never in a circle.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use uuid::Uuid;
+
+use super::batch::{batch, count, hex};
+use super::hold::Holding;
+use super::placing::{Newcomer, place};
+use super::resolving::{self, Recipient};
+use super::{Conn, Fault, put_messages};
+use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError};
+
+/// Deliveries that one call stores: what comes after is deferred. The first message always goes.
+const DELIVERIES: usize = 4096;
+
+const KNOWN: &str = concat!(
+    "SELECT k.hash, k.message, k.fingerprint FROM ",
+    each!("$1"),
+    " CROSS JOIN device_keys AS k WHERE k.hash = ",
+    bytes!("0")
+);
+
+const TAKE: &str = concat!(
+    "INSERT INTO device_keys (hash, message, fingerprint, created_at) SELECT ",
+    bytes!("0"),
+    ", ",
+    uuid!("1"),
+    ", ",
+    bytes!("2"),
+    ", $2 FROM ",
+    each!("$1"),
+    " WHERE true ON CONFLICT (hash) DO NOTHING RETURNING hash"
+);
+
+const BACKLOGS: &str = concat!(
+    "SELECT b.tenant, CAST(sum(b.messages) AS bigint) FROM ",
+    each!("$1"),
+    " CROSS JOIN device_backlogs AS b WHERE b.tenant = n.value->>0 GROUP BY b.tenant"
+);
+
+const SCHEDULE: &str = concat!(
+    "INSERT INTO device_scheduled (message, device, due_at, ttl, bytes, receipt, collapse_key) SELECT ",
+    uuid!("0"),
+    ", ",
+    int!("1"),
+    ", ",
+    int!("2"),
+    ", ",
+    int!("3"),
+    ", ",
+    int!("4"),
+    ", ",
+    int!("5"),
+    ", n.value->>6 FROM ",
+    each!("$1")
+);
+
+/// What postgres refuses, and what no column has room for: the same message must be good or bad on both databases.
+pub(super) fn check(sends: &[NewMessage], limits: &Limits) -> Result<(), StoreError> {
+    let refused = |id: Uuid, why: &str| Err(StoreError::Refused(format!("message {id} {why}")));
+    if sends.len() > SENDS {
+        return Err(StoreError::Refused(format!("{} messages in one call: {SENDS} at most", sends.len())));
+    }
+    for send in sends {
+        let message = &send.message;
+        let texts = [&send.tenant, &message.sender, &message.kind, &message.content_type].into_iter();
+        let mut texts = texts.chain(&message.traceparent).chain(&message.collapse_key);
+        if texts.any(|text| text.contains('\0') || text.len() > 1024) {
+            return refused(message.id, "has a text with a NUL or of more than 1024 bytes");
+        }
+        if count(message.body.len()) > limits.device_bytes.min(i64::from(i32::MAX)) {
+            return refused(message.id, "is larger than what a device may have to get");
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn send(
+    conn: &mut Conn,
+    shard: i16,
+    sends: &[NewMessage],
+    limits: &Limits,
+    now: Micros,
+) -> Result<Vec<Sent>, Fault> {
+    let mut answers: Vec<Option<Sent>> = vec![None; sends.len()];
+    let firsts = firsts(sends);
+    let held_keys = known(conn, &firsts).await?;
+    answer_known(sends, &held_keys, &mut answers);
+    let is_first = |at: usize| sends[at].key.is_none_or(|key| firsts.get(&key.hash).is_some_and(|(first, _)| *first == at));
+    let asked: Vec<usize> = (0..sends.len()).filter(|&at| answers[at].is_none() && is_first(at)).collect();
+
+    let mut recipients = resolving::recipients(conn, sends, &asked, &mut answers).await?;
+    defer(&asked, &mut recipients, &mut answers);
+    refuse_full(conn, sends, &mut recipients, limits, &mut answers).await?;
+    let mut holding = Holding::of(conn, recipients.values().flatten().map(|recipient| recipient.device)).await?;
+    recipients.retain(|&at, to| match to.iter().find(|recipient| holding.get(recipient.device).is_none()) {
+        None => true,
+        Some(gone) => {
+            answers[at] = Some(Sent::UnknownDevice { device: gone.id.clone() });
+            false
+        }
+    });
+    take_keys(conn, sends, &mut recipients, &mut answers, now).await?;
+    store(conn, &mut holding, sends, &recipients, limits, &mut answers, now).await?;
+    holding.write(conn, shard).await?;
+    Ok(settle_repeated(sends, &firsts, answers))
+}
+
+type Firsts = BTreeMap<[u8; 32], (usize, Key)>;
+
+/// Who came first with each key.
+fn firsts(sends: &[NewMessage]) -> Firsts {
+    let mut firsts = Firsts::new();
+    for (at, send) in sends.iter().enumerate() {
+        if let Some(key) = send.key {
+            firsts.entry(key.hash).or_insert((at, key));
+        }
+    }
+    firsts
+}
+
+type Known = HashMap<Vec<u8>, (Uuid, Vec<u8>)>;
+
+async fn known(conn: &mut Conn, keys: &Firsts) -> Result<Known, Fault> {
+    if keys.is_empty() {
+        return Ok(Known::new());
+    }
+    let hashes = batch(keys.keys().map(|hash| [hex(hash)]))?;
+    let found: Vec<(Vec<u8>, Uuid, Vec<u8>)> = sqlx::query_as(KNOWN).bind(hashes).fetch_all(conn).await?;
+    Ok(found.into_iter().map(|(hash, message, fingerprint)| (hash, (message, fingerprint))).collect())
+}
+
+/// What a key that is taken answers.
+fn same(message: Uuid, fingerprint: &[u8], key: &Key) -> Sent {
+    match fingerprint == key.fingerprint {
+        true => Sent::Existing { message },
+        false => Sent::Conflict { message },
+    }
+}
+
+fn answer_known(sends: &[NewMessage], known: &Known, answers: &mut [Option<Sent>]) {
+    for (send, answer) in sends.iter().zip(answers) {
+        let Some(key) = send.key.filter(|_| answer.is_none()) else { continue };
+        if let Some((message, fingerprint)) = known.get(&key.hash[..]) {
+            *answer = Some(same(*message, fingerprint, &key));
+        }
+    }
+}
+
+type Recipients = BTreeMap<usize, Vec<Recipient>>;
+
+/// Leaves to a later call what is more than one transaction should hold.
+fn defer(asked: &[usize], recipients: &mut Recipients, answers: &mut [Option<Sent>]) {
+    let mut deliveries = 0;
+    for at in asked {
+        let Some(to) = recipients.get(at) else { continue };
+        // Order among the messages of a caller is kept: once one is deferred, so are those after it.
+        if deliveries > 0 && deliveries + to.len() > DELIVERIES {
+            deliveries = DELIVERIES;
+            recipients.remove(at);
+            answers[*at] = Some(Sent::Deferred);
+        } else {
+            deliveries += to.len();
+        }
+    }
+}
+
+async fn refuse_full(
+    conn: &mut Conn,
+    sends: &[NewMessage],
+    recipients: &mut Recipients,
+    limits: &Limits,
+    answers: &mut [Option<Sent>],
+) -> Result<(), Fault> {
+    let tenants: BTreeSet<&str> = recipients.keys().map(|&at| sends[at].tenant.as_str()).collect();
+    if tenants.is_empty() {
+        return Ok(());
+    }
+    let asked = batch(tenants.iter().map(|tenant| [tenant]))?;
+    let found: Vec<(String, i64)> = sqlx::query_as(BACKLOGS).bind(asked).fetch_all(conn).await?;
+    let mut backlogs: HashMap<String, i64> = found.into_iter().collect();
+    recipients.retain(|&at, to| {
+        let backlog = backlogs.entry(sends[at].tenant.clone()).or_default();
+        let fits = *backlog + count(to.len()) <= limits.tenant_messages;
+        match fits {
+            true => *backlog += count(to.len()),
+            false => answers[at] = Some(Sent::BacklogFull),
+        }
+        fits
+    });
+    Ok(())
+}
+
+/// Takes the keys of what is to be stored; who has lost his is answered.
+async fn take_keys(
+    conn: &mut Conn,
+    sends: &[NewMessage],
+    recipients: &mut Recipients,
+    answers: &mut [Option<Sent>],
+    now: Micros,
+) -> Result<(), Fault> {
+    let keys: BTreeMap<[u8; 32], (usize, Key)> =
+        recipients.keys().filter_map(|&at| sends[at].key.map(|key| (key.hash, (at, key)))).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let rows = keys.values().map(|(at, key)| (hex(&key.hash), sends[*at].message.id, hex(&key.fingerprint)));
+    let won: Vec<(Vec<u8>,)> = sqlx::query_as(TAKE).bind(batch(rows)?).bind(now).fetch_all(&mut *conn).await?;
+    if won.len() == keys.len() {
+        return Ok(());
+    }
+    let won: BTreeSet<&[u8]> = won.iter().map(|(hash,)| hash.as_slice()).collect();
+    let lost: Firsts = keys.into_iter().filter(|(hash, _)| !won.contains(&hash[..])).collect();
+    let known = known(conn, &lost).await?;
+    for (hash, (at, key)) in lost {
+        // Retention took it in between: nothing is stored, and the next try finds it free.
+        let Some((message, fingerprint)) = known.get(&hash[..]) else {
+            return Err(StoreError::Undecided("an idempotency key is taken and given back by turns".into()).into());
+        };
+        answers[at] = Some(same(*message, fingerprint, &key));
+        recipients.remove(&at);
+    }
+    Ok(())
+}
+
+async fn store(
+    conn: &mut Conn,
+    holding: &mut Holding,
+    sends: &[NewMessage],
+    recipients: &Recipients,
+    limits: &Limits,
+    answers: &mut [Option<Sent>],
+    now: Micros,
+) -> Result<(), Fault> {
+    let accepted: Vec<&NewMessage> = recipients.keys().map(|&at| &sends[at]).collect();
+    if accepted.is_empty() {
+        return Ok(());
+    }
+    put_messages(conn, &accepted).await?;
+    let (mut newcomers, mut whose, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
+    for (&at, to) in recipients {
+        let send = &sends[at];
+        let (message, bytes, receipt) = (send.message.id, count(send.message.body.len()), send.receipt);
+        let collapse_key = send.message.collapse_key.as_deref();
+        let due_at = send.not_before.filter(|due_at| *due_at > now);
+        holding.count(send.tenant.clone(), count(to.len()));
+        for recipient in to {
+            let ttl = limits.ttl_of(send.ttl, recipient.tier);
+            if let Some(due_at) = due_at {
+                scheduled.push((message, recipient.device, due_at, ttl, bytes, i16::from(receipt), collapse_key));
+            } else {
+                let expires_at = send.message.created_at.saturating_add(ttl);
+                newcomers.push(Newcomer { device: recipient.device, message, bytes, expires_at, receipt, collapse_key });
+                whose.push(at);
+            }
+        }
+        answers[at] = Some(Sent::Accepted { message, placed: Vec::new() });
+    }
+    if !scheduled.is_empty() {
+        sqlx::query(SCHEDULE).bind(batch(scheduled)?).execute(&mut *conn).await?;
+    }
+    let places = place(conn, holding, &newcomers, limits, now).await?;
+    for (at, place) in whose.into_iter().zip(places) {
+        if let Some(Sent::Accepted { placed, .. }) = &mut answers[at] {
+            placed.push(place);
+        }
+    }
+    Ok(())
+}
+
+/// Two of one key in one call: the second as the first.
+fn settle_repeated(sends: &[NewMessage], firsts: &Firsts, answers: Vec<Option<Sent>>) -> Vec<Sent> {
+    let first_answers = answers.clone();
+    let settled = answers.into_iter().zip(sends).map(|(answer, send)| {
+        if let Some(answer) = answer {
+            return answer;
+        }
+        let first = send.key.and_then(|key| Some((key, firsts.get(&key.hash)?)));
+        match first.and_then(|(key, (at, first))| Some((key, first, first_answers[*at].clone()?))) {
+            Some((key, first, Sent::Accepted { message, .. })) => same(message, &first.fingerprint, &key),
+            Some((.., other)) => other,
+            None => Sent::Deferred,
+        }
+    });
+    settled.collect()
+}
+
+/// Whether a message goes to more devices than it may.
+pub(super) fn too_many(devices: usize) -> bool {
+    devices > RECIPIENTS
+}

@@ -1,0 +1,116 @@
+//! Who is connected: claimed by the newest, under a fence that rises.
+
+use std::collections::HashSet;
+
+use super::batch::batch;
+use super::hold::Holding;
+use super::listing::{lanes, sessions};
+use super::{Conn, Fault};
+use crate::store::{Claim, Claimed, Gap, Micros, Session, Temperature};
+
+const CLAIM: &str = concat!(
+    "INSERT INTO device_sessions (device, tenant, process, session, fence, transport, since) SELECT ",
+    int!("0"),
+    ", n.value->>1, ",
+    int!("2"),
+    ", ",
+    uuid!("3"),
+    ", ",
+    int!("4"),
+    ", ",
+    int!("5"),
+    ", $2 FROM ",
+    each!("$1"),
+    " WHERE true ON CONFLICT (device) DO UPDATE SET process = excluded.process, session = excluded.session, \
+     fence = excluded.fence, transport = excluded.transport, since = excluded.since"
+);
+
+const TAKEN: &str = concat!(
+    "UPDATE device_lanes SET idle_since = NULL WHERE idle_since IS NOT NULL AND device IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ")"
+);
+
+const LEFT: &str = concat!(
+    "UPDATE device_lanes SET idle_since = $2 WHERE idle_since IS NULL AND device IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ")"
+);
+
+const RELEASE: &str = concat!(
+    "DELETE FROM device_sessions WHERE (device, fence) IN (SELECT ",
+    int!("0"),
+    ", ",
+    int!("1"),
+    " FROM ",
+    each!("$1"),
+    ") RETURNING device"
+);
+
+/// The session of a device.
+pub(super) async fn session_of(conn: &mut Conn, device: i64) -> Result<Option<Session>, Fault> {
+    Ok(sessions(conn, &[device]).await?.remove(&device))
+}
+
+/// Says that nobody listens to these lanes from now on.
+pub(super) async fn leave_lanes(conn: &mut Conn, devices: &[i64], now: Micros) -> Result<(), Fault> {
+    sqlx::query(LEFT).bind(batch(devices)?).bind(now).execute(conn).await?;
+    Ok(())
+}
+
+pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Result<Vec<Claimed>, Fault> {
+    let devices: Vec<i64> = claims.iter().map(|claim| claim.device.0).collect();
+    let mut holding = Holding::of(conn, devices.iter().copied()).await?;
+    let previous = sessions(conn, &devices).await?;
+    let lanes = lanes(conn, &devices).await?;
+    let (mut claimed, mut rows, mut taken) = (Vec::with_capacity(claims.len()), Vec::new(), Vec::new());
+    for claim in claims {
+        let device = claim.device.0;
+        let revoked = holding.get(device).is_some_and(|held| held.revoked_at.is_some());
+        let held = if revoked { None } else { holding.change(device) };
+        let Some(held) = held else {
+            claimed.push(if revoked { Claimed::Revoked } else { Claimed::Unknown });
+            continue;
+        };
+        held.fence += 1;
+        rows.push((device, held.tenant.clone(), claim.process.0, claim.session, held.fence, claim.transport.stored()));
+        taken.push(device);
+        claimed.push(Claimed::Yours {
+            fence: held.fence,
+            previous: previous.get(&device).copied(),
+            seq: held.seq,
+            backlog: held.backlog,
+            gap: held.gap,
+            temperature: lanes.get(&device).map_or(Temperature::Cold, |(temperature, _)| *temperature),
+        });
+    }
+    if !rows.is_empty() {
+        sqlx::query(CLAIM).bind(batch(rows)?).bind(now).execute(&mut *conn).await?;
+        sqlx::query(TAKEN).bind(batch(taken)?).execute(&mut *conn).await?;
+    }
+    holding.write(conn, 0).await?;
+    Ok(claimed)
+}
+
+/// Ends sessions, as (device, fence); answers the devices of those that were there.
+pub(super) async fn release(conn: &mut Conn, ending: &[(i64, i64)], now: Micros) -> Result<HashSet<i64>, Fault> {
+    if ending.is_empty() {
+        return Ok(HashSet::new());
+    }
+    Holding::of(conn, ending.iter().map(|(device, _)| *device)).await?;
+    let gone: Vec<(i64,)> = sqlx::query_as(RELEASE).bind(batch(ending)?).fetch_all(&mut *conn).await?;
+    let gone: Vec<i64> = gone.into_iter().map(|(device,)| device).collect();
+    leave_lanes(conn, &gone, now).await?;
+    Ok(gone.into_iter().collect())
+}
+
+pub(super) async fn told(conn: &mut Conn, device: i64, fence: i64, gap: &Gap) -> Result<bool, Fault> {
+    let mut holding = Holding::of(conn, [device]).await?;
+    let Some(held) = holding.change(device) else { return Ok(false) };
+    let forgotten = held.fence == fence && held.gap.is_some_and(|now| now.count == gap.count && now.since == gap.since);
+    if forgotten {
+        held.gap = None;
+    }
+    holding.write(conn, 0).await?;
+    Ok(forgotten)
+}
