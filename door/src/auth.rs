@@ -26,7 +26,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 pub use key::{Algorithm, KeyError, KeySpec, Material};
-pub use mint::{Grant, mint};
+pub use mint::{Grant, Signer, mint};
 
 use crate::problem::{Code, Problem, shown};
 use crate::rates::Rate;
@@ -54,13 +54,15 @@ pub struct Caller {
     pub tenant: String,
     /// Who it is within the tenant.
     pub subject: String,
+    /// When the token was made (`iat`), in seconds since the Unix epoch, if it says so.
+    pub issued_at: Option<i64>,
     scopes: Vec<String>,
 }
 
 impl Caller {
     #[cfg(test)]
     pub(crate) fn new(tenant: &str, subject: &str) -> Self {
-        Self { tenant: tenant.to_owned(), subject: subject.to_owned(), scopes: Vec::new() }
+        Self { tenant: tenant.to_owned(), subject: subject.to_owned(), issued_at: None, scopes: Vec::new() }
     }
 
     /// Whether the token has this scope.
@@ -187,7 +189,8 @@ impl Verifier {
             return Err(invalid("`tenant` and `sub` must have 1 to 200 bytes and no control characters").into());
         }
         let scopes = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
-        Ok((Caller { tenant: claims.tenant, subject: claims.sub, scopes }, claims.exp))
+        let issued_at = claims.iat.and_then(|iat| iat.as_i64());
+        Ok((Caller { tenant: claims.tenant, subject: claims.sub, issued_at, scopes }, claims.exp))
     }
 
     fn key(&self, kid: Option<&str>) -> Result<&key::Verifying, Refusal> {
@@ -222,6 +225,8 @@ struct Claims {
     sub: String,
     tenant: String,
     scope: String,
+    /// Whatever it is: only a whole number is read.
+    iat: Option<serde_json::Value>,
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

@@ -13,10 +13,17 @@
 //! Owns devices, their messages, sessions over every transport, receipts. Refuses to own what stands before an endpoint (`door`),
 //! connections of databases (`database`) and of brokers (`messaging`). Never meets `api-ack` but through a queue.
 
+pub mod follow;
+pub mod http;
+pub mod poll;
 pub mod protocol;
 pub mod rules;
+pub mod sending;
 pub mod session;
+pub mod sessions;
+pub mod socket;
 pub mod store;
+pub mod tokens;
 
 use broker_topology::{Names, TierLimits, Topology};
 /// What mobile delivery needs on the broker, with the limits that devices have by default: the exchanges that lead to devices, where their

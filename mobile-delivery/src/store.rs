@@ -38,6 +38,7 @@ pub use broker_topology::Priority;
 pub use credential::{Hash, Refreshed};
 pub use database::{Micros, StoreError};
 pub use delivery::{Ack, Acked, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which};
+pub use device::check_id;
 pub use device::{Device, Filter, GROUPS, Invalid, LABELS, Number, Page, Presence, Put, Registration, Removed, Tier, slot_of};
 pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
 pub use message::{Cancelled, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};

@@ -100,7 +100,8 @@ fn portioned(found: &[(i64, i64, i64)], lanes: usize, reading: &Reading<'_>) -> 
         bytes += size;
         if bytes > reading.bytes && !rows.is_empty() {
             // This lane may have been begun: then it is cut here, and else comes next time.
-            return (rows.clone(), rows.contains_key(&at).then_some(at + 1).unwrap_or(at));
+            let looked_at = at + usize::from(rows.contains_key(&at));
+            return (rows, looked_at);
         }
         let seqs = rows.entry(at).or_default();
         if seqs.len() < each {
