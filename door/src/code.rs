@@ -88,6 +88,9 @@ catalogue! {
     InvalidMessage "invalid-message" BAD_REQUEST "What is said about the message is wrong";
     InvalidMessageId "invalid-message-id" BAD_REQUEST "The message id is not a UUID";
     MessageNotFound "message-not-found" NOT_FOUND "There is no such message";
+    SubprotocolMissing "subprotocol-missing" BAD_REQUEST "The WebSocket asks for no subprotocol that is spoken here";
+    SessionReplaced "session-replaced" CONFLICT "A newer session of the device took the place of this one";
+    TooManySessions "too-many-sessions" SERVICE_UNAVAILABLE "This process takes no more devices";
     DeviceBacklogFull "device-backlog-full" INSUFFICIENT_STORAGE "Too many messages wait for devices already";
     MalformedRequest "malformed-request" BAD_REQUEST "The request is not well-formed HTTP";
     HeadTooLarge "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE "The head of the request is too large";

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::presence::Presence;
 use super::tenure::{Entry, Identity, Tenure};
 use super::{Post, Sessions};
-use crate::store::{Claim, Claimed, Number, Over, StoreError, Temperature, Transport};
+use crate::store::{Claim, Claimed, Number, StoreError, Temperature, Transport};
 
 /// Claims, or ends of sessions, in one statement.
 const TOGETHER: usize = 512;
@@ -73,7 +73,11 @@ impl Sessions {
             match inner.stores.sessions.claim(&claims, clock::now()).await {
                 Ok(claimed) => {
                     messaging::crash_point!("D2");
-                    together.into_iter().zip(claims).zip(claimed).for_each(|((one, claim), claimed)| self.begin(one, &claim, claimed));
+                    together
+                        .into_iter()
+                        .zip(claims)
+                        .zip(claimed)
+                        .for_each(|((one, claim), claimed)| self.begin(one, &claim, claimed));
                 }
                 Err(error) => {
                     inner.metrics.claims("unavailable", together.len());
@@ -99,7 +103,7 @@ impl Sessions {
         inner.live.enter(claim.device, Entry { fence, post: post.clone() });
         match previous {
             Some(previous) if previous.process != inner.me => {
-                inner.telling.over(previous.process, claim.device, previous.fence, Over::Displaced);
+                inner.telling.over(previous.process, claim.device, previous.fence);
             }
             Some(_) => {}
             None => self.presence(Presence::of(&one.identity, claim.session, one.transport, true)),

@@ -28,7 +28,7 @@ impl Identity {
 }
 
 /// What a claim gave.
-pub(super) struct Tenure {
+pub(crate) struct Tenure {
     pub(super) sessions: Sessions,
     pub(super) identity: Arc<Identity>,
     pub(super) session: Uuid,

@@ -28,8 +28,8 @@ use uuid::Uuid;
 use super::{Conn, Fault, put_messages};
 use crate::store::{
     Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Filter, Gap, Hash, Idle, Lane, LaneStore, Limit, Limits, Lost,
-    Mark, MessageStore, Micros, NewMessage, Number, Page, Pending, Placed, Over, ProcessId, Put, Reading, Receipt, Record, Refreshed,
-    Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
+    Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, Placed, ProcessId, Put, Reading, Receipt, Record,
+    Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
 };
 
 #[async_trait]
