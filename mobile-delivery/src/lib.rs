@@ -13,7 +13,11 @@
 //! Owns devices, their messages, sessions over every transport, receipts. Refuses to own what stands before an endpoint (`door`),
 //! connections of databases (`database`) and of brokers (`messaging`). Never meets `api-ack` but through a queue.
 
+pub mod lane;
+pub mod lane_message;
+pub mod processes;
 pub mod protocol;
+pub mod relay;
 pub mod rules;
 pub mod session;
 pub mod store;
