@@ -17,10 +17,12 @@ pub mod lane;
 pub mod lane_message;
 pub mod processes;
 pub mod protocol;
+pub mod receipts;
 pub mod relay;
 pub mod rules;
 pub mod session;
 pub mod store;
+pub mod upkeep;
 
 use broker_topology::{Names, TierLimits, Topology};
 /// What mobile delivery needs on the broker, with the limits that devices have by default: the exchanges that lead to devices, where their

@@ -100,7 +100,8 @@ impl Turns {
         self.waiting.len()
     }
 
-    pub(super) fn under_way(&self) -> usize {
+    #[cfg(test)]
+    fn under_way(&self) -> usize {
         self.under_way.len()
     }
 
