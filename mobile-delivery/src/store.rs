@@ -256,6 +256,13 @@ pub trait LaneStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn unsent(&self, reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError>;
 
+    /// The same of these devices alone, those that are hot and have something; for a relay that knows where to look. [`Reading::slots`] and
+    /// [`Reading::after`] are not looked at. Where a limit was met, devices after the last one answered are left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn unsent_of(&self, devices: &[Number], reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError>;
+
     /// Says up to which `seq` lanes were filled (confirmed). Counts only under the fence of the device's slot and on the turn of the lane that was read. Answers in
     /// order whether it did. Devices are distinct; at most 4096. Lost with the power on SQLite, it costs copies.
     ///
@@ -287,4 +294,10 @@ pub trait LaneStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError>;
+
+    /// Lanes that are to go, however long they were idle: left half-way, found without a queue, or of removed devices.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError>;
 }

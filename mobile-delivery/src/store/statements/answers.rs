@@ -166,6 +166,10 @@ impl LaneStore for super::Devices {
         read!(self.shared(), conn => relaying::unsent(conn, reading, now))
     }
 
+    async fn unsent_of(&self, devices: &[Number], reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError> {
+        read!(self.shared(), conn => relaying::unsent_of(conn, devices, reading, now))
+    }
+
     async fn mark_sent(&self, marks: &[Mark]) -> Result<Vec<bool>, StoreError> {
         mark!(self.settling(), conn => relaying::mark_sent(conn, marks))
     }
@@ -184,5 +188,9 @@ impl LaneStore for super::Devices {
 
     async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError> {
         read!(self.shared(), conn => turning::idle(conn, before, limit))
+    }
+
+    async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError> {
+        read!(self.shared(), conn => turning::cooling(conn, limit))
     }
 }
