@@ -18,9 +18,11 @@ use messaging::devices::{Attachment, Delivery, DeviceMessage, Event, Lane, Lanes
 use messaging::message::Message;
 use messaging::metrics::Metrics;
 use prometheus::Registry;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warren_tests::broker::{Broker, Vhost};
+use warren_tests::wait::until;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,15 @@ impl Stage {
     async fn fill(&self, device: Device, count: i64) {
         let sent = self.lanes.line(device).publish((1..=count).map(message).collect()).await;
         assert!(sent.iter().all(|sent| *sent == Sent::Queued), "{sent:?}");
+    }
+
+    /// What policies make of the queue of a device, once the broker tells.
+    async fn effective(&self, device: Device) -> Value {
+        until(SOON, "the broker to tell of the policies of a queue", async || {
+            let queue = self.vhost.queue(&self.queue(device)).await;
+            queue.get("effective_policy_definition").filter(|found| found.is_object()).cloned()
+        })
+        .await
     }
 
     /// What a counter of lanes shows.

@@ -41,7 +41,7 @@ async fn a_device_has_its_queue_and_all_its_bindings_and_that_may_be_asked_for_a
     };
     assert_eq!(bindings(&stage, &queue).await, expected(&[&user, &news]));
     // The policy of its tier holds for it.
-    let effective = &stage.vhost.queue(&queue).await["effective_policy_definition"];
+    let effective = stage.effective(device).await;
     assert_eq!((&effective["max-length"], &effective["expires"]), (&json!(100), &json!(null)));
 
     stage.fill(device, 1).await;

@@ -29,8 +29,10 @@ async fn what_the_broker_says_of_its_policies_is_what_holds_for_a_device() {
     let management = Broker::shared().await.management();
     management.call("PUT", &format!("/api/policies/{vhost}/loud"), Some(higher)).await;
     assert_eq!(codes().await, ["device-policy-wrong"; 2]);
-    let queue = stage.vhost.queue(&stage.queue(device)).await;
-    assert_eq!(queue["effective_policy_definition"], json!({"expires": 86_400_000}));
+    warren_tests::wait::until_true(SOON, "the broker to heed it", async || {
+        stage.effective(device).await == json!({"expires": 86_400_000})
+    })
+    .await;
     for policy in ["loud", "warren.devices.lite"] {
         management.call("DELETE", &format!("/api/policies/{vhost}/{policy}"), None).await;
     }
