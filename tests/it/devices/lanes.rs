@@ -4,6 +4,7 @@
 mod attaching;
 mod declaring;
 mod faults;
+mod permitted;
 mod policies;
 mod publishing;
 mod retiring;
