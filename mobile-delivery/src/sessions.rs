@@ -28,13 +28,12 @@ mod claiming;
 mod deliveries;
 mod draining;
 mod driver;
-pub mod lane_message;
 mod metrics;
 mod opening;
 mod polls;
 mod post;
-mod presence;
 mod round;
+pub(crate) mod rows;
 mod settling;
 mod telling;
 mod tenure;
@@ -48,11 +47,10 @@ use door::auth::Verifier;
 use door::current::Current;
 use messaging::devices::Lanes;
 use prometheus::Registry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use presence::Presence;
 pub use telling::Notices;
 
 pub(crate) use opening::Bearer;
@@ -60,6 +58,7 @@ pub(crate) use tenure::Tenure;
 
 use crate::follow::Follow;
 use crate::poll::Polling;
+use crate::receipts::Outlet;
 use crate::session::Limits;
 use crate::store::{Number, Placed, ProcessId, Session, Stores};
 use claiming::{Coming, Leaving};
@@ -123,8 +122,8 @@ pub struct Parts {
     pub me: ProcessId,
     /// The way to other processes; `None` where there are none.
     pub notices: Option<Notices>,
-    /// Who hears of comings and goings; what there is no room for is dropped, and counted.
-    pub presence: Option<mpsc::Sender<Presence>>,
+    /// Who hears of comings and goings, and that receipts were written; `None` where nobody does.
+    pub outlet: Option<Outlet>,
 }
 
 /// The sessions of this process. Cheap to clone.
@@ -136,7 +135,7 @@ struct Inner {
     lanes: Lanes,
     verifier: Arc<Verifier>,
     me: ProcessId,
-    presence: Option<mpsc::Sender<Presence>>,
+    outlet: Option<Outlet>,
     options: Options,
     limits: Arc<Limits>,
     metrics: Metrics,
@@ -168,13 +167,13 @@ impl Sessions {
         drain: CancellationToken,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let Parts { stores, lanes, verifier, me, notices, presence } = parts;
+        let Parts { stores, lanes, verifier, me, notices, outlet } = parts;
         let sessions = Self(Arc::new(Inner {
             stores,
             lanes,
             verifier,
             me,
-            presence,
+            outlet,
             limits: Arc::new(options.limits.clone()),
             metrics: Metrics::new(registry)?,
             live: Live::default(),

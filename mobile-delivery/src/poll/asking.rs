@@ -17,7 +17,7 @@ use super::session::{PollSession, Turn};
 use crate::protocol::poll::Polled;
 use crate::protocol::{Close, MAX_LIST, Message, Window};
 use crate::sessions::Sessions;
-use crate::sessions::lane_message::given;
+use crate::sessions::rows::given;
 use crate::socket::no_place;
 use crate::store::{Device, Limit, Transport};
 

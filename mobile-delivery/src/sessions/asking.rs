@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Sessions;
 use super::driver::nothing;
-use super::lane_message::given;
+use super::rows::given;
 use super::settling::{Settlement, Waiter};
 use super::tenure::Tenure;
 use crate::protocol::Gap as ToldGap;

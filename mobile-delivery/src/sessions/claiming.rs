@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::presence::Presence;
 use super::tenure::{Entry, Identity, Tenure};
 use super::{Post, Sessions};
+use crate::receipts::Presence;
 use crate::store::{Claim, Claimed, Number, StoreError, Temperature, Transport};
 
 /// Claims, or ends of sessions, in one statement.
@@ -106,7 +106,7 @@ impl Sessions {
                 inner.telling.over(previous.process, claim.device, previous.fence);
             }
             Some(_) => {}
-            None => self.presence(Presence::of(&one.identity, claim.session, one.transport, true)),
+            None => self.tell(&one.identity, claim.session, one.transport, true),
         }
         let tenure = Tenure {
             sessions: self.clone(),
@@ -119,6 +119,14 @@ impl Sessions {
         let hot = temperature == Temperature::Hot;
         // Who does not wait any more ends it by dropping it.
         let _ = one.reply.send(Ok(Begun { tenure, seq, caught_up: backlog == 0 && gap.is_none(), hot }));
+    }
+
+    /// Tells who wants to hear it. A session that takes the place of another neither comes nor goes.
+    fn tell(&self, identity: &Identity, session: Uuid, transport: Transport, online: bool) {
+        let Some(outlet) = &self.0.outlet else { return };
+        let text = |text: &str| text.to_owned();
+        let (tenant, device, user) = (text(&identity.tenant), text(&identity.id), text(&identity.user));
+        outlet.tell(Presence { online, tenant, device, user, session, transport, at: clock::now() });
     }
 
     /// Ends in the store what has ended, until `over` and no more is left. What the store does not take is tried again while there is time;
@@ -138,7 +146,7 @@ impl Sessions {
                     Ok(were) => {
                         let gone = together.iter().zip(were).filter(|(_, was)| *was);
                         gone.for_each(|((identity, _, session, transport), _)| {
-                            self.presence(Presence::of(identity, *session, *transport, false));
+                            self.tell(identity, *session, *transport, false);
                         });
                         break;
                     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use messaging::devices as lanes;
 
-use super::lane_message::arrived;
+use super::rows::arrived;
 use super::opening::LaneState;
 use crate::session::{Delivery, Tag};
 
@@ -22,14 +22,15 @@ impl Deliveries {
     /// For the session; the tag of one that has no place among those of the device.
     pub(super) fn take(&mut self, delivery: lanes::Delivery, fresh: Duration) -> Result<Delivery, lanes::Tag> {
         let lanes::Delivery { tag: own, seq, after, redelivered, message } = delivery;
-        let seq = seq.and_then(|seq| u64::try_from(seq).ok()).ok_or(own)?;
+        let place = seq.ok_or(own)?;
+        let seq = u64::try_from(place).map_err(|_| own)?;
         let after = after.and_then(|after| u64::try_from(after).ok()).unwrap_or(0);
         let tag = Tag(self.next);
         self.next += 1;
         self.held.push((tag.0, own));
         let now = Timestamp::now();
         let since = now.saturating_sub(jiff::SignedDuration::try_from(fresh).unwrap_or_default()).unwrap_or(now);
-        Ok(Delivery { tag, seq, after, message: arrived(message, seq, redelivered, now, since) })
+        Ok(Delivery { tag, seq, after, message: arrived(message, place, redelivered, now, since) })
     }
 
     /// To be acked with what is acked next.

@@ -144,7 +144,7 @@ impl<W: Wire> Driver<W> {
                 events.push_back(event);
             }
             Happened::Attached(attachment) => {
-                self.lane = LaneState::At(Box::new(attachment));
+                self.has_lane(LaneState::At(Box::new(attachment)));
                 events.push_back(Event::LaneReset);
             }
             Happened::Lane(Some(lanes::Event::Delivery(delivery))) => {
@@ -165,19 +165,27 @@ impl<W: Wire> Driver<W> {
             Happened::Lane(Some(lanes::Event::Gone(error))) => {
                 tracing::debug!(error = %error, "the queue of a device is gone under its session");
                 self.deliveries.forget();
-                self.lane = match &self.tenure {
+                self.has_lane(match &self.tenure {
                     Some(tenure) => LaneState::Opening(self.sessions.lane_anew(tenure.identity.clone(), self.prefetch)),
                     None => LaneState::None,
-                };
+                });
                 events.push_back(Event::LaneReset);
             }
-            Happened::Lane(None) => self.lane = LaneState::None,
+            Happened::Lane(None) => self.has_lane(LaneState::None),
             Happened::Timer => {
                 self.armed = false;
                 events.push_back(Event::Timer);
             }
         }
         events
+    }
+
+    fn has_lane(&mut self, lane: LaneState) {
+        self.post.has_lane(match &lane {
+            LaneState::At(attachment) => Some(attachment.consumes()),
+            LaneState::None | LaneState::Opening(_) => None,
+        });
+        self.lane = lane;
     }
 
     fn is_flood(&mut self) -> bool {
@@ -218,7 +226,8 @@ impl<W: Wire> Driver<W> {
                 let claimed = Claimed { fence: tenure.fence, session: tenure.session, until, time: jiff::Timestamp::now() };
                 self.post = tenure.post.clone();
                 self.asking.begin(seq, caught_up);
-                (self.tenure, self.lane) = (Some(tenure), lane);
+                self.tenure = Some(tenure);
+                self.has_lane(lane);
                 Event::Claimed(claimed)
             }
         }
@@ -299,7 +308,7 @@ impl<W: Wire> Driver<W> {
 
     fn tell_how_it_stands(&self) {
         let cursor = i64::try_from(self.session.cursor()).unwrap_or(i64::MAX);
-        self.post.stands(cursor, self.session.is_idle(), matches!(self.lane, LaneState::At(_)));
+        self.post.stands(cursor, self.session.is_idle());
     }
 
     /// Says goodbye, leaves the lane, and then the device.

@@ -18,7 +18,6 @@ pub(super) struct Metrics {
     batch: Histogram,
     pub(super) lane_missed: IntCounter,
     pub(super) lane_strays: IntCounter,
-    pub(super) presence_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -68,10 +67,6 @@ impl Metrics {
             lane_strays: counter(
                 "warren_device_lane_strays_total",
                 "messages in queues of devices that no relay put there; they are acked and forgotten",
-            )?,
-            presence_dropped: counter(
-                "warren_device_presence_dropped_total",
-                "comings and goings of devices that nobody had room for",
             )?,
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker_topology::{Device as Queued, Names, Tier as QueuedTier};
+use broker_topology::Device as Queue;
 use door::auth::Caller;
 use door::current::Current;
 use door::problem::{Code, Problem};
@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use super::Sessions;
 use super::claiming::{Begun, Coming, NotBegun};
 use super::tenure::{Identity, Tenure};
+use crate::lane::{lane_of, queue_of};
 use crate::protocol::{Close, Hello};
-use crate::store::{Device, StoreError, Tier, Transport};
+use crate::store::{Device, StoreError, Transport};
 
 /// The longest wait before a lane is tried again.
 const REST: Duration = Duration::from_secs(20);
@@ -126,8 +127,7 @@ impl Sessions {
             }
         })?;
         let Begun { tenure, seq, caught_up, hot } = begun;
-        let tier = if hot { device.queue_tier } else { device.registration.tier };
-        let queue = Queued { number: tenure.identity.number.0.unsigned_abs(), tier: queued(tier) };
+        let queue = queue_of(device.number, device.queue_tier);
         let prefetch = hello.window.messages;
         let first = hot.then_some(queue);
         let mut lane = self.clone().lane(tenure.identity.clone(), first, prefetch);
@@ -139,7 +139,7 @@ impl Sessions {
     }
 
     /// The lane of a device, however long it takes; and whether it was there. `queue`: what is known to be there.
-    fn lane(self, identity: Arc<Identity>, queue: Option<Queued>, prefetch: u16) -> BoxFuture<'static, (Attachment, bool)> {
+    fn lane(self, identity: Arc<Identity>, queue: Option<Queue>, prefetch: u16) -> BoxFuture<'static, (Attachment, bool)> {
         let opening = async move {
             let mut queue = queue;
             let mut rest = Duration::from_millis(500);
@@ -168,7 +168,7 @@ impl Sessions {
     }
 
     /// Attaches; what is not known to be there is declared, and told to the store before anything is read.
-    async fn attach(&self, identity: &Identity, queue: Option<Queued>, prefetch: u16) -> Result<Attachment, LaneError> {
+    async fn attach(&self, identity: &Identity, queue: Option<Queue>, prefetch: u16) -> Result<Attachment, LaneError> {
         let inner = &self.0;
         if let Some(queue) = queue {
             return inner.lanes.attach(queue, prefetch).await;
@@ -180,8 +180,8 @@ impl Sessions {
         let device = device.ok_or_else(|| unavailable("it was removed".to_owned()))?;
         let mut tier = device.queue_tier;
         loop {
-            let queue = Queued { number: identity.number.0.unsigned_abs(), tier: queued(tier) };
-            inner.lanes.ensure(lane_of(&device, queue)).await?;
+            let queue = queue_of(identity.number, tier);
+            inner.lanes.ensure(Lane { device: queue, ..lane_of(&device) }).await?;
             let warm = inner.stores.lanes.warm(identity.number, database::clock::now()).await;
             let lane = warm.map_err(|error| unavailable(error.to_string()))?;
             match lane {
@@ -191,21 +191,6 @@ impl Sessions {
                 Some(_) => return inner.lanes.attach(queue, prefetch).await,
             }
         }
-    }
-}
-
-/// What is to be there for a device on the broker: its queue, and what leads to it.
-pub(crate) fn lane_of(device: &Device, queue: Queued) -> Lane {
-    let said = &device.registration;
-    let groups = said.groups.iter().filter_map(|group| Names::group_key(&said.tenant, group));
-    let keys = std::iter::once(Names::user_key(&said.tenant, &said.user)).chain(groups).collect();
-    Lane { device: queue, keys, broadcast: true }
-}
-
-fn queued(tier: Tier) -> QueuedTier {
-    match tier {
-        Tier::Standard => QueuedTier::Standard,
-        Tier::Lite => QueuedTier::Lite,
     }
 }
 

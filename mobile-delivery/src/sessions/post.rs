@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -39,8 +39,8 @@ pub(super) struct Post {
     cursor: AtomicI64,
     /// It has nothing under way.
     idle: AtomicBool,
-    /// Its lane brings what is new.
-    laned: AtomicBool,
+    /// Whether its lane brings what is new; `None` without one.
+    lane: Mutex<Option<Arc<AtomicBool>>>,
 }
 
 impl Post {
@@ -99,10 +99,14 @@ impl Post {
     }
 
     /// Says how the session stands.
-    pub(super) fn stands(&self, cursor: i64, idle: bool, laned: bool) {
+    pub(super) fn stands(&self, cursor: i64, idle: bool) {
         self.cursor.store(cursor, Ordering::Relaxed);
         self.idle.store(idle, Ordering::Relaxed);
-        self.laned.store(laned, Ordering::Relaxed);
+    }
+
+    /// It has this lane from now on.
+    pub(super) fn has_lane(&self, lane: Option<Arc<AtomicBool>>) {
+        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
     }
 
     pub(super) fn cursor(&self) -> i64 {
@@ -114,6 +118,7 @@ impl Post {
     }
 
     pub(super) fn is_laned(&self) -> bool {
-        self.laned.load(Ordering::Relaxed)
+        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        lane.as_ref().is_some_and(|consumes| consumes.load(Ordering::Relaxed))
     }
 }

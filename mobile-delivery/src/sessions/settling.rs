@@ -69,6 +69,9 @@ impl Sessions {
                     Ok(acked) => {
                         messaging::crash_point!("D4");
                         inner.metrics.settled(&acks, &acked);
+                        if let Some(outlet) = &inner.outlet {
+                            outlet.written();
+                        }
                         batch.drain(..).zip(acked).for_each(|(one, acked)| one.waiter.told(Ok(acked)));
                     }
                     // One that is bad fails alone.

@@ -10,7 +10,7 @@ use broker_topology::Names;
 use jiff::Timestamp;
 use messaging::connection::Link;
 use messaging::message::{Message, Route};
-use messaging::notices::{self, Heard};
+use messaging::notices::{Heard, listen_to};
 use messaging::publisher::Publisher;
 use messaging::wire::Outbound;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,12 @@ use uuid::Uuid;
 use super::Sessions;
 use super::tenure::DISPLACED;
 use super::waiting::Waiting;
+use crate::lane_message::SOURCE;
 use crate::protocol::Close;
 use crate::store::{Number, Over, ProcessId, Session};
+
+/// The `type` of the message.
+pub const KIND: &str = "warren.devices.over";
 
 /// Sessions in one notice.
 const TOGETHER: usize = 512;
@@ -61,14 +65,13 @@ impl Telling {
 }
 
 impl Sessions {
-    /// Hears a notice, if it is one of these: for whoever listens to notices of several sorts.
-    pub fn hear(&self, notice: &[u8]) {
+    fn hear(&self, notice: &[u8]) {
         match serde_json::from_slice::<Notice>(notice) {
             Ok(notice) => {
                 let mine = notice.over.into_iter().filter(|(process, ..)| *process == self.0.me.0);
                 mine.for_each(|(_, device, fence)| self.suspect(Number(device), fence));
             }
-            Err(error) => tracing::trace!(error = %error, "a notice that is not about sessions"),
+            Err(error) => tracing::debug!(error = %error, "a notice about sessions cannot be read"),
         }
     }
 
@@ -147,15 +150,15 @@ impl Sessions {
                 }
             }
         };
-        tokio::join!(notices::listen(link, names, sender, over), hearing);
+        tokio::join!(listen_to(KIND, link, names, sender, over), hearing);
     }
 }
 
 async fn publish(publisher: &Publisher, names: &Names, notice: Notice) -> Result<(), String> {
     let message = Message {
         id: Uuid::now_v7().to_string(),
-        kind: notices::KIND.to_owned(),
-        source: "/warren/hub".to_owned(),
+        kind: KIND.to_owned(),
+        source: SOURCE.to_owned(),
         time: Timestamp::now(),
         content_type: "application/json".to_owned(),
         traceparent: None,
