@@ -22,7 +22,8 @@
 //! * never more with the device than the window; one message that is larger than it goes alone;
 //! * an end is settled once, under the session's fence, and only for what was given and acked, or rejected, or said to be seen. What
 //!   was given is never acked to the broker before the store has its end, or the row is known to be no more;
-//! * nothing is passed over that the store holds: see [`reading`];
+//! * nothing is passed over that the store holds: it is read to its end, after the lane is there, and anew whenever the lane shows or
+//!   may hide something that was not given;
 //! * `idle` comes once when everything is given, acked, and the acks are stored; a gap is told once.
 //!
 //! An idle session is some hundred bytes, and holds no buffer: payloads are never kept, and what is put off is read again.

@@ -56,19 +56,19 @@ impl World {
     /// One thing happens. `what` says which, `salt` how.
     pub fn step(&mut self, what: u8, salt: u64) {
         match what % 32 {
-            0..=3 => _ = self.store.send(usize::try_from(salt % 3000).unwrap() + usize::from(salt % 40 == 0) * 5000),
-            4..=6 => self.lane.publish(&self.store, salt % 10 > 0),
-            7..=10 => self.deliver(salt % 2 == 0),
+            0..=3 => _ = self.store.send(usize::try_from(salt % 3000).unwrap() + usize::from(salt.is_multiple_of(40)) * 5000),
+            4..=6 => self.lane.publish(&self.store, !salt.is_multiple_of(10)),
+            7..=10 => self.deliver(salt.is_multiple_of(2)),
             11..=13 => self.store_reads(salt),
             14..=16 => self.store_answers(salt),
-            17..=19 => self.store_settles(salt % 20 == 0),
+            17..=19 => self.store_settles(salt.is_multiple_of(20)),
             20..=22 => self.device_hears(),
             23..=25 => self.device_acks(salt),
             26 => self.time_passes(salt),
             27 => self.row_ends(salt),
             28 => self.ghost_speaks(),
-            29 if salt % 3 == 0 => self.trouble(salt >> 8),
-            30 if salt % 4 == 0 => self.tell(Event::Pending { seq: self.store.last().saturating_sub(salt >> 8 & 7) }),
+            29 if salt.is_multiple_of(3) => self.trouble(salt >> 8),
+            30 if salt.is_multiple_of(4) => self.tell(Event::Pending { seq: self.store.last().saturating_sub(salt >> 8 & 7) }),
             _ => self.device_hears(),
         }
     }
@@ -149,13 +149,13 @@ impl World {
     }
 
     fn deliver(&mut self, checks: bool) {
-        if self.server.session.phase() == Phase::Open {
-            if let Some(delivery) = self.lane.deliver(self.window.messages.into(), &self.store, checks) {
-                if delivery.message.is_some() {
-                    self.server.known = self.server.known.max(delivery.seq);
-                }
-                self.tell(Event::Delivery(delivery));
+        if self.server.session.phase() == Phase::Open
+            && let Some(delivery) = self.lane.deliver(self.window.messages.into(), &self.store, checks)
+        {
+            if delivery.message.is_some() {
+                self.server.known = self.server.known.max(delivery.seq);
             }
+            self.tell(Event::Delivery(delivery));
         }
     }
 
@@ -176,7 +176,7 @@ impl World {
             return;
         }
         let at = usize::try_from(salt >> 4).unwrap() % answers.len();
-        let (ask, page) = if salt % 8 == 0 { answers[at].clone() } else { answers.remove(at) };
+        let (ask, page) = if salt.is_multiple_of(8) { answers[at].clone() } else { answers.remove(at) };
         let reached = page.messages.iter().map(|message| message.seq).max().unwrap_or(0);
         self.server.known = self.server.known.max(reached);
         self.tell(Event::Page { ask, page });
@@ -230,10 +230,10 @@ impl World {
     fn row_ends(&mut self, salt: u64) {
         let pending: Vec<u64> = self.store.pending().collect();
         let Some(seq) = pending.get(usize::try_from(salt >> 8).unwrap() % pending.len().max(1)).copied() else { return };
-        if self.server.given().contains(&seq) && salt % 2 == 0 {
+        if self.server.given().contains(&seq) && salt.is_multiple_of(2) {
             return;
         }
-        let dropped = salt % 5 == 0;
+        let dropped = salt.is_multiple_of(5);
         self.server.ended.insert(seq);
         self.store.end(seq, if dropped { Row::Dropped } else { Row::Withdrawn });
         if salt & 0x40 == 0 {
@@ -264,12 +264,12 @@ impl World {
                 if let Some((fence, ends)) = self.server.settles.pop_front() {
                     self.store.settle(fence, &ends);
                 }
-                self.leave(salt % 4 == 0);
+                self.leave(salt.is_multiple_of(4));
             }
             2 => self.leave(true),
             3 => {
                 self.tell(Event::Gone);
-                self.leave(salt % 4 == 0);
+                self.leave(salt.is_multiple_of(4));
             }
             4 => self.tell(displaced()),
             5 => {
