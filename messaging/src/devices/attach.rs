@@ -146,7 +146,9 @@ impl Lanes {
         let mut tries = Tries::new(what(), patience.unwrap_or(self.inner.patience));
         let opened = loop {
             match tries.once(self.open_once(device, &queue, prefetch)).await {
-                _ if waiting.is_closed() && patience.is_none() => break Err(LaneError::Stopped),
+                None | Some(Err(LaneError::Away { .. } | LaneError::Busy(_))) if waiting.is_closed() => {
+                    break Err(LaneError::Stopped);
+                }
                 None => {}
                 // Of places there are enough for those who had one, once dead channels are cleared away.
                 Some(Err(LaneError::Away { .. } | LaneError::Busy(_))) if patience.is_none() => {

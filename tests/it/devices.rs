@@ -1,0 +1,3 @@
+//! Mobile delivery on a real broker.
+
+mod lanes;
