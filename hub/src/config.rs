@@ -27,6 +27,7 @@ mod cors;
 mod cron;
 mod declared;
 mod destination;
+mod devices;
 mod http;
 mod kinds;
 mod lines;
@@ -53,6 +54,7 @@ pub use declared::{
     BindingConfig, DeadLetter, ExchangeConfig, ExchangeType, HeaderMatch, PolicyConfig, PolicyTarget, QueueConfig, QueueType,
 };
 pub use destination::{Breaker, DestinationConfig};
+pub use devices::Devices;
 pub use http::{Completion, HttpCall, Method};
 pub use kinds::{Idempotency, KindConfig, Priority, Worker};
 pub use listen::Listen;
@@ -69,7 +71,7 @@ use settings::RoleList;
 /// Everything a hub is told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
-    /// What this process does: `roles = ["api", "worker", "keeper"]`, all of them by default.
+    /// What this process does: `roles = ["api", "worker", "keeper", "devices"]`, all of them by default.
     pub roles: Vec<Role>,
     /// RabbitMQ.
     pub broker: Broker,
@@ -87,6 +89,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long what is done is kept.
     pub retention: Retention,
+    /// What devices may cost.
+    pub devices: Devices,
     /// How a process leaves.
     pub drain: Drain,
     /// What is logged.
@@ -181,6 +185,7 @@ impl Config {
             cors: Cors::read(&mut root.section("cors")),
             limits: Limits::read(&mut root.section("limits")),
             retention: Retention::read(&mut root.section("retention")),
+            devices: Devices::read(&mut root.section("devices")),
             drain: Drain::read(&mut root.section("drain")),
             log: Log::read(&mut root.section("log")),
             tracing: Tracing::read(&mut root.section("tracing")),

@@ -9,7 +9,7 @@ use messaging::consumer::rounds;
 
 use super::kinds::wait;
 use super::units::show_duration;
-use super::{Config, Cors, CronConfig, Fault, KindConfig, Problem, Worker};
+use super::{Config, Cors, CronConfig, Fault, KindConfig, Problem, Role, Worker};
 
 mod callbacks;
 mod calls;
@@ -35,6 +35,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     }
     if config.limits.backlog_per_tenant > config.limits.backlog_total {
         say("limits.backlog_per_tenant", "is over limits.backlog_total: lower it".to_owned());
+    }
+    if config.roles == [Role::Devices] && !config.devices.enabled {
+        say("roles", "leaves this process nothing to do: set devices.enabled = true".to_owned());
     }
     let mut names = BTreeSet::new();
     for (index, kind) in config.kinds.iter().enumerate() {

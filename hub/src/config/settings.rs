@@ -179,6 +179,8 @@ words! {
         Worker = "worker",
         /// Moves dead letters into the store.
         Keeper = "keeper",
+        /// Takes messages to devices and serves their connections.
+        Devices = "devices",
     }
 }
 
@@ -194,10 +196,7 @@ impl FromValue for RoleList {
         if words.is_empty() {
             return Err("must name at least one role".to_owned());
         }
-        let role = |word: String| match word.as_str() {
-            "devices" => Err("holds `devices`, a role that is not supported yet (not-supported-yet)".to_owned()),
-            _ => Role::from_value(&Value::String(word)),
-        };
+        let role = |word| Role::from_value(&Value::String(word));
         let mut roles = words.into_iter().map(role).collect::<Result<Vec<_>, _>>()?;
         roles.sort();
         roles.dedup();

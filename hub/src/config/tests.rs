@@ -251,7 +251,10 @@ fn what_does_not_fit_together_is_refused() {
     refused("cors = { origins = ['*'], credentials = true }", "`cors.credentials` would let every page act as its visitor");
     refused("limits.burst_per_tenant = 5", "`limits.burst_per_tenant` limits nothing without rate_per_tenant");
     refused("limits.burst_per_subject = 5", "`limits.burst_per_subject` limits nothing without rate_per_subject");
-    refused("roles = 'api,devices'", "`roles` holds `devices`, a role that is not supported yet");
+    refused("roles = 'devices'", "`roles` leaves this process nothing to do: set devices.enabled = true");
+    assert!(given().file("roles = 'devices'\ndevices.enabled = true").load().is_ok());
+    refused("devices.payload = '1MiB'", "`devices.payload` must be from 1B to 256KiB");
+    refused("devices.ttl_lite = '29d'", "`devices.ttl_lite` must be from 1s to 28d");
 }
 
 #[test]

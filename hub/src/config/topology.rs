@@ -50,7 +50,13 @@ impl Config {
     fn whole(&self) -> Topology {
         let names = self.names();
         let kinds = self.kinds.iter().map(|kind| of_kind(&names, kind));
-        kinds.chain(self.parts().into_iter().map(|part| part.fragment)).fold(core(&names), Topology::and)
+        kinds.chain(self.parts().into_iter().map(|part| part.fragment)).fold(self.shared(&names), Topology::and)
+    }
+
+    /// What is Warren's own, whatever the kinds.
+    fn shared(&self, names: &Names) -> Topology {
+        let core = core(names);
+        if self.devices.enabled { core.and(mobile_delivery::topology(names)) } else { core }
     }
 
     /// What the team declares, one by one.

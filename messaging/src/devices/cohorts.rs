@@ -131,6 +131,7 @@ impl Seat {
         // Whoever stops waiting now leaves a consumer that nobody knows: the channel goes with it.
         let undecided = Undecided(self);
         let channel = self.channel();
+        #[expect(clippy::disallowed_methods, reason = "the channel goes with an opening that is given up")]
         let consuming = channel.basic_consume(queue.clone(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
         let consumed = if *current == Some(prefetch) {
             consuming.await

@@ -24,7 +24,7 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The frame itself, of a depth that it may have.
     pub(super) fn parse(text: &'a str, deepest: usize) -> Result<Self, Malformed> {
-        if depth(text.as_bytes()) > deepest {
+        if is_deeper(text.as_bytes(), deepest) {
             return Err(Malformed::frame(format!("arrays and objects may be nested {deepest} levels deep")));
         }
         let list: Listed<'a> =
@@ -149,9 +149,13 @@ pub(super) fn shown(text: &str) -> String {
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// How deep brackets are nested, outside of texts. `serde_json` skips what is not asked for without a limit.
-pub(super) fn depth(json: &[u8]) -> usize {
-    let (mut now, mut most, mut in_text, mut escaped) = (0usize, 0usize, false, false);
+/// Whether brackets are nested deeper than this, outside of texts. `serde_json` skips what is not asked for without a limit.
+pub(super) fn is_deeper(json: &[u8], deepest: usize) -> bool {
+    // Nearly always there are not so many brackets at all, which is seen many bytes at a time.
+    if json.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() <= deepest {
+        return false;
+    }
+    let (mut now, mut in_text, mut escaped) = (0usize, false, false);
     for byte in json {
         match byte {
             _ if escaped => escaped = false,
@@ -159,11 +163,13 @@ pub(super) fn depth(json: &[u8]) -> usize {
             b'"' => in_text = !in_text,
             b'[' | b'{' if !in_text => {
                 now += 1;
-                most = most.max(now);
+                if now > deepest {
+                    return true;
+                }
             }
             b']' | b'}' if !in_text => now = now.saturating_sub(1),
             _ => {}
         }
     }
-    most
+    false
 }

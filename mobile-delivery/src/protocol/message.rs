@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::fields::{Fields, depth};
+use super::fields::{Fields, is_deeper};
 use super::{MAX_SEQ, Malformed};
 
 /// Levels that the JSON of a payload may have to go out as JSON: deeper ones break readers in other languages.
@@ -60,7 +60,9 @@ impl<'a> Data<'a> {
     fn of(content_type: &str, payload: &'a [u8]) -> Self {
         let text = || std::str::from_utf8(payload).ok();
         let data = match Media::of(content_type) {
-            Media::Json if depth(payload) <= MAX_DEPTH => text().and_then(|text| serde_json::from_str(text).ok()).map(Self::Json),
+            Media::Json if !is_deeper(payload, MAX_DEPTH) => {
+                text().and_then(|text| serde_json::from_str(text).ok()).map(Self::Json)
+            }
             Media::Text => text().map(Self::Text),
             _ => None,
         };

@@ -185,11 +185,11 @@ impl Session {
     }
 
     fn give_again(&mut self, seq: u64, mut page: Page, out: &mut Vec<Action>) {
+        // It may tell of others instead, which are read in their turn.
+        page.messages.iter().for_each(|message| self.want(message.seq));
         if !self.held.get(seq).is_some_and(|held| matches!(held.place, Place::Off(_))) {
             return;
         }
-        // It may tell of others instead, which are read in their turn.
-        page.messages.iter().for_each(|message| self.want(message.seq));
         match page.messages.drain(..).find(|message| message.seq == seq) {
             Some(message) => {
                 self.held.turn(seq, Place::Given);

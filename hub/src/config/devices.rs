@@ -1,0 +1,69 @@
+//! Mobile delivery.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::section::Section;
+use super::units::{dump_duration, dump_size};
+use super::value::Size;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What devices may cost, and how long things wait for them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Devices {
+    /// Whether devices are served, and what they need is part of the topology; default no. The same for all processes of a deployment, whatever
+    /// their roles.
+    pub enabled: bool,
+    /// How long a device's token is good, 1 minute to 1 day; default 1 hour.
+    #[serde(serialize_with = "dump_duration")]
+    pub token_ttl: Duration,
+    /// The largest body of a message in bytes, up to 256 KiB; default 64 KiB. Larger ones are answered 413.
+    #[serde(serialize_with = "dump_size")]
+    pub payload: u64,
+    /// Messages that wait for one device at most; default 1000. The oldest is dropped for the newest, and the device is told.
+    pub backlog_messages: u32,
+    /// Bytes of them; default 16 MiB.
+    #[serde(serialize_with = "dump_size")]
+    pub backlog_bytes: u64,
+    /// Messages that wait for all devices of one tenant; default 10,000,000. Beyond it: 503 with `Retry-After`.
+    pub backlog_per_tenant: u32,
+    /// How long a message that does not say waits for a device of the tier `standard`, up to 28 days, which is the default.
+    #[serde(serialize_with = "dump_duration")]
+    pub ttl_standard: Duration,
+    /// The same for the tier `lite`; default 3 days.
+    #[serde(serialize_with = "dump_duration")]
+    pub ttl_lite: Duration,
+    /// How long a device may be away before its queue goes and its messages wait in the store alone, from 1 minute; default 2 days.
+    #[serde(serialize_with = "dump_duration")]
+    pub cool_after: Duration,
+    /// How long it is known what became of a message; default 7 days.
+    #[serde(serialize_with = "dump_duration")]
+    pub retention: Duration,
+    /// Queues of devices that this process declares in a second at most, 1 to 2000; default 200.
+    pub declares_per_second: u32,
+}
+
+impl Devices {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let (kib, longest) = (1 << 10, DAY * 28);
+        let mut waits = |key, default| section.within(key, default, Duration::from_secs(1)..=longest, "from 1s to 28d");
+        let (ttl_standard, ttl_lite) = (waits("ttl_standard", longest), waits("ttl_lite", DAY * 3));
+        let size = |most| Size(1)..=Size(most);
+        Self {
+            enabled: section.get("enabled", false),
+            token_ttl: section.within("token_ttl", HOUR, HOUR / 60..=DAY, "from 1m to 1d"),
+            payload: section.within("payload", Size(64 * kib), size(256 * kib), "from 1B to 256KiB").0,
+            backlog_messages: section.within("backlog_messages", 1000, 1..=100_000, "from 1 to 100000"),
+            backlog_bytes: section.within("backlog_bytes", Size(16 << 20), size(1 << 30), "from 1B to 1GiB").0,
+            backlog_per_tenant: section.within("backlog_per_tenant", 10_000_000, 1..=u32::MAX, "at least 1"),
+            ttl_standard,
+            ttl_lite,
+            cool_after: section.within("cool_after", DAY * 2, HOUR / 60..=DAY * 365, "from 1m to 365d"),
+            retention: section.within("retention", DAY * 7, HOUR / 60..=DAY * 365, "from 1m to 365d"),
+            declares_per_second: section.within("declares_per_second", 200, 1..=2000, "from 1 to 2000"),
+        }
+    }
+}
