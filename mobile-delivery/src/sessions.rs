@@ -227,17 +227,18 @@ impl Sessions {
         Some(Place { _counted: place, _waited_for: waited_for })
     }
 
-    /// Runs the session of a connection to its end.
+    /// Runs the session of a connection to its end. What it holds while nothing happens is small: the rest is made when it is needed.
     pub(crate) fn serve<W: Wire + 'static>(
-        &self,
-        wire: impl Future<Output = W> + Send + 'static,
+        self,
+        wire: W,
         bearer: Option<Bearer>,
+        current: Option<Current>,
         place: Place,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (sessions, current) = (self.clone(), Current::get());
+        let mut driver = Box::new(Driver::new(self, wire, bearer, current));
         async move {
-            let driver = Driver::new(sessions, wire.await, bearer, current);
             driver.run().await;
+            Box::pin(driver.leave()).await;
             drop(place);
         }
     }

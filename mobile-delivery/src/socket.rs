@@ -14,9 +14,9 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::response::{IntoResponse, Response};
 use door::auth::Verifier;
+use door::current::Current;
 use door::problem::{Code, Document, Problem};
-use futures::{FutureExt, SinkExt, StreamExt};
-use tokio::sync::oneshot;
+use futures::{SinkExt, StreamExt};
 
 use crate::protocol::{ClientFrame, Close, MAX_FRAME, Malformed, SUBPROTOCOL, ServerFrame};
 use crate::sessions::Sessions;
@@ -70,21 +70,15 @@ pub(crate) async fn connect(
         false => None,
     };
     let place = sessions.place().ok_or_else(no_place)?;
-    let (sender, socket) = oneshot::channel();
-    // Where the handshake comes to nothing, both are dropped.
-    let serving = sessions.serve(socket.map(|socket| Socket(socket.ok())), bearer, place);
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         // One frame over is read whole, and answered with its name; what is larger still is not even read.
         .max_message_size(2 * MAX_FRAME)
         .max_frame_size(2 * MAX_FRAME);
-    let response = upgrade.on_upgrade(move |socket| async move {
-        if sender.send(socket).is_ok() {
-            serving.await;
-        }
-    });
-    Ok(response.into_response())
+    let current = Current::get();
+    // The drain waits for whoever has a place.
+    Ok(upgrade.on_upgrade(move |socket| sessions.serve(Socket(socket), bearer, current, place)).into_response())
 }
 
 /// The refusal of one more connection.
@@ -93,21 +87,18 @@ pub(crate) fn no_place() -> Problem {
         .retry_after(2)
 }
 
-/// A WebSocket; `None` once it is broken.
-struct Socket(Option<WebSocket>);
+struct Socket(WebSocket);
 
 impl Socket {
     async fn send(&mut self, message: Message) -> Result<(), Broken> {
-        let socket = self.0.as_mut().ok_or(Broken)?;
-        socket.feed(message).await.map_err(|_| Broken)
+        self.0.feed(message).await.map_err(|_| Broken)
     }
 }
 
 impl Wire for Socket {
     async fn hear(&mut self) -> Heard {
-        let Some(socket) = &mut self.0 else { return Heard::Gone };
         loop {
-            return match socket.next().await {
+            return match self.0.next().await {
                 Some(Ok(Message::Text(text))) => read(text.as_str().as_bytes()),
                 Some(Ok(Message::Binary(_))) => wrong(Close::ProtocolError, "frames are text, and this one is binary"),
                 // Pings are answered below this, as it reads on; neither is a sign of life of the program.
@@ -123,7 +114,7 @@ impl Wire for Socket {
     }
 
     async fn flush(&mut self) -> Result<(), Broken> {
-        self.0.as_mut().ok_or(Broken)?.flush().await.map_err(|_| Broken)
+        self.0.flush().await.map_err(|_| Broken)
     }
 
     async fn close(&mut self, close: Close) {
@@ -131,13 +122,12 @@ impl Wire for Socket {
         let closing = async {
             self.send(Message::Close(Some(frame))).await?;
             self.flush().await?;
-            let Some(socket) = &mut self.0 else { return Err(Broken) };
             // Until the other side has closed too: what lies unread when a connection is dropped resets it, and the code is lost.
-            while let Some(Ok(_)) = socket.next().await {}
+            while let Some(Ok(_)) = self.0.next().await {}
             if close == Close::FrameTooLarge {
                 tokio::time::sleep(GOODBYE / 2).await;
             }
-            Ok(())
+            Ok::<_, Broken>(())
         };
         let _ = tokio::time::timeout(GOODBYE, closing).await;
     }

@@ -84,21 +84,25 @@ impl<W: Wire> Driver<W> {
     }
 
     /// Runs the session to its end.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         while self.session.phase() != Phase::Closed {
             let happened = self.next().await;
-            let mut events = self.take(happened);
-            while let Some(event) = events.pop_front() {
-                let actions = self.session.on(event, Instant::now());
-                if self.act(actions, &mut events).await.is_err() {
-                    events.push_front(Event::Gone);
-                }
-            }
-            self.deliveries.ack_strays(&mut self.lane).await;
-            self.asking.go_on(self.tenure.as_ref());
-            self.tell_how_it_stands();
+            // Apart, so that a session that waits holds nothing of what it does when something happens.
+            Box::pin(self.go_on(happened)).await;
         }
-        self.leave().await;
+    }
+
+    async fn go_on(&mut self, happened: Happened) {
+        let mut events = self.take(happened);
+        while let Some(event) = events.pop_front() {
+            let actions = self.session.on(event, Instant::now());
+            if self.act(actions, &mut events).await.is_err() {
+                events.push_front(Event::Gone);
+            }
+        }
+        self.deliveries.ack_strays(&mut self.lane).await;
+        self.asking.go_on(self.tenure.as_ref());
+        self.tell_how_it_stands();
     }
 
     async fn next(&mut self) -> Happened {
@@ -316,10 +320,10 @@ impl<W: Wire> Driver<W> {
     }
 
     /// Says goodbye, leaves the lane, and then the device.
-    async fn leave(mut self) {
+    pub(super) async fn leave(mut self: Box<Self>) {
         self.sessions.0.metrics.ended(self.closed);
         self.asking.leave(self.tenure.as_ref());
-        let Self { mut wire, lane, closed, tenure, .. } = self;
+        let Self { mut wire, lane, closed, tenure, .. } = *self;
         let goodbye = async move {
             if let Some(close) = closed {
                 wire.close(close).await;
