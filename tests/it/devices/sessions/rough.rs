@@ -8,7 +8,9 @@ use mobile_delivery::session;
 use mobile_delivery::sessions::Options;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
+use warren_tests::wait::until_true;
 
+use super::SOON;
 use super::ground::{Ground, How, Process, token, token_with};
 use super::socket::{Said, Socket};
 
@@ -116,7 +118,7 @@ async fn code(response: reqwest::Response) -> String {
 async fn who_says_nothing_is_closed_and_who_says_too_much_as_well() {
     let ground = Ground::set().await;
     let limits = session::Limits { hello_within: Duration::from_millis(300), ..session::Limits::default() };
-    let how = How { options: Options { limits, sessions: 2, ..Options::default() }, mute: false };
+    let how = How { options: Options { limits, ..Options::default() }, mute: false };
     let process = Process::with(&ground, how).await;
     ground.device("phone").await;
     let mut silent = Socket::open(process.address, None).await;
@@ -134,13 +136,25 @@ async fn who_says_nothing_is_closed_and_who_says_too_much_as_well() {
     let _ = tokio::time::timeout(Duration::from_secs(5), flooding).await;
     let closed = loud.closes().await;
     assert!(matches!(closed, Some(4229) | None), "{closed:?}");
-    // Two have a place; the third is told to come back.
+}
+
+#[tokio::test]
+async fn who_finds_no_place_is_told_to_come_back() {
+    let ground = Ground::set().await;
+    let how = How { options: Options { sessions: 2, ..Options::default() }, mute: false };
+    let process = Process::with(&ground, how).await;
+    ground.device("phone").await;
     let _one = Socket::open(process.address, None).await;
-    let _two = Socket::open(process.address, None).await;
-    let mut request = reqwest::Client::new().get(format!("http://{}/v1/device/messages", process.address));
-    request = request.bearer_auth(token("phone"));
-    let full = request.send().await.unwrap();
+    let two = Socket::open(process.address, None).await;
+    let poll = async || {
+        let url = format!("http://{}/v1/device/messages", process.address);
+        reqwest::Client::new().get(url).bearer_auth(token("phone")).send().await.unwrap()
+    };
+    let full = poll().await;
+    assert_eq!(full.headers()["retry-after"], "2");
     assert_eq!((full.status().as_u16(), code(full).await), (503, "too-many-sessions".to_owned()));
+    drop(two);
+    until_true(SOON, "a place to be free", async || poll().await.status() == 200).await;
 }
 
 #[tokio::test]
