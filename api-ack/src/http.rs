@@ -59,7 +59,7 @@ pub use describe::Description;
 use door::auth::Verifier;
 use door::pages;
 use door::rates::{RateLimits, Rates};
-pub(crate) use headers::{no_tags, takes};
+pub(crate) use headers::no_tags;
 use metrics::Metrics;
 pub use submit::check_payload;
 pub(crate) use submit::store;

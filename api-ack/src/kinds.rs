@@ -13,8 +13,7 @@ use crate::schema::Schema;
 
 pub use existing::{Completion, Existing, Format};
 
-/// The media type of JSON.
-pub const JSON: &str = "application/json";
+pub use door::media::{JSON, is_json};
 
 /// How jobs of one kind are treated.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,13 +98,6 @@ impl KindSpec {
             schema: None,
         }
     }
-}
-
-/// Whether a media type is JSON, whatever its parameters and its case.
-pub fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let suffix = essence.len().checked_sub("+json".len()).and_then(|at| essence.get(at..));
-    essence.eq_ignore_ascii_case(JSON) || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json"))
 }
 
 /// One state of the kinds: equal to itself, and to none that a replacement made.

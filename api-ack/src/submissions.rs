@@ -16,11 +16,12 @@ use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
 
 use crate::accept::{AcceptError, Acceptor, PRIORITY_HEADER, Submission, TIMING_HEADERS, Timing, parse_priority};
 use crate::callbacks::CALLBACK_HEADER;
-use crate::http::{check_payload, no_tags, store, takes};
+use crate::http::{check_payload, no_tags, store};
 use crate::letter::letter_of;
 use crate::store::Stores;
 use crate::tags::{TAGS_HEADER, Tags};
 use door::auth::well_formed;
+use door::media;
 use door::problem::{Code, Problem};
 
 /// The route that keys of messages are scoped by.
@@ -102,7 +103,7 @@ impl Submissions {
         // What is only bytes, said or unsaid, is taken for what the kind takes: the checks below tell.
         let said = Some(message.content_type.as_str())
             .filter(|said| *said != BYTES || spec.content_types.iter().any(|one| one == BYTES));
-        let content_type = takes(&spec.content_types, said)?;
+        let content_type = media::takes(&spec.content_types, said)?;
         if message.body.len() > self.body_limit {
             let why = format!("the body has {} bytes, {} at most are taken", message.body.len(), self.body_limit);
             return Err(Problem::new(Code::BodyTooLarge, why));

@@ -1,7 +1,7 @@
 //! The way to the hub's database, for every crate that has tables in it.
 //!
 //! Owns connections, the settings that durability rests on, the steps of tables ([`Steps`]), what an error means ([`StoreError`]),
-//! and time as it is kept ([`clock`]). Refuses to own tables: each crate brings its own, with a trait for each aggregate and a contract
+//! time as it is kept ([`clock`]), and how rows share a commit ([`writer`]). Refuses to own tables: each crate brings its own, with a trait for each aggregate and a contract
 //! that both databases are tested by.
 //!
 //! Postgres serves any number of processes ([`postgres`]), a SQLite file one ([`sqlite`]).
@@ -14,6 +14,7 @@ mod migrations;
 mod place;
 pub mod postgres;
 pub mod sqlite;
+pub mod writer;
 
 pub use clock::Micros;
 pub use error::{StoreError, damaged};

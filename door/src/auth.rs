@@ -26,7 +26,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 pub use key::{Algorithm, KeyError, KeySpec, Material};
-pub use mint::{Grant, mint};
+pub use mint::{Grant, Signer, mint};
 
 use crate::problem::{Code, Problem, shown};
 use crate::rates::Rate;
@@ -54,13 +54,15 @@ pub struct Caller {
     pub tenant: String,
     /// Who it is within the tenant.
     pub subject: String,
+    /// When the token was made (`iat`), in seconds since the Unix epoch, if it says so.
+    pub issued_at: Option<i64>,
     scopes: Vec<String>,
 }
 
 impl Caller {
     #[cfg(test)]
     pub(crate) fn new(tenant: &str, subject: &str) -> Self {
-        Self { tenant: tenant.to_owned(), subject: subject.to_owned(), scopes: Vec::new() }
+        Self { tenant: tenant.to_owned(), subject: subject.to_owned(), issued_at: None, scopes: Vec::new() }
     }
 
     /// Whether the token has this scope.
@@ -147,13 +149,21 @@ impl Verifier {
     /// # Errors
     /// As [`Verifier::authenticate`].
     pub fn verify(&self, token: &[u8]) -> Result<Arc<Caller>, Problem> {
+        self.verify_until(token).map(|(caller, _)| caller)
+    }
+
+    /// Who a token speaks for, and until when (`exp`), in seconds since the Unix epoch: for connections that outlast it.
+    ///
+    /// # Errors
+    /// As [`Verifier::authenticate`].
+    pub fn verify_until(&self, token: &[u8]) -> Result<(Arc<Caller>, i64), Problem> {
         if token.len() > TOKEN_MAX {
             return Err(self.guesses.refuse("it is longer than 8 KiB"));
         }
         let now = jiff::Timestamp::now().as_second();
         let digest: [u8; 32] = Sha256::digest(token).into();
         if let Some((caller, exp)) = self.cache.get(&digest) {
-            return if exp + LEEWAY < now { Err(invalid("the token has expired")) } else { Ok(caller) };
+            return if exp + LEEWAY < now { Err(invalid("the token has expired")) } else { Ok((caller, exp)) };
         }
         let (caller, exp) = self.check(token).map_err(|refusal| match refusal {
             Refusal::Guess(why) => self.guesses.refuse(why),
@@ -161,7 +171,7 @@ impl Verifier {
         })?;
         let caller = Arc::new(caller);
         self.cache.put(digest, Arc::clone(&caller), exp);
-        Ok(caller)
+        Ok((caller, exp))
     }
 
     fn check(&self, token: &[u8]) -> Result<(Caller, i64), Refusal> {
@@ -179,7 +189,8 @@ impl Verifier {
             return Err(invalid("`tenant` and `sub` must have 1 to 200 bytes and no control characters").into());
         }
         let scopes = claims.scope.split_ascii_whitespace().map(str::to_owned).collect();
-        Ok((Caller { tenant: claims.tenant, subject: claims.sub, scopes }, claims.exp))
+        let issued_at = claims.iat.and_then(|iat| iat.as_i64());
+        Ok((Caller { tenant: claims.tenant, subject: claims.sub, issued_at, scopes }, claims.exp))
     }
 
     fn key(&self, kid: Option<&str>) -> Result<&key::Verifying, Refusal> {
@@ -214,6 +225,8 @@ struct Claims {
     sub: String,
     tenant: String,
     scope: String,
+    /// Whatever it is: only a whole number is read.
+    iat: Option<serde_json::Value>,
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

@@ -50,7 +50,7 @@ catalogue! {
     UnknownKind "unknown-kind" NOT_FOUND "There is no such kind of job";
     JobNotFound "job-not-found" NOT_FOUND "There is no such job";
     InvalidJobId "invalid-job-id" BAD_REQUEST "The job id is not a UUID";
-    Purged "purged" GONE "The job is older than what is kept";
+    Purged "purged" GONE "This is older than what is kept";
     NotSupportedYet "not-supported-yet" BAD_REQUEST "This is not supported yet";
     UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "The body is of a type that is not taken here";
     UnsupportedContentEncoding "unsupported-content-encoding" UNSUPPORTED_MEDIA_TYPE "The body must not be compressed";
@@ -68,17 +68,30 @@ catalogue! {
     InvalidCallback "invalid-callback" UNPROCESSABLE_ENTITY "The callback cannot be had";
     CallbackSecretMissing "callback-secret-missing" UNPROCESSABLE_ENTITY "The tenant has no secret to sign callbacks with";
     SchemaViolation "schema-violation" UNPROCESSABLE_ENTITY "The body does not fit the schema of its kind";
-    MalformedBatch "malformed-batch" BAD_REQUEST "The body is not a batch of jobs";
+    MalformedBatch "malformed-batch" BAD_REQUEST "The body is not a batch";
     BatchTooLarge "batch-too-large" PAYLOAD_TOO_LARGE "The batch has too many items";
     InvalidItem "invalid-item" UNPROCESSABLE_ENTITY "An item of the batch is not as it should be";
     IdempotencyKeyReused "idempotency-key-reused" UNPROCESSABLE_ENTITY "The Idempotency-Key was used for another request";
     IdempotencyKeyUndecided "idempotency-key-undecided" CONFLICT "The first request with this Idempotency-Key is undecided";
-    BacklogFull "backlog-full" SERVICE_UNAVAILABLE "Too many jobs wait already";
+    BacklogFull "backlog-full" SERVICE_UNAVAILABLE "Too much waits already";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "The job would wait too long";
     StoreUnavailable "store-unavailable" SERVICE_UNAVAILABLE "The store does not answer";
-    Refused "refused" BAD_REQUEST "The store refuses this job";
-    RateLimited "rate-limited" TOO_MANY_REQUESTS "Too many jobs are submitted too fast";
+    Refused "refused" BAD_REQUEST "The store refuses this";
+    RateLimited "rate-limited" TOO_MANY_REQUESTS "Too much is asked for too fast";
     TooManyBadTokens "too-many-bad-tokens" TOO_MANY_REQUESTS "Too many tokens from this address were not accepted";
+    InvalidDevice "invalid-device" BAD_REQUEST "What is said about the device is wrong";
+    DeviceNotFound "device-not-found" NOT_FOUND "There is no such device";
+    DeviceRevoked "device-revoked" GONE "The device is not let in any more";
+    TooManyDevices "too-many-devices" CONFLICT "The user has too many devices";
+    NoDevices "no-devices" NOT_FOUND "The user has no device";
+    NoTokens "no-tokens" NOT_IMPLEMENTED "This hub makes no tokens for devices";
+    InvalidMessage "invalid-message" BAD_REQUEST "What is said about the message is wrong";
+    InvalidMessageId "invalid-message-id" BAD_REQUEST "The message id is not a UUID";
+    MessageNotFound "message-not-found" NOT_FOUND "There is no such message";
+    SubprotocolMissing "subprotocol-missing" BAD_REQUEST "The WebSocket asks for no subprotocol that is spoken here";
+    SessionReplaced "session-replaced" CONFLICT "A newer session of the device took the place of this one";
+    TooManySessions "too-many-sessions" SERVICE_UNAVAILABLE "This process takes no more devices";
+    DeviceBacklogFull "device-backlog-full" INSUFFICIENT_STORAGE "Too many messages wait for devices already";
     MalformedRequest "malformed-request" BAD_REQUEST "The request is not well-formed HTTP";
     HeadTooLarge "head-too-large" REQUEST_HEADER_FIELDS_TOO_LARGE "The head of the request is too large";
     HeadTooSlow "head-too-slow" REQUEST_TIMEOUT "The head of the request did not arrive in time";
@@ -111,6 +124,20 @@ impl Code {
         Self::CallbackNotFound,
         Self::CallbackUnderWay,
         Self::CallbackDisabled,
+    ];
+
+    /// Codes that only what is about devices and their messages answers.
+    pub const DEVICES: &[Self] = &[
+        Self::InvalidDevice,
+        Self::DeviceNotFound,
+        Self::DeviceRevoked,
+        Self::TooManyDevices,
+        Self::NoDevices,
+        Self::NoTokens,
+        Self::InvalidMessage,
+        Self::InvalidMessageId,
+        Self::MessageNotFound,
+        Self::DeviceBacklogFull,
     ];
 
     /// Codes that a listener answers, before there is a request for any route.

@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+use axum::Extension;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -167,7 +168,8 @@ impl IntoResponse for Problem {
             }
             _ => None,
         };
-        (self.code.status(), headers, body).into_response()
+        // For whoever counts what is refused.
+        (self.code.status(), headers, Extension(self.code), body).into_response()
     }
 }
 

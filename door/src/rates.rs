@@ -1,4 +1,4 @@
-//! How fast a tenant, and each of its subjects, may submit. Off unless configured.
+//! How fast a tenant, and each of its subjects, may submit jobs, or send messages. Off unless configured.
 //!
 //! A rate of `1000/s` lets a burst of 1000 through at once, and refills evenly (GCRA). It is looked at once it is known who
 //! asks, and before the body is read; the items of a batch but its first once they can be counted. Each process counts for
@@ -95,7 +95,7 @@ impl Rates {
         }
     }
 
-    /// Counts one job of this caller; `None` when nothing is limited.
+    /// Counts one job, or message, of this caller; `None` when nothing is limited.
     ///
     /// The subject comes first: what it is refused does not use up its tenant's.
     pub fn take(&self, caller: &Caller) -> Result<Option<Standing>, Problem> {
@@ -148,7 +148,7 @@ impl<C: Clock + Clone> Counts<C> {
         let burst = self.rate.burst;
         if more >= burst.get() {
             let who = who(self.policy);
-            let detail = format!("this {who} may submit {burst} jobs at once: send batches of {burst} items at most");
+            let detail = format!("this {who} may ask for {burst} at once: send batches of {burst} items at most");
             return Err(Problem::new(Code::BatchTooLarge, detail));
         }
         // Who comes again is counted as one first: that one must be there too.
@@ -198,7 +198,7 @@ fn who(policy: &str) -> &'static str {
 fn refused(standing: Standing) -> Problem {
     let Standing { policy, quota, window, reset, .. } = standing;
     let who = who(policy);
-    let detail = format!("this {who} may submit {quota} jobs in {window} s: send the same request again after `Retry-After`");
+    let detail = format!("this {who} may ask for {quota} in {window} s: send the same request again after `Retry-After`");
     let problem = Problem::new(Code::RateLimited, detail).retry_after(reset.unwrap_or(1));
     Problem { standing: Some(standing), ..problem }
 }
@@ -269,7 +269,7 @@ mod tests {
         }
         assert!(rates.take(&caller("bob")).is_ok() && rates.take(&caller("eve")).is_ok());
         let problem = rates.take(&caller("joe")).unwrap_err();
-        assert!(problem.detail.contains("this tenant may submit 3 jobs in 3600 s"), "{}", problem.detail);
+        assert!(problem.detail.contains("this tenant may ask for 3 in 3600 s"), "{}", problem.detail);
     }
 
     #[test]

@@ -107,6 +107,12 @@ pub mod header {
     pub const SEQ: &str = "warren-seq";
     /// The seq that was published to the device before it; absent on the first.
     pub const AFTER: &str = "warren-after";
+    /// When a message for a device is of no more use, RFC 3339.
+    pub const EXPIRES: &str = "warren-expires";
+    /// A later message for the device with the same key takes its place.
+    pub const COLLAPSE_KEY: &str = "warren-collapse-key";
+    /// `high` on a message that is worth waking the device for; absent on others.
+    pub const PRIORITY: &str = "warren-priority";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
 }

@@ -38,6 +38,11 @@ pub enum Heard {
 
 /// Listens until `stop`, and hands on what it hears. While `heard` is full nothing more is taken.
 pub async fn listen(link: Link, names: Names, heard: mpsc::Sender<Heard>, stop: CancellationToken) {
+    listen_to(KIND, link, names, heard, stop).await;
+}
+
+/// As [`listen`], to notices of this `type` alone, so that one part of a hub does not read those of another.
+pub async fn listen_to(kind: &'static str, link: Link, names: Names, heard: mpsc::Sender<Heard>, stop: CancellationToken) {
     let mut wait = Duration::from_millis(200);
     loop {
         let opened = tokio::select! {
@@ -58,6 +63,9 @@ pub async fn listen(link: Link, names: Names, heard: mpsc::Sender<Heard>, stop: 
                         notice = notices.next() => notice,
                     };
                     let Some(Ok(delivery)) = notice else { break };
+                    if delivery.properties.kind().as_ref().is_some_and(|said| said.as_str() != kind) {
+                        continue;
+                    }
                     if heard.send(Heard::Notice(Bytes::from(delivery.data))).await.is_err() {
                         return;
                     }

@@ -13,10 +13,23 @@
 //! Owns devices, their messages, sessions over every transport, receipts. Refuses to own what stands before an endpoint (`door`),
 //! connections of databases (`database`) and of brokers (`messaging`). Never meets `api-ack` but through a queue.
 
+pub mod follow;
+pub mod http;
+pub mod lane;
+pub mod lane_message;
+pub mod poll;
+pub mod processes;
 pub mod protocol;
+pub mod receipts;
+pub mod relay;
 pub mod rules;
+pub mod sending;
 pub mod session;
+pub mod sessions;
+pub mod socket;
 pub mod store;
+pub mod tokens;
+pub mod upkeep;
 
 use broker_topology::{Names, TierLimits, Topology};
 /// What mobile delivery needs on the broker, with the limits that devices have by default: the exchanges that lead to devices, where their

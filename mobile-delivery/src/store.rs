@@ -38,12 +38,13 @@ pub use broker_topology::Priority;
 pub use credential::{Hash, Refreshed};
 pub use database::{Micros, StoreError};
 pub use delivery::{Ack, Acked, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which};
+pub use device::check_id;
 pub use device::{Device, Filter, GROUPS, Invalid, LABELS, Number, Page, Presence, Put, Registration, Removed, Tier, slot_of};
 pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
 pub use message::{Cancelled, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
 pub use receipt::Receipt;
-pub use session::{Claim, Claimed, LAPSE, Lost, ProcessId, Session, Transport};
+pub use session::{Claim, Claimed, LAPSE, Lost, Over, ProcessId, Session, Transport};
 pub use sqlite::SqliteDevices;
 pub use stores::{Stores, TABLES};
 
@@ -196,6 +197,13 @@ pub trait SessionStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn behind(&self, devices: &[(Number, i64)], now: Micros) -> Result<Vec<Number>, StoreError>;
 
+    /// Of sessions, as (device, fence), those that are not the ones of their devices any more, and why. For a slow round over all sessions of a
+    /// process, which finds what it was not told; at most 4096 in one call. Holds nothing.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn over(&self, sessions: &[(Number, i64)]) -> Result<Vec<(Number, Over)>, StoreError>;
+
     /// Ends what devices have acked. Answers in order; at most 512 acks. An ack again ends nothing more.
     ///
     /// # Errors
@@ -248,6 +256,13 @@ pub trait LaneStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn unsent(&self, reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError>;
 
+    /// The same of these devices alone, those that are hot and have something; for a relay that knows where to look. [`Reading::slots`] and
+    /// [`Reading::after`] are not looked at. Where a limit was met, devices after the last one answered are left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn unsent_of(&self, devices: &[Number], reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError>;
+
     /// Says up to which `seq` lanes were filled (confirmed). Counts only under the fence of the device's slot and on the turn of the lane that was read. Answers in
     /// order whether it did. Devices are distinct; at most 4096. Lost with the power on SQLite, it costs copies.
     ///
@@ -279,4 +294,10 @@ pub trait LaneStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError>;
+
+    /// Lanes that are to go, however long they were idle: left half-way, found without a queue, or of removed devices.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError>;
 }

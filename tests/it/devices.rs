@@ -1,3 +1,4 @@
 //! Mobile delivery on a real broker.
 
 mod lanes;
+mod sessions;

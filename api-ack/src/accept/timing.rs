@@ -5,15 +5,10 @@
 
 use std::time::Duration;
 
-use jiff::{Span, SpanRelativeTo, Timestamp};
+use door::timing::{HORIZON, due, instant, within_reach, wrong};
 
 use crate::store::{Micros, Status};
-
-/// How far a time may lie back and still mean now: clocks differ, and requests take their time.
-const GRACE: Micros = 60_000_000;
-
-/// How far ahead a job may be scheduled, and how long it may take from there.
-const HORIZON: Micros = 366 * 86_400 * 1_000_000;
+pub use door::timing::TimingError;
 
 /// The headers that say it, in HTTP and in AMQP: time to run at, delay, deadline.
 pub const TIMING_HEADERS: [&str; 3] = ["warren-run-at", "warren-delay", "warren-deadline"];
@@ -27,16 +22,6 @@ pub struct Timing {
     pub delay: Option<String>,
     /// Given up at this time: RFC 3339, after the start and within 366 days of it. Header `Warren-Deadline`.
     pub deadline: Option<String>,
-}
-
-/// A time that cannot be had.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` {why}")]
-pub struct TimingError {
-    /// `run_at`, `delay` or `deadline`.
-    pub field: &'static str,
-    /// What is wrong with it, and what would be right.
-    pub why: String,
 }
 
 impl Timing {
@@ -54,7 +39,7 @@ impl Timing {
     /// The status of a job accepted `now`, of a kind that gives up after `patience`. One that was long on its way may be `late`:
     /// a time to run at that went by meanwhile means now.
     pub(super) fn status(&self, patience: Duration, now: Micros, late: bool) -> Result<Status, TimingError> {
-        let due = self.due(now, late)?;
+        let due = due(self.run_at.as_deref(), self.delay.as_deref(), now, late)?;
         let start = due.unwrap_or(now);
         let deadline = match &self.deadline {
             Some(text) => self::deadline(text, start, now)?,
@@ -65,32 +50,11 @@ impl Timing {
             None => Status::accepted(now, deadline),
         })
     }
-
-    fn due(&self, now: Micros, late: bool) -> Result<Option<Micros>, TimingError> {
-        let due = match (&self.run_at, &self.delay) {
-            (None, None) => return Ok(None),
-            (Some(_), Some(_)) => return Err(wrong("delay", "cannot stand beside a time to run at: leave one of them out")),
-            (Some(at), None) => instant("run_at", at).map(|at| if late { at.max(now) } else { at })?,
-            (None, Some(delay)) => now.saturating_add(span(delay)?),
-        };
-        let field = if self.run_at.is_some() { "run_at" } else { "delay" };
-        within_reach(field, due, now).map(Some)
-    }
 }
 
 /// The time that a job is moved to, by the rules of [`Timing::run_at`].
 pub(crate) fn run_at(text: &str, now: Micros) -> Result<Micros, TimingError> {
     within_reach("run_at", instant("run_at", text)?, now)
-}
-
-fn within_reach(field: &'static str, due: Micros, now: Micros) -> Result<Micros, TimingError> {
-    if due < now - GRACE {
-        return Err(wrong(field, "lies over a minute in the past: give a time to come, or leave it out to run at once"));
-    }
-    if due > now + HORIZON {
-        return Err(wrong(field, "is over 366 days away"));
-    }
-    Ok(due.max(now))
 }
 
 fn deadline(text: &str, start: Micros, now: Micros) -> Result<Micros, TimingError> {
@@ -107,27 +71,10 @@ fn deadline(text: &str, start: Micros, now: Micros) -> Result<Micros, TimingErro
     Ok(deadline)
 }
 
-fn instant(field: &'static str, text: &str) -> Result<Micros, TimingError> {
-    let parsed = text.trim().parse::<Timestamp>();
-    parsed.map(Timestamp::as_microsecond).map_err(|_| wrong(field, "must be RFC 3339 with an offset, as in 2030-01-31T09:00:00Z"))
-}
-
-fn span(text: &str) -> Result<Micros, TimingError> {
-    let span: Option<Span> = text.trim().parse().ok();
-    let exact = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-    match exact.map(|exact| exact.as_micros()) {
-        Some(micros) if micros < 0 => Err(wrong("delay", "is negative")),
-        Some(micros) => Ok(i64::try_from(micros).unwrap_or(i64::MAX / 2)),
-        None => Err(wrong("delay", "must be a duration with its unit, such as 30s, 5m, 1h 30m or 7d")),
-    }
-}
-
-fn wrong(field: &'static str, why: &str) -> TimingError {
-    TimingError { field, why: why.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::store::State;
 

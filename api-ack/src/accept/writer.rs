@@ -1,51 +1,34 @@
-//! The group commit: one task takes what is waiting and commits it together, so the cost of a request falls as load rises.
+//! How jobs get into the group commit ([`database::writer`]), and what follows it.
 //!
-//! Keys within a batch are deduplicated here: the second request of a key waits for the first and shares its answer. A row the
-//! database refuses is found by bisection and fails alone. Every caller learns the fate of its own row; an unknown outcome
-//! (the database went away) is reported as such.
+//! Keys within a batch are deduplicated here: the second request of a key waits for the first and shares its answer. Every caller
+//! learns the fate of its own row; an unknown outcome (the database went away) is reported as such.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use database::writer::{self, Batch, Commit};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::{AcceptError, Accepted};
 use crate::relay::{HandOver, Ticket};
 use crate::store::{Inserted, JobStore, Key, NewJob, State, StoreError};
-
-/// How the writer works.
-#[derive(Clone, Copy, Debug)]
-pub struct WriterOptions {
-    /// Rows in one commit, 512 by default.
-    pub rows: usize,
-    /// Payload bytes in one commit, 4 MiB by default; one row may be larger.
-    pub bytes: usize,
-    /// Requests that wait for a commit, 4096 by default; beyond it callers are turned away.
-    pub queue: usize,
-}
-
-impl Default for WriterOptions {
-    fn default() -> Self {
-        Self { rows: 512, bytes: 4 << 20, queue: 4096 }
-    }
-}
+pub use database::writer::WriterOptions;
 
 type Reply = oneshot::Sender<Result<Accepted, AcceptError>>;
 
 /// Stores jobs with whoever else is waiting. Cheap to clone; ends when the last clone is gone.
 #[derive(Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<(NewJob, Reply)>,
+    queue: writer::Writer<Jobs>,
     store: Arc<dyn JobStore>,
 }
 
 impl Writer {
     /// Starts the writer task.
     pub fn start(store: Arc<dyn JobStore>, options: WriterOptions, hand_over: HandOver, tasks: &TaskTracker) -> Self {
-        let (queue, waiting) = mpsc::channel(options.queue);
-        tasks.spawn(Task { store: store.clone(), options, hand_over }.run(waiting));
+        let queue = writer::Writer::start(Arc::new(Jobs { store: store.clone(), hand_over }), options, tasks);
         Self { queue, store }
     }
 
@@ -68,15 +51,13 @@ impl Writer {
     /// As [`AcceptError`].
     pub async fn store(&self, new: NewJob) -> Result<Accepted, AcceptError> {
         let (reply, answer) = oneshot::channel();
-        // Waiting for a place would hide the overload from the caller, who can come back.
-        self.queue.try_send((new, reply)).map_err(|_| AcceptError::Backlog { retry_after: Duration::from_secs(1) })?;
+        self.queue.put((new, reply)).map_err(|_| AcceptError::Backlog { retry_after: Duration::from_secs(1) })?;
         answer.await.map_err(|_| AcceptError::Unavailable("the process is shutting down".to_owned()))?
     }
 }
 
-struct Task {
+struct Jobs {
     store: Arc<dyn JobStore>,
-    options: WriterOptions,
     hand_over: HandOver,
 }
 
@@ -88,42 +69,22 @@ struct Waiter {
     sharing: Vec<(NewJob, Reply)>,
 }
 
-/// Rows and those who wait for them, in the same order.
-type Batch = (Vec<NewJob>, Vec<Waiter>);
+impl Commit for Jobs {
+    type Asked = (NewJob, Reply);
+    type Row = NewJob;
+    type Waiter = Waiter;
+    type Fate = Inserted;
 
-impl Task {
-    async fn run(self, mut waiting: mpsc::Receiver<(NewJob, Reply)>) {
-        let mut held = None;
-        loop {
-            let first = match held.take() {
-                Some(first) => first,
-                None => match waiting.recv().await {
-                    Some(first) => first,
-                    None => return,
-                },
-            };
-            let mut bytes = first.0.payload.body.len();
-            let mut batch = vec![first];
-            // Nobody is waited for who is not here yet: measured, a wait makes larger commits and fewer requests per second.
-            while batch.len() < self.options.rows {
-                let Ok(next) = waiting.try_recv() else { break };
-                bytes += next.0.payload.body.len();
-                if bytes > self.options.bytes {
-                    held = Some(next);
-                    break;
-                }
-                batch.push(next);
-            }
-            self.commit(self.share_keys(batch)).await;
-        }
+    fn bytes((new, _): &Self::Asked) -> usize {
+        new.payload.body.len()
     }
 
     /// Puts requests with one key behind the first of them, and reserves places in the relay's memory.
-    fn share_keys(&self, batch: Vec<(NewJob, Reply)>) -> Batch {
-        let mut rows: Vec<NewJob> = Vec::with_capacity(batch.len());
-        let mut waiters: Vec<Waiter> = Vec::with_capacity(batch.len());
-        let mut by_key: HashMap<[u8; 32], usize> = HashMap::with_capacity(batch.len());
-        for (mut new, reply) in batch {
+    fn gather(&self, asked: Vec<Self::Asked>) -> Batch<Self> {
+        let mut rows: Vec<NewJob> = Vec::with_capacity(asked.len());
+        let mut waiters: Vec<Waiter> = Vec::with_capacity(asked.len());
+        let mut by_key: HashMap<[u8; 32], usize> = HashMap::with_capacity(asked.len());
+        for (mut new, reply) in asked {
             let hash = new.key.map(|key| key.hash);
             if let Some(first) = hash.and_then(|hash| by_key.get(&hash)) {
                 waiters[*first].sharing.push((new, reply));
@@ -142,44 +103,40 @@ impl Task {
         (rows, waiters)
     }
 
-    /// Commits a batch; a refused one is halved until the bad row stands alone.
-    async fn commit(&self, batch: Batch) {
-        let mut stack = vec![batch];
-        while let Some((mut rows, mut waiters)) = stack.pop() {
-            messaging::crash_point!("K1");
-            match self.store.insert(&rows).await {
-                Ok(inserted) => {
-                    messaging::crash_point!("K2");
-                    for ((new, waiter), inserted) in rows.into_iter().zip(waiters).zip(inserted) {
-                        self.answer(new, waiter, inserted);
-                    }
-                    messaging::crash_point!("K3");
-                }
-                Err(StoreError::Refused(_) | StoreError::Undecided(_)) if rows.len() > 1 => {
-                    let half = rows.len() / 2;
-                    stack.push((rows.split_off(half), waiters.split_off(half)));
-                    stack.push((rows, waiters));
-                }
-                Err(error) => {
-                    if matches!(error, StoreError::Unavailable(_)) {
-                        self.hand_over.doubt();
-                    }
-                    let error = match error {
-                        StoreError::Refused(why) => AcceptError::Refused(why),
-                        StoreError::Undecided(_) => AcceptError::Undecided,
-                        StoreError::Unavailable(why) | StoreError::Unusable(why) => AcceptError::Unavailable(why),
-                    };
-                    for waiter in waiters {
-                        for (_, reply) in waiter.sharing {
-                            let _ = reply.send(Err(error.clone()));
-                        }
-                        let _ = waiter.reply.send(Err(error.clone()));
-                    }
-                }
-            }
-        }
+    async fn store(&self, rows: &[NewJob]) -> Result<Vec<Inserted>, StoreError> {
+        messaging::crash_point!("K1");
+        let inserted = self.store.insert(rows).await?;
+        messaging::crash_point!("K2");
+        Ok(inserted)
     }
 
+    fn tell(&self, rows: Vec<NewJob>, waiters: Vec<Waiter>, inserted: Vec<Inserted>) -> Batch<Self> {
+        for ((new, waiter), inserted) in rows.into_iter().zip(waiters).zip(inserted) {
+            self.answer(new, waiter, inserted);
+        }
+        messaging::crash_point!("K3");
+        Batch::<Self>::default()
+    }
+
+    fn fail(&self, waiters: Vec<Waiter>, error: StoreError) {
+        if matches!(error, StoreError::Unavailable(_)) {
+            self.hand_over.doubt();
+        }
+        let error = match error {
+            StoreError::Refused(why) => AcceptError::Refused(why),
+            StoreError::Undecided(_) => AcceptError::Undecided,
+            StoreError::Unavailable(why) | StoreError::Unusable(why) => AcceptError::Unavailable(why),
+        };
+        for waiter in waiters {
+            for (_, reply) in waiter.sharing {
+                let _ = reply.send(Err(error.clone()));
+            }
+            let _ = waiter.reply.send(Err(error.clone()));
+        }
+    }
+}
+
+impl Jobs {
     fn answer(&self, new: NewJob, waiter: Waiter, inserted: Inserted) {
         let Waiter { reply, ticket, sharing } = waiter;
         let (first, result) = match inserted {

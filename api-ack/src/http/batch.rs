@@ -11,12 +11,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use messaging::trace::Entered;
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use door::auth::Caller;
+use door::batch;
 use door::body;
 use door::key;
 use door::problem::{Code, Document, Problem};
@@ -27,20 +27,11 @@ use super::submit::{check_key, check_payload, route_of, said_state, store};
 use super::view::Links;
 use super::{Api, headers, refusals};
 use crate::accept::{AcceptError, PriorityError, Submission, Timing, parse_priority};
-use crate::kinds::{JSON, is_json};
+use crate::kinds::is_json;
 use crate::tags::Tags;
-
-/// Items in one batch at most.
-pub const ITEMS: usize = 1000;
 
 /// Items of one batch that wait for their commit at once: a few batches do not fill the writer's queue.
 const AT_ONCE: usize = 256;
-
-/// Bytes in one batch, unless a single body may be larger.
-const BYTES: usize = 8 << 20;
-
-/// An array, or one item per line by any of its names.
-const TAKEN: [&str; 4] = [JSON, "application/x-ndjson", "application/ndjson", "application/jsonl"];
 
 /// One job of a batch.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -163,10 +154,10 @@ async fn take(api: &Api, request: Request, traceparent: Option<&str>) -> Result<
     caller.require(scope::JOBS_SUBMIT)?;
     refuse_for_all(&parts.headers)?;
     body::check_encoding(&parts.headers)?;
-    let lines = headers::content_type(&parts.headers, &TAKEN)? != JSON;
+    let lines = batch::is_by_line(&parts.headers)?;
     let mut standing = api.rates().take(&caller)?;
-    let body = body::read(body, api.options().body_limit.max(BYTES), api.options().body_deadline).await?;
-    let raw = if lines { by_line(&body)? } else { by_element(&body)? };
+    let body = body::read(body, api.options().body_limit.max(batch::BYTES), api.options().body_deadline).await?;
+    let raw = batch::items(&body, lines)?;
     // The first was counted before the body was read.
     let more = u32::try_from(raw.len() - 1).unwrap_or(u32::MAX);
     standing = api.rates().take_more(&caller, more)?.or(standing);
@@ -195,69 +186,6 @@ fn refuse_for_all(headers: &HeaderMap) -> Result<(), Problem> {
         return Err(Problem::new(Code::MalformedBatch, why).header("idempotency-key", "not taken with a batch"));
     }
     Ok(())
-}
-
-/// The elements of a JSON array, unread.
-fn by_element(body: &[u8]) -> Result<Vec<&str>, Problem> {
-    if body.is_empty() {
-        return Err(Problem::new(Code::EmptyBody, "the body is empty: send a JSON array of jobs"));
-    }
-    let Elements { first, count } = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Problem::new(Code::MalformedBatch, format!("a batch is a JSON array: {error}")),
-        _ => Problem::new(Code::MalformedJson, error.to_string()),
-    })?;
-    bounded(first, count)
-}
-
-/// The elements of an array, up to [`ITEMS`] of them, and how many there are: megabytes of commas take no memory.
-struct Elements<'a> {
-    first: Vec<&'a str>,
-    count: usize,
-}
-
-impl<'de> Deserialize<'de> for Elements<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Counting)
-    }
-}
-
-struct Counting;
-
-impl<'de> Visitor<'de> for Counting {
-    type Value = Elements<'de>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Elements<'de>, A::Error> {
-        let mut first = Vec::new();
-        while first.len() < ITEMS
-            && let Some(element) = array.next_element::<&RawValue>()?
-        {
-            first.push(element.get());
-        }
-        let mut count = first.len();
-        while array.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
-        }
-        Ok(Elements { first, count })
-    }
-}
-
-/// The lines that are not blank.
-fn by_line(body: &[u8]) -> Result<Vec<&str>, Problem> {
-    let text = std::str::from_utf8(body).map_err(|error| Problem::new(Code::MalformedJson, format!("not UTF-8: {error}")))?;
-    let lines = || text.lines().filter(|line| !line.trim().is_empty());
-    bounded(lines().take(ITEMS).collect(), lines().count())
-}
-
-fn bounded(items: Vec<&str>, count: usize) -> Result<Vec<&str>, Problem> {
-    match count {
-        0 => Err(Problem::new(Code::MalformedBatch, "the batch has no items")),
-        1..=ITEMS => Ok(items),
-        many => Err(Problem::new(Code::BatchTooLarge, format!("the batch has {many} items, {ITEMS} at most are taken"))),
-    }
 }
 
 /// A job of a batch that is on disk.

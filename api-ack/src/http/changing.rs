@@ -21,6 +21,7 @@ use crate::store::Micros;
 use database::clock;
 use door::auth::Authenticated;
 use door::body;
+use door::media;
 use door::problem::{Code, Document, Problem};
 use door::scope::{JOBS_CANCEL, JOBS_SUBMIT};
 
@@ -121,7 +122,7 @@ pub(super) async fn patch(
     caller.require(JOBS_SUBMIT)?;
     headers::refuse_unsupported(&request)?;
     let id = read::id_of(id)?;
-    headers::content_type(&request, &[JSON])?;
+    media::content_type(&request, &[JSON])?;
     body::check_encoding(&request)?;
     let sent = body::read(sent, api.options().body_limit, api.options().body_deadline).await?;
     body::check_json(&sent)?;

@@ -24,6 +24,7 @@ use crate::completions::{Completion, CompletionError, Told};
 use crate::kinds::JSON;
 use door::auth::Verifier;
 use door::body;
+use door::media;
 use door::problem::{Code, Document, Problem};
 
 /// The largest body, in bytes: a result with a failure beside it, and how they are written.
@@ -187,7 +188,7 @@ const NO_RUN: &str =
 /// The body: one object with known members.
 async fn told<T: DeserializeOwned>(api: &Api, request: &HeaderMap, sent: Body) -> Result<T, Problem> {
     headers::refuse_unsupported(request)?;
-    headers::content_type(request, &[JSON])?;
+    media::content_type(request, &[JSON])?;
     body::check_encoding(request)?;
     let sent = body::read(sent, BODY_MAX, api.options().body_deadline).await?;
     body::check_json(&sent)?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use door::body;
 use door::key;
+use door::media;
 use door::pages;
 use door::problem::{Code, Document, Problem};
 use door::scope;
@@ -205,7 +206,7 @@ async fn accept(
 
     let Some(spec) = api.acceptor().kinds().get(kind) else { return Err(unknown_kind(kind)) };
     headers::refuse_unsupported_of_a_job(&parts.headers)?;
-    let content_type = headers::content_type(&parts.headers, &spec.content_types)?;
+    let content_type = media::content_type(&parts.headers, &spec.content_types)?;
     body::check_encoding(&parts.headers)?;
     let timing = headers::timing(&parts.headers)?;
     let priority = headers::priority(&parts.headers)?;

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn it_stays_small_and_keeps_what_is_used() {
         let cache = Cache::new(100);
-        let caller = Arc::new(Caller { tenant: "t".to_owned(), subject: "s".to_owned(), scopes: Vec::new() });
+        let caller = Arc::new(Caller { tenant: "t".to_owned(), subject: "s".to_owned(), issued_at: None, scopes: Vec::new() });
         cache.put(digest(0), Arc::clone(&caller), 7);
         for n in 1..10_000 {
             cache.put(digest(n), Arc::clone(&caller), 8);

@@ -1,6 +1,8 @@
 //! A session at the queue of its device: what comes, acks, and the way out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker_topology::Device;
@@ -66,6 +68,8 @@ pub struct Attachment {
     state: State,
     /// How often it was attached.
     attached: u64,
+    /// Whether it is now.
+    consumes: Arc<AtomicBool>,
     /// Without an ack, by delivery tag.
     held: BTreeMap<u64, Acker>,
 }
@@ -106,7 +110,8 @@ impl Lanes {
             Ok(berth) => {
                 attaches.with_label_values(&["attached"]).inc();
                 let (lanes, state, held) = (self.clone(), State::At(berth), BTreeMap::new());
-                Ok(Attachment { lanes, device, prefetch, state, attached: 1, held })
+                let consumes = Arc::new(AtomicBool::new(true));
+                Ok(Attachment { lanes, device, prefetch, state, attached: 1, consumes, held })
             }
             Err(error) => {
                 attaches.with_label_values(&[word(&error)]).inc();
@@ -213,6 +218,12 @@ impl Attachment {
         self.device
     }
 
+    /// Whether it consumes, as it goes: not between the loss of a channel and [`Event::Reattached`]. For whoever looks after what comes to nobody
+    /// meanwhile.
+    pub fn consumes(&self) -> Arc<AtomicBool> {
+        self.consumes.clone()
+    }
+
     /// What happens next; `None` after [`Event::Gone`], and once the process drains.
     ///
     /// # Cancel safety
@@ -234,6 +245,7 @@ impl Attachment {
                         Ok(berth) => {
                             attaches.with_label_values(&["reattached"]).inc();
                             self.attached += 1;
+                            self.consumes.store(true, Ordering::Relaxed);
                             self.state = State::At(berth);
                             return Some(Event::Reattached);
                         }
@@ -263,6 +275,7 @@ impl Attachment {
         let why = error.map_or_else(|| "the broker ended the subscription".to_owned(), |error| error.to_string());
         tracing::debug!(queue, error = why, "a session lost the queue of its device, attaching it again");
         let opening = State::Opening(self.lanes.open(self.device, self.prefetch, None));
+        self.consumes.store(false, Ordering::Relaxed);
         let held = std::mem::take(&mut self.held);
         if let State::At(berth) = std::mem::replace(&mut self.state, opening)
             && berth.seat.channel().status().connected()

@@ -149,6 +149,7 @@ CREATE TABLE device_lanes (
 ) STRICT;
 CREATE INDEX device_lanes_behind ON device_lanes (slot, device) WHERE behind = 1 AND temperature = 1;
 CREATE INDEX device_lanes_idle ON device_lanes (idle_since) WHERE idle_since IS NOT NULL;
+CREATE INDEX device_lanes_cooling ON device_lanes (device) WHERE temperature = 2;
 
 CREATE TABLE device_processes (
     id INTEGER PRIMARY KEY,

@@ -129,7 +129,10 @@ impl Registration {
 }
 
 /// Checks a device's id.
-fn check_id(id: &str) -> Result<(), Invalid> {
+///
+/// # Errors
+/// [`Invalid`] with the rule.
+pub fn check_id(id: &str) -> Result<(), Invalid> {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = id.as_bytes();
     let first = bytes.first().copied().is_some_and(good);

@@ -99,6 +99,19 @@ pub enum Claimed {
     Unknown,
 }
 
+/// Why a session is not the one of its device any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A newer one has claimed the device.
+    Displaced,
+    /// The device is not let in any more.
+    Revoked,
+    /// The device was removed.
+    Removed,
+    /// Its process counted as gone, or it was released: nobody has the device.
+    Released,
+}
+
 /// What processes that are gone have left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {

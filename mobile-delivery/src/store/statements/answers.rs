@@ -28,8 +28,8 @@ use uuid::Uuid;
 use super::{Conn, Fault, put_messages};
 use crate::store::{
     Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Filter, Gap, Hash, Idle, Lane, LaneStore, Limit, Limits, Lost,
-    Mark, MessageStore, Micros, NewMessage, Number, Page, Pending, Placed, ProcessId, Put, Reading, Receipt, Record, Refreshed,
-    Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
+    Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, Placed, ProcessId, Put, Reading, Receipt, Record,
+    Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
 };
 
 #[async_trait]
@@ -127,6 +127,10 @@ impl SessionStore for super::Devices {
         read!(self.shared(), conn => settling::behind(conn, devices, now))
     }
 
+    async fn over(&self, all: &[(Number, i64)]) -> Result<Vec<(Number, Over)>, StoreError> {
+        read!(self.shared(), conn => sessions::over(conn, all))
+    }
+
     async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError> {
         write!(self.settling(), conn => settling::settle(conn, self.shard, acks, now))
     }
@@ -162,6 +166,10 @@ impl LaneStore for super::Devices {
         read!(self.shared(), conn => relaying::unsent(conn, reading, now))
     }
 
+    async fn unsent_of(&self, devices: &[Number], reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError> {
+        read!(self.shared(), conn => relaying::unsent_of(conn, devices, reading, now))
+    }
+
     async fn mark_sent(&self, marks: &[Mark]) -> Result<Vec<bool>, StoreError> {
         mark!(self.settling(), conn => relaying::mark_sent(conn, marks))
     }
@@ -180,5 +188,9 @@ impl LaneStore for super::Devices {
 
     async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError> {
         read!(self.shared(), conn => turning::idle(conn, before, limit))
+    }
+
+    async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError> {
+        read!(self.shared(), conn => turning::cooling(conn, limit))
     }
 }

@@ -18,6 +18,13 @@ const LANES: &str = "SELECT l.device, d.tenant, d.id, l.tier, l.turn, l.sent, s.
      JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
      WHERE l.slot = $1 AND l.behind = 1 AND l.temperature = 1 AND l.device > $2 ORDER BY l.device LIMIT $3";
 
+const LANES_OF: &str = concat!(
+    "SELECT l.device, d.tenant, d.id, l.tier, l.turn, l.sent, s.seq FROM ",
+    each!("$1"),
+    " CROSS JOIN device_lanes AS l JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
+     WHERE l.device = CAST(n.value AS bigint) AND l.behind = 1 AND l.temperature = 1 ORDER BY l.device"
+);
+
 const ROWS: &str = concat!(
     "SELECT ",
     int!("2"),
@@ -75,6 +82,23 @@ async fn lanes(conn: &mut Conn, reading: &Reading<'_>) -> Result<Vec<Lane>, Faul
 
 pub(super) async fn unsent(conn: &mut Conn, reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, Fault> {
     let lanes = lanes(conn, reading).await?;
+    relayed(conn, lanes, reading, now).await
+}
+
+pub(super) async fn unsent_of(
+    conn: &mut Conn,
+    devices: &[Number],
+    reading: &Reading<'_>,
+    now: Micros,
+) -> Result<Vec<Relayed>, Fault> {
+    let most = usize::try_from(reading.devices).unwrap_or(usize::MAX);
+    let mut lanes: Vec<Lane> = sqlx::query_as(LANES_OF).bind(batch(devices)?).fetch_all(&mut *conn).await?;
+    lanes.truncate(most);
+    relayed(conn, lanes, reading, now).await
+}
+
+/// What these lanes are to be filled with.
+async fn relayed(conn: &mut Conn, lanes: Vec<Lane>, reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, Fault> {
     if lanes.is_empty() {
         return Ok(Vec::new());
     }

@@ -6,7 +6,7 @@ use super::batch::batch;
 use super::hold::Holding;
 use super::listing::{lanes, sessions};
 use super::{Conn, Fault};
-use crate::store::{Claim, Claimed, Gap, Micros, Session, Temperature};
+use crate::store::{Claim, Claimed, Gap, Micros, Number, Over, Session, Temperature};
 
 const CLAIM: &str = concat!(
     "INSERT INTO device_sessions (device, tenant, process, session, fence, transport, since) SELECT ",
@@ -45,6 +45,22 @@ const RELEASE: &str = concat!(
     " FROM ",
     each!("$1"),
     ") RETURNING device"
+);
+
+const OVER: &str = concat!(
+    "SELECT ",
+    int!("0"),
+    ", ",
+    int!("1"),
+    ", s.fence, s.revoked_at FROM ",
+    each!("$1"),
+    " LEFT JOIN device_states AS s ON s.device = ",
+    int!("0"),
+    " WHERE s.revoked_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM device_sessions AS d WHERE d.device = ",
+    int!("0"),
+    " AND d.fence = ",
+    int!("1"),
+    ")"
 );
 
 /// The session of a device.
@@ -102,6 +118,19 @@ pub(super) async fn release(conn: &mut Conn, ending: &[(i64, i64)], now: Micros)
     let gone: Vec<i64> = gone.into_iter().map(|(device,)| device).collect();
     leave_lanes(conn, &gone, now).await?;
     Ok(gone.into_iter().collect())
+}
+
+/// Of sessions, as (device, fence), those that are over.
+pub(super) async fn over(conn: &mut Conn, all: &[(Number, i64)]) -> Result<Vec<(Number, Over)>, Fault> {
+    let rows = batch(all.iter().map(|(device, fence)| (device.0, *fence)))?;
+    let found: Vec<(i64, i64, Option<i64>, Option<i64>)> = sqlx::query_as(OVER).bind(rows).fetch_all(conn).await?;
+    let why = |fence: i64, now: Option<i64>, revoked: Option<i64>| match (now, revoked) {
+        (None, _) => Over::Removed,
+        (_, Some(_)) => Over::Revoked,
+        (Some(now), None) if now != fence => Over::Displaced,
+        _ => Over::Released,
+    };
+    Ok(found.into_iter().map(|(device, fence, now, revoked)| (Number(device), why(fence, now, revoked))).collect())
 }
 
 pub(super) async fn told(conn: &mut Conn, device: i64, fence: i64, gap: &Gap) -> Result<bool, Fault> {

@@ -21,6 +21,9 @@ const COLD: &str = "DELETE FROM device_lanes WHERE device = $1";
 const IDLE: &str = "SELECT l.device, d.tenant, d.id, l.tier, l.temperature, l.turn, l.idle_since FROM device_lanes AS l \
      JOIN devices AS d ON d.number = l.device WHERE l.idle_since < $1 ORDER BY l.idle_since LIMIT $2";
 
+const COOLING: &str = "SELECT l.device, d.tenant, d.id, l.tier, l.temperature, l.turn, coalesce(l.idle_since, 0) FROM device_lanes AS l \
+     JOIN devices AS d ON d.number = l.device WHERE l.temperature = 2 ORDER BY l.device LIMIT $1";
+
 /// The lane of a device that is not cold: temperature, turn and tier.
 async fn lane_of(conn: &mut Conn, device: i64) -> Result<Option<(Temperature, i64, Tier)>, Fault> {
     let found: Option<(i16, i64, i16)> = sqlx::query_as(LANE).bind(device).fetch_optional(conn).await?;
@@ -80,12 +83,21 @@ pub(super) async fn cooled(conn: &mut Conn, device: Number, turn: i64) -> Result
     take(conn, device, Turn::Cooled(turn), 0).await
 }
 
-pub(super) async fn idle(conn: &mut Conn, before: Micros, limit: u32) -> Result<Vec<Idle>, Fault> {
-    type Row = (i64, String, String, i16, i16, i64, Micros);
-    let found: Vec<Row> = sqlx::query_as(IDLE).bind(before).bind(i64::from(limit)).fetch_all(conn).await?;
-    let idle = |(device, tenant, id, tier, temperature, turn, since): Row| {
+type Nobody = (i64, String, String, i16, i16, i64, Micros);
+
+/// Lanes that nobody listens to, as they were found.
+fn told(found: Vec<Nobody>) -> Result<Vec<Idle>, Fault> {
+    let idle = |(device, tenant, id, tier, temperature, turn, since): Nobody| {
         let (tier, temperature) = (Tier::of_stored(tier)?, Temperature::of_stored(temperature)?);
         Ok(Idle { device: Number(device), tenant, id, tier, temperature, turn, since })
     };
     Ok(found.into_iter().map(idle).collect::<Result<_, StoreError>>()?)
+}
+
+pub(super) async fn idle(conn: &mut Conn, before: Micros, limit: u32) -> Result<Vec<Idle>, Fault> {
+    told(sqlx::query_as(IDLE).bind(before).bind(i64::from(limit)).fetch_all(conn).await?)
+}
+
+pub(super) async fn cooling(conn: &mut Conn, limit: u32) -> Result<Vec<Idle>, Fault> {
+    told(sqlx::query_as(COOLING).bind(i64::from(limit)).fetch_all(conn).await?)
 }

@@ -1,0 +1,228 @@
+//! What devices and messages look like outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use database::clock;
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::store::{Device, Fate, Record, Registration, State};
+
+/// Devices that are told one by one of a message; of more only the counts are.
+const TOLD: usize = 20;
+
+/// Addresses that belong to a device.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct DeviceLinks {
+    /// The device.
+    #[serde(rename = "self")]
+    #[schema(example = "/v1/devices/pixel-7")]
+    this: String,
+    /// Where messages are sent to it.
+    #[schema(example = "/v1/devices/pixel-7/messages")]
+    messages: String,
+}
+
+impl DeviceLinks {
+    pub(super) fn of(id: &str) -> Self {
+        Self { this: format!("/v1/devices/{id}"), messages: format!("/v1/devices/{id}/messages") }
+    }
+}
+
+/// What was said about a device last.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Said {
+    /// Its id.
+    #[schema(example = "pixel-7")]
+    id: String,
+    /// Who uses it.
+    #[schema(example = "ada")]
+    user: String,
+    /// Groups it is in.
+    #[schema(example = json!(["beta"]))]
+    groups: BTreeSet<String>,
+    /// Its labels.
+    #[schema(example = json!({"os": "android"}))]
+    labels: BTreeMap<String, String>,
+    /// `standard` or `lite`: how long messages wait unless they say.
+    #[schema(example = "standard")]
+    tier: &'static str,
+}
+
+impl Said {
+    pub(super) fn of(registration: Registration) -> Self {
+        let Registration { id, user, groups, labels, tier, .. } = registration;
+        Self { id, user, groups, labels, tier: tier.name() }
+    }
+}
+
+/// A device.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Device)]
+pub(super) struct DeviceView {
+    #[serde(flatten)]
+    said: Said,
+    /// `online` while it is connected, `offline` else.
+    #[schema(example = "offline")]
+    presence: &'static str,
+    /// How it is connected: `socket`, `stream`, `poll`, `mqtt` or `amqp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "socket")]
+    transport: Option<&'static str>,
+    /// Since when it is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    connected_at: Option<Timestamp>,
+    /// Messages it has still to get, without those that wait for their time.
+    backlog: i64,
+    /// Their bytes.
+    backlog_bytes: i64,
+    /// When it was first registered.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When what was said about it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    /// Since when it is not let in, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    revoked_at: Option<Timestamp>,
+    /// Addresses.
+    links: DeviceLinks,
+}
+
+impl DeviceView {
+    pub(super) fn of(device: Device) -> Self {
+        let links = DeviceLinks::of(&device.registration.id);
+        Self {
+            said: Said::of(device.registration),
+            presence: if device.session.is_some() { "online" } else { "offline" },
+            transport: device.session.map(|session| session.transport.name()),
+            connected_at: device.session.map(|session| clock::timestamp(session.since)),
+            backlog: device.backlog,
+            backlog_bytes: device.backlog_bytes,
+            created_at: clock::timestamp(device.created_at),
+            updated_at: clock::timestamp(device.updated_at),
+            revoked_at: device.revoked_at.map(clock::timestamp),
+            links,
+        }
+    }
+}
+
+/// Addresses that belong to a message.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct MessageLinks {
+    /// The message.
+    #[serde(rename = "self")]
+    #[schema(example = "/v1/messages/01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    this: String,
+}
+
+impl MessageLinks {
+    pub(super) fn of(id: Uuid) -> Self {
+        Self { this: format!("/v1/messages/{id}") }
+    }
+}
+
+/// What became of a message for one device.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Delivery)]
+pub(super) struct FateView {
+    /// The device.
+    #[schema(example = "pixel-7")]
+    device: String,
+    /// Its place among the device's messages; absent for one that has none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<i64>,
+    /// `scheduled`, `queued`, `sent`, `delivered`, `read`, `expired` or `dropped`.
+    #[schema(example = "delivered")]
+    state: &'static str,
+    /// Why it was dropped: `overflow`, `cancelled`, `collapsed`, `rejected` or `removed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ended_at: Option<Timestamp>,
+    /// When its user saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    read_at: Option<Timestamp>,
+}
+
+impl FateView {
+    fn of(fate: Fate) -> Self {
+        Self {
+            device: fate.device,
+            seq: fate.seq,
+            state: fate.state.name(),
+            reason: fate.reason.map(|reason| reason.name()),
+            ended_at: fate.ended_at.map(clock::timestamp),
+            read_at: fate.read_at.map(clock::timestamp),
+        }
+    }
+}
+
+/// A message, without its body.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Message)]
+pub(super) struct MessageView {
+    /// UUIDv7.
+    #[schema(example = "01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77")]
+    id: String,
+    /// Who sent it.
+    sender: String,
+    /// What it is, by the sender's own names; absent if it was not said.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    r#type: String,
+    /// Of the body.
+    content_type: String,
+    /// Bytes of the body.
+    size: i64,
+    /// Of two undelivered messages with the same key the older is dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collapse_key: Option<String>,
+    /// `normal` or `high`.
+    #[schema(example = "normal")]
+    priority: &'static str,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Not given before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    run_at: Option<Timestamp>,
+    /// How many devices it is in which state for; states that it is in for none are left out.
+    #[schema(value_type = BTreeMap<String, u32>, example = json!({"delivered": 2, "queued": 1}))]
+    counts: BTreeMap<&'static str, u32>,
+    /// What became of it for each device, if there are 20 at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    devices: Option<Vec<FateView>>,
+    /// Addresses.
+    links: MessageLinks,
+}
+
+impl MessageView {
+    pub(super) fn of(record: Record) -> Self {
+        let mut counts = BTreeMap::new();
+        for fate in &record.fates {
+            *counts.entry(State::name(fate.state)).or_default() += 1;
+        }
+        let told = record.fates.len() <= TOLD;
+        Self {
+            id: record.id.to_string(),
+            sender: record.sender,
+            r#type: record.kind,
+            content_type: record.content_type,
+            size: record.size,
+            collapse_key: record.collapse_key,
+            priority: record.priority.name(),
+            created_at: clock::timestamp(record.created_at),
+            run_at: record.not_before.map(clock::timestamp),
+            counts,
+            devices: told.then(|| record.fates.into_iter().map(FateView::of).collect()),
+            links: MessageLinks::of(record.id),
+        }
+    }
+}

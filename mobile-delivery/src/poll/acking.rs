@@ -1,0 +1,112 @@
+//! `POST /v1/device/acks`.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use door::auth::Verifier;
+use door::body;
+use door::problem::{Code, Document, Problem};
+
+use super::asking::{replaced, session};
+use crate::protocol::MAX_FRAME;
+use crate::protocol::poll::Acks;
+use crate::sessions::Sessions;
+use crate::store::{Ack, Acked, Device, Outcome, Which};
+
+/// How long a body may take.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Statements for one request, each of some thousand messages.
+const MOST: usize = 16;
+
+/// Ack messages
+///
+/// One or more of `up_to` (all that the device was given up to this `seq`), `ids` (up to 256), `gap`. Again: nothing more happens.
+#[utoipa::path(
+    post,
+    path = "/v1/device/acks",
+    tag = "device",
+    security(("token" = ["device"])),
+    request_body(content = serde_json::Value, content_type = "application/json", description = "what the device is done with",
+        example = json!({"up_to": 7, "ids": ["0192f3c4-5b6a-7c8d-9e0f-112233445577"], "gap": 3})),
+    responses(
+        (status = 204, description = "it is stored"),
+        (status = 400, description = "malformed-json, body-incomplete", body = Document, content_type = "application/problem+json"),
+        (status = 401, description = "token-missing, token-invalid", body = Document, content_type = "application/problem+json",
+            headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
+        (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "device-not-found", body = Document, content_type = "application/problem+json"),
+        (status = 408, description = "body-too-slow", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "session-replaced: fetch messages again", body = Document, content_type = "application/problem+json"),
+        (status = 410, description = "device-revoked", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "body-too-large", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "unsupported-content-encoding", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
+        (status = 503, description = "store-unavailable, too-many-sessions", body = Document, content_type = "application/problem+json",
+            headers(("Retry-After" = u32, description = "seconds"))),
+    ),
+)]
+pub(super) async fn ack(State(sessions): State<Sessions>, headers: HeaderMap, body: Body) -> Result<StatusCode, Problem> {
+    let bearer = sessions.bearer(Verifier::bearer_of(&headers)?)?;
+    body::check_encoding(&headers)?;
+    let body = body::read(body, MAX_FRAME, BODY_WITHIN).await?;
+    let acks = Acks::decode(&body).map_err(|wrong| {
+        let problem = Problem::new(Code::MalformedJson, wrong.to_string());
+        if wrong.field.is_empty() { problem } else { problem.pointer(&format!("/{}", wrong.field.replace('.', "/")), wrong.what) }
+    })?;
+    let device = sessions.admit(&bearer.caller).await?;
+    match settle(&sessions, &device, &acks).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => {
+            // Somebody claimed it between the look and the write; the device is still the one who acks.
+            let device = sessions.admit(&bearer.caller).await?;
+            match settle(&sessions, &device, &acks).await? {
+                true => Ok(StatusCode::NO_CONTENT),
+                false => Err(replaced()),
+            }
+        }
+    }
+}
+
+/// Settles under the fence of the session that the device has, or of one that begins with this; whether it counted.
+async fn settle(sessions: &Sessions, device: &Device, acks: &Acks) -> Result<bool, Problem> {
+    let (fence, poll) = match device.session {
+        Some(has) => (has.fence, sessions.polling().get(device.number, has.fence)),
+        None => {
+            let _place = sessions.place().ok_or_else(crate::socket::no_place)?;
+            let session = session(sessions, device).await?;
+            (session.fence(), Some(session))
+        }
+    };
+    // What another process gave is not known here: then it is what the device can have been given.
+    let given = poll.as_ref().map(|session| session.kept().highest).filter(|highest| *highest > 0).unwrap_or(device.seq);
+    let mut whiches = Vec::new();
+    if let Some(up_to) = acks.up_to {
+        whiches.push(Which::UpTo { seq: i64::try_from(up_to).unwrap_or(i64::MAX), given });
+    }
+    if !acks.ids.is_empty() {
+        whiches.push(Which::Messages(acks.ids.clone()));
+    }
+    for which in whiches {
+        for _ in 0..MOST {
+            let ack = Ack { device: device.number, fence, which: which.clone(), outcome: Outcome::Delivered };
+            match sessions.settle(ack).await? {
+                Acked::Ended { more: true, .. } => {}
+                Acked::Ended { more: false, .. } => break,
+                Acked::Fenced { .. } => return Ok(false),
+                Acked::Unknown => return Err(Problem::new(Code::DeviceNotFound, "the device was removed: register it again")),
+            }
+        }
+    }
+    if let Some(session) = poll {
+        session.kept().acked(acks);
+        let gap = acks.gap.and_then(|number| session.kept().gap_of(number));
+        if let Some(gap) = gap {
+            sessions.told(device.number, fence, &gap).await?;
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,117 @@
+//! One device's way: what was read is published in order, confirmed, marked; and what is done when its queue is not there.
+
+use std::sync::Arc;
+
+use database::clock;
+use messaging::devices::{DeviceMessage, Lanes};
+use tokio_util::sync::CancellationToken;
+
+use super::judge::{Then, judge};
+use super::marks::Marks;
+use super::metrics::Metrics;
+use super::wake::Wake;
+use crate::lane::{lane_of, queue_of};
+use crate::lane_message;
+use crate::store::{Mark, Number, Relayed, StoreError, Stores, Temperature, Turned};
+
+/// What carries devices' messages. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Carrier {
+    pub(super) stores: Stores,
+    pub(super) lanes: Lanes,
+    pub(super) marks: Marks,
+    pub(super) wake: Wake,
+    pub(super) metrics: Arc<Metrics>,
+    /// Nobody waits for what only makes up for a lost queue.
+    pub(super) stop: CancellationToken,
+}
+
+/// A device that is back.
+#[derive(Debug)]
+pub(super) struct Back {
+    pub(super) device: Number,
+    /// Bytes of bodies that are free again.
+    pub(super) bytes: usize,
+    pub(super) how: How,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Nothing is wrong; `more`: read it again.
+    Well { more: bool },
+    /// Again, later.
+    Later,
+    /// It is relayed by somebody else, on another turn, or not at all.
+    NotOurs,
+}
+
+impl Carrier {
+    /// Carries what was read of a device under a slot's fence. Answers once the store knows of it.
+    pub(super) async fn carry(self, read: Relayed, fence: i64, more: bool) -> How {
+        let Relayed { device, ref tenant, turn, tier, after, upto, .. } = read;
+        let seqs: Vec<i64> = read.messages.iter().map(|given| given.seq).collect();
+        let befores = std::iter::once(after).chain(seqs.iter().copied());
+        let message = |(given, before): (&_, i64)| {
+            let given: &crate::store::Given = given;
+            let after = Some(before).filter(|before| *before > 0);
+            DeviceMessage { message: lane_message::write(given, tenant), seq: given.seq, after }
+        };
+        let messages: Vec<DeviceMessage> = read.messages.iter().zip(befores).map(message).collect();
+        let sent = match messages.is_empty() {
+            true => Vec::new(),
+            false => self.lanes.line(queue_of(device, tier)).publish(messages).await,
+        };
+        let judged = judge(&seqs, upto, &sent);
+        let now = clock::now();
+        for given in read.messages.iter().take_while(|given| judged.upto.is_some_and(|upto| given.seq <= upto)) {
+            self.metrics.confirmed(now.saturating_sub(given.message.created_at));
+        }
+        if let Some(upto) = judged.upto
+            && !self.marks.mark(Mark { device, fence, turn, upto }).await
+        {
+            self.metrics.refused.inc();
+            return How::NotOurs;
+        }
+        match judged.then {
+            Then::Done => How::Well { more },
+            Then::More => {
+                tracing::warn!(device = device.0, "a message cannot go by the queue of its device; a session gives it from the store");
+                How::Well { more: true }
+            }
+            Then::Later => How::Later,
+            Then::Cold => match self.no_queue(&read).await {
+                Ok(how) => how,
+                Err(error) => {
+                    tracing::warn!(error = %error, device = device.0, "cannot make a device cold whose queue is gone");
+                    How::Later
+                }
+            },
+        }
+    }
+
+    /// There is no queue behind a hot lane: it is made cold, unless somebody is connected, whose queue is declared again.
+    async fn no_queue(&self, read: &Relayed) -> Result<How, StoreError> {
+        let (device, turn) = (read.device, read.turn);
+        if let Turned::Done { .. } = self.stores.lanes.cool(device, turn, clock::now()).await? {
+            // Not all of it need be gone: whoever cools takes away what is left, and ends it.
+            self.wake.cool();
+            self.metrics.cold.with_label_values(&["cooled"]).inc();
+            return Ok(How::NotOurs);
+        }
+        let found = self.stores.devices.get(&read.tenant, &read.id).await?.filter(|found| found.number == device);
+        let Some(found) = found.filter(|found| found.session.is_some() && found.temperature == Temperature::Hot) else {
+            self.metrics.cold.with_label_values(&["turned"]).inc();
+            return Ok(How::NotOurs);
+        };
+        self.metrics.cold.with_label_values(&["declared"]).inc();
+        let declared = tokio::select! {
+            () = self.stop.cancelled() => return Ok(How::Later),
+            declared = self.lanes.ensure(lane_of(&found)) => declared,
+        };
+        if let Err(error) = declared {
+            tracing::warn!(error = %error, device = device.0, "cannot declare the queue of a device again that is connected");
+        }
+        Ok(How::Later)
+    }
+}

@@ -1,0 +1,119 @@
+//! What the process that stored something tells the one that relays it: over `warren.notices`, at once, and together what comes while a
+//! notice is on its way.
+//!
+//! A notice is JSON: `{"from": 7, "devices": [12, 15], "slots": 0}`; `slots` are those to be looked through, a bit each. Who may publish
+//! to the exchange may cause looks into the store, and nothing else. One that is lost costs the time until the next look.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker_topology::Names;
+use jiff::Timestamp;
+use messaging::connection::Link;
+use messaging::message::{Message, Route};
+use messaging::notices::{self, Heard};
+use messaging::publisher::Publisher;
+use messaging::wire::Outbound;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+use super::wake::{Wake, Woken};
+use crate::lane_message::SOURCE;
+use crate::processes::Processes;
+
+/// The `type` of the message.
+pub const KIND: &str = "warren.devices.notice";
+
+/// How long one may take on its way.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Notice {
+    from: i64,
+    devices: Vec<i64>,
+    slots: u64,
+}
+
+/// A relay's way to those of other processes.
+pub struct Notices {
+    /// What is told, and who is woken.
+    pub wake: Wake,
+    /// Who lives.
+    pub processes: Arc<Processes>,
+    /// To publish with; one of its own, since who may not publish notices loses its channel.
+    pub publisher: Publisher,
+    /// To listen with.
+    pub link: Link,
+    /// Names on this broker.
+    pub names: Names,
+    /// The metrics of the relay.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Notices {
+    /// Tells and listens until `stop`. The exchange must have been declared.
+    pub async fn run(self, stop: CancellationToken) {
+        let (sender, heard) = mpsc::channel(64);
+        let listening = notices::listen_to(KIND, self.link.clone(), self.names.clone(), sender, stop.clone());
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = async { tokio::join!(listening, self.hear(heard), self.tell()) } => {}
+        }
+    }
+
+    async fn hear(&self, mut heard: mpsc::Receiver<Heard>) {
+        while let Some(heard) = heard.recv().await {
+            match heard {
+                Heard::Notice(body) => match serde_json::from_slice::<Notice>(&body) {
+                    Ok(notice) if notice.from == self.processes.me().0 => {}
+                    Ok(notice) => self.wake.heard(&notice.devices, notice.slots),
+                    Err(error) => tracing::debug!(error = %error, "a notice about devices cannot be read"),
+                },
+                // Something may have been said before.
+                Heard::Open => self.wake.heard(&[], u64::MAX),
+                Heard::Lost => {}
+            }
+        }
+    }
+
+    async fn tell(&self) {
+        loop {
+            let woken = self.wake.next_there().await;
+            if self.processes.count() == 1 {
+                continue;
+            }
+            let result = match tokio::time::timeout(PATIENCE, self.publish(woken)).await {
+                Ok(Ok(())) => "told",
+                Ok(Err(why)) => {
+                    tracing::debug!(why, "a notice about devices is not heard; they are found by the next look");
+                    "lost"
+                }
+                Err(_) => "lost",
+            };
+            self.metrics.notices.with_label_values(&[result]).inc();
+        }
+    }
+
+    async fn publish(&self, woken: Woken) -> Result<(), String> {
+        let Woken { devices, slots } = woken;
+        let devices = devices.into_iter().map(|device| device.0).collect();
+        let notice = Notice { from: self.processes.me().0, devices, slots };
+        let message = Message {
+            id: uuid::Uuid::now_v7().to_string(),
+            kind: KIND.to_owned(),
+            source: SOURCE.to_owned(),
+            time: Timestamp::now(),
+            content_type: "application/json".to_owned(),
+            traceparent: None,
+            run: None,
+            tenant: String::new(),
+            headers: BTreeMap::new(),
+            body: serde_json::to_vec(&notice).map_err(|error| error.to_string())?.into(),
+        };
+        let outbound = Outbound::new(Route::new(self.names.notices(), ""), &message).map_err(|error| error.to_string())?;
+        self.publisher.publish(outbound).await.map_err(|error| error.to_string())
+    }
+}

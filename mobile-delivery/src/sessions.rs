@@ -1,0 +1,256 @@
+//! Sessions at work: devices that are connected to this process, each a task that has a [`Session`](crate::session::Session), a wire and a lane.
+//!
+//! ```text
+//! socket --frames--> driver <--deliveries-- lane (the device's queue)
+//!                      |  ^
+//!     claims, acks,    |  |   pages, ends, "look"
+//!     ends of sessions v  |
+//!     one task for each sort: what waits, in one statement ---> store
+//! ```
+//!
+//! Owns who is connected here, and what is asked of the store for them together. Refuses to own what a session decides ([`crate::session`]), rows,
+//! queues, and how a connection is made ([`crate::socket`], [`crate::poll`]).
+//!
+//! Guarantees:
+//!
+//! * the newest session of a device has it. An older one of this process ends at once, one elsewhere when its process hears of it
+//!   ([`telling`]), else with its next ack, else with the slow round: what it acks meanwhile counts for nothing (the fence);
+//! * a device that comes back declares nothing, and one that has nothing to get reads nothing: its claim says so;
+//! * rows do not wait for the broker: a session whose lane is not there in [`Options::lane_within`] begins without, and reads anew when it comes;
+//! * an ack is tried until the store has it, or the process goes. A lost one costs a copy.
+//!
+//! Limits: [`Options::sessions`]. An idle session is a task with empty hands; what one holds is bounded by its window. A device that reads nothing is
+//! cut off after [`Options::write_within`], and holds up nobody else. What the lane brings is given without a look at its row while it is younger
+//! than [`Options::fresh`]: one that is cancelled in that time may still be given.
+
+mod asking;
+mod claiming;
+mod deliveries;
+mod draining;
+mod driver;
+mod metrics;
+mod opening;
+mod polls;
+mod post;
+mod round;
+pub(crate) mod rows;
+mod settling;
+mod telling;
+mod tenure;
+mod waiting;
+pub mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use door::auth::Verifier;
+use door::current::Current;
+use messaging::devices::Lanes;
+use prometheus::Registry;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use telling::Notices;
+
+pub(crate) use opening::Bearer;
+pub(crate) use tenure::Tenure;
+
+use crate::follow::Follow;
+use crate::poll::Polling;
+use crate::receipts::Outlet;
+use crate::session::Limits;
+use crate::store::{Number, Placed, ProcessId, Session, Stores};
+use claiming::{Coming, Leaving};
+use driver::Driver;
+use metrics::Metrics;
+use post::Post;
+use settling::Settlement;
+use telling::Telling;
+use tenure::Live;
+use waiting::Waiting;
+use wire::Wire;
+
+/// How sessions work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections of devices at one time, polls too; 20,000 by default. More are refused.
+    pub sessions: usize,
+    /// What each session is held to.
+    pub limits: Limits,
+    /// How long a session waits for its lane before it begins without; 2 s by default.
+    pub lane_within: Duration,
+    /// How long a message may have been on its way to be given without a look at its row; 5 s by default.
+    pub fresh: Duration,
+    /// How often each session is looked at by the slow round; 30 s by default.
+    pub round: Duration,
+    /// Reads of pages at one time; 6 by default, so that others have connections to the database too.
+    pub reads: usize,
+    /// How long a device may take to take what is sent; 10 s by default.
+    pub write_within: Duration,
+    /// How long the drain may take; 20 s by default. Longer than that nobody is waited for.
+    pub drain_within: Duration,
+    /// In what time those who were told to go come back elsewhere; 10 s by default.
+    pub goaway_spread: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sessions: 20_000,
+            limits: Limits::default(),
+            lane_within: Duration::from_secs(2),
+            fresh: Duration::from_secs(5),
+            round: Duration::from_secs(30),
+            reads: 6,
+            write_within: Duration::from_secs(10),
+            drain_within: Duration::from_secs(20),
+            goaway_spread: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What sessions work with.
+pub struct Parts {
+    /// Rows.
+    pub stores: Stores,
+    /// Queues. They must work until sessions have ended: stop them after the tasks of sessions.
+    pub lanes: Lanes,
+    /// Who is believed.
+    pub verifier: Arc<Verifier>,
+    /// This process, which somebody beats for ([`SessionStore::beat`](crate::store::SessionStore::beat)).
+    pub me: ProcessId,
+    /// The way to other processes; `None` where there are none.
+    pub notices: Option<Notices>,
+    /// Who hears of comings and goings, and that receipts were written; `None` where nobody does.
+    pub outlet: Option<Outlet>,
+}
+
+/// The sessions of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    stores: Stores,
+    lanes: Lanes,
+    verifier: Arc<Verifier>,
+    me: ProcessId,
+    outlet: Option<Outlet>,
+    options: Options,
+    limits: Arc<Limits>,
+    metrics: Metrics,
+    live: Live,
+    coming: Waiting<Coming>,
+    leaving: Waiting<Leaving>,
+    settling: Waiting<Settlement>,
+    telling: Telling,
+    suspects: Waiting<Number>,
+    polling: Polling,
+    reads: Semaphore,
+    places: Arc<Semaphore>,
+    drain: CancellationToken,
+    /// Tasks of connections.
+    connections: TaskTracker,
+    /// All others.
+    tasks: TaskTracker,
+}
+
+impl Sessions {
+    /// Starts what serves sessions, on `tasks`, until `drain`; then sessions end, and `tasks` once they have.
+    ///
+    /// # Errors
+    /// When `registry` has one of the metrics already.
+    pub fn start(
+        parts: Parts,
+        options: Options,
+        tasks: &TaskTracker,
+        drain: CancellationToken,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let Parts { stores, lanes, verifier, me, notices, outlet } = parts;
+        let sessions = Self(Arc::new(Inner {
+            stores,
+            lanes,
+            verifier,
+            me,
+            outlet,
+            limits: Arc::new(options.limits.clone()),
+            metrics: Metrics::new(registry)?,
+            live: Live::default(),
+            coming: Waiting::default(),
+            leaving: Waiting::default(),
+            settling: Waiting::default(),
+            telling: Telling::default(),
+            suspects: Waiting::default(),
+            polling: Polling::default(),
+            reads: Semaphore::new(options.reads.max(1)),
+            places: Arc::new(Semaphore::new(options.sessions)),
+            drain: drain.clone(),
+            connections: TaskTracker::new(),
+            tasks: tasks.clone(),
+            options,
+        }));
+        // It waits for none that comes later: those are refused.
+        sessions.0.connections.close();
+        let over = CancellationToken::new();
+        tasks.spawn(sessions.clone().claims(over.clone()));
+        tasks.spawn(sessions.clone().settles(over.clone()));
+        tasks.spawn(sessions.clone().releases(over.clone()));
+        tasks.spawn(sessions.clone().looks(over.clone()));
+        tasks.spawn(sessions.clone().rounds(over.clone()));
+        match notices {
+            Some(Notices { publisher, link, names }) => {
+                tasks.spawn(sessions.clone().listens(link, names.clone(), over.clone()));
+                tasks.spawn(sessions.clone().tells(publisher, names, over.clone()));
+            }
+            None => {
+                tasks.spawn(sessions.clone().tells_nobody(over.clone()));
+            }
+        }
+        tasks.spawn(sessions.clone().drains(drain, over));
+        Ok(sessions)
+    }
+
+    /// Sessions that are here now.
+    pub fn count(&self) -> usize {
+        self.0.live.len()
+    }
+
+    /// A place for one more connection; `None` when there is none, or the process drains.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if self.0.drain.is_cancelled() {
+            return None;
+        }
+        self.0.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Runs the session of a connection to its end. What is awaited is waited for by the drain from now on.
+    pub(crate) fn serve<W: Wire + 'static>(
+        &self,
+        wire: impl Future<Output = W> + Send + 'static,
+        bearer: Option<Bearer>,
+        place: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (sessions, current) = (self.clone(), Current::get());
+        self.0.connections.track_future(async move {
+            let driver = Driver::new(sessions, wire.await, bearer, current);
+            driver.run().await;
+            drop(place);
+        })
+    }
+}
+
+impl Follow for Sessions {
+    /// Wakes those that no lane wakes.
+    fn placed(&self, deliveries: &[Placed]) {
+        for placed in deliveries {
+            if let Some(entry) = self.0.live.get(placed.device).filter(|entry| !entry.post.is_laned()) {
+                entry.post.look();
+            }
+        }
+    }
+
+    fn put_out(&self, device: Number, session: &Session) {
+        self.put_out_session(device, session);
+    }
+}

@@ -1,0 +1,168 @@
+//! Claims of many connections in one statement, and the ends of sessions likewise.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use database::clock;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::tenure::{Entry, Identity, Tenure};
+use super::{Post, Sessions};
+use crate::receipts::Presence;
+use crate::store::{Claim, Claimed, Number, StoreError, Temperature, Transport};
+
+/// Claims, or ends of sessions, in one statement.
+const TOGETHER: usize = 512;
+
+/// A device that has come.
+pub(super) struct Coming {
+    pub(super) identity: Arc<Identity>,
+    pub(super) transport: Transport,
+    pub(super) reply: oneshot::Sender<Result<Begun, NotBegun>>,
+}
+
+/// Its session has begun.
+pub(super) struct Begun {
+    pub(super) tenure: Tenure,
+    /// The `seq` given last by then.
+    pub(super) seq: i64,
+    /// There is nothing for it but what its lane brings, if it has one.
+    pub(super) caught_up: bool,
+    pub(super) hot: bool,
+}
+
+/// Why it has not.
+#[derive(Clone, Debug)]
+pub(super) enum NotBegun {
+    Revoked,
+    Unknown,
+    Away(StoreError),
+}
+
+/// A session that has ended: who, its fence, which, how.
+pub(super) type Leaving = (Arc<Identity>, i64, Uuid, Transport);
+
+impl Sessions {
+    /// Claims for those who wait, until `over`.
+    pub(super) async fn claims(self, over: CancellationToken) {
+        let inner = &self.0;
+        while let Some(coming) = inner.coming.take(TOGETHER, &over).await {
+            let mut devices = HashSet::with_capacity(coming.len());
+            let mut together = Vec::with_capacity(coming.len());
+            for one in coming.into_iter().filter(|one| !one.reply.is_closed()) {
+                // Newest wins: the second of one device is claimed after the first.
+                match devices.insert(one.identity.number) {
+                    true => together.push(one),
+                    false => inner.coming.put(one),
+                }
+            }
+            let claim = |one: &Coming| Claim {
+                device: one.identity.number,
+                process: inner.me,
+                session: Uuid::now_v7(),
+                transport: one.transport,
+            };
+            let claims: Vec<Claim> = together.iter().map(claim).collect();
+            if claims.is_empty() {
+                continue;
+            }
+            messaging::crash_point!("D1");
+            match inner.stores.sessions.claim(&claims, clock::now()).await {
+                Ok(claimed) => {
+                    messaging::crash_point!("D2");
+                    together
+                        .into_iter()
+                        .zip(claims)
+                        .zip(claimed)
+                        .for_each(|((one, claim), claimed)| self.begin(one, &claim, claimed));
+                }
+                Err(error) => {
+                    inner.metrics.claims("unavailable", together.len());
+                    for one in together {
+                        let _ = one.reply.send(Err(NotBegun::Away(error.clone())));
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&self, one: Coming, claim: &Claim, claimed: Claimed) {
+        let inner = &self.0;
+        let Claimed::Yours { fence, previous, seq, backlog, gap, temperature } = claimed else {
+            inner.metrics.claims("refused", 1);
+            let refused = if claimed == Claimed::Revoked { NotBegun::Revoked } else { NotBegun::Unknown };
+            let _ = one.reply.send(Err(refused));
+            return;
+        };
+        inner.metrics.claims("claimed", 1);
+        inner.metrics.sessions(one.transport).inc();
+        let post = Arc::new(Post::default());
+        inner.live.enter(claim.device, Entry { fence, post: post.clone() });
+        match previous {
+            Some(previous) if previous.process != inner.me => {
+                inner.telling.over(previous.process, claim.device, previous.fence);
+            }
+            Some(_) => {}
+            None => self.tell(&one.identity, claim.session, one.transport, true),
+        }
+        let tenure = Tenure {
+            sessions: self.clone(),
+            identity: one.identity,
+            session: claim.session,
+            fence,
+            transport: one.transport,
+            post,
+        };
+        let hot = temperature == Temperature::Hot;
+        // Who does not wait any more ends it by dropping it.
+        let _ = one.reply.send(Ok(Begun { tenure, seq, caught_up: backlog == 0 && gap.is_none(), hot }));
+    }
+
+    /// Tells who wants to hear it. A session that takes the place of another neither comes nor goes.
+    fn tell(&self, identity: &Identity, session: Uuid, transport: Transport, online: bool) {
+        let Some(outlet) = &self.0.outlet else { return };
+        let text = |text: &str| text.to_owned();
+        let (tenant, device, user) = (text(&identity.tenant), text(&identity.id), text(&identity.user));
+        outlet.tell(Presence { online, tenant, device, user, session, transport, at: clock::now() });
+    }
+
+    /// Ends in the store what has ended, until `over` and no more is left. What the store does not take is tried again while there is time;
+    /// a process that goes without leaves it to those who look after lapsed ones.
+    pub(super) async fn releases(self, over: CancellationToken) {
+        let inner = &self.0;
+        while let Some(leaving) = inner.leaving.take(TOGETHER, &over).await {
+            let mut devices = HashSet::with_capacity(leaving.len());
+            let (mut together, mut next) = (Vec::with_capacity(leaving.len()), Vec::new());
+            for one in leaving {
+                if devices.insert(one.0.number) { together.push(one) } else { next.push(one) }
+            }
+            let rows: Vec<(Number, i64)> = together.iter().map(|(identity, fence, ..)| (identity.number, *fence)).collect();
+            let mut wait = Duration::from_millis(100);
+            loop {
+                match inner.stores.sessions.release(&rows, clock::now()).await {
+                    Ok(were) => {
+                        let gone = together.iter().zip(were).filter(|(_, was)| *was);
+                        gone.for_each(|((identity, _, session, transport), _)| {
+                            self.tell(identity, *session, *transport, false);
+                        });
+                        break;
+                    }
+                    Err(error) if over.is_cancelled() => {
+                        tracing::warn!(error = %error, sessions = rows.len(), "sessions are left to be released by others");
+                        break;
+                    }
+                    Err(error) => tracing::warn!(error = %error, sessions = rows.len(), "cannot release sessions, trying again"),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = over.cancelled() => {}
+                }
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+            next.into_iter().for_each(|one| inner.leaving.put(one));
+        }
+    }
+}

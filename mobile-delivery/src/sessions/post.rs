@@ -1,0 +1,124 @@
+//! What others tell a session: kept until it looks, each thing once, so that it is bounded by what a session can have.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::protocol::{Close, GoAway};
+
+/// What came since the session looked last.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The store has the ends of these; a window of them at most.
+    pub(super) settled: Vec<u64>,
+    /// So many settlements were answered.
+    pub(super) answers: u16,
+    /// It is over.
+    pub(super) end: Option<(Close, Cow<'static, str>)>,
+    /// The store has something that did not come.
+    pub(super) look: bool,
+    /// The process leaves.
+    pub(super) drain: Option<(GoAway, Duration)>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.answers == 0 && self.end.is_none() && !self.look && self.drain.is_none()
+    }
+}
+
+/// The box of one session, and what others may know of it.
+#[derive(Debug, Default)]
+pub(super) struct Post {
+    news: Mutex<News>,
+    rung: Notify,
+    /// Up to where everything was given or has ended.
+    cursor: AtomicI64,
+    /// It has nothing under way.
+    idle: AtomicBool,
+    /// Whether its lane brings what is new; `None` without one.
+    lane: Mutex<Option<Arc<AtomicBool>>>,
+}
+
+impl Post {
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut News)) {
+        what(&mut self.lock());
+        self.rung.notify_one();
+    }
+
+    /// Ends of messages are in the store.
+    pub(super) fn settled(&self, seqs: &[u64]) {
+        self.tell(|news| {
+            news.settled.extend_from_slice(seqs);
+            news.answers += 1;
+        });
+    }
+
+    /// It is over; the first reason counts.
+    pub(super) fn end(&self, close: Close, why: impl Into<Cow<'static, str>>) {
+        self.tell(|news| {
+            news.end.get_or_insert((close, why.into()));
+        });
+    }
+
+    /// The store has something for it.
+    pub(super) fn look(&self) {
+        self.tell(|news| news.look = true);
+    }
+
+    /// The process leaves.
+    pub(super) fn drain(&self, away: GoAway, within: Duration) {
+        self.tell(|news| news.drain = Some((away, within)));
+    }
+
+    /// What came. Cancel-safe.
+    pub(super) async fn next(&self) -> News {
+        loop {
+            {
+                let mut news = self.lock();
+                if !news.is_empty() {
+                    return std::mem::take(&mut news);
+                }
+            }
+            self.rung.notified().await;
+        }
+    }
+
+    /// Waits until it is over, and leaves everything for [`Post::next`].
+    pub(super) async fn ended(&self) {
+        while self.lock().end.is_none() {
+            self.rung.notified().await;
+        }
+    }
+
+    /// Says how the session stands.
+    pub(super) fn stands(&self, cursor: i64, idle: bool) {
+        self.cursor.store(cursor, Ordering::Relaxed);
+        self.idle.store(idle, Ordering::Relaxed);
+    }
+
+    /// It has this lane from now on.
+    pub(super) fn has_lane(&self, lane: Option<Arc<AtomicBool>>) {
+        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
+    }
+
+    pub(super) fn cursor(&self) -> i64 {
+        self.cursor.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_laned(&self) -> bool {
+        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        lane.as_ref().is_some_and(|consumes| consumes.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,34 @@
+//! A row, and what a lane has brought, as a device is given it.
+
+use database::clock;
+use jiff::Timestamp;
+use messaging::message::Message as Carried;
+
+use crate::lane_message;
+use crate::protocol::Message;
+use crate::store::{Given, Priority};
+
+/// What a device is given of what came down its lane; `None` of what its row must be read for: it is no message of a relay, its time is over,
+/// or it was on its way since before `fresh`, and its row may have ended meanwhile.
+pub(super) fn arrived(carried: Carried, seq: i64, redelivered: bool, now: Timestamp, fresh: Timestamp) -> Option<Message> {
+    let message = lane_message::read(seq, carried)?;
+    let over = message.expires.is_none_or(|expires| expires <= now);
+    (!over && message.time >= fresh).then_some(Message { dup: redelivered, ..message })
+}
+
+/// What a device is given of a row.
+pub(crate) fn given(row: Given) -> Message {
+    let message = row.message;
+    Message {
+        seq: row.seq.unsigned_abs(),
+        id: message.id,
+        dup: false,
+        kind: message.kind,
+        time: clock::timestamp(message.created_at),
+        expires: Some(clock::timestamp(row.expires_at)),
+        collapse_key: message.collapse_key,
+        high: message.priority == Priority::High,
+        content_type: message.content_type,
+        payload: message.body,
+    }
+}

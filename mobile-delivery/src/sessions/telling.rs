@@ -1,0 +1,172 @@
+//! How processes tell each other that sessions are over: over the exchange `warren.notices`.
+//!
+//! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...]}`, each for the process that has the session. Who hears it asks the store,
+//! so that a notice causes a look and nothing else, whoever sent it. One that is lost is mended by the slow round, and by the next ack.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use broker_topology::Names;
+use jiff::Timestamp;
+use messaging::connection::Link;
+use messaging::message::{Message, Route};
+use messaging::notices::{Heard, listen_to};
+use messaging::publisher::Publisher;
+use messaging::wire::Outbound;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Sessions;
+use super::tenure::DISPLACED;
+use super::waiting::Waiting;
+use crate::lane_message::SOURCE;
+use crate::protocol::Close;
+use crate::store::{Number, Over, ProcessId, Session};
+
+/// The `type` of the message.
+pub const KIND: &str = "warren.devices.over";
+
+/// Sessions in one notice.
+const TOGETHER: usize = 512;
+
+/// Sessions that wait to be told of; what comes beyond is left to the slow round.
+const MOST: usize = 16_384;
+
+/// How long one notice may take on its way.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The way to other processes, and from them.
+pub struct Notices {
+    /// To tell with.
+    pub publisher: Publisher,
+    /// To listen with.
+    pub link: Link,
+    /// Names on this broker. [`Names::notices`] must have been declared.
+    pub names: Names,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Notice {
+    over: Vec<(i64, i64, i64)>,
+}
+
+/// Sessions of other processes that are to be looked at.
+#[derive(Default)]
+pub(super) struct Telling(Waiting<(i64, i64, i64)>);
+
+impl Telling {
+    pub(super) fn over(&self, process: ProcessId, device: Number, fence: i64) {
+        if self.0.len() < MOST {
+            self.0.put((process.0, device.0, fence));
+        }
+    }
+}
+
+impl Sessions {
+    fn hear(&self, notice: &[u8]) {
+        match serde_json::from_slice::<Notice>(notice) {
+            Ok(notice) => {
+                let mine = notice.over.into_iter().filter(|(process, ..)| *process == self.0.me.0);
+                mine.for_each(|(_, device, fence)| self.suspect(Number(device), fence));
+            }
+            Err(error) => tracing::debug!(error = %error, "a notice about sessions cannot be read"),
+        }
+    }
+
+    /// Has the store say whether a session is over, wherever it is.
+    pub(super) fn put_out_session(&self, device: Number, session: &Session) {
+        if session.process == self.0.me {
+            self.suspect(device, session.fence);
+        } else {
+            self.0.telling.over(session.process, device, session.fence);
+        }
+    }
+
+    fn suspect(&self, device: Number, fence: i64) {
+        // Only of those that are here: so it is bounded by them, and a stranger's notices cost a look at a map.
+        if self.0.live.get(device).is_some_and(|entry| entry.fence <= fence) && self.0.suspects.len() < MOST {
+            self.0.suspects.put(device);
+        }
+    }
+
+    /// Looks at suspects, until `over`.
+    pub(super) async fn looks(self, over: CancellationToken) {
+        while let Some(suspects) = self.0.suspects.take(TOGETHER, &over).await {
+            let sessions: Vec<(Number, i64)> =
+                suspects.into_iter().filter_map(|device| self.0.live.get(device).map(|entry| (device, entry.fence))).collect();
+            self.end_over(&sessions).await;
+        }
+    }
+
+    /// Ends those of these sessions that are over.
+    pub(super) async fn end_over(&self, sessions: &[(Number, i64)]) {
+        if sessions.is_empty() {
+            return;
+        }
+        let fences: BTreeMap<Number, i64> = sessions.iter().copied().collect();
+        match self.0.stores.sessions.over(sessions).await {
+            Ok(found) => {
+                for (device, why) in found {
+                    let (close, why) = match why {
+                        Over::Displaced => (Close::Displaced, DISPLACED),
+                        Over::Revoked => (Close::DeviceRevoked, "the device was revoked"),
+                        Over::Removed => (Close::DeviceUnknown, "the device was removed: register it again"),
+                        Over::Released => (Close::Unavailable, "this process counted as gone: come back"),
+                    };
+                    let fence = fences.get(&device).copied().unwrap_or(0);
+                    self.0.live.end(device, fence, close, why);
+                }
+            }
+            Err(error) => tracing::debug!(error = %error, "cannot look whether sessions are over; a later round does"),
+        }
+    }
+
+    /// Tells other processes, until `over`.
+    pub(super) async fn tells(self, publisher: Publisher, names: Names, over: CancellationToken) {
+        while let Some(told) = self.0.telling.0.take(TOGETHER, &over).await {
+            match tokio::time::timeout(PATIENCE, publish(&publisher, &names, Notice { over: told })).await {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => tracing::debug!(why, "a notice is not heard; the slow round finds what it was about"),
+                Err(_) => tracing::debug!("a notice takes too long; the slow round finds what it was about"),
+            }
+        }
+    }
+
+    /// Takes what there is to tell, where nobody is told.
+    pub(super) async fn tells_nobody(self, over: CancellationToken) {
+        while self.0.telling.0.take(TOGETHER, &over).await.is_some() {}
+    }
+
+    /// Listens, until `over`.
+    pub(super) async fn listens(self, link: Link, names: Names, over: CancellationToken) {
+        let (sender, mut heard) = mpsc::channel(64);
+        let hearing = async {
+            while let Some(heard) = heard.recv().await {
+                match heard {
+                    Heard::Notice(body) => self.hear(&body),
+                    Heard::Open | Heard::Lost => {}
+                }
+            }
+        };
+        tokio::join!(listen_to(KIND, link, names, sender, over), hearing);
+    }
+}
+
+async fn publish(publisher: &Publisher, names: &Names, notice: Notice) -> Result<(), String> {
+    let message = Message {
+        id: Uuid::now_v7().to_string(),
+        kind: KIND.to_owned(),
+        source: SOURCE.to_owned(),
+        time: Timestamp::now(),
+        content_type: "application/json".to_owned(),
+        traceparent: None,
+        run: None,
+        tenant: String::new(),
+        headers: BTreeMap::new(),
+        body: serde_json::to_vec(&notice).map_err(|error| error.to_string())?.into(),
+    };
+    let outbound = Outbound::new(Route::new(names.notices(), ""), &message).map_err(|error| error.to_string())?;
+    publisher.publish(outbound).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,193 @@
+//! Phones in tunnels: connections drop, sockets take each other's place, the broker dies; and at the end everything was got, once in the eyes of
+//! the device and in order.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::future::join_all;
+use mobile_delivery::protocol::{ClientFrame, How as Nack, Message, ServerFrame, Window};
+use mobile_delivery::sessions::Options;
+use uuid::Uuid;
+use warren_tests::broker::Broker;
+use warren_tests::wait::until_true;
+
+use super::SOON;
+use super::ground::{Ground, How, Process};
+use super::socket::{Said, Socket};
+
+/// Cheap chance that can be had again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// What a device has handled.
+#[derive(Default)]
+struct Diary {
+    handled: Mutex<Vec<(u64, Uuid)>>,
+    copies: Mutex<usize>,
+}
+
+impl Diary {
+    fn take(&self, message: &Message) {
+        let mut handled = self.handled.lock().unwrap();
+        match handled.iter().find(|(_, id)| *id == message.id) {
+            Some((seq, _)) => {
+                assert_eq!(*seq, message.seq, "a copy has the seq of the first");
+                *self.copies.lock().unwrap() += 1;
+            }
+            None => handled.push((message.seq, message.id)),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.handled.lock().unwrap().len()
+    }
+}
+
+/// A device that goes from connection to connection until it has `total` messages and is told that it is idle.
+async fn roam(processes: &[&Process], id: &str, total: usize, diary: &Diary, mut dice: Dice) {
+    loop {
+        let to = processes[usize::try_from(dice.roll(processes.len() as u64)).unwrap()].address;
+        let mut socket = Socket::open(to, Some(&super::ground::token(id))).await;
+        socket.hello(id, Window { messages: 1 + u16::try_from(dice.roll(20)).unwrap(), bytes: 65_536 }).await;
+        let mut unacked: Vec<u64> = Vec::new();
+        let mut left = 1 + dice.roll(60);
+        loop {
+            match socket.next().await {
+                Said::Frame(ServerFrame::Deliver(message)) => {
+                    diary.take(&message);
+                    unacked.push(message.seq);
+                }
+                Said::Frame(ServerFrame::Idle) if diary.count() >= total => return,
+                Said::Frame(_) => {}
+                Said::Closed(code) => {
+                    assert!(!matches!(code, Some(4400..=4408)), "{code:?}");
+                    break;
+                }
+            }
+            left -= 1;
+            if left == 0 {
+                // Into the tunnel, with whatever it has.
+                break;
+            }
+            match dice.roll(6) {
+                0 | 1 if !unacked.is_empty() => {
+                    let upto = *unacked.last().unwrap();
+                    unacked.clear();
+                    socket.ack(upto).await;
+                }
+                2 | 3 if !unacked.is_empty() => {
+                    let at = usize::try_from(dice.roll(unacked.len() as u64)).unwrap();
+                    let seqs = vec![unacked.remove(at)];
+                    socket.say(&ClientFrame::Ack { up_to: None, seqs, gap: None }).await;
+                }
+                4 if !unacked.is_empty() => {
+                    let seq = unacked.remove(0);
+                    let how = Nack::Later(Duration::from_millis(dice.roll(20)));
+                    socket.say(&ClientFrame::Nack { seq, how, reason: None }).await;
+                }
+                _ => {}
+            }
+            // Whoever waits for more with a full window would wait for ever.
+            if unacked.len() > 4 || dice.roll(2) == 0 {
+                let seqs = std::mem::take(&mut unacked);
+                if !seqs.is_empty() {
+                    socket.say(&ClientFrame::Ack { up_to: None, seqs, gap: None }).await;
+                }
+            }
+        }
+    }
+}
+
+async fn judge(ground: &Ground, ids: &[String], sent: &[Vec<Uuid>], diaries: &[Diary]) {
+    let mut copies = 0;
+    for ((id, sent), diary) in ids.iter().zip(sent).zip(diaries) {
+        let handled = diary.handled.lock().unwrap().clone();
+        copies += *diary.copies.lock().unwrap();
+        let got: HashSet<Uuid> = handled.iter().map(|(_, id)| *id).collect();
+        assert_eq!(got.len(), handled.len());
+        let lost = sent.iter().filter(|id| !got.contains(id)).count();
+        assert_eq!((lost, handled.len()), (0, sent.len()), "{id}");
+        assert!(handled.windows(2).all(|pair| pair[0].0 < pair[1].0), "{id}: first deliveries come in order: {handled:?}");
+        let device = ground.look(id).await;
+        assert_eq!(device.backlog, 0, "{id}: everything was settled");
+    }
+    println!("{} devices, {} messages, {copies} copies", ids.len(), sent.iter().map(Vec::len).sum::<usize>());
+}
+
+#[tokio::test]
+async fn nothing_is_lost_in_tunnels_over_two_processes_and_lost_channels() {
+    let ground = Ground::set().await;
+    let how = How { options: Options { round: Duration::from_secs(2), ..Options::default() }, mute: false };
+    let (one, two) = tokio::join!(Process::with(&ground, how.clone()), Process::with(&ground, how));
+    let ids: Vec<String> = (0..8).map(|n| format!("phone-{n}")).collect();
+    join_all(ids.iter().map(|id| ground.device(id))).await;
+    let (rounds, each) = (20, 3);
+    let diaries: Vec<Diary> = ids.iter().map(|_| Diary::default()).collect();
+    let processes = [&one, &two];
+    let roaming = ids.iter().zip(&diaries).enumerate().map(|(n, (id, diary))| {
+        roam(&processes, id, rounds * each, diary, Dice(0x9E37_79B9 + n as u64))
+    });
+    let sending = async {
+        let mut sent: Vec<Vec<Uuid>> = vec![Vec::new(); ids.len()];
+        for round in 0..rounds {
+            for (id, sent) in ids.iter().zip(&mut sent) {
+                sent.extend(ground.send_texts(processes[round % 2], id, each).await);
+            }
+            if round == rounds / 2 {
+                Broker::shared().await.close_all_connections(ground.vhost.name()).await;
+            }
+        }
+        sent
+    };
+    let work = async { tokio::join!(join_all(roaming), sending) };
+    let (_, sent) = tokio::time::timeout(Duration::from_secs(120), work).await.expect("all of it to be got");
+    judge(&ground, &ids, &sent, &diaries).await;
+}
+
+#[tokio::test]
+async fn rows_go_on_while_the_broker_is_dead_and_lanes_when_it_is_back() {
+    let broker = Broker::dedicated().await;
+    let ground = Ground::on(&broker).await;
+    let process = Process::start(&ground).await;
+    let device = ground.device("phone").await;
+    let mut phone = Socket::idle(process.address, "phone").await;
+    ground.send_texts(&process, "phone", 3).await;
+    phone.messages(3).await;
+    phone.ack(1).await;
+    broker.sync_declarations().await;
+    broker.kill9();
+    // Nothing but the broker's death: sockets and acks go on, and what is new is read.
+    ground.send_texts(&process, "phone", 2).await;
+    phone.ack(3).await;
+    assert_eq!(phone.messages(2).await.iter().map(|message| message.seq).collect::<Vec<_>>(), [4, 5]);
+    phone.ack(5).await;
+    phone.is_idle().await;
+    assert!(ground.pending(device).await.is_empty());
+    // Who comes now is served as well.
+    ground.device("tablet").await;
+    ground.send_texts(&process, "tablet", 1).await;
+    let mut tablet = Socket::welcome(process.address, "tablet", Window::default()).await;
+    assert_eq!(tablet.message().await.seq, 1);
+    tablet.ack(1).await;
+    tablet.is_idle().await;
+    broker.start_again().await;
+    let back = async || process.metric("warren_devices_attached", None) == 2;
+    until_true(Duration::from_secs(60), "both to be at their queues", back).await;
+    ground.send_texts(&process, "phone", 1).await;
+    assert_eq!(phone.message().await.seq, 6);
+    ground.send_texts(&process, "tablet", 1).await;
+    assert_eq!(tablet.message().await.seq, 2);
+    phone.ack(6).await;
+    tablet.ack(2).await;
+    phone.is_idle().await;
+    tablet.is_idle().await;
+}

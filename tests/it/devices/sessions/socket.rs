@@ -1,0 +1,144 @@
+//! A device on a WebSocket, as a program of a team would be: it reads frames and writes them, and nothing is hidden from it.
+
+use std::net::SocketAddr;
+
+use futures::{SinkExt, StreamExt};
+use mobile_delivery::protocol::{ClientFrame, Hello, SUBPROTOCOL, ServerFrame, Token, Window};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::SOON;
+use super::ground::token;
+
+pub(super) struct Socket(pub(super) WebSocketStream<TcpStream>);
+
+/// What comes.
+#[derive(Debug)]
+pub(super) enum Said {
+    Frame(ServerFrame),
+    /// With this code; `None` when the connection broke.
+    Closed(Option<u16>),
+}
+
+impl Socket {
+    /// Connected, and has said nothing yet.
+    pub(super) async fn open(to: SocketAddr, bearer: Option<&str>) -> Self {
+        Self::over(TcpStream::connect(to).await.unwrap(), to, bearer).await
+    }
+
+    /// With as little room for what is not read as there can be.
+    pub(super) async fn narrow(to: SocketAddr, bearer: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::over(socket.connect(to).await.unwrap(), to, Some(bearer)).await
+    }
+
+    async fn over(stream: TcpStream, to: SocketAddr, bearer: Option<&str>) -> Self {
+        let mut request = format!("ws://{to}/v1/device/socket").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
+        if let Some(bearer) = bearer {
+            request.headers_mut().insert("authorization", format!("Bearer {bearer}").parse().unwrap());
+        }
+        let (socket, response) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        assert_eq!(response.headers()["sec-websocket-protocol"], SUBPROTOCOL);
+        Self(socket)
+    }
+
+    /// Connected and welcome.
+    pub(super) async fn welcome(to: SocketAddr, id: &str, window: Window) -> Self {
+        let mut socket = Self::open(to, Some(&token(id))).await;
+        socket.hello(id, window).await;
+        match socket.next().await {
+            Said::Frame(ServerFrame::Welcome(_)) => socket,
+            other => panic!("{other:?} came instead of a welcome"),
+        }
+    }
+
+    /// Connected, welcome, and caught up with nothing.
+    pub(super) async fn idle(to: SocketAddr, id: &str) -> Self {
+        let mut socket = Self::welcome(to, id, Window::default()).await;
+        socket.is_idle().await;
+        socket
+    }
+
+    pub(super) async fn hello(&mut self, id: &str, window: Window) {
+        let hello = Hello { device: id.to_owned(), token: None, window, heartbeat: None, seen: Vec::new(), agent: None };
+        self.say(&ClientFrame::Hello(Box::new(hello))).await;
+    }
+
+    pub(super) async fn hello_with(&mut self, id: &str, token: &str) {
+        let (device, token) = (id.to_owned(), Some(Token(token.to_owned())));
+        let hello = Hello { device, token, window: Window::default(), heartbeat: None, seen: Vec::new(), agent: None };
+        self.say(&ClientFrame::Hello(Box::new(hello))).await;
+    }
+
+    pub(super) async fn say(&mut self, frame: &ClientFrame) {
+        self.text(&frame.encode()).await;
+    }
+
+    /// Whatever it is; that the other side is gone shows in what comes next.
+    pub(super) async fn text(&mut self, text: &str) {
+        let _ = self.0.send(Message::text(text)).await;
+    }
+
+    pub(super) async fn ack(&mut self, up_to: u64) {
+        self.say(&ClientFrame::Ack { up_to: Some(up_to), seqs: Vec::new(), gap: None }).await;
+    }
+
+    /// What comes next, soon.
+    pub(super) async fn next(&mut self) -> Said {
+        tokio::time::timeout(SOON, self.next_ever()).await.expect("a frame")
+    }
+
+    pub(super) async fn next_ever(&mut self) -> Said {
+        loop {
+            return match self.0.next().await {
+                Some(Ok(Message::Text(text))) => match ServerFrame::decode(text.as_str()).unwrap() {
+                    Some(frame) => Said::Frame(frame),
+                    None => continue,
+                },
+                Some(Ok(Message::Close(frame))) => {
+                    // Reading on sends the answer.
+                    while let Some(Ok(_)) = self.0.next().await {}
+                    Said::Closed(frame.map(|frame| frame.code.into()))
+                }
+                Some(Ok(_)) => continue,
+                Some(Err(_)) | None => Said::Closed(None),
+            };
+        }
+    }
+
+    pub(super) async fn is_idle(&mut self) {
+        match self.next().await {
+            Said::Frame(ServerFrame::Idle) => {}
+            other => panic!("{other:?} came instead of idle"),
+        }
+    }
+
+    /// The next message, which comes before anything else.
+    pub(super) async fn message(&mut self) -> mobile_delivery::protocol::Message {
+        match self.next().await {
+            Said::Frame(ServerFrame::Deliver(message)) => *message,
+            other => panic!("{other:?} came instead of a message"),
+        }
+    }
+
+    pub(super) async fn messages(&mut self, count: usize) -> Vec<mobile_delivery::protocol::Message> {
+        let mut all = Vec::with_capacity(count);
+        while all.len() < count {
+            all.push(self.message().await);
+        }
+        all
+    }
+
+    /// Reads until it closes.
+    pub(super) async fn closes(&mut self) -> Option<u16> {
+        loop {
+            if let Said::Closed(code) = self.next().await {
+                return code;
+            }
+        }
+    }
+}
