@@ -29,10 +29,10 @@ async fn what_is_due_gets_its_place_then_and_not_before(ground: &Ground) {
     assert_eq!(sent, Sent::Accepted { message: scheduled.message.id, placed: Vec::new() });
     let now = ground.send(&to("phone")).await;
     assert_eq!(ground.state(scheduled.message.id, "phone").await, State::Scheduled);
-    assert_eq!(place_due(ground, T0 + 9 * SECOND).await, []);
+    assert!(place_due(ground, T0 + 9 * SECOND).await.is_empty());
     assert_eq!(ground.places(device).await, [1]);
     assert_eq!(place_due(ground, T0 + 10 * SECOND).await, [2]);
-    assert_eq!(place_due(ground, T0 + 10 * SECOND).await, []);
+    assert!(place_due(ground, T0 + 10 * SECOND).await.is_empty());
     let pending = ground.pending(device).await;
     assert_eq!(ids(&pending.messages), [now, scheduled.message.id]);
     assert_eq!(pending.messages[1].expires_at, T0 + 11 * SECOND, "its time runs from when it was due");
@@ -88,7 +88,7 @@ async fn a_cancel_withdraws_what_is_not_delivered(ground: &Ground) {
     }
     assert!(ground.pending(two).await.messages.is_empty());
     assert_eq!(ground.pending(two).await.gap, None, "what the sender took back is no loss");
-    assert_eq!(place_due(ground, T0 + 2 * DAY).await, []);
+    assert!(place_due(ground, T0 + 2 * DAY).await.is_empty());
     ground.check_counters().await;
 }
 
