@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use messaging::devices as lanes;
 
-use super::rows::arrived;
 use super::opening::LaneState;
+use super::rows::arrived;
 use crate::session::{Delivery, Tag};
 
 /// As many as the lane's prefetch at most.

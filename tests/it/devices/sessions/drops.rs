@@ -133,9 +133,11 @@ async fn nothing_is_lost_in_tunnels_over_two_processes_and_lost_channels() {
     let (rounds, each) = (20, 3);
     let diaries: Vec<Diary> = ids.iter().map(|_| Diary::default()).collect();
     let processes = [&one, &two];
-    let roaming = ids.iter().zip(&diaries).enumerate().map(|(n, (id, diary))| {
-        roam(&processes, id, rounds * each, diary, Dice(0x9E37_79B9 + n as u64))
-    });
+    let roaming = ids
+        .iter()
+        .zip(&diaries)
+        .enumerate()
+        .map(|(n, (id, diary))| roam(&processes, id, rounds * each, diary, Dice(0x9E37_79B9 + n as u64)));
     let sending = async {
         let mut sent: Vec<Vec<Uuid>> = vec![Vec::new(); ids.len()];
         for round in 0..rounds {

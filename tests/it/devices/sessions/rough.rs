@@ -89,12 +89,9 @@ async fn who_is_not_let_in_is_told_why() {
     let bad = upgrade(SUBPROTOCOL, "Bearer x").send().await.unwrap();
     assert_eq!((bad.status().as_u16(), code(bad).await), (401, "token-invalid".to_owned()));
     // After it.
-    for (token, closes) in [
-        ("nothing".to_owned(), 4102),
-        (token_with("phone", "jobs:read"), 4103),
-        (token("nobody"), 4103),
-        (token("phone"), 0),
-    ] {
+    for (token, closes) in
+        [("nothing".to_owned(), 4102), (token_with("phone", "jobs:read"), 4103), (token("nobody"), 4103), (token("phone"), 0)]
+    {
         let mut socket = Socket::open(to, None).await;
         socket.hello_with("phone", &token).await;
         match (socket.next().await, closes) {

@@ -24,7 +24,8 @@ async fn who_reads_nothing_is_cut_off_and_holds_up_nobody() {
     // It takes no more than its window, however much there is.
     let body = Bytes::from(vec![b'x'; 60 * 1024]);
     let ids = ground.send(&process, "deaf", &vec![body; 40]).await;
-    until_true(SOON, "it to be given what it does not read", async || process.metric("warren_device_given_total", None) > 0).await;
+    until_true(SOON, "it to be given what it does not read", async || process.metric("warren_device_given_total", None) > 0)
+        .await;
     let mut other = Socket::idle(process.address, "quick").await;
     let mut seq = 0;
     let cut_off = async {
