@@ -53,7 +53,8 @@ impl Metrics {
     /// # Errors
     /// When `registry` has one of the names already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let opts = Opts::new("warren_device_events_total", "receipts of messages and presences of devices, by what became of them");
+        let opts =
+            Opts::new("warren_device_events_total", "receipts of messages and presences of devices, by what became of them");
         let metrics = Self { events: IntCounterVec::new(opts, &["kind", "result"])? };
         registry.register(Box::new(metrics.events.clone()))?;
         Ok(metrics)
@@ -157,7 +158,8 @@ impl Receipts {
             return Ok(Pass::Empty);
         }
         let done = self.publish(receipts.iter().map(event::of_receipt)).await;
-        let told: Vec<i64> = receipts.iter().zip(&done).filter(|(_, done)| **done).map(|(Receipt { number, .. }, _)| *number).collect();
+        let told: Vec<i64> =
+            receipts.iter().zip(&done).filter(|(_, done)| **done).map(|(Receipt { number, .. }, _)| *number).collect();
         if !told.is_empty() {
             self.stores.messages.forget_receipts(&told).await?;
         }

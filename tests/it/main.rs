@@ -13,6 +13,7 @@ mod crash;
 mod cron;
 mod declared;
 mod definitions;
+mod devices;
 mod doctor;
 mod documents;
 mod edge;

@@ -76,7 +76,10 @@ impl Carrier {
         match judged.then {
             Then::Done => How::Well { more },
             Then::More => {
-                tracing::warn!(device = device.0, "a message cannot go by the queue of its device; a session gives it from the store");
+                tracing::warn!(
+                    device = device.0,
+                    "a message cannot go by the queue of its device; a session gives it from the store"
+                );
                 How::Well { more: true }
             }
             Then::Later => How::Later,

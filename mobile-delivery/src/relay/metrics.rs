@@ -31,7 +31,10 @@ impl Metrics {
         );
         let metrics = Self {
             latency: Histogram::with_opts(latency.buckets(buckets))?,
-            slots: IntGauge::new("warren_device_slots", "of the 64 slots that devices fall into, those that this process relays")?,
+            slots: IntGauge::new(
+                "warren_device_slots",
+                "of the 64 slots that devices fall into, those that this process relays",
+            )?,
             refused: IntCounter::new(
                 "warren_device_marks_refused_total",
                 "devices whose messages were confirmed when they were relayed by another process, or cold, already",

@@ -114,7 +114,11 @@ impl Cooling {
                 Cooled::CameBack => "came-back",
                 Cooled::InUse => "in-use",
                 Cooled::Failed(why) => {
-                    tracing::warn!(why, device = idle.device.0, "cannot take the queue of an idle device away; it is tried again");
+                    tracing::warn!(
+                        why,
+                        device = idle.device.0,
+                        "cannot take the queue of an idle device away; it is tried again"
+                    );
                     "failed"
                 }
             };
@@ -164,7 +168,9 @@ impl Cooling {
 
     /// Somebody has come whose queue may have been taken away, or its bindings.
     async fn declare_again(&self, idle: &Idle) -> Result<(), StoreError> {
-        let Some(device) = self.device(idle).await?.filter(|device| device.temperature == Temperature::Hot) else { return Ok(()) };
+        let Some(device) = self.device(idle).await?.filter(|device| device.temperature == Temperature::Hot) else {
+            return Ok(());
+        };
         if let Err(error) = self.lanes.ensure(lane_of(&device)).await {
             tracing::warn!(error = %error, device = idle.device.0, "cannot declare the queue of a device again that came back");
         }

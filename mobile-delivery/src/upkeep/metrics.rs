@@ -16,7 +16,8 @@ impl Metrics {
     /// # Errors
     /// When `registry` has one of the names already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let rows = Opts::new("warren_device_upkeep_rows_total", "rows of devices' messages that time has done something to, by what");
+        let rows =
+            Opts::new("warren_device_upkeep_rows_total", "rows of devices' messages that time has done something to, by what");
         let cooled = Opts::new("warren_device_cooled_total", "queues of idle devices that were to go, by what became of them");
         let metrics = Self { rows: IntCounterVec::new(rows, &["action"])?, cooled: IntCounterVec::new(cooled, &["result"])? };
         registry.register(Box::new(metrics.rows.clone()))?;

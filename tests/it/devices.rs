@@ -1,0 +1,3 @@
+//! Mobile delivery on a real RabbitMQ and a real Postgres.
+
+mod relay;
