@@ -182,8 +182,12 @@ impl Process {
     pub(super) async fn with(ground: &Ground, how: How) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (url, database) = (ground.url.clone(), ground.database.clone());
-        let started = runtime.spawn(async move { begin(url, &database, how).await }).await.unwrap();
-        Self { runtime: Some(runtime), ..started }
+        let begun = tokio::task::spawn_blocking(move || {
+            let mut process = runtime.block_on(begin(url, database, how));
+            process.runtime = Some(runtime);
+            process
+        });
+        begun.await.unwrap()
     }
 
     /// Takes everything from it at once, as a `kill -9` does.
@@ -209,8 +213,12 @@ impl Drop for Process {
     }
 }
 
-async fn begin(url: String, database: &str, how: How) -> Process {
-    let (names, stores) = (Names::new(""), open(database).await);
+fn publisher(link: &Link, tasks: &TaskTracker, stop: &CancellationToken, wire: &Arc<messaging::metrics::Metrics>) -> Publisher {
+    Publisher::start(link.clone(), PublisherOptions::default(), tasks, stop.clone(), wire.clone())
+}
+
+async fn begin(url: String, database: String, how: How) -> Process {
+    let (names, stores) = (Names::new(""), open(&database).await);
     let (work, others) = (TaskTracker::new(), TaskTracker::new());
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
     let registry = Default::default();
@@ -219,7 +227,8 @@ async fn begin(url: String, database: &str, how: How) -> Process {
     let options = LanesOptions { declares_per_second: 1000, ..LanesOptions::default() };
     let lanes = Lanes::start(&broker, names.clone(), options, &others, &last, &wire, &registry).unwrap();
     let link = Link::start(broker, "devices", &others, last.clone(), wire.clone());
-    let publisher = || Publisher::start(link.clone(), PublisherOptions::default(), &others, last.clone(), wire.clone());
+    let telling = publisher(&link, &others, &last, &wire);
+    let publishing = publisher(&link, &others, &last, &wire);
     let processes = Processes::join(stores.sessions.clone()).await.unwrap();
     work.spawn(processes.clone().run(stop.clone()));
     let (wake, metrics) = (Wake::default(), Arc::new(relay::Metrics::new(&registry).unwrap()));
@@ -236,7 +245,7 @@ async fn begin(url: String, database: &str, how: How) -> Process {
         let notices = Notices {
             wake: wake.clone(),
             processes: processes.clone(),
-            publisher: publisher(),
+            publisher: telling,
             link: link.clone(),
             names: names.clone(),
             metrics,
@@ -254,7 +263,7 @@ async fn begin(url: String, database: &str, how: How) -> Process {
     };
     work.spawn(upkeep.run(stop.clone()));
     let metrics = Arc::new(receipts::Metrics::new(&registry).unwrap());
-    let (receipts, outlet) = Receipts::new(stores, processes.clone(), publisher(), &names, &how.topology, metrics);
+    let (receipts, outlet) = Receipts::new(stores, processes.clone(), publishing, &names, &how.topology, metrics);
     work.spawn(receipts.run(stop.clone()));
     Process { runtime: None, me: processes.me(), wake, lanes, outlet, processes, work, stop }
 }
