@@ -448,6 +448,9 @@ impl Wiring {
             intake.spawn(self.calling_back().run(intake.clone(), stages.drain.clone()));
             roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
+        if self.devices.is_some() {
+            roles::dropped(&self, &runtime, &topology_ready, &intake);
+        }
         if self.config.roles.contains(&Role::Keeper) {
             roles::keeper(&self, &runtime, feed.clone(), topology_ready.clone(), &intake);
         }

@@ -1,4 +1,5 @@
 //! Mobile delivery on a real broker.
 
 mod lanes;
+mod relay;
 mod sessions;

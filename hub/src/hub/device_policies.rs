@@ -24,14 +24,10 @@ pub(super) async fn watch(
     broker: Broker,
     manage: Manage,
     names: Names,
-    mut declared: watch::Receiver<bool>,
     fits: watch::Sender<Option<String>>,
     drain: CancellationToken,
 ) {
     let watching = async {
-        if declared.wait_for(|declared| *declared).await.is_err() {
-            return;
-        }
         let management = match Management::new(&broker) {
             Ok(management) => management,
             Err(why) => return tell(&fits, Some(format!("their policies cannot be seen: {why}"))),

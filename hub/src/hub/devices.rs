@@ -173,7 +173,6 @@ impl Devices {
             wiring.config.broker.clone(),
             wiring.config.topology.manage,
             wiring.names.clone(),
-            ground.declared.clone(),
             fits,
             stages.drain.clone(),
         ));
