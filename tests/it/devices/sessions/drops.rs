@@ -61,7 +61,15 @@ async fn roam(processes: &[&Process], id: &str, total: usize, diary: &Diary, mut
         let mut unacked: Vec<u64> = Vec::new();
         let mut left = 1 + dice.roll(60);
         loop {
-            match socket.next().await {
+            let Ok(said) = tokio::time::timeout(Duration::from_millis(300), socket.next_ever()).await else {
+                // Whoever waits for more with a full window would wait for long; and with nothing in hand it does no harm.
+                if !unacked.is_empty() {
+                    let seqs = std::mem::take(&mut unacked);
+                    socket.say(&ClientFrame::Ack { up_to: None, seqs, gap: None }).await;
+                }
+                continue;
+            };
+            match said {
                 Said::Frame(ServerFrame::Deliver(message)) => {
                     diary.take(&message);
                     unacked.push(message.seq);
@@ -95,13 +103,6 @@ async fn roam(processes: &[&Process], id: &str, total: usize, diary: &Diary, mut
                     socket.say(&ClientFrame::Nack { seq, how, reason: None }).await;
                 }
                 _ => {}
-            }
-            // Whoever waits for more with a full window would wait for ever.
-            if unacked.len() > 4 || dice.roll(2) == 0 {
-                let seqs = std::mem::take(&mut unacked);
-                if !seqs.is_empty() {
-                    socket.say(&ClientFrame::Ack { up_to: None, seqs, gap: None }).await;
-                }
             }
         }
     }
