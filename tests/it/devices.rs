@@ -2,4 +2,5 @@
 
 mod lanes;
 mod relay;
+mod served;
 mod sessions;
