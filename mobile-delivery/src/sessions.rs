@@ -50,6 +50,7 @@ use prometheus::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use telling::Notices;
 
@@ -217,27 +218,35 @@ impl Sessions {
     }
 
     /// A place for one more connection; `None` when there is none, or the process drains.
-    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn place(&self) -> Option<Place> {
+        let waited_for = self.0.connections.token();
         if self.0.drain.is_cancelled() {
             return None;
         }
-        self.0.places.clone().try_acquire_owned().ok()
+        let place = self.0.places.clone().try_acquire_owned().ok()?;
+        Some(Place { _counted: place, _waited_for: waited_for })
     }
 
-    /// Runs the session of a connection to its end. What is awaited is waited for by the drain from now on.
+    /// Runs the session of a connection to its end.
     pub(crate) fn serve<W: Wire + 'static>(
         &self,
         wire: impl Future<Output = W> + Send + 'static,
         bearer: Option<Bearer>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (sessions, current) = (self.clone(), Current::get());
-        self.0.connections.track_future(async move {
+        async move {
             let driver = Driver::new(sessions, wire.await, bearer, current);
             driver.run().await;
             drop(place);
-        })
+        }
     }
+}
+
+/// A place for a connection, which the drain waits for.
+pub(crate) struct Place {
+    _counted: OwnedSemaphorePermit,
+    _waited_for: TaskTrackerToken,
 }
 
 impl Follow for Sessions {

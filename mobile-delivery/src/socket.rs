@@ -71,7 +71,7 @@ pub(crate) async fn connect(
     };
     let place = sessions.place().ok_or_else(no_place)?;
     let (sender, socket) = oneshot::channel();
-    // The drain waits for it from here on. Where the handshake comes to nothing, there is no socket.
+    // Where the handshake comes to nothing, both are dropped.
     let serving = sessions.serve(socket.map(|socket| Socket(socket.ok())), bearer, place);
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER)

@@ -47,7 +47,9 @@ impl Session {
     fn is_full(&self) -> bool {
         let held = &self.held;
         let bytes = held.bytes() >= self.window.bytes || !held.fits_bytes(self.next_size, self.window);
-        held.given() > 0 && (held.given() + held.off() >= self.window.messages.into() || bytes)
+        let full = held.given() + held.off() >= self.window.messages.into() || bytes;
+        // What is not read, since not enough is free, waits for the device as well.
+        held.given() > 0 && (full || (self.is_behind() && !self.has_room()))
     }
 
     /// Sets the timer, if it must ring sooner than it would.

@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Half of what can be free is, so that a page is worth its statement; and what did not fit last time does.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         let (held, window) = (&self.held, self.window);
         let usable = usize::from(window.messages).saturating_sub(held.off());
         let places = usable > 0 && (held.given() + held.ending()) * 2 <= usable;

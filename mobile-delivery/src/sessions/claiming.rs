@@ -69,10 +69,8 @@ impl Sessions {
             if claims.is_empty() {
                 continue;
             }
-            messaging::crash_point!("D1");
             match inner.stores.sessions.claim(&claims, clock::now()).await {
                 Ok(claimed) => {
-                    messaging::crash_point!("D2");
                     together
                         .into_iter()
                         .zip(claims)

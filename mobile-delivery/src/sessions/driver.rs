@@ -235,15 +235,16 @@ impl<W: Wire> Driver<W> {
 
     /// Does what the session wants; fails when the connection does.
     async fn act(&mut self, actions: Vec<Action>, events: &mut VecDeque<Event>) -> Result<(), Broken> {
-        let mut unsent = false;
+        let (mut unsent, mut broken) = (false, false);
         for action in actions {
             match action {
                 Action::Send(frame) => {
                     if matches!(frame, ServerFrame::Deliver(_)) {
                         self.sessions.0.metrics.given.inc();
                     }
-                    self.write(Some(&frame)).await?;
-                    unsent = true;
+                    // What else it wants is done all the same.
+                    broken = broken || self.write(Some(&frame)).await.is_err();
+                    unsent = !broken;
                 }
                 Action::Claim(hello) => {
                     self.prefetch = hello.window.messages;
@@ -270,7 +271,10 @@ impl<W: Wire> Driver<W> {
                 Action::Close(close) => self.closed = Some(close),
             }
         }
-        if unsent { self.write(None).await } else { Ok(()) }
+        if unsent {
+            broken = self.write(None).await.is_err();
+        }
+        if broken { Err(Broken) } else { Ok(()) }
     }
 
     /// Writes a frame, or what was gathered, for as long as the device takes it and nobody ends the session.
@@ -308,21 +312,26 @@ impl<W: Wire> Driver<W> {
 
     fn tell_how_it_stands(&self) {
         let cursor = i64::try_from(self.session.cursor()).unwrap_or(i64::MAX);
-        self.post.stands(cursor, self.session.is_idle());
+        self.post.stands(cursor, self.session.is_idle(), self.session.phase() == Phase::Open);
     }
 
     /// Says goodbye, leaves the lane, and then the device.
     async fn leave(mut self) {
         self.sessions.0.metrics.ended(self.closed);
         self.asking.leave(self.tenure.as_ref());
-        if let Some(close) = self.closed {
-            self.wire.close(close).await;
-        }
-        drop(self.wire);
-        if let LaneState::At(attachment) = self.lane {
-            attachment.detach().await;
-        }
-        drop(self.tenure);
+        let Self { mut wire, lane, closed, tenure, .. } = self;
+        let goodbye = async move {
+            if let Some(close) = closed {
+                wire.close(close).await;
+            }
+        };
+        let leaving = async move {
+            if let LaneState::At(attachment) = lane {
+                attachment.detach().await;
+            }
+        };
+        tokio::join!(goodbye, leaving);
+        drop(tenure);
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct WaitsWithoutLane<'a>(&'a Tenure);
 
 impl Drop for WaitsWithoutLane<'_> {
     fn drop(&mut self) {
-        self.0.post.stands(self.0.post.cursor(), false);
+        self.0.post.stands(self.0.post.cursor(), false, false);
     }
 }
 
@@ -80,7 +80,7 @@ impl Tenure {
 
     /// Has the round look for what comes after `cursor`.
     pub(crate) fn waits_without_lane(&self, cursor: i64) -> WaitsWithoutLane<'_> {
-        self.post.stands(cursor, true);
+        self.post.stands(cursor, false, true);
         WaitsWithoutLane(self)
     }
 

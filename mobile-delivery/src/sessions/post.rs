@@ -39,6 +39,8 @@ pub(super) struct Post {
     cursor: AtomicI64,
     /// It has nothing under way.
     idle: AtomicBool,
+    /// It gives what it finds.
+    open: AtomicBool,
     /// Whether its lane brings what is new; `None` without one.
     lane: Mutex<Option<Arc<AtomicBool>>>,
 }
@@ -99,9 +101,10 @@ impl Post {
     }
 
     /// Says how the session stands.
-    pub(super) fn stands(&self, cursor: i64, idle: bool) {
+    pub(super) fn stands(&self, cursor: i64, idle: bool, open: bool) {
         self.cursor.store(cursor, Ordering::Relaxed);
         self.idle.store(idle, Ordering::Relaxed);
+        self.open.store(open, Ordering::Relaxed);
     }
 
     /// It has this lane from now on.
@@ -115,6 +118,10 @@ impl Post {
 
     pub(super) fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_laned(&self) -> bool {

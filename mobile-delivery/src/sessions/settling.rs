@@ -64,10 +64,8 @@ impl Sessions {
             let mut wait = Duration::from_millis(50);
             while !batch.is_empty() {
                 let acks: Vec<Ack> = batch.iter().map(|one| one.ack.clone()).collect();
-                messaging::crash_point!("D3");
                 match inner.stores.sessions.settle(&acks, clock::now()).await {
                     Ok(acked) => {
-                        messaging::crash_point!("D4");
                         inner.metrics.settled(&acks, &acked);
                         if let Some(outlet) = &inner.outlet {
                             outlet.written();

@@ -97,7 +97,7 @@ impl Live {
     /// Those that no lane brings anything, as (device, cursor).
     pub(super) fn without_lane(&self, many: usize) -> Vec<(Number, i64)> {
         let live = self.lock();
-        let waiting = live.iter().filter(|(_, entry)| entry.post.is_idle() && !entry.post.is_laned());
+        let waiting = live.iter().filter(|(_, entry)| entry.post.is_open() && !entry.post.is_laned());
         waiting.take(many).map(|(device, entry)| (*device, entry.post.cursor())).collect()
     }
 

@@ -41,6 +41,11 @@ impl Transport {
         }
     }
 
+    /// Whether it takes messages from the device's queue. One that does not keeps no queue warm.
+    pub fn has_lane(self) -> bool {
+        self != Self::Poll
+    }
+
     /// The transport of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|transport| transport.name() == name)

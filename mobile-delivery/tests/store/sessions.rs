@@ -1,6 +1,6 @@
 //! Who is connected, and which processes live.
 
-use mobile_delivery::store::{Claim, Claimed, LAPSE, Lost, Number, Temperature, Transport};
+use mobile_delivery::store::{Claim, Claimed, LAPSE, Lost, Number, Over, Temperature, Transport, Turned};
 use uuid::Uuid;
 
 use crate::ground::{Ground, ME, OTHER, SECOND, T0, to};
@@ -8,6 +8,8 @@ use crate::ground::{Ground, ME, OTHER, SECOND, T0, to};
 contract![
     the_newest_session_wins_and_is_told_of_the_one_before,
     a_session_ends_under_its_own_fence_alone,
+    sessions_that_are_over_are_told_with_the_reason,
+    who_polls_keeps_no_queue,
     processes_that_live_are_told_and_one_that_left_is_not,
     sessions_of_a_process_that_is_gone_end_in_portions,
 ];
@@ -48,6 +50,39 @@ async fn a_session_ends_under_its_own_fence_alone(ground: &Ground) {
     assert_eq!(ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().session, None);
     assert!(ground.connect(device).await > new, "a fence is never given again");
     assert!(ground.stores.sessions.release(&[], T0).await.unwrap().is_empty());
+}
+
+async fn sessions_that_are_over_are_told_with_the_reason(ground: &Ground) {
+    let mut all = Vec::new();
+    for id in ["kept", "displaced", "revoked", "removed", "released"] {
+        let device = ground.device(id).await;
+        all.push((device, ground.connect(device).await));
+    }
+    let sessions = &ground.stores.sessions;
+    assert_eq!(sessions.over(&all).await.unwrap(), []);
+    ground.connect(all[1].0).await;
+    ground.stores.devices.revoke(all[2].0, T0).await.unwrap();
+    ground.stores.devices.remove("acme", "removed", T0).await.unwrap();
+    sessions.release(&[all[4]], T0).await.unwrap();
+    let mut over = sessions.over(&all).await.unwrap();
+    over.sort_by_key(|(device, _)| *device);
+    let reasons = [Over::Displaced, Over::Revoked, Over::Removed, Over::Released];
+    assert_eq!(over, all[1..].iter().zip(reasons).map(|((device, _), why)| (*device, why)).collect::<Vec<_>>());
+    assert_eq!(sessions.over(&[]).await.unwrap(), []);
+}
+
+async fn who_polls_keeps_no_queue(ground: &Ground) {
+    let device = ground.device("phone").await;
+    let lanes = &ground.stores.lanes;
+    let claim = |transport| Claim { device, process: ME, session: Uuid::now_v7(), transport };
+    ground.stores.sessions.claim(&[claim(Transport::Socket)], T0).await.unwrap();
+    let turn = lanes.warm(device, T0).await.unwrap().unwrap().turn;
+    assert_eq!(lanes.cool(device, turn, T0).await.unwrap(), Turned::No);
+    assert!(lanes.idle(T0 + 10, 10).await.unwrap().is_empty());
+    // It takes the place of the socket, and listens to no queue.
+    ground.stores.sessions.claim(&[claim(Transport::Poll)], T0 + 1).await.unwrap();
+    assert_eq!(lanes.idle(T0 + 10, 10).await.unwrap()[0].device, device);
+    assert!(matches!(lanes.cool(device, turn, T0 + 10).await.unwrap(), Turned::Done { .. }));
 }
 
 async fn processes_that_live_are_told_and_one_that_left_is_not(ground: &Ground) {

@@ -4,6 +4,7 @@
 mod drain;
 mod drops;
 mod flow;
+mod measure;
 mod ground;
 mod newest;
 mod polling;

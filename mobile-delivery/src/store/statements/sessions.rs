@@ -68,6 +68,11 @@ pub(super) async fn session_of(conn: &mut Conn, device: i64) -> Result<Option<Se
     Ok(sessions(conn, &[device]).await?.remove(&device))
 }
 
+/// Whether a session of the device takes messages from its queue.
+pub(super) async fn has_listener(conn: &mut Conn, device: i64) -> Result<bool, Fault> {
+    Ok(session_of(conn, device).await?.is_some_and(|session| session.transport.has_lane()))
+}
+
 /// Says that nobody listens to these lanes from now on.
 pub(super) async fn leave_lanes(conn: &mut Conn, devices: &[i64], now: Micros) -> Result<(), Fault> {
     sqlx::query(LEFT).bind(batch(devices)?).bind(now).execute(conn).await?;
@@ -79,7 +84,8 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
     let mut holding = Holding::of(conn, devices.iter().copied()).await?;
     let previous = sessions(conn, &devices).await?;
     let lanes = lanes(conn, &devices).await?;
-    let (mut claimed, mut rows, mut taken) = (Vec::with_capacity(claims.len()), Vec::new(), Vec::new());
+    let (mut claimed, mut rows) = (Vec::with_capacity(claims.len()), Vec::new());
+    let (mut taken, mut left) = (Vec::new(), Vec::new());
     for claim in claims {
         let device = claim.device.0;
         let revoked = holding.get(device).is_some_and(|held| held.revoked_at.is_some());
@@ -90,7 +96,11 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
         };
         held.fence += 1;
         rows.push((device, held.tenant.clone(), claim.process.0, claim.session, held.fence, claim.transport.stored()));
-        taken.push(device);
+        if claim.transport.has_lane() {
+            taken.push(device);
+        } else {
+            left.push(device);
+        }
         claimed.push(Claimed::Yours {
             fence: held.fence,
             previous: previous.get(&device).copied(),
@@ -102,7 +112,12 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
     }
     if !rows.is_empty() {
         sqlx::query(CLAIM).bind(batch(rows)?).bind(now).execute(&mut *conn).await?;
-        sqlx::query(TAKEN).bind(batch(taken)?).execute(&mut *conn).await?;
+        if !taken.is_empty() {
+            sqlx::query(TAKEN).bind(batch(taken)?).execute(&mut *conn).await?;
+        }
+        if !left.is_empty() {
+            leave_lanes(conn, &left, now).await?;
+        }
     }
     holding.write(conn, 0).await?;
     Ok(claimed)

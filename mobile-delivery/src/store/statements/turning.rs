@@ -1,7 +1,7 @@
 //! Making devices hot and cold.
 
 use super::hold::Holding;
-use super::sessions::session_of;
+use super::sessions::has_listener;
 use super::{Conn, Fault};
 use crate::rules::{Turn, turn};
 use crate::store::{Idle, Lane, Micros, Number, StoreError, Temperature, Tier, Turned, slot_of};
@@ -45,12 +45,12 @@ pub(super) async fn warm(conn: &mut Conn, device: Number, now: Micros) -> Result
             Tier::of_stored(tier)?
         }
     };
-    let session = session_of(conn, device.0).await?;
-    let Some((_, next)) = turn((was, at), session.is_some(), Turn::Warm) else {
+    let listened = has_listener(conn, device.0).await?;
+    let Some((_, next)) = turn((was, at), listened, Turn::Warm) else {
         return Ok(Some(Lane { turn: at, was, tier }));
     };
     held.turn = next;
-    let idle_since = if session.is_some() { None } else { Some(now) };
+    let idle_since = if listened { None } else { Some(now) };
     let query = sqlx::query(WARM).bind(device.0).bind(slot_of(device)).bind(tier.stored()).bind(next);
     query.bind(held.seq).bind(idle_since).execute(&mut *conn).await?;
     holding.write(conn, 0).await?;
@@ -62,7 +62,7 @@ async fn take(conn: &mut Conn, device: Number, asked: Turn, now: Micros) -> Resu
     // A removed device has no row to hold; its lane has nobody left but those who cool it.
     let mut holding = Holding::of(conn, [device.0]).await?;
     let Some((temperature, at, _)) = lane_of(conn, device.0).await? else { return Ok(Turned::No) };
-    let taken = session_of(conn, device.0).await?.is_some();
+    let taken = has_listener(conn, device.0).await?;
     let Some((next, at)) = turn((temperature, at), taken, asked) else { return Ok(Turned::No) };
     match next {
         Temperature::Cold => sqlx::query(COLD).bind(device.0).execute(&mut *conn).await?,

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use warren_tests::broker::Broker;
 use warren_tests::wait::until_true;
 
-use super::SOON;
 use super::ground::{Ground, How, Process};
 use super::socket::{Said, Socket};
 
@@ -184,7 +183,14 @@ async fn rows_go_on_while_the_broker_is_dead_and_lanes_when_it_is_back() {
     tablet.is_idle().await;
     broker.start_again().await;
     let back = async || process.metric("warren_devices_attached", None) == 2;
-    until_true(Duration::from_secs(60), "both to be at their queues", back).await;
+    if warren_tests::wait::within(Duration::from_secs(60), async || back().await.then_some(())).await.is_none() {
+        for family in process.registry.gather() {
+            if family.name().contains("device") || family.name().contains("broker") {
+                for metric in family.get_metric() { println!("{} {:?} {} {}", family.name(), metric.get_label(), metric.get_counter().get_value(), metric.get_gauge().get_value()); }
+            }
+        }
+        panic!("not back");
+    }
     ground.send_texts(&process, "phone", 1).await;
     assert_eq!(phone.message().await.seq, 6);
     ground.send_texts(&process, "tablet", 1).await;

@@ -165,10 +165,14 @@ impl Process {
     }
 
     pub(super) async fn with(ground: &Ground, how: How) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (url, database) = (ground.url.clone(), ground.database.clone());
-        let started = runtime.spawn(async move { begin(url, &database, how).await }).await.unwrap();
-        Self { runtime: Some(runtime), ..started }
+        let starting = move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let mut started = runtime.block_on(begin(url, &database, how));
+            started.runtime = Some(runtime);
+            started
+        };
+        tokio::task::spawn_blocking(starting).await.unwrap()
     }
 
     /// Takes everything from it at once, as a `kill -9` does.
@@ -188,10 +192,11 @@ impl Process {
     /// What a counter or gauge shows, of all labels or of one.
     pub(super) fn metric(&self, name: &str, label: Option<&str>) -> i64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
+        // One that has counted nothing yet is not there.
+        let Some(family) = families.iter().find(|family| family.name() == name) else { return 0 };
         let wanted =
             |one: &&prometheus::proto::Metric| label.is_none_or(|label| one.get_label().iter().any(|l| l.value() == label));
-        let value = |one: &prometheus::proto::Metric| one.get_counter().value() + one.get_gauge().value();
+        let value = |one: &prometheus::proto::Metric| one.get_counter().get_value() + one.get_gauge().get_value();
         family.get_metric().iter().filter(wanted).map(value).sum::<f64>() as i64
     }
 }
@@ -212,7 +217,7 @@ async fn begin(url: String, database: &str, how: How) -> Process {
     let options = LanesOptions { declares_per_second: 100_000, ..LanesOptions::default() };
     let lanes = Lanes::start(&broker, names.clone(), options, &others, &last, &wire, &registry).unwrap();
     let link = Link::start(broker, "devices", &others, last.clone(), wire.clone());
-    let publisher = || Publisher::start(link.clone(), PublisherOptions::default(), &others, last.clone(), wire.clone());
+    let publisher = Publisher::start(link.clone(), PublisherOptions::default(), &others, last.clone(), wire);
     let processes = Processes::join(stores.sessions.clone()).await.unwrap();
     others.spawn(processes.clone().run(last.clone()));
     let (wake, metrics) = (Wake::default(), Arc::new(relay::Metrics::new(&registry).unwrap()));
@@ -228,13 +233,13 @@ async fn begin(url: String, database: &str, how: How) -> Process {
     let told = relay::Notices {
         wake: wake.clone(),
         processes: processes.clone(),
-        publisher: publisher(),
+        publisher: publisher.clone(),
         link: link.clone(),
         names: names.clone(),
         metrics,
     };
     others.spawn(told.run(last.clone()));
-    let notices = (!how.mute).then(|| Notices { publisher: publisher(), link, names });
+    let notices = (!how.mute).then_some(Notices { publisher, link, names });
     let verifier = Arc::new(Verifier::new(&[key()], ISSUER, AUDIENCE).unwrap());
     let parts = Parts { stores, lanes, verifier, me: processes.me(), notices, outlet: None };
     let sessions = Sessions::start(parts, how.options, &work, stop.clone(), &registry).unwrap();
