@@ -4,7 +4,6 @@
 mod drain;
 mod drops;
 mod flow;
-mod measure;
 mod ground;
 mod newest;
 mod polling;

@@ -186,7 +186,15 @@ async fn rows_go_on_while_the_broker_is_dead_and_lanes_when_it_is_back() {
     if warren_tests::wait::within(Duration::from_secs(60), async || back().await.then_some(())).await.is_none() {
         for family in process.registry.gather() {
             if family.name().contains("device") || family.name().contains("broker") {
-                for metric in family.get_metric() { println!("{} {:?} {} {}", family.name(), metric.get_label(), metric.get_counter().get_value(), metric.get_gauge().get_value()); }
+                for metric in family.get_metric() {
+                    println!(
+                        "{} {:?} {} {}",
+                        family.name(),
+                        metric.get_label(),
+                        metric.get_counter().get_value(),
+                        metric.get_gauge().get_value()
+                    );
+                }
             }
         }
         panic!("not back");
