@@ -158,6 +158,14 @@ def build_warren():
     return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "warren"
 
 
+DECLARER = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / "device_declares"
+
+
+def build_declarer():
+    say("building the declarer of devices (release)")
+    cargo(ROOT, "--package", "messaging", "--example", "device_declares")
+
+
 def build_axum():
     say("building the axum peer (release)")
     cargo(BENCH / "peers/axum", "--locked", "--target-dir", TARGET)

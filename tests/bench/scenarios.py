@@ -17,7 +17,7 @@ start     the topology and schema are there from a first start; the clock runs f
           `/ready` says 200, looked at every 2 ms. Resident memory after 10 s without a request.
 
 What stands behind or beside a job (`relay`, `tenants`, `hanging`) is in crowds.py; what is done elsewhere (`foreign`, `later`) in elsewhere.py,
-what is read and made of a topology (`topology-plan`, `topology-apply`) in shapes.py.
+what is read and made of a topology (`topology-plan`, `topology-apply`, `device-declares`) in shapes.py.
 """
 
 import dataclasses
@@ -199,6 +199,8 @@ SCENARIOS = {
                               ["warren"], "seconds", higher_is_better=False, under={"seconds": 5}),
     "topology-apply": Scenario("1,000 queues and their bindings declared, against 16 plain connections", shapes.apply,
                                ["warren", "node-plain"], "per_second", wanted={"node-plain": 0.8}),
+    "device-declares": Scenario("devices per second that get their queue and bindings, against 16 plain connections", shapes.declares,
+                                ["lanes", "lanes-raw"], "per_second", wanted={"lanes-raw": 0.8}),
     "start": Scenario("from exec to ready, and memory when idle", start,
                       ["warren"], "ready_ms", higher_is_better=False, under={"ready_ms": 1000, "resident_mib": 40}),
 }

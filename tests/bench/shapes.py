@@ -4,6 +4,8 @@ plan      10,000 classic queues of somebody else's, each bound twice, lie beside
           exit, which finds nothing to do.
 apply     the topology of 500 kinds, 1,000 queues and their bindings, on an empty virtual host: `warren topology apply` from exec to exit,
           with its plan. `node-plain` declares the same objects from the exported file over 16 connections (peers/node/declare.mjs).
+declares  1,000 devices get a queue and three bindings each: `lanes` by what Warren declares them with, without its pace, `lanes-raw` over 16 plain
+          connections, one thing after the other on each (messaging/examples/device_declares.rs, both). The clock runs once connections stand.
 """
 
 import json
@@ -17,6 +19,7 @@ from machine import Failure, run
 
 QUEUES = 10_000
 KINDS = 500
+DEVICES = 1_000
 
 
 def topology(side, field, *words):
@@ -60,3 +63,18 @@ def by_hand(side, field):
     env = {**os.environ, "AMQP_URL": field.amqp_url, "DEFINITIONS": str(field.folder / "definitions.json"), "CONNECTIONS": "16"}
     said = json.loads(run(["node", "declare.mjs"], cwd=machine.NODE, env=env))
     return {"per_second": 2 * KINDS / said["seconds"], "seconds": said["seconds"]}
+
+
+class Declarer:
+    """A program that declares devices, in one of two ways."""
+
+    def __init__(self, name, way):
+        self.name, self.way = name, way
+
+    def build(self):
+        machine.build_declarer()
+
+
+def declares(side, field, options):
+    said = json.loads(run([machine.DECLARER, side.way, field.amqp_url, str(DEVICES)]))
+    return {"per_second": DEVICES / said["seconds"], "seconds": said["seconds"]}

@@ -14,6 +14,7 @@ import time
 
 import elsewhere
 import machine
+import shapes
 from machine import Failure, Process, await_true, free_port, http_status
 
 
@@ -244,6 +245,8 @@ SIDES = {
              [machine.VENV / "bin/celery", "-A", "app.tasks", "worker", "-Q", "peer.celery", "-c", "2", "-l", "WARNING"],
              machine.BENCH / "peers/celery"),
         elsewhere.Plain(),
+        shapes.Declarer("lanes", "lanes"),
+        shapes.Declarer("lanes-raw", "raw"),
         Peer("node", machine.build_node, ["node", "server.mjs"], ["node", "worker.mjs"], machine.NODE),
     )
 }

@@ -131,7 +131,7 @@ async fn channel(url: &str) -> (Connection, Channel) {
 
 /// What a user tries beyond its role.
 #[derive(Debug)]
-enum Deed {
+pub(crate) enum Deed {
     Declare(&'static str),
     DeclareExchange(&'static str),
     Delete(&'static str),
@@ -165,13 +165,13 @@ impl Deed {
         }
     }
 
-    async fn is_refused(&self, url: &str) {
+    pub(crate) async fn is_refused(&self, url: &str) {
         let (_connection, channel) = channel(url).await;
         let error = self.tried(&channel).await.expect_err(&format!("{self:?} was let through"));
         assert!(error.to_string().contains("ACCESS_REFUSED"), "{self:?}: {error}");
     }
 
-    async fn is_allowed(&self, url: &str) {
+    pub(crate) async fn is_allowed(&self, url: &str) {
         let (_connection, channel) = channel(url).await;
         self.tried(&channel).await.unwrap_or_else(|error| panic!("{self:?}: {error}"));
     }
