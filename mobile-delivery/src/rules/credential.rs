@@ -77,7 +77,8 @@ mod tests {
                 prop_assert!(taken[shown] <= 2);
                 prop_assert_eq!(kept.iter().filter(|kept| **kept == Kept::Current).count(), 1);
                 prop_assert_eq!(kept.last(), Some(&Kept::Current));
-                prop_assert!(kept.iter().filter(|kept| matches!(kept, Kept::Previous { .. })).count() <= 1);
+                let previous = kept.iter().filter(|kept| matches!(kept, Kept::Previous { .. })).count();
+                prop_assert!(previous <= 1);
             }
         }
     }

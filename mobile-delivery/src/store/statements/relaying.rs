@@ -1,6 +1,6 @@
 //! What lanes are to be filled with, and how far they are.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::batch::{batch, count};
 use super::hold::Holding;
@@ -37,11 +37,17 @@ const ROWS: &str = concat!(
     " AND d.expires_at > $2 ORDER BY 1, 2 LIMIT $3"
 );
 
+const FENCES: &str = concat!(
+    "SELECT slot, fence FROM device_slots WHERE process IS NOT NULL AND slot IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ")"
+);
+
 const MARK: &str = concat!(
     "UPDATE device_lanes AS l SET sent = ",
-    int!("3"),
+    int!("2"),
     ", behind = ",
-    int!("4"),
+    int!("3"),
     " FROM ",
     each!("$1"),
     " WHERE l.device = ",
@@ -49,10 +55,8 @@ const MARK: &str = concat!(
     " AND l.temperature = 1 AND l.turn = ",
     int!("1"),
     " AND l.sent <= ",
-    int!("3"),
-    " AND EXISTS (SELECT 1 FROM device_slots AS o WHERE o.slot = l.slot AND o.process IS NOT NULL AND o.fence = ",
     int!("2"),
-    ") RETURNING device"
+    " RETURNING device"
 );
 
 type Lane = (i64, String, String, i16, i64, i64, i64);
@@ -124,7 +128,8 @@ fn portioned(found: &[(i64, i64, i64)], lanes: usize, reading: &Reading<'_>) -> 
         bytes += size;
         if bytes > reading.bytes && !rows.is_empty() {
             // This lane may have been begun: then it is cut here, and else comes next time.
-            return (rows.clone(), rows.contains_key(&at).then_some(at + 1).unwrap_or(at));
+            let looked_at = at + usize::from(rows.contains_key(&at));
+            return (rows, looked_at);
         }
         let seqs = rows.entry(at).or_default();
         if seqs.len() < each {
@@ -141,10 +146,14 @@ fn portioned(found: &[(i64, i64, i64)], lanes: usize, reading: &Reading<'_>) -> 
 
 pub(super) async fn mark_sent(conn: &mut Conn, marks: &[Mark]) -> Result<Vec<bool>, Fault> {
     let holding = Holding::of(conn, marks.iter().map(|mark| mark.device.0)).await?;
+    let slots: BTreeSet<i16> = marks.iter().map(|mark| slot_of(mark.device)).collect();
+    let fences: Vec<(i16, i64)> = sqlx::query_as(FENCES).bind(batch(slots)?).fetch_all(&mut *conn).await?;
+    let fences: HashMap<i16, i64> = fences.into_iter().collect();
     let row = |mark: &Mark| {
         let seq = holding.get(mark.device.0)?.seq;
         let upto = mark.upto.min(seq);
-        Some((mark.device.0, mark.turn, mark.fence, upto, i16::from(upto < seq)))
+        let held = fences.get(&slot_of(mark.device)) == Some(&mark.fence);
+        held.then_some((mark.device.0, mark.turn, upto, i16::from(upto < seq)))
     };
     let rows: Vec<_> = marks.iter().filter_map(row).collect();
     if rows.is_empty() {

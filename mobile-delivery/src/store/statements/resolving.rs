@@ -76,10 +76,11 @@ pub(super) async fn recipients(
 fn chosen(target: &Target, mut found: Vec<Recipient>) -> Result<Vec<Recipient>, Sent> {
     found.sort_unstable_by_key(|recipient| recipient.device);
     match target {
-        Target::Devices(ids) => match ids.iter().find(|id| !found.iter().any(|recipient| recipient.id == **id)) {
-            Some(id) => return Err(Sent::UnknownDevice { device: id.clone() }),
-            None => {}
-        },
+        Target::Devices(ids) => {
+            if let Some(id) = ids.iter().find(|id| !found.iter().any(|recipient| recipient.id == **id)) {
+                return Err(Sent::UnknownDevice { device: id.clone() });
+            }
+        }
         Target::User { except, .. } => found.retain(|recipient| Some(&recipient.id) != except.as_ref()),
     }
     match found.len() {

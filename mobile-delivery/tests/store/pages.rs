@@ -1,0 +1,224 @@
+//! What statements look at, in tables that are full of others' rows: pages of 8 KiB, as Postgres counts them.
+//!
+//! Walking an index from end to end is no sequential scan and costs as much, so what counts is how much was read.
+
+use std::collections::BTreeMap;
+
+use mobile_delivery::store::{
+    Ack, Filter, Hash, Limits, Mark, NewMessage, Number, Outcome, Presence, Reading, Registration, Which, slot_of,
+};
+use serde_json::Value;
+
+use crate::ground::{DAY, Ground, ME, SECOND, T0, collapsing, key, keyed, registration, to, to_user};
+use crate::server::Server;
+
+/// Rows of others, of each sort.
+const OTHERS: i64 = 20_000;
+
+/// Less than what the smallest index on [`OTHERS`] rows takes, and more than what two devices are looked up in.
+const WALK: u64 = 45;
+
+/// What taking and giving all slots looks at: four pages for each, whatever else there is.
+const SLOTS: u64 = 300;
+
+/// Every statement is put down in the log with what it has read.
+const EXPLAINED: [(&str, &str); 8] = [
+    ("shared_preload_libraries", "auto_explain"),
+    ("auto_explain.log_min_duration", "0"),
+    ("auto_explain.log_analyze", "on"),
+    ("auto_explain.log_buffers", "on"),
+    ("auto_explain.log_timing", "off"),
+    ("auto_explain.log_format", "json"),
+    ("log_line_prefix", ""),
+    ("autovacuum", "off"),
+];
+
+/// Devices with messages, connected and hot, with lanes that are behind; ended deliveries, scheduled ones, keys and receipts; of two other tenants,
+/// and older and younger than what the statements are about. Nothing of theirs is due, expired or idle.
+fn others() -> String {
+    let later = T0 + 90 * DAY;
+    format!(
+        "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at, removed_at) \
+         SELECT 't' || n % 2, 'd' || n, 'u' || n % 5000, '[]', '{{}}', 0, 0, 0, CASE WHEN n % 4 = 0 THEN {later} + n END \
+         FROM generate_series(1, {OTHERS}) n; \
+         INSERT INTO device_states SELECT number, tenant, 3, 3, 30, 1, 1, 0, 0, 0, NULL FROM devices; \
+         INSERT INTO device_tags SELECT tenant, 'g:' || number % 50, number FROM devices; \
+         INSERT INTO device_credentials SELECT sha256(number::text::bytea), number, 0, 0, 0 FROM devices; \
+         INSERT INTO device_messages SELECT gen_random_uuid(), 't' || n % 2, '', '', '', '', NULL, 'k', 0, {T0}, NULL \
+         FROM generate_series(1, {OTHERS}) n; \
+         INSERT INTO device_deliveries SELECT d.number, s, gen_random_uuid(), 10, {later} + d.number, 1, 'k' \
+         FROM devices d, generate_series(1, 3) s; \
+         INSERT INTO device_ended SELECT id, row_number() OVER (), 1, 3, NULL, 1, {later} + row_number() OVER (), NULL FROM device_messages; \
+         INSERT INTO device_scheduled SELECT id, row_number() OVER (), {later} + row_number() OVER (), 1, 1, 1, NULL FROM device_messages; \
+         INSERT INTO device_keys SELECT sha256(n::text::bytea), gen_random_uuid(), '', {later} + n FROM generate_series(1, {OTHERS}) n; \
+         INSERT INTO device_receipts (message, device, state, at) SELECT id, 1, 3, {T0} FROM device_messages; \
+         INSERT INTO device_sessions SELECT number, tenant, 7, gen_random_uuid(), 1, 0, {T0} FROM devices; \
+         INSERT INTO device_lanes SELECT number, 100 + number % 64, 0, 1, 1, 0, 1, {later} + number FROM devices;"
+    )
+}
+
+/// Pages that the statement of this plan has looked at; those below it are in the sum of the first node, or are steps of their own.
+fn pages(plan: &Value) -> u64 {
+    let own =
+        |node: &Value| ["Shared Hit Blocks", "Shared Read Blocks"].iter().filter_map(|name| node[name].as_u64()).sum::<u64>();
+    let below = plan["Plans"].as_array().into_iter().flatten().map(own).sum();
+    own(plan).max(below)
+}
+
+/// The statements in a piece of the log, with what each has looked at.
+fn statements(log: &str) -> Vec<(u64, String)> {
+    let mut found = Vec::new();
+    for piece in log.split("plan:\n").skip(1) {
+        let text: String = piece.lines().take_while(|line| line.starts_with('\t')).collect();
+        let explained: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        found.push((pages(&explained["Plan"]), explained["Query Text"].as_str().unwrap().to_owned()));
+    }
+    found
+}
+
+struct Looks<'a> {
+    server: &'a Server,
+    seen: usize,
+    measured: BTreeMap<&'static str, u64>,
+    faults: Vec<String>,
+}
+
+impl Looks<'_> {
+    /// What was asked of the store since the last call was `what`.
+    fn at(&mut self, what: &'static str) {
+        self.within(what, WALK);
+    }
+
+    /// The same, of what may look at this many pages.
+    fn within(&mut self, what: &'static str, limit: u64) {
+        let log = self.server.log();
+        let found = statements(&log[self.seen..]);
+        self.seen = log.len();
+        assert!(!found.is_empty(), "{what} asked nothing");
+        for (pages, statement) in found {
+            if pages > limit {
+                self.faults.push(format!("{what} has looked at {pages} pages, over {limit}: {statement}"));
+            }
+            let most = self.measured.entry(what).or_default();
+            *most = (*most).max(pages);
+        }
+    }
+}
+
+async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
+    let (devices, messages) = (&ground.stores.devices, &ground.stores.messages);
+    let (sessions, lanes) = (&ground.stores.sessions, &ground.stores.lanes);
+    let mut phone = registration("phone");
+    phone.groups.insert("news".into());
+    phone.labels.insert("os".into(), "ios".into());
+    let device = ground.put(&phone).await;
+    let watch = ground.device("watch").await;
+    looks.at("register");
+    ground.put(&Registration { user: "bob".into(), ..phone.clone() }).await;
+    ground.put(&phone).await;
+    looks.at("register again");
+    devices.credit(device, Hash([round; 32]), T0).await.unwrap();
+    devices.refresh(Hash([round; 32]), Hash([round + 100; 32]), T0, SECOND).await.unwrap();
+    looks.at("credentials");
+
+    sessions.beat(ME).await.unwrap();
+    let slots = lanes.take_slots(ME, 64).await.unwrap();
+    looks.within("slots", SLOTS);
+    lanes.warm(device, T0).await.unwrap().unwrap();
+    looks.at("warm");
+    let fence = ground.connect(device).await;
+    let of_watch = ground.connect(watch).await;
+    looks.at("connect");
+    let scheduled = NewMessage { not_before: Some(T0 + SECOND), ..to("phone") };
+    let sends = [
+        keyed(to_user("ann"), key(round, 1)),
+        collapsing(to("phone"), "k"),
+        collapsing(to("phone"), "k"),
+        scheduled,
+        to("watch"),
+    ];
+    let limits = Limits { device_messages: 3, ..Limits::default() };
+    messages.send(&sends, &limits, T0).await.unwrap();
+    messages.send(&[keyed(to_user("ann"), key(round, 1))], &limits, T0).await.unwrap();
+    looks.at("send");
+    messages.place_due(&limits, T0 + SECOND, 10).await.unwrap();
+    looks.at("place what is due");
+    devices.get("acme", "phone").await.unwrap().unwrap();
+    looks.at("get");
+    let all = Filter { limit: 10, scan: 20, ..Filter::of("acme") };
+    for filter in [
+        all.clone(),
+        Filter { user: Some("ann".into()), ..all.clone() },
+        Filter { group: Some("news".into()), ..all.clone() },
+        Filter { label: Some(("os".into(), "ios".into())), ..all.clone() },
+        Filter { presence: Some(Presence::Online), ..all.clone() },
+        Filter { backlog: Some(1), ..all.clone() },
+    ] {
+        assert!(!devices.list(&filter).await.unwrap().devices.is_empty());
+    }
+    looks.at("list");
+
+    assert!(!ground.pending(device).await.messages.is_empty());
+    assert_eq!(sessions.behind(&[(device, 0), (watch, 99)], T0).await.unwrap(), [device]);
+    looks.at("pending");
+    let mine = [slot_of(device)];
+    let reading = Reading { slots: &mine, after: Number(0), devices: 10, each: 10, messages: 20, bytes: 1 << 20 };
+    let found = lanes.unsent(&reading, T0).await.unwrap().remove(0);
+    looks.at("unsent");
+    let slot = slots.iter().find(|slot| slot.slot == mine[0]).unwrap();
+    let mark = Mark { device, fence: slot.fence, turn: found.turn, upto: found.upto };
+    assert_eq!(lanes.mark_sent(&[mark]).await.unwrap(), [true]);
+    looks.at("mark");
+    let ack = |device, fence, which| Ack { device, fence, which, outcome: Outcome::Delivered };
+    let first = sends[0].message.id;
+    let acks = [
+        ack(device, fence, Which::UpTo { seq: 1, given: 1 }),
+        ack(watch, of_watch, Which::Messages(vec![first])),
+        ack(device, fence, Which::Seqs(vec![2])),
+    ];
+    sessions.settle(&acks, T0).await.unwrap();
+    looks.at("settle");
+    messages.read(watch, &[first], T0).await.unwrap();
+    messages.record("acme", first).await.unwrap().unwrap();
+    messages.cancel("acme", sends[2].message.id, T0).await.unwrap();
+    looks.at("read, look and cancel");
+    messages.expire(T0 + 60 * DAY, 10).await.unwrap();
+    looks.at("expire");
+    assert_eq!(ground.pending(watch).await.messages.len(), 0);
+    let told = messages.receipts(10).await.unwrap();
+    messages.forget_receipts(&[told[0].number]).await.unwrap();
+    looks.at("receipts");
+    sessions.release(&[(device, fence), (watch, of_watch)], T0).await.unwrap();
+    looks.at("release");
+    lanes.idle(T0 + SECOND, 10).await.unwrap();
+    let lane = lanes.warm(device, T0).await.unwrap().unwrap();
+    lanes.cool(device, lane.turn, T0).await.unwrap();
+    lanes.cooled(device, lane.turn + 1).await.unwrap();
+    looks.at("cool");
+    devices.revoke(device, T0).await.unwrap();
+    devices.remove("acme", "phone", T0).await.unwrap().unwrap();
+    devices.remove("acme", "watch", T0).await.unwrap().unwrap();
+    looks.at("remove");
+    while messages.purge(T0 + 60 * DAY, 10).await.unwrap() > 0 {}
+    messages.purge_keys(T0 + 60 * DAY, 10).await.unwrap();
+    looks.at("purge");
+    lanes.give_slots(&slots).await.unwrap();
+    sessions.release_lapsed(T0, 2).await.unwrap();
+    sessions.leave(ME).await.unwrap();
+    looks.within("processes", SLOTS);
+}
+
+#[tokio::test]
+async fn no_statement_walks_what_is_others() {
+    let server = Server::start(&EXPLAINED);
+    // Each connection reads the catalogs for itself, and those pages count too: the first round reads them.
+    let ground = Ground::postgres_over(server.url("postgres"), 1).await;
+    ground.execute(&others()).await;
+    ground.execute("ANALYZE").await;
+    let mut looks = Looks { server: &server, seen: server.log().len(), measured: BTreeMap::new(), faults: Vec::new() };
+    ask_everything(&ground, &mut looks, 1).await;
+    (looks.measured, looks.faults) = (BTreeMap::new(), Vec::new());
+    ask_everything(&ground, &mut looks, 2).await;
+    eprintln!("{:?}", looks.measured);
+    assert!(looks.faults.is_empty(), "{:#?}, of {:?}", looks.faults, looks.measured);
+}
