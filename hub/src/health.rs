@@ -24,6 +24,8 @@ pub struct Health {
     stores: Stores,
     links: Vec<(&'static str, Link)>,
     topology: watch::Receiver<bool>,
+    /// Why devices cannot connect, of a process that serves them.
+    devices: Option<watch::Receiver<Option<String>>>,
     /// When the store was asked last, and what was wrong with it.
     store: Mutex<Option<(Instant, Option<String>)>>,
 }
@@ -46,7 +48,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Health {
     /// Health of a process with these roles.
     pub fn new(roles: Vec<Role>, stores: Stores, links: Vec<(&'static str, Link)>, topology: watch::Receiver<bool>) -> Self {
-        Self { roles, stores, links, topology, store: Mutex::default() }
+        Self { roles, stores, links, topology, devices: None, store: Mutex::default() }
+    }
+
+    /// The same, with what is wrong about devices.
+    pub fn with_devices(self, devices: Option<watch::Receiver<Option<String>>>) -> Self {
+        Self { devices, ..self }
     }
 
     /// The routes of a listener.
@@ -93,6 +100,7 @@ impl Health {
         let mut parts = vec![("store", self.store_error().await)];
         parts.extend(self.links.iter().map(|(purpose, link)| (*purpose, Self::link_error(link))));
         parts.push(("topology", self.topology_error()));
+        parts.extend(self.devices.iter().map(|unfit| ("devices", unfit.borrow().clone())));
         parts
     }
 }

@@ -4,6 +4,7 @@
 //! api     public listener -> acceptor -> writer -> store
 //! worker  consumers of rust and http kinds, reports on warren.results, callbacks
 //! keeper  dead letters into the store
+//! devices those who own devices and send to them, connections of devices, their relay and upkeep
 //! all     relay, sweeper, heartbeat, admin and internal listeners
 //! ```
 //!
@@ -11,6 +12,8 @@
 //! On drain: no new requests and deliveries, running work ends or is given back, the relay marks what is confirmed, links close.
 
 pub(crate) mod broker;
+mod device_policies;
+pub(crate) mod devices;
 mod reload;
 mod roles;
 mod specs;
@@ -58,11 +61,13 @@ use crate::http_worker;
 use crate::listeners::{self, Bound};
 use crate::topology::watch as drift;
 
+use devices::Devices;
+
 pub use reload::NeedsRestart;
 use specs::{cron_spec, kind_spec, process_name, retention, trace_options};
 
 /// The tables of everything that a hub keeps.
-pub(crate) const TABLES: [Steps; 1] = [store::STEPS];
+pub(crate) const TABLES: [Steps; 2] = [store::STEPS, mobile_delivery::store::TABLES];
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +174,12 @@ impl Hub {
         let stores = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let joined = Processes::join(stores.jobs.clone()).await;
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
+        let devices = if config.devices.enabled && config.roles.contains(&Role::Devices) {
+            let opened = Devices::open(&database).await;
+            Some(opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?)
+        } else {
+            None
+        };
         let read = Pauses::load(stores.pauses.clone()).await;
         let pauses = read.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let secret = RunTokens::open(&*stores.secrets).await;
@@ -208,6 +219,7 @@ impl Hub {
             topology,
             stores,
             processes,
+            devices,
             tokens,
             pauses,
             destinations,
@@ -237,6 +249,8 @@ pub(crate) struct Wiring {
     pub(crate) topology: Topology,
     pub(crate) stores: Stores,
     pub(crate) processes: Arc<Processes>,
+    /// Of a process that serves devices.
+    pub(crate) devices: Option<Devices>,
     pub(crate) tokens: RunTokens,
     pub(crate) pauses: Pauses,
     pub(crate) destinations: Arc<Destinations>,
@@ -358,12 +372,31 @@ impl Wiring {
                 stages.drain.clone(),
             ));
         }
-        let health = Arc::new(Health::new(
+        let bad_tokens = self.config.limits.bad_tokens_per_client;
+        let verifier = Arc::new(verifier.limited(listeners::rate(bad_tokens, None)));
+        let served = self.devices.as_ref().map(|devices| {
+            let ground = devices::Ground {
+                broker: &broker,
+                verifier: verifier.clone(),
+                rates: listeners::rates(&self.config.limits),
+                publisher: &|| publisher(256),
+                listening: consuming.clone(),
+                declared: topology_ready.clone(),
+                stages: &stages,
+                intake: &intake,
+                outlet: &outlet,
+                links: &links,
+            };
+            devices.start(&self, &ground)
+        });
+        let served = served.transpose()?;
+        let health = Health::new(
             self.config.roles.clone(),
             self.stores.clone(),
             vec![("publish", publishing.clone()), ("consume", consuming.clone())],
             topology_ready.clone(),
-        ));
+        );
+        let health = Arc::new(health.with_devices(served.as_ref().map(|served| served.unfit.clone())));
         let running = Runs::default();
         let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
         let watch = watch.feeding(feed.clone());
@@ -415,6 +448,9 @@ impl Wiring {
             intake.spawn(self.calling_back().run(intake.clone(), stages.drain.clone()));
             roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
+        if self.devices.is_some() {
+            roles::dropped(&self, &runtime, &topology_ready, &intake);
+        }
         if self.config.roles.contains(&Role::Keeper) {
             roles::keeper(&self, &runtime, feed.clone(), topology_ready.clone(), &intake);
         }
@@ -446,6 +482,7 @@ impl Wiring {
             watch,
             feed,
             completions,
+            served,
             health,
             &intake,
             &stages.drain,
@@ -454,7 +491,8 @@ impl Wiring {
             tracker.close();
         }
         let (kinds, callbacks, config) = (self.kinds, self.callbacks, self.config);
-        Ok(Running { addresses, stages, intake, outlet, links, processes: self.processes, kinds, callbacks, config })
+        let (processes, devices) = (self.processes, self.devices);
+        Ok(Running { addresses, stages, intake, outlet, links, processes, devices, kinds, callbacks, config })
     }
 
     fn calling_back(&self) -> callbacks::Callbacks {
@@ -498,6 +536,7 @@ pub struct Running {
     outlet: TaskTracker,
     links: TaskTracker,
     processes: Arc<Processes>,
+    devices: Option<Devices>,
     kinds: Kinds,
     callbacks: CallbackRules,
     config: Config,
@@ -528,6 +567,9 @@ impl Running {
             tracing::warn!("some publishes were not confirmed in time; another process publishes them again");
         }
         self.processes.leave().await;
+        if let Some(devices) = &self.devices {
+            devices.leave().await;
+        }
         self.stages.links.cancel();
         let _ = tokio::time::timeout(slack, self.links.wait()).await;
     }

@@ -34,6 +34,7 @@ use crate::auth::Verifier;
 use crate::config::{self, Limits, Listen};
 use crate::edge::{self, Edge};
 use crate::health::{Audience, Health};
+use crate::hub::devices::Served;
 use crate::hub::{Addresses, HubError, Wiring};
 
 /// Listeners that are bound and do not yet answer.
@@ -72,18 +73,17 @@ pub(crate) fn serve(
     bound: Bound,
     wiring: &Wiring,
     acceptor: Option<Acceptor>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     selections: Arc<Selections>,
     changing: Changing,
     watch: Watch,
     feed: Feed,
     completions: Completions,
+    devices: Option<Served>,
     health: Arc<Health>,
     tasks: &TaskTracker,
     drain: &CancellationToken,
 ) -> Result<(), HubError> {
-    let bad_tokens = wiring.config.limits.bad_tokens_per_client;
-    let verifier = Arc::new(verifier.limited(rate(bad_tokens, None)));
     let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
     let public = health.clone().router(Audience::Public);
     let mut public = if let Some(acceptor) = acceptor {
@@ -102,7 +102,10 @@ pub(crate) fn serve(
             tokens: wiring.tokens.clone(),
         };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
-        let (routes, openapi) = api_ack::http::router(api);
+        let (routes, mut openapi) = api_ack::http::router(api);
+        if let Some(devices) = &devices {
+            openapi.merge(devices.openapi.clone());
+        }
         let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));
         // Anybody may read this: it does not say where the broker is.
         let ground = Ground::new(&wiring.config.broker, wiring.topology.clone(), false);
@@ -114,6 +117,9 @@ pub(crate) fn serve(
     } else {
         public.fallback(nothing)
     };
+    if let Some(devices) = devices {
+        public = public.merge(devices.routes);
+    }
     // After all routes: only those that are there have it.
     public = public.method_not_allowed_fallback(method_not_allowed);
     let admin = admin::router(AdminApi {
@@ -156,14 +162,14 @@ async fn nothing() -> Problem {
     Problem::new(Code::NotFound, "this listener has nothing at this address")
 }
 
-fn rates(limits: &Limits) -> RateLimits {
+pub(crate) fn rates(limits: &Limits) -> RateLimits {
     RateLimits {
         tenant: limits.rate_per_tenant.map(|per| rate(per, limits.burst_per_tenant)),
         subject: limits.rate_per_subject.map(|per| rate(per, limits.burst_per_subject)),
     }
 }
 
-fn rate(config::Rate { count, per }: config::Rate, burst: Option<NonZeroU32>) -> Rate {
+pub(crate) fn rate(config::Rate { count, per }: config::Rate, burst: Option<NonZeroU32>) -> Rate {
     Rate { count, per, burst: burst.unwrap_or(count) }
 }
 

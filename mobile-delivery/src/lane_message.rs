@@ -1,5 +1,5 @@
 //! A device's message as it lies in its queue: CloudEvents in AMQP binary mode, with what a session needs to give it without a look at
-//! the store. [`write`] makes it and [`read`] takes it apart.
+//! the store. [`write()`] makes it and [`read()`] takes it apart.
 
 use std::collections::BTreeMap;
 

@@ -37,3 +37,17 @@ use broker_topology::{Names, TierLimits, Topology};
 pub fn topology(names: &Names) -> Topology {
     broker_topology::devices(names, &TierLimits::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stands_beside_the_core_of_the_hub_and_nothing_is_wrong_with_it() {
+        for names in [Names::default(), Names::new("acme.")] {
+            let merged = Topology::merge([broker_topology::core(&names), topology(&names)]).unwrap_or_default();
+            assert_eq!(merged.lint(), []);
+            assert!(merged.exchanges.iter().any(|exchange| exchange.name == names.devices()));
+        }
+    }
+}

@@ -135,7 +135,10 @@ impl Receipts {
             let rest = match self.pass().await {
                 Ok(Pass::More) => continue,
                 Ok(Pass::Empty) => LOOK,
-                Ok(Pass::Stuck) => AGAIN,
+                Ok(Pass::Stuck) => {
+                    tracing::warn!("some receipts of messages could not be told; they are tried again");
+                    AGAIN
+                }
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot read or forget receipts of messages; they are tried again");
                     AGAIN

@@ -69,7 +69,7 @@ pub struct RelayOptions {
     pub bytes: i64,
     /// Between two looks through its slots, 1.5 s by default.
     pub look: Duration,
-    /// Between two looks at how many slots it should have, 500 ms by default.
+    /// Between two looks at how many slots it should have, 1 s by default.
     pub share: Duration,
     /// How long the drain waits for confirms, 10 s by default.
     pub drain: Duration,
@@ -84,7 +84,7 @@ impl Default for RelayOptions {
             messages: 1024,
             bytes: 4 << 20,
             look: Duration::from_millis(1500),
-            share: Duration::from_millis(500),
+            share: Duration::from_secs(1),
             drain: Duration::from_secs(10),
         }
     }

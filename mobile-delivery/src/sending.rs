@@ -88,6 +88,9 @@ pub enum SendError {
     /// There is no such device.
     #[error("there is no device `{0}`")]
     UnknownDevice(String),
+    /// A device that it names was revoked.
+    #[error("the device `{0}` was revoked")]
+    Revoked(String),
     /// The user has none, or none but the one it comes from.
     #[error("the user has no device")]
     NoDevices,
@@ -149,21 +152,18 @@ impl Sender {
     /// # Errors
     /// As [`SendError`]; only `Unavailable` leaves it open whether it is stored.
     pub async fn send(&self, sending: Sending) -> Result<Accepted, SendError> {
+        self.put(sending)?.decided().await
+    }
+
+    /// Puts a message behind those that were put before: who waits for it after that waits for the commit.
+    ///
+    /// # Errors
+    /// As [`SendError`], of what shows before it is stored.
+    pub fn put(&self, sending: Sending) -> Result<Undecided, SendError> {
         let new = self.message(sending)?;
         let (reply, answer) = oneshot::channel();
         self.writer.put((new, reply)).map_err(|_| SendError::Full)?;
-        let sent = answer.await.map_err(|_| SendError::Unavailable("the process is shutting down".to_owned()))??;
-        match sent {
-            Sent::Accepted { message, .. } => Ok(Accepted { id: message, replayed: false }),
-            Sent::Existing { message } => Ok(Accepted { id: message, replayed: true }),
-            Sent::Conflict { .. } => Err(SendError::KeyReused),
-            Sent::UnknownDevice { device } => Err(SendError::UnknownDevice(device)),
-            Sent::NoDevices => Err(SendError::NoDevices),
-            Sent::TooMany => Err(SendError::TooMany),
-            Sent::BacklogFull => Err(SendError::TenantFull),
-            // The writer keeps these to itself.
-            Sent::Deferred => Err(SendError::Full),
-        }
+        Ok(Undecided(answer))
     }
 
     fn message(&self, sending: Sending) -> Result<NewMessage, SendError> {
@@ -192,6 +192,31 @@ impl Sender {
             receipt: sending.options.receipt.unwrap_or(false),
             key,
         })
+    }
+}
+
+/// A message that waits for its commit. It is stored or not, whether anybody waits for that or not.
+pub struct Undecided(oneshot::Receiver<Result<Sent, StoreError>>);
+
+impl Undecided {
+    /// What became of it.
+    ///
+    /// # Errors
+    /// As [`SendError`]; only `Unavailable` leaves it open whether it is stored.
+    pub async fn decided(self) -> Result<Accepted, SendError> {
+        let sent = self.0.await.map_err(|_| SendError::Unavailable("the process is shutting down".to_owned()))??;
+        match sent {
+            Sent::Accepted { message, .. } => Ok(Accepted { id: message, replayed: false }),
+            Sent::Existing { message } => Ok(Accepted { id: message, replayed: true }),
+            Sent::Conflict { .. } => Err(SendError::KeyReused),
+            Sent::UnknownDevice { device } => Err(SendError::UnknownDevice(device)),
+            Sent::Revoked { device } => Err(SendError::Revoked(device)),
+            Sent::NoDevices => Err(SendError::NoDevices),
+            Sent::TooMany => Err(SendError::TooMany),
+            Sent::BacklogFull => Err(SendError::TenantFull),
+            // The writer keeps these to itself.
+            Sent::Deferred => Err(SendError::Full),
+        }
     }
 }
 

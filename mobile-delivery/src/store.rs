@@ -95,7 +95,8 @@ pub trait DeviceStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn refresh(&self, shown: Hash, fresh: Hash, now: Micros, grace: Micros) -> Result<Refreshed, StoreError>;
 
-    /// Says that the device is not let in until it gets a credential anew. Its messages stay. Answers the session to close, or `None` when there is no such device.
+    /// Says that the device is not let in until it gets a credential anew. Its messages stay, and it goes on getting what its user gets; by name it is
+    /// sent nothing ([`Sent::Revoked`]). Answers the session to close, or `None` when there is no such device.
     ///
     /// # Errors
     /// As [`StoreError`].

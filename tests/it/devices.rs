@@ -1,4 +1,6 @@
 //! Mobile delivery on a real broker.
 
 mod lanes;
+mod relay;
+mod served;
 mod sessions;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use warren_tests::process::{Process, workspace};
 
+mod devices;
 mod lifetime;
 mod obstacles;
 mod slow;

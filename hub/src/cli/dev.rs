@@ -194,6 +194,7 @@ impl Dev {
     fn settle(&self, config: &mut Config, node: &Node) -> Result<(), Failure> {
         let local = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         config.roles = Role::ALL.to_vec();
+        config.devices.enabled = true;
         config.broker.urls = vec![BrokerUrl::parse(&node.amqp_url()).map_err(Failure::failed)?];
         config.broker.vhost = None;
         config.broker.management_url = ManagementUrl::parse(&node.management_url()).ok();

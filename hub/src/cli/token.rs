@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use door::auth::{self, Grant, KeySpec, Material};
+use door::auth::{self, Grant};
 use door::scope::JOBS_ADMIN;
 use jiff::{Span, SpanRelativeTo};
 use serde_json::json;
@@ -101,18 +101,9 @@ pub(super) fn add_dev_key(auth: &mut Auth, secret: Secret) {
 
 /// A token signed with the last HS256 key of `auth`.
 pub(super) fn mint(auth: &Auth, grant: Grant) -> Result<String, Failure> {
-    let found = auth.keys.iter().rev().find_map(|key| match &key.material {
-        KeyMaterial::Secret(secret) => Some((key, secret)),
-        KeyMaterial::PublicKey(_) => None,
-    });
-    let (key, secret) = found.ok_or_else(|| Failure::usage("there is no HS256 key to sign with"))?;
-    let spec = KeySpec {
-        id: key.id.clone(),
-        algorithm: auth::Algorithm::Hs256,
-        material: Material::Secret(secret.expose().as_bytes().to_vec()),
-    };
-    let issuer = auth.issuer.as_deref().unwrap_or(DEFAULT_ISSUER);
-    auth::mint(&spec, issuer, &auth.audience, &grant).map_err(|error| Failure::usage(format!("no token: {error}")))
+    let key = crate::auth::signer(auth).ok_or_else(|| Failure::usage("there is no HS256 key to sign with"))?;
+    auth::mint(&key, crate::auth::issuer(auth), &auth.audience, &grant)
+        .map_err(|error| Failure::usage(format!("no token: {error}")))
 }
 
 /// A short-lived token for a command of this machine's operator.

@@ -12,8 +12,9 @@ use api_ack::pauses::Pauses;
 use api_ack::progress::Hearing;
 use api_ack::results::{Results, Trust};
 use api_ack::submissions::Submissions;
+use async_trait::async_trait;
 use broker_topology::Priority;
-use messaging::consumer::{BatchHandler, ConsumerSpec, Runtime, consume, consume_batches};
+use messaging::consumer::{Batch, BatchHandler, ConsumerSpec, Later, Runtime, consume, consume_batches};
 use messaging::handler::AnyHandler;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -115,6 +116,22 @@ pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, feed: Feed, ready: Read
     }
     let (stores, names, metrics) = (wiring.stores.clone(), wiring.names.clone(), wiring.metrics.jobs.clone());
     tasks.spawn(redrive_others(stores, runtime.publisher.clone(), names, metrics, runtime.drain.clone()));
+}
+
+/// A consumer of what went over the limits of devices' queues, which has no limit itself. Nothing is lost with it: rows are the truth, and the
+/// session that misses one reads it.
+pub(super) fn dropped(wiring: &Wiring, runtime: &Runtime, ready: &Ready, tasks: &TaskTracker) {
+    batches(wiring.names.devices_dropped(), LETTERS, Dropped, runtime, ready, tasks);
+}
+
+struct Dropped;
+
+#[async_trait]
+impl BatchHandler for Dropped {
+    async fn handle(&self, batch: &Batch) -> Result<Vec<Later>, String> {
+        tracing::debug!(messages = batch.len(), "went over the limits of devices' queues, and wait in the store");
+        Ok(Vec::new())
+    }
 }
 
 /// Reports in memory: they are small and many.

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use broker_topology::{Action, Live, LiveBinding, Plan, Sight, Step, Target, Topology};
+use broker_topology::{Action, Live, LiveBinding, Plan, Policy, Sight, Step, Target, Topology};
 use messaging::apply::{self, ApplyError, Declare, QueueLook};
 use messaging::connection::Link;
 use serde::Serialize;
@@ -148,18 +148,22 @@ async fn declare<'a>(
     first
 }
 
+/// Makes a policy as it is said, whether or not there was one of its name.
+pub(crate) async fn set_policy(management: &Management, policy: &Policy) -> Result<(), ManagementError> {
+    let body = json!({
+        "pattern": policy.pattern,
+        "apply-to": policy.apply_to.as_str(),
+        "priority": policy.priority,
+        "definition": policy.definition,
+    });
+    management.put(&["policies", management.vhost(), &policy.name], &body).await
+}
+
 async fn set_policies(plan: &Plan, desired: &Topology, management: &Management, outcome: &mut Outcome) -> Result<(), Refusal> {
     for step in plan.steps.iter().filter(|step| matches!(step.action, Action::Create | Action::Change)) {
         let Target::Policy { name } = &step.target else { continue };
         let Some(policy) = desired.policies.iter().find(|policy| policy.name == *name) else { continue };
-        let body = json!({
-            "pattern": policy.pattern,
-            "apply-to": policy.apply_to.as_str(),
-            "priority": policy.priority,
-            "definition": policy.definition,
-        });
-        let put = management.put(&["policies", management.vhost(), name], &body).await;
-        put.map_err(|error| format!("{}: {error}", step.target))?;
+        set_policy(management, policy).await.map_err(|error| format!("{}: {error}", step.target))?;
         outcome.policies.push(name.clone());
         outcome.applied += 1;
     }

@@ -12,6 +12,7 @@ use futures::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, Consumer};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Lanes;
@@ -263,10 +264,11 @@ impl Attachment {
     }
 
     fn read(&self, delivery: lapin::message::Delivery) -> Delivery {
-        let message = wire::read(&delivery.properties, Bytes::from(delivery.data));
-        let number = |name: &str| message.headers.get(name).and_then(|text| text.parse().ok());
+        let mut message = wire::read(&delivery.properties, Bytes::from(delivery.data));
+        let mut number = |name: &str| message.headers.remove(name).and_then(|text| text.parse().ok());
         let tag = Tag { attached: self.attached, delivery: delivery.delivery_tag };
-        Delivery { tag, seq: number(header::SEQ), after: number(header::AFTER), redelivered: delivery.redelivered, message }
+        let (seq, after) = (number(header::SEQ), number(header::AFTER));
+        Delivery { tag, seq, after, redelivered: delivery.redelivered, message }
     }
 
     /// The channel died, or the broker ended the subscription.
@@ -320,6 +322,8 @@ impl Attachment {
 
     /// Ends the subscription and gives back what was not acked, in order; it is all there for the next session when this returns, unless
     /// the broker does not answer: then it is there once the channel is gone. How many were given back.
+    ///
+    /// A session that waits beside this one is given what is ready before what this one gives back: order is by `seq`, not by arrival.
     pub async fn detach(mut self) -> usize {
         let held = std::mem::take(&mut self.held);
         match std::mem::replace(&mut self.state, State::Over) {
@@ -334,7 +338,10 @@ impl Drop for Attachment {
         let held = std::mem::take(&mut self.held);
         if let State::At(berth) = std::mem::replace(&mut self.state, State::Over) {
             let lanes = self.lanes.clone();
-            self.lanes.inner.tasks.spawn(async move { lanes.leave_berth(berth, held).await });
+            // Once the runtime is gone its connections are too, and the broker gives back what they held.
+            if let Ok(runtime) = Handle::try_current() {
+                self.lanes.inner.tasks.spawn_on(async move { lanes.leave_berth(berth, held).await }, &runtime);
+            }
         }
     }
 }

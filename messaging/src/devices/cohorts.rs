@@ -8,6 +8,7 @@ use futures::future::join;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::refusal::{Failed, LaneError};
@@ -99,9 +100,17 @@ impl Cohorts {
             }
         });
         for cohort in idle {
-            self.tasks.spawn(async move {
-                let _ = tokio::time::timeout(Duration::from_secs(5), cohort.channel.close(200, "nobody is on it".into())).await;
-            });
+            self.close(cohort.channel.clone(), "nobody is on it");
+        }
+    }
+}
+
+impl Cohorts {
+    fn close(&self, channel: Channel, why: &'static str) {
+        // Without a runtime there is no connection either.
+        if let Ok(runtime) = Handle::try_current() {
+            let closing = async move { tokio::time::timeout(Duration::from_secs(5), channel.close(200, why.into())).await };
+            self.tasks.spawn_on(closing, &runtime);
         }
     }
 }
@@ -161,9 +170,7 @@ impl Seat {
         let Some(all) = self.all.upgrade() else { return };
         let channel = self.channel().clone();
         all.lock().retain(|cohort| !Arc::ptr_eq(cohort, &self.cohort));
-        all.tasks.spawn(async move {
-            let _ = tokio::time::timeout(Duration::from_secs(5), channel.close(200, "no answer".into())).await;
-        });
+        all.close(channel, "no answer");
     }
 }
 

@@ -3,6 +3,8 @@
 //! Not atomic: one bad item fails alone. All that are taken share commits with whoever else is waiting, in their order; the answer comes
 //! when the last of them is decided.
 
+use std::collections::VecDeque;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
@@ -12,17 +14,15 @@ use door::auth::Caller;
 use door::problem::{Code, Document, Problem};
 use door::scope::MESSAGES_SEND;
 use door::{batch, body, header, key};
-use futures::stream::{self, StreamExt};
 use messaging::trace::Entered;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::Api;
 use super::items::{self, Item};
 use super::refusals::Place;
 use super::send::{count, said_state};
 use super::view::MessageLinks;
-use crate::sending::Sending;
+use crate::sending::{Accepted, Sending, Undecided};
 use crate::store::Target;
 
 /// Items of one batch that wait for their commit at once: a few batches do not fill the writer's queue.
@@ -123,8 +123,7 @@ async fn take(api: &Api, request: Request, traceparent: Option<&str>) -> Result<
     let more = u32::try_from(raw.len() - 1).unwrap_or(u32::MAX);
     standing = api.rates().take_more(&caller, more)?.or(standing);
 
-    let asked: Vec<_> = raw.iter().enumerate().map(|(index, raw)| one(api, &caller, index, raw, traceparent)).collect();
-    let decided: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let decided = all(api, &caller, &raw, traceparent).await;
     let accepted = decided.iter().filter(|item| item.is_ok()).count();
     let answer =
         BatchAnswer { accepted, refused: decided.len() - accepted, items: decided.iter().map(|item| told(api, item)).collect() };
@@ -145,17 +144,48 @@ fn refuse_for_all(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A message of a batch that is on disk.
-struct Taken {
-    id: Uuid,
-    to_user: bool,
-    state: &'static str,
-    replayed: bool,
+/// Puts the messages one behind the other, so that devices get them in the order of the batch, and waits for them.
+async fn all(api: &Api, caller: &Caller, raw: &[&str], traceparent: Option<&str>) -> Vec<Decided> {
+    let mut decided = Vec::with_capacity(raw.len());
+    let mut waiting = VecDeque::with_capacity(raw.len().min(AT_ONCE));
+    for (index, raw) in raw.iter().enumerate() {
+        // Reading megabytes of items is work that others wait for.
+        tokio::task::coop::consume_budget().await;
+        if waiting.len() == AT_ONCE {
+            decided.extend(first(&mut waiting).await);
+        }
+        waiting.push_back((index, put(api, caller, index, raw, traceparent)));
+    }
+    while let Some(next) = first(&mut waiting).await {
+        decided.push(next);
+    }
+    decided
 }
 
-async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: Option<&str>) -> Result<Taken, Problem> {
-    // Reading megabytes of items is work that others wait for.
-    tokio::task::coop::consume_budget().await;
+/// A message of a batch on its way to the disk, or on it.
+struct Taken<S> {
+    sent: S,
+    to_user: bool,
+    state: &'static str,
+}
+
+type Put = Result<Taken<Undecided>, Problem>;
+
+type Decided = Result<Taken<Accepted>, Problem>;
+
+/// What became of the item that was put first.
+async fn first(waiting: &mut VecDeque<(usize, Put)>) -> Option<Decided> {
+    let (index, put) = waiting.pop_front()?;
+    Some(match put {
+        Ok(Taken { sent, to_user, state }) => match sent.decided().await {
+            Ok(sent) => Ok(Taken { sent, to_user, state }),
+            Err(error) => Err(Place::Item(&format!("/{index}")).refused(error)),
+        },
+        Err(problem) => Err(problem),
+    })
+}
+
+fn put(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: Option<&str>) -> Put {
     let place = format!("/{index}");
     let mut item: Item<'_> = serde_json::from_str(raw)
         .map_err(|error| Problem::new(Code::InvalidItem, format!("item {index}: {error}")).pointer(&place, error.to_string()))?;
@@ -174,20 +204,21 @@ async fn one(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: O
         traceparent: traceparent.map(str::to_owned),
         key,
     };
-    let accepted = api.parts().sender.send(sending).await.map_err(|error| Place::Item(&place).refused(error))?;
-    Ok(Taken { id: accepted.id, to_user, state, replayed: accepted.replayed })
+    let sent = api.parts().sender.put(sending).map_err(|error| Place::Item(&place).refused(error))?;
+    Ok(Taken { sent, to_user, state })
 }
 
-fn told<'a>(api: &Api, item: &'a Result<Taken, Problem>) -> ItemAnswer<'a> {
+fn told<'a>(api: &Api, item: &'a Decided) -> ItemAnswer<'a> {
     match item {
         Ok(taken) => {
-            count(api, taken.to_user, taken.replayed);
+            let Accepted { id, replayed } = taken.sent;
+            count(api, taken.to_user, replayed);
             ItemAnswer {
                 status: 202,
-                id: Some(taken.id.to_string()),
+                id: Some(id.to_string()),
                 state: Some(taken.state),
-                replayed: taken.replayed,
-                links: Some(MessageLinks::of(taken.id)),
+                replayed,
+                links: Some(MessageLinks::of(id)),
                 problem: None,
             }
         }

@@ -56,6 +56,7 @@ impl Place<'_> {
             )
             .retry_after(1),
             SendError::UnknownDevice(id) => no_device(&id),
+            SendError::Revoked(id) => revoked(&id),
             SendError::NoDevices => Problem::new(Code::NoDevices, "the user has no device here that this could go to"),
             SendError::TooMany => Problem::new(
                 Code::TooManyDevices,
@@ -132,6 +133,7 @@ mod tests {
             (SendError::KeyReused, Code::IdempotencyKeyReused, None),
             (SendError::Undecided, Code::IdempotencyKeyUndecided, Some(1)),
             (SendError::UnknownDevice("a\nb".to_owned()), Code::DeviceNotFound, None),
+            (SendError::Revoked("a\nb".to_owned()), Code::DeviceRevoked, None),
             (SendError::NoDevices, Code::NoDevices, None),
             (SendError::TooMany, Code::TooManyDevices, None),
             (SendError::TenantFull, Code::DeviceBacklogFull, Some(30)),

@@ -125,7 +125,7 @@ impl TokensView {
             body = Document, content_type = "application/problem+json"),
         (status = 429, description = "rate-limited, too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
-        (status = 501, description = "no-tokens: `rotate`, where the hub has no key to sign with", body = Document, content_type = "application/problem+json"),
+        (status = 501, description = "no-tokens: asked to rotate, and the hub has no key to sign with", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),

@@ -144,6 +144,11 @@ pub enum Sent {
         /// Its id.
         device: String,
     },
+    /// A device that it names was revoked: nothing was sent to the others either. Those of a user are not asked.
+    Revoked {
+        /// Its id.
+        device: String,
+    },
     /// The user has no device, or none but the one it comes from.
     NoDevices,
     /// There are more than [`RECIPIENTS`]: nothing was sent.

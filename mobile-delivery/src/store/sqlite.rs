@@ -44,6 +44,13 @@ macro_rules! clock {
     };
 }
 
+/// What a tenant `$1` has after `$2`, in the order of both. As an equality: of a range over both SQLite would use the first half.
+macro_rules! of_tenant {
+    ($number:literal) => {
+        concat!("tenant = $1 AND ", $number, " > $2")
+    };
+}
+
 /// Does `$work` in a transaction that is on disk when it is answered.
 macro_rules! write {
     ($database:expr, $conn:ident => $work:expr) => {

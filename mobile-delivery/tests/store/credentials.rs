@@ -2,7 +2,7 @@
 
 use mobile_delivery::store::{Claimed, Hash, Refreshed};
 
-use crate::ground::{Ground, ME, SECOND, T0, to};
+use crate::ground::{Ground, ME, SECOND, T0, registration, to, to_user};
 
 contract![
     each_is_taken_for_the_next,
@@ -67,7 +67,8 @@ async fn a_revoked_device_keeps_its_messages_and_is_let_in_with_a_new_credential
     let device = ground.device("phone").await;
     ground.send(&to("phone")).await;
     assert_eq!(ground.stores.devices.revoke(device, T0 + 5).await.unwrap(), Some(None));
-    ground.send(&to("phone")).await;
+    // By name it would be refused.
+    ground.send(&to_user(&registration("phone").user)).await;
     ground.stores.devices.revoke(device, T0 + 6).await.unwrap();
     assert_eq!(ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().revoked_at, Some(T0 + 5));
     assert!(ground.stores.devices.credit(device, secret("a"), T0 + 7).await.unwrap());

@@ -10,6 +10,7 @@ contract![
     idle_ones_are_told_longest_first,
     a_queue_keeps_its_name_until_it_is_gone,
     slots_are_had_by_one_process_each,
+    what_is_to_go_is_told_however_long_it_was_idle,
 ];
 
 async fn a_device_is_made_hot_once_and_cooled_by_turns(ground: &Ground) {
@@ -105,4 +106,23 @@ async fn slots_are_had_by_one_process_each(ground: &Ground) {
     let mut devices = [0; SLOTS as usize];
     (1..=6400).for_each(|number| devices[usize::try_from(slot_of(Number(number))).unwrap()] += 1);
     assert!(devices.iter().all(|count| (50..=150).contains(count)), "{devices:?}");
+}
+
+async fn what_is_to_go_is_told_however_long_it_was_idle(ground: &Ground) {
+    let lanes = &ground.stores.lanes;
+    let mut devices = Vec::new();
+    for id in ["hot", "half-way", "removed"] {
+        devices.push(ground.device(id).await);
+        lanes.warm(devices[devices.len() - 1], T0).await.unwrap();
+    }
+    assert_eq!(lanes.cooling(10).await.unwrap(), []);
+    lanes.cool(devices[1], 1, T0).await.unwrap();
+    ground.stores.devices.remove("acme", "removed", T0).await.unwrap().unwrap();
+    let cooling = lanes.cooling(10).await.unwrap();
+    let told: Vec<_> = cooling.iter().map(|idle| (idle.device, idle.temperature, idle.turn)).collect();
+    assert_eq!(told, [(devices[1], Temperature::Cooling, 2), (devices[2], Temperature::Cooling, 2)]);
+    for idle in cooling {
+        assert!(matches!(lanes.cooled(idle.device, idle.turn).await.unwrap(), Turned::Done { .. }));
+    }
+    assert_eq!(lanes.cooling(10).await.unwrap(), []);
 }

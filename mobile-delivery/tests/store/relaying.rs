@@ -10,6 +10,7 @@ contract![
     a_mark_counts_under_the_fence_of_the_slot_and_the_turn_of_the_lane,
     a_lane_that_nothing_is_left_for_is_marked_up_to_its_end,
     readings_keep_to_their_limits_and_all_devices_get_their_turn,
+    those_that_are_named_are_read_alone_and_within_the_same_limits,
 ];
 
 const SLOTS: [i16; 64] = {
@@ -160,4 +161,25 @@ async fn readings_keep_to_their_limits_and_all_devices_get_their_turn(ground: &G
         seen.sort_unstable();
         assert_eq!(seen, devices, "{reading:?}");
     }
+}
+
+async fn those_that_are_named_are_read_alone_and_within_the_same_limits(ground: &Ground) {
+    let mut devices = Vec::new();
+    for id in ["a", "b", "c"] {
+        devices.push(hot(ground, id).await);
+        ground.send(&to(id)).await;
+        ground.send(&to(id)).await;
+    }
+    let cold = ground.device("cold").await;
+    ground.send(&to("cold")).await;
+    let lanes = &ground.stores.lanes;
+    let read = async |named: &[Number], reading: Reading<'static>| {
+        let read = lanes.unsent_of(named, &reading, T0).await.unwrap();
+        read.into_iter().map(|read| (read.device, read.messages.len(), read.upto)).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&[devices[2], cold, devices[0]], ALL).await, [(devices[0], 2, 2), (devices[2], 2, 2)]);
+    assert_eq!(read(&devices, Reading { each: 1, ..ALL }).await.len(), 3);
+    let cut = read(&devices, Reading { messages: 3, ..ALL }).await;
+    assert_eq!(cut, [(devices[0], 2, 2), (devices[1], 1, 1)], "what did not fit is left out");
+    assert_eq!(read(&[], ALL).await, []);
 }

@@ -11,6 +11,7 @@ contract![
     what_was_sent_is_what_a_device_gets_in_order,
     each_is_answered_on_its_own,
     a_user_is_all_his_devices_but_the_one_it_comes_from,
+    a_revoked_device_gets_what_its_user_gets_and_nothing_by_name,
     a_key_sends_once,
     of_one_collapse_key_the_latest_stays,
     a_full_backlog_drops_the_oldest_and_tells_the_gap,
@@ -90,6 +91,26 @@ async fn a_user_is_all_his_devices_but_the_one_it_comes_from(ground: &Ground) {
     assert_eq!(counts, [1, 2, 0]);
     ground.stores.devices.remove("acme", "two", T0).await.unwrap();
     assert_eq!(ground.try_send(&except("one")).await, Sent::NoDevices);
+}
+
+async fn a_revoked_device_gets_what_its_user_gets_and_nothing_by_name(ground: &Ground) {
+    let revoked = ground.device("phone").await;
+    let other = ground.device("watch").await;
+    ground.stores.devices.revoke(revoked, T0).await.unwrap();
+    let both = to_all(Target::Devices(vec!["watch".into(), "phone".into()]));
+    let sent =
+        ground.stores.messages.send(&[keyed(to("phone"), key(1, 1)), both, to("watch")], &Limits::default(), T0).await.unwrap();
+    let refused = Sent::Revoked { device: "phone".into() };
+    assert_eq!(sent[..2], [refused.clone(), refused]);
+    assert_eq!((ground.places(revoked).await.len(), ground.places(other).await.len()), (0, 1));
+    let user = registration("phone").user;
+    ground.send(&to_user(&user)).await;
+    assert_eq!((ground.places(revoked).await.len(), ground.places(other).await.len()), (1, 2));
+    // The key was not taken: let in again, the same send is stored.
+    ground.stores.devices.credit(revoked, mobile_delivery::store::Hash::of("r"), T0).await.unwrap();
+    let again = ground.try_send(&keyed(to("phone"), key(1, 1))).await;
+    assert!(matches!(again, Sent::Accepted { .. }), "{again:?}");
+    ground.check_counters().await;
 }
 
 async fn a_key_sends_once(ground: &Ground) {

@@ -16,17 +16,19 @@ use crate::store::{
 
 const FIND: &str = "SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL";
 
-// As ranges of (tenant, number), with no equality in it: Postgres would walk the numbers of all tenants in order to save a sort.
-const OF_TENANT: &str = "SELECT number FROM devices WHERE (tenant, number) > ($1, $2) AND tenant <= $1 AND removed_at IS NULL \
-     ORDER BY tenant, number LIMIT $3";
+const OF_TENANT: &str = concat!(
+    "SELECT number FROM devices WHERE ",
+    of_tenant!("number"),
+    " AND removed_at IS NULL ORDER BY tenant, number LIMIT $3"
+);
 
 const OF_USER: &str = "SELECT number FROM devices WHERE tenant = $1 AND user_id = $4 AND removed_at IS NULL AND number > $2 \
      ORDER BY number LIMIT $3";
 
 const TAGGED: &str = "SELECT device FROM device_tags WHERE tenant = $1 AND tag = $4 AND device > $2 ORDER BY device LIMIT $3";
 
-const ONLINE: &str = "SELECT device FROM device_sessions WHERE (tenant, device) > ($1, $2) AND tenant <= $1 \
-     ORDER BY tenant, device LIMIT $3";
+const ONLINE: &str =
+    concat!("SELECT device FROM device_sessions WHERE ", of_tenant!("device"), " ORDER BY tenant, device LIMIT $3");
 
 const DEVICES: &str = concat!(
     "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.created_at, d.updated_at, s.revoked_at, s.seq, \

@@ -11,7 +11,7 @@ use super::hold::Holding;
 use super::placing::{Newcomer, place};
 use super::resolving::{self, Recipient};
 use super::{Conn, Fault, put_messages};
-use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError};
+use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError, Target};
 
 /// Deliveries that one call stores: what comes after is deferred. The first message always goes.
 const DELIVERIES: usize = 4096;
@@ -96,12 +96,16 @@ pub(super) async fn send(
     defer(&asked, &mut recipients, &mut answers);
     refuse_full(conn, sends, &mut recipients, limits, &mut answers).await?;
     let mut holding = Holding::of(conn, recipients.values().flatten().map(|recipient| recipient.device)).await?;
-    recipients.retain(|&at, to| match to.iter().find(|recipient| holding.get(recipient.device).is_none()) {
-        None => true,
-        Some(gone) => {
-            answers[at] = Some(Sent::UnknownDevice { device: gone.id.clone() });
-            false
-        }
+    recipients.retain(|&at, to| {
+        let named = matches!(sends[at].target, Target::Devices(_));
+        let refused = to.iter().find_map(|Recipient { device, id, .. }| match holding.get(*device) {
+            None => Some(Sent::UnknownDevice { device: id.clone() }),
+            Some(held) if named && held.revoked_at.is_some() => Some(Sent::Revoked { device: id.clone() }),
+            Some(_) => None,
+        });
+        let fits = refused.is_none();
+        answers[at] = refused.or(answers[at].take());
+        fits
     });
     take_keys(conn, sends, &mut recipients, &mut answers, now).await?;
     store(conn, &mut holding, sends, &recipients, limits, &mut answers, now).await?;

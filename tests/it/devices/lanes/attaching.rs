@@ -66,7 +66,6 @@ async fn a_second_session_gets_nothing_until_the_first_has_left() {
     assert_eq!(stage.vhost.queue_depth(&stage.queue(device)).await, Some(10), "nothing goes to the second");
     assert_eq!(first.detach().await, 10);
     let given = seqs(&mut second, 20).await;
-    println!("second session after a takeover: {given:?}");
     assert_eq!(BTreeSet::from_iter(given), BTreeSet::from_iter(1..=20));
 }
 
@@ -102,6 +101,30 @@ async fn one_whose_queue_goes_is_told_and_the_others_on_its_channel_go_on() {
     assert!(channels.as_array().unwrap().iter().filter(consuming).count() <= 2);
 }
 
+/// The look before says yes, and the consume is refused all the same: it takes the channel from everybody on it.
+#[tokio::test]
+async fn a_channel_that_one_device_has_broken_is_made_good_to_the_others_at_once() {
+    let stage = Stage::set().await;
+    let mut others = Vec::new();
+    for number in 1..=20 {
+        let device = stage.declared(number).await;
+        others.push(stage.lanes.attach(device, 4).await.unwrap());
+    }
+    let culprit = stage.declared(66).await;
+    stage.vhost.set_permissions(".*", ".*", r"^(?!device\.standard\.66$)").await;
+    match stage.lanes.attach(culprit, 4).await {
+        Err(error @ LaneError::Refused { code: 403, .. }) => assert!(error.to_string().contains("device.standard.66"), "{error}"),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    for session in &mut others {
+        assert!(matches!(heard(session).await, Some(Event::Reattached)), "and it was told");
+        stage.fill(session.device(), 1).await;
+        assert_eq!(seqs(session, 1).await, [1]);
+    }
+    stage.vhost.set_permissions(".*", ".*", ".*").await;
+    stage.lanes.attach(culprit, 4).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_session_that_is_dropped_holds_nothing_and_one_that_is_not_awaited_leaves_nothing() {
     let stage = Stage::set().await;
@@ -134,13 +157,11 @@ async fn sessions_come_and_go_without_a_declare() {
     for number in 1..=DEVICES {
         stage.declared(number).await;
     }
-    let begun = std::time::Instant::now();
     let come_and_go = |time: u64| {
         let lanes = stage.lanes.clone();
         async move { lanes.attach(standard(time % DEVICES + 1), 8).await.unwrap().detach().await }
     };
     iter(0..TIMES).map(come_and_go).buffer_unordered(64).for_each(|left| async move { assert_eq!(left, 0) }).await;
-    println!("{:.0} sessions/s came and went", TIMES as f64 / begun.elapsed().as_secs_f64());
     assert_eq!(stage.count("warren_device_declares_total", "declared"), DEVICES);
     assert_eq!(stage.count("warren_device_attaches_total", "attached"), TIMES);
     for number in [1, DEVICES] {

@@ -1,0 +1,256 @@
+//! Mobile delivery in a hub process: its parts, wired, started in order and drained in order.
+//!
+//! ```text
+//! until the drain   sessions (they end themselves), upkeep
+//! then              relay, receipts, notices, heartbeat
+//! last              lanes
+//! ```
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
+use broker_topology::Names;
+use database::Micros;
+use database::writer::WriterOptions;
+use door::auth::Verifier;
+use door::problem::{Code, Problem};
+use door::rates::RateLimits;
+use messaging::connection::{BrokerOptions, Link};
+use messaging::devices::{Lanes, LanesOptions};
+use messaging::publisher::Publisher;
+use mobile_delivery::follow::Follow;
+use mobile_delivery::http::{Api, ApiOptions, Parts};
+use mobile_delivery::processes::Processes;
+use mobile_delivery::receipts::{self, Receipts};
+use mobile_delivery::relay::{self, Relay, RelayOptions, Wake};
+use mobile_delivery::sending::Sender;
+use mobile_delivery::sessions::{self, Sessions};
+use mobile_delivery::store::{Limits, Number, Placed, Session, StoreError, Stores};
+use mobile_delivery::tokens::Tokens;
+use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
+use mobile_delivery::{http, poll};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use utoipa::openapi::OpenApi;
+
+use super::device_policies;
+use super::{HubError, Stages, Wiring};
+use crate::config;
+
+/// The rows of devices, and this process among those that serve them.
+pub(crate) struct Devices {
+    stores: Stores,
+    processes: Arc<Processes>,
+}
+
+/// What devices are served over, once it runs.
+pub(crate) struct Served {
+    /// For those who own devices, and for devices themselves.
+    pub(crate) routes: Router,
+    /// What describes them.
+    pub(crate) openapi: OpenApi,
+    /// Why devices cannot connect, while they cannot.
+    pub(crate) unfit: watch::Receiver<Option<String>>,
+}
+
+/// What the parts run on.
+pub(super) struct Ground<'a> {
+    pub(super) broker: &'a Arc<BrokerOptions>,
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) rates: RateLimits,
+    /// The way to other processes, and to who hears of receipts.
+    pub(super) publisher: &'a dyn Fn() -> Publisher,
+    pub(super) listening: Link,
+    pub(super) declared: watch::Receiver<bool>,
+    pub(super) stages: &'a Stages,
+    pub(super) intake: &'a TaskTracker,
+    pub(super) outlet: &'a TaskTracker,
+    pub(super) links: &'a TaskTracker,
+}
+
+/// Everybody who follows a commit.
+struct Followers {
+    wake: Wake,
+    sessions: Sessions,
+}
+
+impl Follow for Followers {
+    fn placed(&self, deliveries: &[Placed]) {
+        self.wake.placed(deliveries);
+        self.sessions.placed(deliveries);
+    }
+
+    fn put_out(&self, device: Number, session: &Session) {
+        self.sessions.put_out(device, session);
+    }
+}
+
+impl Devices {
+    /// Enters this process.
+    pub(super) async fn open(database: &database::Database) -> Result<Self, StoreError> {
+        let stores = Stores::on(database).await?;
+        let processes = Processes::join(stores.sessions.clone()).await?;
+        Ok(Self { stores, processes })
+    }
+
+    /// Leaves: what is left of this process is for others at once.
+    pub(super) async fn leave(&self) {
+        self.processes.leave().await;
+    }
+
+    /// Starts all parts.
+    pub(super) fn start(&self, wiring: &Wiring, ground: &Ground<'_>) -> Result<Served, HubError> {
+        let (settings, names, registry) = (&wiring.config.devices, &wiring.names, &wiring.registry);
+        let (stores, processes) = (&self.stores, &self.processes);
+        let Ground { stages, intake, outlet, .. } = ground;
+        let lanes_options = LanesOptions { declares_per_second: settings.declares_per_second, ..LanesOptions::default() };
+        let wire = &wiring.metrics.messaging;
+        let lanes = Lanes::start(ground.broker, names.clone(), lanes_options, ground.links, &stages.links, wire, registry)?;
+        let limits = limits(settings);
+
+        let wake = Wake::default();
+        let told = Arc::new(receipts::Metrics::new(registry)?);
+        let publisher = (ground.publisher)();
+        let (receipts, hears) = Receipts::new(stores.clone(), processes.clone(), publisher, names, &wiring.topology, told);
+        let sessions = Sessions::start(
+            sessions::Parts {
+                stores: stores.clone(),
+                lanes: lanes.clone(),
+                verifier: ground.verifier.clone(),
+                me: processes.me(),
+                notices: Some(sessions_notices(ground, names)),
+                outlet: Some(hears),
+            },
+            sessions::Options { drain_within: wiring.config.drain.grace, ..sessions::Options::default() },
+            intake,
+            stages.drain.clone(),
+            registry,
+        )?;
+        let counted = Arc::new(relay::Metrics::new(registry)?);
+        let relay = Relay {
+            stores: stores.clone(),
+            processes: processes.clone(),
+            lanes: lanes.clone(),
+            wake: wake.clone(),
+            metrics: counted.clone(),
+            options: RelayOptions::default(),
+        };
+        let notices = relay::Notices {
+            wake: wake.clone(),
+            processes: processes.clone(),
+            publisher: (ground.publisher)(),
+            link: ground.listening.clone(),
+            names: names.clone(),
+            metrics: counted,
+        };
+        let upkeep = Upkeep {
+            stores: stores.clone(),
+            processes: processes.clone(),
+            lanes,
+            wake: wake.clone(),
+            limits,
+            metrics: Arc::new(upkeep::Metrics::new(registry)?),
+            options: UpkeepOptions {
+                ended: settings.retention,
+                keys: wiring.config.retention.keys,
+                cool_after: settings.cool_after,
+                ..UpkeepOptions::default()
+            },
+        };
+        // What publishes waits for the exchanges; rows are taken meanwhile.
+        let later = |work| once(ground.declared.clone(), work);
+        intake.spawn(later(Box::pin(upkeep.run(stages.drain.clone())) as Work));
+        outlet.spawn(later(Box::pin(relay.run(stages.relay.clone()))));
+        outlet.spawn(later(Box::pin(receipts.run(stages.relay.clone()))));
+        outlet.spawn(later(Box::pin(notices.run(stages.relay.clone()))));
+        outlet.spawn(processes.clone().run(stages.relay.clone()));
+
+        let (fits, unfit) = watch::channel(Some("it was not looked at yet".to_owned()));
+        intake.spawn(device_policies::watch(
+            wiring.config.broker.clone(),
+            wiring.config.topology.manage,
+            wiring.names.clone(),
+            fits,
+            stages.drain.clone(),
+        ));
+
+        let followers: Arc<dyn Follow> = Arc::new(Followers { wake, sessions: sessions.clone() });
+        // The writer ends by itself when the last request is gone; nothing waits for it but requests.
+        let writers = TaskTracker::new();
+        let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);
+        let api = Api::new(
+            Parts {
+                devices: stores.devices.clone(),
+                messages: stores.messages.clone(),
+                sender,
+                follow: followers,
+                verifier: ground.verifier.clone(),
+                tokens: tokens(&wiring.config).map_err(HubError::Auth)?,
+                tracer: wiring.tracer.clone(),
+            },
+            ApiOptions {
+                body_limit: usize::try_from(settings.payload).unwrap_or(usize::MAX),
+                retention: settings.retention,
+                rates: ground.rates,
+                ..ApiOptions::default()
+            },
+            registry,
+        )?;
+        let (owners, mut openapi) = http::router(api);
+        let (connecting, described) = poll::router(sessions);
+        openapi.merge(described);
+        Ok(Served { routes: owners.merge(guarded(connecting, unfit.clone())), openapi, unfit })
+    }
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs `work` once the topology is there; a process that leaves before has nothing to do.
+async fn once(mut declared: watch::Receiver<bool>, work: Work) {
+    if declared.wait_for(|declared| *declared).await.is_ok() {
+        work.await;
+    }
+}
+
+fn sessions_notices(ground: &Ground<'_>, names: &Names) -> sessions::Notices {
+    sessions::Notices { publisher: (ground.publisher)(), link: ground.listening.clone(), names: names.clone() }
+}
+
+/// Devices connect only while their queues would have limits.
+fn guarded(routes: Router, unfit: watch::Receiver<Option<String>>) -> Router {
+    routes.route_layer(from_fn(move |request: Request, next: Next| {
+        let why = unfit.borrow().clone();
+        async move {
+            match why {
+                None => next.run(request).await,
+                Some(why) => {
+                    Problem::new(Code::DevicesNotReady, format!("devices cannot connect: {why}")).retry_after(5).into_response()
+                }
+            }
+        }
+    }))
+}
+
+fn limits(settings: &config::Devices) -> Limits {
+    let micros = |time: std::time::Duration| Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX);
+    Limits {
+        device_messages: settings.backlog_messages.into(),
+        device_bytes: i64::try_from(settings.backlog_bytes).unwrap_or(i64::MAX),
+        tenant_messages: settings.backlog_per_tenant.into(),
+        ttl_standard: micros(settings.ttl_standard),
+        ttl_lite: micros(settings.ttl_lite),
+        ..Limits::default()
+    }
+}
+
+/// Tokens of devices are signed with the last HS256 key, as those of `warren token` are; without one devices bring tokens of another
+/// issuer.
+fn tokens(config: &config::Config) -> Result<Option<Tokens>, String> {
+    let issuer = crate::auth::issuer(&config.auth);
+    let signer = crate::auth::signer(&config.auth);
+    let made = signer.map(|key| Tokens::new(&key, issuer, &config.auth.audience, config.devices.token_ttl));
+    made.transpose().map_err(|error| error.to_string())
+}

@@ -1,0 +1,269 @@
+//! What every test stands on: exchanges, tables, processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use broker_topology::{Names, Topology};
+use bytes::Bytes;
+use database::{Database, clock};
+use messaging::connection::{BrokerOptions, Link};
+use messaging::devices::{Lanes, LanesOptions};
+use messaging::publisher::{Publisher, PublisherOptions};
+use mobile_delivery::processes::Processes;
+use mobile_delivery::receipts::{self, Outlet, Receipts};
+use mobile_delivery::relay::{self, Notices, Relay, RelayOptions, Wake};
+use mobile_delivery::store::{
+    Limit, Limits, Message, NewMessage, Number, Placed, Priority, ProcessId, Put, Registration, Sent, Stores, TABLES, Target,
+    Temperature, Tier,
+};
+use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
+use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+use warren_tests::broker::{Broker, Vhost};
+use warren_tests::postgres::Postgres;
+
+const TENANT: &str = "acme";
+
+/// A vhost with what devices share, and a database with their tables.
+pub(super) struct Ground {
+    pub(super) vhost: Vhost,
+    pub(super) url: String,
+    pub(super) database: String,
+    /// As an outsider sees the tables.
+    pub(super) stores: Stores,
+}
+
+impl Ground {
+    pub(super) async fn set() -> Self {
+        Self::on(Broker::shared().await).await
+    }
+
+    pub(super) async fn on(broker: &Broker) -> Self {
+        let vhost = broker.vhost().await;
+        let names = Names::new("");
+        for (exchange, kind) in [
+            (names.devices(), "direct"),
+            (names.groups(), "topic"),
+            (names.broadcast(), "fanout"),
+            (names.notices(), "fanout"),
+            (names.events(), "topic"),
+        ] {
+            vhost.declare_exchange(&exchange, kind, json!({})).await;
+        }
+        let database = Postgres::shared().await.database().await;
+        let stores = open(&database).await;
+        Self { url: vhost.url(), vhost, database, stores }
+    }
+
+    /// A registered device.
+    pub(super) async fn device(&self, id: &str) -> Number {
+        let registration = Registration {
+            tenant: TENANT.to_owned(),
+            id: id.to_owned(),
+            user: format!("user-of-{id}"),
+            groups: BTreeSet::from(["all".to_owned()]),
+            labels: BTreeMap::new(),
+            tier: Tier::Standard,
+        };
+        match self.stores.devices.put(&registration, clock::now()).await.unwrap() {
+            Put::Done { device, .. } => device,
+            Put::Full => panic!("a user of one device has room"),
+        }
+    }
+
+    /// Sends `count` messages to a device, in one commit, and tells nobody.
+    pub(super) async fn store(&self, id: &str, count: usize) -> Vec<Placed> {
+        let sends: Vec<NewMessage> = (0..count).map(|_| message(id)).collect();
+        let sent = self.stores.messages.send(&sends, &Limits::default(), clock::now()).await.unwrap();
+        let placed = |sent| match sent {
+            Sent::Accepted { placed, .. } => placed,
+            other => panic!("{id}: {other:?}"),
+        };
+        sent.into_iter().flat_map(placed).collect()
+    }
+
+    /// The same, and tells the relay of `process`.
+    pub(super) async fn send(&self, process: &Process, id: &str, count: usize) -> Vec<Placed> {
+        let placed = self.store(id, count).await;
+        process.wake.placed(&placed);
+        placed
+    }
+
+    /// What the device has still to get.
+    pub(super) async fn pending(&self, device: Number) -> Vec<i64> {
+        let all = Limit { messages: 10_000, bytes: i64::MAX };
+        let pending = self.stores.sessions.pending(device, 0, all, clock::now()).await.unwrap();
+        pending.messages.iter().map(|given| given.seq).collect()
+    }
+
+    pub(super) async fn temperature(&self, id: &str) -> Temperature {
+        self.stores.devices.get(TENANT, id).await.unwrap().unwrap().temperature
+    }
+
+    pub(super) async fn remove(&self, id: &str) {
+        self.stores.devices.remove(TENANT, id, clock::now()).await.unwrap().unwrap();
+    }
+
+    /// Whether the broker has its queue.
+    pub(super) async fn has_queue(&self, device: Number) -> bool {
+        self.vhost.queue_depth(&queue(device)).await.is_some()
+    }
+
+    /// Makes the store believe that a process has not been heard of for long.
+    pub(super) async fn lapse(&self, process: ProcessId) {
+        let mut connection = PgConnection::connect(&self.database).await.unwrap();
+        sqlx::query("UPDATE device_processes SET beat_at = 0 WHERE id = $1")
+            .bind(process.0)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+}
+
+pub(super) fn queue(device: Number) -> String {
+    format!("device.standard.{}", device.0)
+}
+
+pub(super) fn message(id: &str) -> NewMessage {
+    let now = clock::now();
+    let message = Message {
+        id: Uuid::now_v7(),
+        sender: "tester".to_owned(),
+        kind: "note".to_owned(),
+        content_type: "text/plain".to_owned(),
+        body: Bytes::from_static(b"hello"),
+        traceparent: None,
+        collapse_key: None,
+        priority: Priority::Normal,
+        created_at: now,
+    };
+    let target = Target::Devices(vec![id.to_owned()]);
+    NewMessage { tenant: TENANT.to_owned(), target, message, ttl: None, not_before: None, receipt: false, key: None }
+}
+
+async fn open(url: &str) -> Stores {
+    let database = Database::open(url, &[TABLES], true).await.unwrap();
+    Stores::on(&database).await.unwrap()
+}
+
+/// How a process works.
+#[derive(Clone, Default)]
+pub(super) struct How {
+    pub(super) relay: RelayOptions,
+    pub(super) upkeep: UpkeepOptions,
+    /// What is said to be declared.
+    pub(super) topology: Topology,
+    /// Whether it hears and tells notices.
+    pub(super) mute: bool,
+}
+
+/// A process that serves devices.
+pub(super) struct Process {
+    runtime: Option<Runtime>,
+    pub(super) me: ProcessId,
+    pub(super) wake: Wake,
+    pub(super) lanes: Lanes,
+    pub(super) outlet: Outlet,
+    processes: Arc<Processes>,
+    /// What it runs, but the lanes.
+    work: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Process {
+    pub(super) async fn start(ground: &Ground) -> Self {
+        Self::with(ground, How::default()).await
+    }
+
+    pub(super) async fn with(ground: &Ground, how: How) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (url, database) = (ground.url.clone(), ground.database.clone());
+        let begun = tokio::task::spawn_blocking(move || {
+            let mut process = runtime.block_on(begin(url, database, how));
+            process.runtime = Some(runtime);
+            process
+        });
+        begun.await.unwrap()
+    }
+
+    /// Takes everything from it at once, as a `kill -9` does.
+    pub(super) fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Stops it in good order.
+    pub(super) async fn drain(self) {
+        self.stop.cancel();
+        self.work.close();
+        tokio::time::timeout(super::SOON, self.work.wait()).await.expect("the work ends");
+        let processes = self.processes.clone();
+        self.runtime.as_ref().unwrap().spawn(async move { processes.leave().await }).await.unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn publisher(link: &Link, tasks: &TaskTracker, stop: &CancellationToken, wire: &Arc<messaging::metrics::Metrics>) -> Publisher {
+    Publisher::start(link.clone(), PublisherOptions::default(), tasks, stop.clone(), wire.clone())
+}
+
+async fn begin(url: String, database: String, how: How) -> Process {
+    let (names, stores) = (Names::new(""), open(&database).await);
+    let (work, others) = (TaskTracker::new(), TaskTracker::new());
+    let (stop, last) = (CancellationToken::new(), CancellationToken::new());
+    let registry = Default::default();
+    let wire = Arc::new(messaging::metrics::Metrics::new(&registry).unwrap());
+    let broker = Arc::new(BrokerOptions::new(url, "test"));
+    let options = LanesOptions { declares_per_second: 1000, ..LanesOptions::default() };
+    let lanes = Lanes::start(&broker, names.clone(), options, &others, &last, &wire, &registry).unwrap();
+    let link = Link::start(broker, "devices", &others, last.clone(), wire.clone());
+    let telling = publisher(&link, &others, &last, &wire);
+    let publishing = publisher(&link, &others, &last, &wire);
+    let processes = Processes::join(stores.sessions.clone()).await.unwrap();
+    work.spawn(processes.clone().run(stop.clone()));
+    let (wake, metrics) = (Wake::default(), Arc::new(relay::Metrics::new(&registry).unwrap()));
+    let relay = Relay {
+        stores: stores.clone(),
+        processes: processes.clone(),
+        lanes: lanes.clone(),
+        wake: wake.clone(),
+        metrics: metrics.clone(),
+        options: how.relay,
+    };
+    work.spawn(relay.run(stop.clone()));
+    if !how.mute {
+        let notices = Notices {
+            wake: wake.clone(),
+            processes: processes.clone(),
+            publisher: telling,
+            link: link.clone(),
+            names: names.clone(),
+            metrics,
+        };
+        work.spawn(notices.run(stop.clone()));
+    }
+    let upkeep = Upkeep {
+        stores: stores.clone(),
+        processes: processes.clone(),
+        lanes: lanes.clone(),
+        wake: wake.clone(),
+        limits: Limits::default(),
+        metrics: Arc::new(upkeep::Metrics::new(&registry).unwrap()),
+        options: how.upkeep,
+    };
+    work.spawn(upkeep.run(stop.clone()));
+    let metrics = Arc::new(receipts::Metrics::new(&registry).unwrap());
+    let (receipts, outlet) = Receipts::new(stores, processes.clone(), publishing, &names, &how.topology, metrics);
+    work.spawn(receipts.run(stop.clone()));
+    Process { runtime: None, me: processes.me(), wake, lanes, outlet, processes, work, stop }
+}
