@@ -14,7 +14,7 @@
 //! Guarantees:
 //!
 //! * the newest session of a device has it. An older one of this process ends at once, one elsewhere when its process hears of it
-//!   ([`telling`]), else with its next ack, else with the slow round: what it acks meanwhile counts for nothing (the fence);
+//!   (`telling.rs`), else with its next ack, else with the slow round: what it acks meanwhile counts for nothing (the fence);
 //! * a device that comes back declares nothing, and one that has nothing to get reads nothing: its claim says so;
 //! * rows do not wait for the broker: a session whose lane is not there in [`Options::lane_within`] begins without, and reads anew when it comes;
 //! * an ack is tried until the store has it, or the process goes. A lost one costs a copy.

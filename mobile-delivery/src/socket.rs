@@ -3,7 +3,7 @@
 //! Owns the handshake and what a frame of the WebSocket means. Refuses to own what is said: that is [`crate::protocol`] and [`crate::session`].
 //!
 //! Limits: a frame of a client has 64 KiB, a message as much; what is larger closes with 4413. Buffers are small, so that thousands of idle sockets cost
-//! little: one that waits has a read buffer of [`READ_BUFFER`] bytes and nothing else.
+//! little: one that waits has a read buffer of 2 KiB and nothing else.
 
 use std::time::Duration;
 
