@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker_topology::{Names, Topology};
 use bytes::Bytes;
@@ -13,8 +14,8 @@ use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Outlet, Receipts};
 use mobile_delivery::relay::{self, Notices, Relay, RelayOptions, Wake};
 use mobile_delivery::store::{
-    Limit, Limits, Message, NewMessage, Number, Placed, Priority, ProcessId, Put, Registration, Sent, Stores, TABLES, Target,
-    Temperature, Tier,
+    Key, Limit, Limits, Message, NewMessage, Number, Placed, Priority, ProcessId, Put, Registration, Sent, StoreError, Stores,
+    TABLES, Target, Temperature, Tier,
 };
 use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
 use serde_json::json;
@@ -35,6 +36,8 @@ pub(super) struct Ground {
     pub(super) database: String,
     /// As an outsider sees the tables.
     pub(super) stores: Stores,
+    /// Sends go one after the other, as those of a writer do: the store has one connection for them.
+    sending: tokio::sync::Mutex<()>,
 }
 
 impl Ground {
@@ -56,7 +59,7 @@ impl Ground {
         }
         let database = Postgres::shared().await.database().await;
         let stores = open(&database).await;
-        Self { url: vhost.url(), vhost, database, stores }
+        Self { url: vhost.url(), vhost, database, stores, sending: tokio::sync::Mutex::default() }
     }
 
     /// A registered device.
@@ -69,7 +72,7 @@ impl Ground {
             labels: BTreeMap::new(),
             tier: Tier::Standard,
         };
-        match self.stores.devices.put(&registration, clock::now()).await.unwrap() {
+        match again(|| self.stores.devices.put(&registration, clock::now())).await {
             Put::Done { device, .. } => device,
             Put::Full => panic!("a user of one device has room"),
         }
@@ -78,12 +81,21 @@ impl Ground {
     /// Sends `count` messages to a device, in one commit, and tells nobody.
     pub(super) async fn store(&self, id: &str, count: usize) -> Vec<Placed> {
         let sends: Vec<NewMessage> = (0..count).map(|_| message(id)).collect();
-        let sent = self.stores.messages.send(&sends, &Limits::default(), clock::now()).await.unwrap();
-        let placed = |sent| match sent {
-            Sent::Accepted { placed, .. } => placed,
-            other => panic!("{id}: {other:?}"),
+        let (limits, now) = (Limits::default(), clock::now());
+        let sent = {
+            let _in_line = self.sending.lock().await;
+            again(|| self.stores.messages.send(&sends, &limits, now)).await
         };
-        sent.into_iter().flat_map(placed).collect()
+        let mut placed = Vec::new();
+        for sent in sent {
+            match sent {
+                Sent::Accepted { placed: some, .. } => placed.extend(some),
+                // The answer was lost.
+                Sent::Existing { .. } => placed.push(Placed { device: self.device(id).await, seq: 0 }),
+                other => panic!("{id}: {other:?}"),
+            }
+        }
+        placed
     }
 
     /// The same, and tells the relay of `process`.
@@ -96,12 +108,12 @@ impl Ground {
     /// What the device has still to get.
     pub(super) async fn pending(&self, device: Number) -> Vec<i64> {
         let all = Limit { messages: 10_000, bytes: i64::MAX };
-        let pending = self.stores.sessions.pending(device, 0, all, clock::now()).await.unwrap();
+        let pending = again(|| self.stores.sessions.pending(device, 0, all, clock::now())).await;
         pending.messages.iter().map(|given| given.seq).collect()
     }
 
     pub(super) async fn temperature(&self, id: &str) -> Temperature {
-        self.stores.devices.get(TENANT, id).await.unwrap().unwrap().temperature
+        again(|| self.stores.devices.get(TENANT, id)).await.unwrap().temperature
     }
 
     pub(super) async fn remove(&self, id: &str) {
@@ -124,6 +136,23 @@ impl Ground {
     }
 }
 
+/// Asks a store that is too busy to answer again, as those do that use it.
+pub(super) async fn again<T, F>(ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let asking = async {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(super::SOON, asking).await.expect("the store answers")
+}
+
 pub(super) fn queue(device: Number) -> String {
     format!("device.standard.{}", device.0)
 }
@@ -142,7 +171,9 @@ pub(super) fn message(id: &str) -> NewMessage {
         created_at: now,
     };
     let target = Target::Devices(vec![id.to_owned()]);
-    NewMessage { tenant: TENANT.to_owned(), target, message, ttl: None, not_before: None, receipt: false, key: None }
+    let hash = std::array::from_fn(|at| message.id.as_bytes()[at % 16]);
+    let key = Key { hash, fingerprint: hash };
+    NewMessage { tenant: TENANT.to_owned(), target, message, ttl: None, not_before: None, receipt: false, key: Some(key) }
 }
 
 async fn open(url: &str) -> Stores {

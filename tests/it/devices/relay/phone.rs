@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::SOON;
-use super::ground::{Ground, Process};
+use super::ground::{Ground, Process, again};
 
 const WINDOW: u16 = 32;
 
@@ -36,7 +36,7 @@ impl Phone {
     pub(super) async fn connect(ground: &Ground, process: &Process, id: &str, cursor: i64) -> Self {
         let number = ground.device(id).await;
         let claim = Claim { device: number, process: process.me, session: Uuid::now_v7(), transport: Transport::Socket };
-        let claimed = ground.stores.sessions.claim(&[claim], clock::now()).await.unwrap().remove(0);
+        let claimed = again(|| ground.stores.sessions.claim(std::slice::from_ref(&claim), clock::now())).await.remove(0);
         let Claimed::Yours { fence, temperature, .. } = claimed else { panic!("{id} is not let in: {claimed:?}") };
         let mut phone = Self {
             stores: ground.stores.clone(),
@@ -63,9 +63,9 @@ impl Phone {
     }
 
     async fn declare(&self) {
-        let device = self.stores.devices.get("acme", &self.id).await.unwrap().unwrap();
+        let device = again(|| self.stores.devices.get("acme", &self.id)).await.unwrap();
         self.lanes.ensure(lane_of(&device)).await.unwrap();
-        self.stores.lanes.warm(self.number, clock::now()).await.unwrap().unwrap();
+        again(|| self.stores.lanes.warm(self.number, clock::now())).await.unwrap();
     }
 
     async fn attach(&mut self) {
@@ -90,7 +90,7 @@ impl Phone {
         self.reads += 1;
         loop {
             let limit = Limit { messages: 100, bytes: 1 << 20 };
-            let page = self.stores.sessions.pending(self.number, self.cursor, limit, clock::now()).await.unwrap();
+            let page = again(|| self.stores.sessions.pending(self.number, self.cursor, limit, clock::now())).await;
             page.messages.iter().for_each(|given| self.give(given.seq));
             if !page.more {
                 break;
@@ -102,7 +102,7 @@ impl Phone {
     async fn settle(&self) {
         let which = Which::UpTo { seq: self.cursor, given: self.cursor };
         let ack = Ack { device: self.number, fence: self.fence, which, outcome: Outcome::Delivered };
-        self.stores.sessions.settle(&[ack], clock::now()).await.unwrap();
+        again(|| self.stores.sessions.settle(std::slice::from_ref(&ack), clock::now())).await;
     }
 
     /// Goes on until it has got `seq`, by what its queue brings.
@@ -155,7 +155,8 @@ impl Phone {
         if let Some(attachment) = self.attachment.take() {
             attachment.detach().await;
         }
-        self.stores.sessions.release(&[(self.number, self.fence)], clock::now()).await.unwrap();
+        let ending = [(self.number, self.fence)];
+        again(|| self.stores.sessions.release(&ending, clock::now())).await;
         (self.got, self.cursor)
     }
 }
