@@ -1,6 +1,7 @@
 //! A device on a WebSocket, as a program of a team would be: it reads frames and writes them, and nothing is hidden from it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use mobile_delivery::protocol::{ClientFrame, Hello, SUBPROTOCOL, ServerFrame, Token, Window};
@@ -64,13 +65,17 @@ impl Socket {
     }
 
     pub(super) async fn hello(&mut self, id: &str, window: Window) {
-        let hello = Hello { device: id.to_owned(), token: None, window, heartbeat: None, seen: Vec::new(), agent: None };
-        self.say(&ClientFrame::Hello(Box::new(hello))).await;
+        self.greet(id, None, window).await;
     }
 
     pub(super) async fn hello_with(&mut self, id: &str, token: &str) {
-        let (device, token) = (id.to_owned(), Some(Token(token.to_owned())));
-        let hello = Hello { device, token, window: Window::default(), heartbeat: None, seen: Vec::new(), agent: None };
+        self.greet(id, Some(Token(token.to_owned())), Window::default()).await;
+    }
+
+    async fn greet(&mut self, id: &str, token: Option<Token>, window: Window) {
+        // It sends no pings, and a test may wait for a broker to start.
+        let heartbeat = Some(Duration::from_secs(600));
+        let hello = Hello { device: id.to_owned(), token, window, heartbeat, seen: Vec::new(), agent: None };
         self.say(&ClientFrame::Hello(Box::new(hello))).await;
     }
 
