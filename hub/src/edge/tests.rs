@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Router, http::StatusCode};
 use hyper_util::rt::TokioIo;
 use prometheus::Registry;
@@ -56,7 +55,7 @@ async fn a_connection_that_is_taken_over_keeps_its_place_and_is_not_hurried() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    edge.open("public", listener, Router::new().route("/", get(echo)), 1);
+    edge.open("public", listener, Router::new().fallback(echo), 1);
 
     let mut one = TcpStream::connect(address).await.unwrap();
     // What is sent ahead of the answer is the other protocol's already.

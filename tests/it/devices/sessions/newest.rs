@@ -1,6 +1,6 @@
 //! One device, several sessions: the newest has it. And devices that are not let in any more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use database::clock;
 use mobile_delivery::follow::Follow;
@@ -54,10 +54,8 @@ async fn a_device_that_comes_to_another_process_leaves_the_first_one_soon() {
     old.messages(4).await;
     old.ack(1).await;
     until_true(SOON, "one to be settled", async || one.metric("warren_device_settled_total", Some("delivered")) == 1).await;
-    let began = Instant::now();
     let mut new = Socket::welcome(two.address, "phone", Window::default()).await;
     assert_eq!(old.closes().await, Some(4409));
-    println!("the old socket was closed after {:?}", began.elapsed());
     let again = new.messages(3).await;
     assert_eq!(again.iter().map(|message| message.seq).collect::<Vec<_>>(), [2, 3, 4]);
     new.ack(4).await;
@@ -118,9 +116,7 @@ async fn who_is_put_out_is_closed_in_whichever_process_he_is() {
         let device = ground.device(id).await;
         let mut socket = Socket::idle(at.address, id).await;
         let session = ground.stores.devices.revoke(device, clock::now()).await.unwrap().unwrap().unwrap();
-        let began = Instant::now();
         one.sessions.put_out(device, &session);
         assert_eq!(socket.closes().await, Some(4105), "{id}");
-        println!("{id}: closed after {:?}", began.elapsed());
     }
 }
