@@ -141,6 +141,10 @@ impl Code {
         Self::DeviceBacklogFull,
     ];
 
+    /// Codes that only devices themselves meet, where they connect.
+    pub const TRANSPORTS: &[Self] =
+        &[Self::SubprotocolMissing, Self::SessionReplaced, Self::DevicesNotReady, Self::TooManySessions];
+
     /// Codes that a listener answers, before there is a request for any route.
     pub const LISTENERS: &[Self] = &[Self::MalformedRequest, Self::HeadTooLarge, Self::HeadTooSlow, Self::TooManyConnections];
 

@@ -69,7 +69,7 @@ async fn the_description_names_every_answer() {
         .flat_map(|operation| operation["responses"].as_object().unwrap())
         .map(|(status, response)| (status.clone(), response["description"].as_str().unwrap().to_owned()))
         .collect();
-    let elsewhere = [&[Code::MethodNotAllowed], Code::OPERATORS, Code::DEVICES, Code::LISTENERS].concat();
+    let elsewhere = [&[Code::MethodNotAllowed], Code::OPERATORS, Code::DEVICES, Code::TRANSPORTS, Code::LISTENERS].concat();
     for code in Code::ALL.iter().filter(|code| !elsewhere.contains(code)) {
         // An item of a batch has its status inside an answer of its own.
         let status = if *code == Code::InvalidItem { "200".to_owned() } else { code.status().as_u16().to_string() };
