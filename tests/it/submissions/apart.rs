@@ -8,6 +8,7 @@ use warren_tests::hub::{ALL_SCOPES, HubClient, HubOptions, HubProcess, token};
 use warren_tests::wait::until_true;
 
 use super::publish;
+use crate::edge::metric;
 use crate::world::{Keep, LONG, World, settled};
 
 /// Jobs of this kind wait in the store while it is paused.
@@ -61,6 +62,12 @@ async fn depth(world: &World, queue: &str, messages: u32) {
     until_true(LONG, &format!("{messages} in {queue}"), async || world.vhost.queue_depth(queue).await == Some(messages)).await;
 }
 
+/// Waits until the limits know of so many jobs. A look at the store that was under way while one was accepted may forget it until the next, and let one
+/// too many in: that is documented, and no subject here.
+async fn counted(hub: &HubProcess, jobs: f64) {
+    until_true(LONG, "a look at what waits", async || metric(hub, "warren_outbox_rows").await.total_cmp(&jobs).is_eq()).await;
+}
+
 /// So many wait in the rungs for what is put apart.
 async fn apart(world: &World, messages: u32) {
     until_true(LONG, &format!("{messages} apart"), async || {
@@ -75,7 +82,11 @@ async fn apart(world: &World, messages: u32) {
 async fn messages_of_a_full_tenant_wait_apart_and_others_do_not_wait_for_them() {
     let world = World::new(Keep::Postgres).await;
     let hub = full(&world, "backlog_per_tenant = 4", &[]).await;
-    for id in ["a-1", "a-2", "a-3", "a-4", "a-5", "a-6", "a-6"] {
+    for id in ["a-1", "a-2", "a-3", "a-4"] {
+        send(&world, "acme", HELD, id).await;
+    }
+    counted(&hub, 4.0).await;
+    for id in ["a-5", "a-6", "a-6"] {
         send(&world, "acme", HELD, id).await;
     }
     let began = Instant::now();
@@ -134,6 +145,7 @@ async fn when_all_is_full_messages_stay_where_they_are() {
     let hub = full(&world, "backlog_per_tenant = 1\nbacklog_total = 1", &[]).await;
     send(&world, "acme", HELD, "a-1").await;
     until_true(LONG, "the first job", async || jobs(&hub, "acme", &["accepted"]).await.len() == 1).await;
+    counted(&hub, 1.0).await;
     send(&world, "acme", HELD, "a-2").await;
     until_true(LONG, "the batch to be refused", async || hub.log().matches("a batch is not handled").count() >= 2).await;
     for rung in ["30s", "2m"] {
@@ -149,9 +161,9 @@ async fn when_all_is_full_messages_stay_where_they_are() {
 async fn a_message_that_was_put_apart_and_not_acked_is_one_job() {
     let world = World::new(Keep::Postgres).await;
     let mut hub = full(&world, "backlog_per_tenant = 1", &[("WARREN_CRASH_POINT", "K12")]).await;
-    for id in ["a-1", "a-2"] {
-        send(&world, "acme", HELD, id).await;
-    }
+    send(&world, "acme", HELD, "a-1").await;
+    counted(&hub, 1.0).await;
+    send(&world, "acme", HELD, "a-2").await;
     hub.crashed(LONG).await;
     hub.start_again_with(&[]).await;
     set(&hub, "resume").await;
