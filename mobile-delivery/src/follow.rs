@@ -1,14 +1,17 @@
-//! What follows a commit elsewhere in the hub: the relay has something to publish, a session has to end.
+//! What follows a commit elsewhere in the hub: the relay has something to publish, now or later, a session has to end.
 //!
 //! It makes things quick, and nothing rests on it: a process that dies between the commit and the call costs the time until somebody
 //! looks at the store by himself. So whoever listens must look there too, every now and then.
 
-use crate::store::{Number, Placed, Session};
+use crate::store::{Micros, Number, Placed, Session};
 
 /// Hears of commits. Called by whoever committed, who waits for it: it must neither block nor fail.
 pub trait Follow: Send + Sync + 'static {
     /// These deliveries have their places. [`slot_of`](crate::store::slot_of) tells whose relay each is for.
     fn placed(&self, deliveries: &[Placed]);
+
+    /// Messages are scheduled, the first of them for then, and have no places yet.
+    fn scheduled(&self, due_at: Micros);
 
     /// This session is to be closed: its device was removed or revoked.
     fn put_out(&self, device: Number, session: &Session);
@@ -17,6 +20,8 @@ pub trait Follow: Send + Sync + 'static {
 /// Nobody listens.
 impl Follow for () {
     fn placed(&self, _: &[Placed]) {}
+
+    fn scheduled(&self, _: Micros) {}
 
     fn put_out(&self, _: Number, _: &Session) {}
 }

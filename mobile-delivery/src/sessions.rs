@@ -61,7 +61,7 @@ use crate::follow::Follow;
 use crate::poll::Polling;
 use crate::receipts::Outlet;
 use crate::session::Limits;
-use crate::store::{Number, Placed, ProcessId, Session, Stores};
+use crate::store::{Micros, Number, Placed, ProcessId, Session, Stores};
 use claiming::{Coming, Leaving};
 use driver::Driver;
 use metrics::Metrics;
@@ -259,6 +259,9 @@ impl Follow for Sessions {
             }
         }
     }
+
+    /// What has no place is given to nobody.
+    fn scheduled(&self, _: Micros) {}
 
     fn put_out(&self, device: Number, session: &Session) {
         self.put_out_session(device, session);

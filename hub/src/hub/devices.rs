@@ -83,6 +83,10 @@ impl Follow for Followers {
         self.sessions.placed(deliveries);
     }
 
+    fn scheduled(&self, due_at: Micros) {
+        self.wake.scheduled(due_at);
+    }
+
     fn put_out(&self, device: Number, session: &Session) {
         self.sessions.put_out(device, session);
     }

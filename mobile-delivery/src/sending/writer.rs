@@ -41,7 +41,7 @@ impl Commit for Messages {
     /// sender in the order in which they were sent.
     fn tell(&self, rows: Vec<NewMessage>, waiters: Vec<Reply>, sent: Vec<Sent>) -> Batch<Self> {
         let mut deferred = Batch::<Self>::default();
-        let mut deliveries = Vec::new();
+        let (mut deliveries, mut scheduled) = (Vec::new(), None);
         for ((row, waiter), sent) in rows.into_iter().zip(waiters).zip(sent) {
             match sent {
                 Sent::Deferred => {
@@ -51,6 +51,8 @@ impl Commit for Messages {
                 mut sent => {
                     if let Sent::Accepted { placed, .. } = &mut sent {
                         deliveries.append(placed);
+                        // What is due already has its places; to be told of it as well does no harm.
+                        scheduled = [scheduled, row.not_before].into_iter().flatten().min();
                     }
                     let _ = waiter.send(Ok(sent));
                 }
@@ -58,6 +60,9 @@ impl Commit for Messages {
         }
         if !deliveries.is_empty() {
             self.follow.placed(&deliveries);
+        }
+        if let Some(due_at) = scheduled {
+            self.follow.scheduled(due_at);
         }
         deferred
     }

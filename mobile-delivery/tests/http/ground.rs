@@ -12,7 +12,7 @@ use messaging::trace::Tracer;
 use mobile_delivery::follow::Follow;
 use mobile_delivery::http::{Api, ApiOptions, Parts, router};
 use mobile_delivery::sending::Sender;
-use mobile_delivery::store::{Given, Limit, Limits, Number, Placed, Session, Stores, TABLES};
+use mobile_delivery::store::{Given, Limit, Limits, Micros, Number, Placed, Session, Stores, TABLES};
 use mobile_delivery::tokens::Tokens;
 use prometheus::Registry;
 use reqwest::{Client, RequestBuilder, Response};
@@ -37,12 +37,17 @@ pub struct Ground {
 #[derive(Default)]
 pub struct Heard {
     pub placed: Mutex<Vec<Placed>>,
+    pub scheduled: Mutex<Vec<Micros>>,
     pub put_out: Mutex<Vec<(Number, Session)>>,
 }
 
 impl Follow for Heard {
     fn placed(&self, deliveries: &[Placed]) {
         self.placed.lock().unwrap().extend_from_slice(deliveries);
+    }
+
+    fn scheduled(&self, due_at: Micros) {
+        self.scheduled.lock().unwrap().push(due_at);
     }
 
     fn put_out(&self, device: Number, session: &Session) {

@@ -109,6 +109,8 @@ async fn what_is_for_later_waits_for_its_time() {
     let later = ground.sending("pixel-7").header("warren-delay", "1h").send().await.unwrap();
     let body: Value = later.json().await.unwrap();
     assert_eq!(body["state"], "scheduled");
+    let told = ground.heard.scheduled.lock().unwrap().clone();
+    assert!(matches!(told[..], [due_at] if due_at > database::clock::now()), "who sends it at its time hears of it: {told:?}");
     let shown: Value = ground.get(body["links"]["self"].as_str().unwrap(), &shop()).await.json().await.unwrap();
     assert_eq!((&shown["counts"], shown["run_at"].is_string()), (&json!({"scheduled": 1}), true));
     assert!(ground.pending("acme", "pixel-7").await.is_empty());
