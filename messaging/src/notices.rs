@@ -4,26 +4,35 @@
 //! most. The name is ours and not the broker's (`amq.gen-...`), so that a user can be let declare such queues and no others. Who listens is
 //! told when the queue is there and when it is lost, since what is said in between is never heard.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_topology::Names;
 use bytes::Bytes;
 use futures::StreamExt;
+use jiff::Timestamp;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::connection::Link;
+use crate::message::{Message, Route};
+use crate::publisher::Publisher;
 use crate::subscription;
+use crate::wire::Outbound;
 
 /// The `type` of the message.
 pub const KIND: &str = "warren.notice";
 
 /// Notices that wait in the broker for one listener; what comes beyond takes the place of the oldest.
 const WAITING: i32 = 10_000;
+
+/// How long a notice may take on its way.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a listener hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +43,42 @@ pub enum Heard {
     Notice(Bytes),
     /// It hears nothing until the next [`Heard::Open`].
     Lost,
+}
+
+/// A notice that nobody may have heard, and why.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("a notice is not heard: {0}")]
+pub struct NotTold(String);
+
+/// Tells whoever listens to notices of the type `kind`, as JSON, and waits up to 5 s until the broker has it. The publisher should be one for
+/// notices alone: who may not publish them loses its channel.
+///
+/// # Errors
+/// [`NotTold`]: whatever rests on notices has another way to find out.
+pub async fn tell(
+    publisher: &Publisher,
+    names: &Names,
+    kind: &str,
+    source: &str,
+    notice: &impl Serialize,
+) -> Result<(), NotTold> {
+    let message = Message {
+        id: Uuid::now_v7().to_string(),
+        kind: kind.to_owned(),
+        source: source.to_owned(),
+        time: Timestamp::now(),
+        content_type: "application/json".to_owned(),
+        traceparent: None,
+        run: None,
+        tenant: String::new(),
+        headers: BTreeMap::new(),
+        body: serde_json::to_vec(notice).map_err(|error| NotTold(error.to_string()))?.into(),
+    };
+    let outbound = Outbound::new(Route::new(names.notices(), ""), &message).map_err(|error| NotTold(error.to_string()))?;
+    match tokio::time::timeout(PATIENCE, publisher.publish(outbound)).await {
+        Ok(published) => published.map_err(|error| NotTold(error.to_string())),
+        Err(_) => Err(NotTold(format!("the broker has not confirmed it within {} s", PATIENCE.as_secs()))),
+    }
 }
 
 /// Listens until `stop`, and hands on what it hears. While `heard` is full nothing more is taken.

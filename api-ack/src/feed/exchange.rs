@@ -10,13 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use broker_topology::Names;
-use jiff::Timestamp;
 use messaging::connection::Link;
 use messaging::keys::{self, Keys, Shared};
-use messaging::message::{Message, Route};
 use messaging::notices::{self, Heard};
 use messaging::publisher::Publisher;
-use messaging::wire::Outbound;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -34,9 +31,6 @@ const COUNTS: Duration = Duration::from_secs(15);
 
 /// Between two looks at what there is to say.
 const TICK: Duration = Duration::from_millis(100);
-
-/// How long one notice may take on its way.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the number of a sender is remembered that is not heard any more.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
@@ -115,32 +109,13 @@ impl Exchange {
                     announcing,
                 )
             };
-            match tokio::time::timeout(PATIENCE, self.publish(&notice)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => tracing::debug!(why, "a notice is not heard; the next one says that it is missing"),
-                Err(_) => tracing::debug!("a notice takes too long; the next one says that it is missing"),
+            if let Err(error) = notices::tell(&self.publisher, &self.names, notices::KIND, "/warren/hub", &notice).await {
+                tracing::debug!(error = %error, "the next notice says that one is missing");
             }
             for announced in announcing {
                 let _ = announced.send(());
             }
         }
-    }
-
-    async fn publish(&self, notice: &Notice) -> Result<(), String> {
-        let message = Message {
-            id: format!("{}/{}", notice.from, notice.n),
-            kind: notices::KIND.to_owned(),
-            source: "/warren/hub".to_owned(),
-            time: Timestamp::now(),
-            content_type: "application/json".to_owned(),
-            traceparent: None,
-            run: None,
-            tenant: String::new(),
-            headers: BTreeMap::new(),
-            body: serde_json::to_vec(notice).map_err(|error| error.to_string())?.into(),
-        };
-        let outbound = Outbound::new(Route::new(self.names.notices(), ""), &message).map_err(|error| error.to_string())?;
-        self.publisher.publish(outbound).await.map_err(|error| error.to_string())
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, RETRY_AFTER};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use messaging::trace::Entered;
 use serde::Serialize;
@@ -26,7 +26,7 @@ use broker_topology::Priority;
 use door::rates::Standing;
 
 use crate::accept::{AcceptError, Accepted, Acceptor, Submission, Timing};
-use crate::kinds::{JSON, KindSpec, is_json};
+use crate::kinds::{KindSpec, is_json};
 
 /// When a job will start that has to wait, as far as is known.
 const ESTIMATED_START: &str = "warren-estimated-start";
@@ -298,17 +298,9 @@ fn answer(kind: &str, accepted: Accepted, state: &str) -> Response {
     let id: &str = accepted.id.hyphenated().encode_lower(&mut buffer);
     // A kind's grammar has nothing that JSON would escape.
     let body = format!(r#"{{"id":"{id}","kind":"{kind}","state":"{state}","links":{{"self":"/v1/jobs/{id}"}}}}"#);
-    let mut headers = HeaderMap::with_capacity(6);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
-        headers.insert(LOCATION, location);
-    }
-    if accepted.replayed {
-        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
-    }
-    (StatusCode::ACCEPTED, headers, body).into_response()
+    let mut response = door::accepted(format!("/v1/jobs/{id}"), body, accepted.replayed);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 #[cfg(test)]

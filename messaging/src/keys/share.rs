@@ -4,19 +4,15 @@
 //! that is not heard makes a count smaller.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker_topology::Names;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{Counts, Keys};
-use crate::message::{Message, Route};
 use crate::notices;
 use crate::publisher::Publisher;
-use crate::wire::Outbound;
 
 /// Keys in one notice, at most.
 const TOLD: usize = 128;
@@ -40,16 +36,18 @@ impl Shared {
 /// Tells every `every`, which is [`super::MINUTE`] but in tests, what `keys` saw, until `stop`. The publisher should be one of its own: who
 /// may not publish notices loses its channel.
 pub async fn share(keys: Keys, teller: String, publisher: Publisher, names: Names, every: Duration, stop: CancellationToken) {
-    for n in 0_u64.. {
+    loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
         let told = most(keys.untold(), &names.notices());
-        if !told.is_empty()
-            && let Err(why) = tell(&publisher, &names, Shared { teller: teller.clone(), keys: told }, n).await
-        {
-            tracing::debug!(why, "nobody hears which keys were published");
+        if told.is_empty() {
+            continue;
+        }
+        let shared = Shared { teller: teller.clone(), keys: told };
+        if let Err(error) = notices::tell(&publisher, &names, notices::KIND, "/warren/keys", &shared).await {
+            tracing::debug!(error = %error, "nobody hears which keys were published");
         }
     }
 }
@@ -65,23 +63,6 @@ fn most(seen: Counts, notices: &str) -> Counts {
         told.entry(exchange).or_default().insert(key, count);
     }
     told
-}
-
-async fn tell(publisher: &Publisher, names: &Names, shared: Shared, n: u64) -> Result<(), String> {
-    let message = Message {
-        id: format!("keys/{}/{n}", shared.teller),
-        kind: notices::KIND.to_owned(),
-        source: "/warren/keys".to_owned(),
-        time: Timestamp::now(),
-        content_type: "application/json".to_owned(),
-        traceparent: None,
-        run: None,
-        tenant: String::new(),
-        headers: BTreeMap::new(),
-        body: serde_json::to_vec(&shared).map_err(|error| error.to_string())?.into(),
-    };
-    let outbound = Outbound::new(Route::new(names.notices(), ""), &message).map_err(|error| error.to_string())?;
-    publisher.publish(outbound).await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -5,10 +5,8 @@ use std::time::Instant;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use door::media::JSON;
 use door::problem::{Document, Problem};
 use door::rates::Standing;
 use door::scope::MESSAGES_SEND;
@@ -248,16 +246,7 @@ fn answer(accepted: Accepted, state: &str) -> Response {
     let mut buffer = Uuid::encode_buffer();
     let id: &str = accepted.id.hyphenated().encode_lower(&mut buffer);
     let body = format!(r#"{{"id":"{id}","state":"{state}","links":{{"self":"/v1/messages/{id}"}}}}"#);
-    let mut headers = HeaderMap::with_capacity(6);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(location) = HeaderValue::try_from(format!("/v1/messages/{id}")) {
-        headers.insert(LOCATION, location);
-    }
-    if accepted.replayed {
-        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
-    }
-    (StatusCode::ACCEPTED, headers, body).into_response()
+    door::accepted(format!("/v1/messages/{id}"), body, accepted.replayed)
 }
 
 #[cfg(test)]

@@ -4,31 +4,23 @@
 //! A notice is JSON: `{"from": 7, "devices": [12, 15], "slots": 0}`; `slots` are those to be looked through, a bit each. Who may publish
 //! to the exchange may cause looks into the store, and nothing else. One that is lost costs the time until the next look.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use broker_topology::Names;
-use jiff::Timestamp;
 use messaging::connection::Link;
-use messaging::message::{Message, Route};
 use messaging::notices::{self, Heard};
 use messaging::publisher::Publisher;
-use messaging::wire::Outbound;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
-use super::wake::{Wake, Woken};
+use super::wake::Wake;
 use crate::lane_message::SOURCE;
 use crate::processes::Processes;
 
 /// The `type` of the message.
 pub const KIND: &str = "warren.devices.notice";
-
-/// How long one may take on its way.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Notice {
@@ -85,35 +77,16 @@ impl Notices {
             if self.processes.count() == 1 {
                 continue;
             }
-            let result = match tokio::time::timeout(PATIENCE, self.publish(woken)).await {
-                Ok(Ok(())) => "told",
-                Ok(Err(why)) => {
-                    tracing::debug!(why, "a notice about devices is not heard; they are found by the next look");
+            let devices = woken.devices.into_iter().map(|device| device.0).collect();
+            let notice = Notice { from: self.processes.me().0, devices, slots: woken.slots };
+            let result = match notices::tell(&self.publisher, &self.names, KIND, SOURCE, &notice).await {
+                Ok(()) => "told",
+                Err(error) => {
+                    tracing::debug!(error = %error, "these devices are found by the next look");
                     "lost"
                 }
-                Err(_) => "lost",
             };
             self.metrics.notices.with_label_values(&[result]).inc();
         }
-    }
-
-    async fn publish(&self, woken: Woken) -> Result<(), String> {
-        let Woken { devices, slots } = woken;
-        let devices = devices.into_iter().map(|device| device.0).collect();
-        let notice = Notice { from: self.processes.me().0, devices, slots };
-        let message = Message {
-            id: uuid::Uuid::now_v7().to_string(),
-            kind: KIND.to_owned(),
-            source: SOURCE.to_owned(),
-            time: Timestamp::now(),
-            content_type: "application/json".to_owned(),
-            traceparent: None,
-            run: None,
-            tenant: String::new(),
-            headers: BTreeMap::new(),
-            body: serde_json::to_vec(&notice).map_err(|error| error.to_string())?.into(),
-        };
-        let outbound = Outbound::new(Route::new(self.names.notices(), ""), &message).map_err(|error| error.to_string())?;
-        self.publisher.publish(outbound).await.map_err(|error| error.to_string())
     }
 }

@@ -4,19 +4,14 @@
 //! so that a notice causes a look and nothing else, whoever sent it. One that is lost is mended by the slow round, and by the next ack.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use broker_topology::Names;
-use jiff::Timestamp;
 use messaging::connection::Link;
-use messaging::message::{Message, Route};
-use messaging::notices::{Heard, listen_to};
+use messaging::notices::{self, Heard};
 use messaging::publisher::Publisher;
-use messaging::wire::Outbound;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::Sessions;
 use super::tenure::DISPLACED;
@@ -33,9 +28,6 @@ const TOGETHER: usize = 512;
 
 /// Sessions that wait to be told of; what comes beyond is left to the slow round.
 const MOST: usize = 16_384;
-
-/// How long one notice may take on its way.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to other processes, and from them.
 pub struct Notices {
@@ -126,10 +118,8 @@ impl Sessions {
     /// Tells other processes, until `over`.
     pub(super) async fn tells(self, publisher: Publisher, names: Names, over: CancellationToken) {
         while let Some(told) = self.0.telling.0.take(TOGETHER, &over).await {
-            match tokio::time::timeout(PATIENCE, publish(&publisher, &names, Notice { over: told })).await {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => tracing::debug!(why, "a notice is not heard; the slow round finds what it was about"),
-                Err(_) => tracing::debug!("a notice takes too long; the slow round finds what it was about"),
+            if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &Notice { over: told }).await {
+                tracing::debug!(error = %error, "the slow round finds the sessions it was about");
             }
         }
     }
@@ -150,23 +140,6 @@ impl Sessions {
                 }
             }
         };
-        tokio::join!(listen_to(KIND, link, names, sender, over), hearing);
+        tokio::join!(notices::listen_to(KIND, link, names, sender, over), hearing);
     }
-}
-
-async fn publish(publisher: &Publisher, names: &Names, notice: Notice) -> Result<(), String> {
-    let message = Message {
-        id: Uuid::now_v7().to_string(),
-        kind: KIND.to_owned(),
-        source: SOURCE.to_owned(),
-        time: Timestamp::now(),
-        content_type: "application/json".to_owned(),
-        traceparent: None,
-        run: None,
-        tenant: String::new(),
-        headers: BTreeMap::new(),
-        body: serde_json::to_vec(&notice).map_err(|error| error.to_string())?.into(),
-    };
-    let outbound = Outbound::new(Route::new(names.notices(), ""), &message).map_err(|error| error.to_string())?;
-    publisher.publish(outbound).await.map_err(|error| error.to_string())
 }

@@ -85,6 +85,15 @@ async fn a_node_can_be_killed_stopped_and_alarmed() {
     until_true(SOON, "the quorum queue to have a leader", async || vhost.queue_depth("kept").await == Some(1)).await;
     assert_eq!(vhost.get_messages("kept", 1).await[0].body, b"survivor");
 
+    // What a deleted virtual host may have taken with it is there again at once.
+    broker.ctl(&["eval", "ok = supervisor:terminate_child(rabbit_sup, rabbit_fifo_dlx_sup)."]).await;
+    let dead = json!({"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "kept", "x-dead-letter-strategy": "at-least-once"});
+    let mended = async || broker.ctl(&["eval", "is_pid(whereis(rabbit_fifo_dlx_sup))."]).await.contains("true");
+    until_true(SOON, "what dead-letters to be back", mended).await;
+    vhost.declare_queue("with-dead-letters", dead).await;
+    assert!(vhost.publish("", "with-dead-letters", json!({"delivery_mode": 2}), b"confirmed").await);
+
     let connection = connect(&vhost.url()).await.unwrap();
     broker.close_all_connections(vhost.name()).await;
     until_true(SOON, "the closed connection to end", async || !connection.status().connected()).await;

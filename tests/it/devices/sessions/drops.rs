@@ -145,11 +145,12 @@ async fn nothing_is_lost_in_tunnels_over_two_processes_and_lost_channels() {
     };
     let work = async { tokio::join!(join_all(roaming), sending) };
     let Ok((_, sent)) = tokio::time::timeout(Duration::from_secs(120), work).await else {
+        let mut found = Vec::new();
         for (id, diary) in ids.iter().zip(&diaries) {
             let device = ground.look(id).await;
-            println!("{id}: {} handled, {} to get, session {:?}", diary.count(), device.backlog, device.session);
+            found.push(format!("{id}: {} handled, {} to get, session {:?}", diary.count(), device.backlog, device.session));
         }
-        panic!("not all of it was got");
+        panic!("not all of it was got: {found:#?}");
     };
     judge(&ground, &ids, &sent, &diaries).await;
 }
