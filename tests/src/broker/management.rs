@@ -23,7 +23,7 @@ pub struct Management {
 impl Management {
     pub(super) fn new(address: Ipv4Addr, port: u16, user: &str, password: &str) -> Self {
         // A node under SIGSTOP accepts connections and answers none.
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(20));
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(60));
         Self {
             base: format!("http://{address}:{port}"),
             user: user.to_owned(),

@@ -1,17 +1,20 @@
 //! What happens on a good day, and after a night.
 
 use mobile_delivery::protocol::{ClientFrame, How as Nack, Window};
+use mobile_delivery::sessions::Options;
 use mobile_delivery::store::{State, Temperature};
 use warren_tests::wait::until_true;
 
 use super::SOON;
-use super::ground::{Ground, Process, TENANT};
+use super::ground::{Ground, How, Process, TENANT};
 use super::socket::Socket;
 
 #[tokio::test]
 async fn what_is_sent_is_given_at_once_and_ends_with_its_ack() {
     let ground = Ground::set().await;
-    let process = Process::start(&ground).await;
+    // However slow the machine: it has its lane before it begins, and what the lane brings is young enough to be given as it is.
+    let options = Options { lane_within: SOON, fresh: 2 * SOON, ..Options::default() };
+    let process = Process::with(&ground, How { options, mute: false }).await;
     let device = ground.device("phone").await;
     let mut phone = Socket::idle(process.address, "phone").await;
     assert_eq!(ground.look("phone").await.temperature, Temperature::Hot);
