@@ -3,7 +3,7 @@
 //! It makes things quick, and nothing rests on it: a process that dies between the commit and the call costs the time until somebody
 //! looks at the store by himself. So whoever listens must look there too, every now and then.
 
-use crate::store::{Micros, Number, Placed, Session};
+use crate::store::{Micros, Number, Placed, Session, Withdrawn};
 
 /// Hears of commits. Called by whoever committed, who waits for it: it must neither block nor fail.
 pub trait Follow: Send + Sync + 'static {
@@ -15,6 +15,9 @@ pub trait Follow: Send + Sync + 'static {
 
     /// This session is to be closed: its device was removed or revoked.
     fn put_out(&self, device: Number, session: &Session);
+
+    /// These deliveries ended without their devices, which are connected.
+    fn withdrawn(&self, deliveries: &[Withdrawn]);
 }
 
 /// Nobody listens.
@@ -24,4 +27,6 @@ impl Follow for () {
     fn scheduled(&self, _: Micros) {}
 
     fn put_out(&self, _: Number, _: &Session) {}
+
+    fn withdrawn(&self, _: &[Withdrawn]) {}
 }

@@ -10,13 +10,14 @@
 //!
 //! Who leads publishes receipts; two that do so for a moment tell one twice, under one id. Order is that of the rows, but for
 //! events that failed once. An event that nobody subscribes to is done when the broker has returned it, unless the topology names a subscriber: then it
-//! stays until it gets there.
+//! stays until it gets there, and holds back no other: what is new is told at once, and what failed comes again by turns ([`turns`]).
 
 mod event;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker_topology::{Names, Topology};
 use messaging::message::{Message, Route};
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::event::{DELIVERY, OFFLINE, ONLINE, Presence};
 
+use self::turns::Turns;
 use crate::processes::Processes;
 use crate::store::{Receipt, StoreError, Stores};
 
@@ -37,7 +39,7 @@ const TOGETHER: usize = 512;
 /// Presences that wait to be told, at most.
 const PRESENCES: usize = 8192;
 
-/// Between two looks for receipts when there were none, and after a failure.
+/// Between two looks for receipts, and after the store could not answer.
 const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -131,14 +133,11 @@ impl Receipts {
     }
 
     async fn receipts(&self) {
+        let mut turns = Turns::default();
         loop {
-            let rest = match self.pass().await {
-                Ok(Pass::More) => continue,
-                Ok(Pass::Empty) => LOOK,
-                Ok(Pass::Stuck) => {
-                    tracing::warn!("some receipts of messages could not be told; they are tried again");
-                    AGAIN
-                }
+            let rest = match self.pass(&mut turns).await {
+                Ok(true) => continue,
+                Ok(false) => LOOK,
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot read or forget receipts of messages; they are tried again");
                     AGAIN
@@ -151,26 +150,27 @@ impl Receipts {
         }
     }
 
-    async fn pass(&self) -> Result<Pass, StoreError> {
+    /// Whether there is more at once.
+    async fn pass(&self, turns: &mut Turns) -> Result<bool, StoreError> {
         if !self.processes.leads() {
-            return Ok(Pass::Empty);
+            *turns = Turns::default();
+            return Ok(false);
         }
+        let Some(turn) = turns.next(Instant::now()) else { return Ok(false) };
         let limit = u32::try_from(TOGETHER).unwrap_or(u32::MAX);
-        let receipts = self.stores.messages.receipts(limit).await?;
-        if receipts.is_empty() {
-            return Ok(Pass::Empty);
-        }
+        let receipts = self.stores.messages.receipts(turn.after(), limit).await?;
         let done = self.publish(receipts.iter().map(event::of_receipt)).await;
         let told: Vec<i64> =
             receipts.iter().zip(&done).filter(|(_, done)| **done).map(|(Receipt { number, .. }, _)| *number).collect();
         if !told.is_empty() {
             self.stores.messages.forget_receipts(&told).await?;
         }
-        Ok(match (told.len() < receipts.len(), receipts.len() == TOGETHER) {
-            (true, _) => Pass::Stuck,
-            (false, true) => Pass::More,
-            (false, false) => Pass::Empty,
-        })
+        let failed = receipts.len() - told.len();
+        if failed > 0 {
+            tracing::warn!(receipts = failed, "receipts of messages could not be told; they are tried again");
+        }
+        let last = receipts.last().map(|receipt| receipt.number);
+        Ok(turns.took(turn, last, receipts.len() == TOGETHER, failed > 0, Instant::now()))
     }
 
     async fn presences(&self, presences: &mut mpsc::Receiver<Presence>) {
@@ -208,14 +208,4 @@ impl Receipts {
         };
         made.into_iter().zip(kinds).map(verdict).collect()
     }
-}
-
-/// What a pass over the receipts came to.
-enum Pass {
-    /// There are none.
-    Empty,
-    /// There are more.
-    More,
-    /// Some could not be told.
-    Stuck,
 }

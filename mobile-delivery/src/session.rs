@@ -107,6 +107,9 @@ pub struct Session {
     highest: u64,
     /// The store has or had something up to here, which the lane is not trusted with.
     wanted: u64,
+    /// The highest that ended before it was given. All up to it had their rows by then: a read that begins later and comes to its end leaves
+    /// nothing of them.
+    ended: u64,
     /// The store was not read to its end.
     backlog: bool,
     asked: Option<Asked>,
@@ -146,6 +149,7 @@ impl Session {
             cursor: 0,
             highest: 0,
             wanted: 0,
+            ended: 0,
             backlog: true,
             asked: None,
             asks: 0,
@@ -364,6 +368,10 @@ impl Session {
 
     /// Rows ended without the device. What it has is taken back; what it has not is read, and not taken from the lane.
     fn withdraw(&mut self, seqs: &[u64], reason: Withdrawal, out: &mut Vec<Action>) {
+        if matches!(self.phase, Phase::Handshake | Phase::Claiming) {
+            // The claim knows of it.
+            return;
+        }
         let mut ids = Vec::new();
         // These may have left a gap, which only the store tells.
         if matches!(reason, Withdrawal::Expired | Withdrawal::Dropped) {
@@ -378,7 +386,10 @@ impl Session {
                     }
                     self.free(*seq, out);
                 }
-                None => self.want(*seq),
+                None => {
+                    self.want(*seq);
+                    self.ended = self.ended.max(*seq);
+                }
             }
         }
         if !ids.is_empty() {

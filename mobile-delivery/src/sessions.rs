@@ -21,7 +21,8 @@
 //!
 //! Limits: [`Options::sessions`]. An idle session is a task with empty hands; what one holds is bounded by its window. A device that reads nothing is
 //! cut off after [`Options::write_within`], and holds up nobody else. What the lane brings is given without a look at its row while it is younger
-//! than [`Options::fresh`]: one that is cancelled in that time may still be given.
+//! than [`Options::fresh`]: one that is cancelled or expires meanwhile is taken back as soon as its session hears of it (`withdrawing.rs`), and is given
+//! all the same where it does not: the notice is lost, or the device has it already.
 
 mod asking;
 mod claiming;
@@ -39,6 +40,7 @@ mod telling;
 mod tenure;
 mod waiting;
 pub mod wire;
+mod withdrawing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +53,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use uuid::Uuid;
 
 pub use telling::Notices;
 
@@ -61,7 +64,7 @@ use crate::follow::Follow;
 use crate::poll::Polling;
 use crate::receipts::Outlet;
 use crate::session::Limits;
-use crate::store::{Micros, Number, Placed, ProcessId, Session, Stores};
+use crate::store::{Micros, Number, Placed, ProcessId, Session, Stores, Withdrawn};
 use claiming::{Coming, Leaving};
 use driver::Driver;
 use metrics::Metrics;
@@ -146,6 +149,7 @@ struct Inner {
     settling: Waiting<Settlement>,
     telling: Telling,
     suspects: Waiting<Number>,
+    ended: Waiting<(Number, Uuid)>,
     polling: Polling,
     reads: Semaphore,
     places: Arc<Semaphore>,
@@ -183,6 +187,7 @@ impl Sessions {
             settling: Waiting::default(),
             telling: Telling::default(),
             suspects: Waiting::default(),
+            ended: Waiting::default(),
             polling: Polling::default(),
             reads: Semaphore::new(options.reads.max(1)),
             places: Arc::new(Semaphore::new(options.sessions)),
@@ -198,6 +203,7 @@ impl Sessions {
         tasks.spawn(sessions.clone().settles(over.clone()));
         tasks.spawn(sessions.clone().releases(over.clone()));
         tasks.spawn(sessions.clone().looks(over.clone()));
+        tasks.spawn(sessions.clone().withdraws(over.clone()));
         tasks.spawn(sessions.clone().rounds(over.clone()));
         match notices {
             Some(Notices { publisher, link, names }) => {
@@ -265,5 +271,9 @@ impl Follow for Sessions {
 
     fn put_out(&self, device: Number, session: &Session) {
         self.put_out_session(device, session);
+    }
+
+    fn withdrawn(&self, deliveries: &[Withdrawn]) {
+        self.withdraw(deliveries);
     }
 }

@@ -37,11 +37,13 @@ mod stores;
 pub use broker_topology::Priority;
 pub use credential::{Hash, Refreshed};
 pub use database::{Micros, StoreError};
-pub use delivery::{Ack, Acked, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which};
+pub use delivery::{
+    Ack, Acked, Ending, Expired, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which, Withdrawn,
+};
 pub use device::check_id;
 pub use device::{Device, Filter, GROUPS, Invalid, LABELS, Number, Page, Presence, Put, Registration, Removed, Tier, slot_of};
 pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
-pub use message::{Cancelled, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
+pub use message::{Cancelled, Due, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
 pub use receipt::Receipt;
 pub use session::{Claim, Claimed, LAPSE, Lost, Over, ProcessId, Session, Transport};
@@ -133,17 +135,17 @@ pub trait MessageStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn read(&self, device: Number, messages: &[Uuid], now: Micros) -> Result<u32, StoreError>;
 
-    /// Gives up to `limit` scheduled deliveries that are due their `seq`. Answers them; fewer than `limit`: there are no more.
+    /// Gives up to `limit` scheduled deliveries that are due their `seq`.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn place_due(&self, limits: &Limits, now: Micros, limit: u32) -> Result<Vec<Placed>, StoreError>;
+    async fn place_due(&self, limits: &Limits, now: Micros, limit: u32) -> Result<Due, StoreError>;
 
-    /// Ends up to `limit` deliveries whose time is over as `expired`, and marks the gap. Answers how many; 0: there are none.
+    /// Ends up to `limit` deliveries whose time is over as `expired`, and marks the gap.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn expire(&self, now: Micros, limit: u32) -> Result<u32, StoreError>;
+    async fn expire(&self, now: Micros, limit: u32) -> Result<Expired, StoreError>;
 
     /// Forgets up to `limit` deliveries that ended before `before`, messages that none is left of, and removed devices that none is left of. Answers how many rows went.
     ///
@@ -157,11 +159,12 @@ pub trait MessageStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn purge_keys(&self, before: Micros, limit: u32) -> Result<u32, StoreError>;
 
-    /// The oldest receipts that were not published yet. Who publishes them twice does no harm: each has a number.
+    /// The oldest receipts after that number that were not published yet, by their numbers. Who publishes them twice does no harm. A lower number
+    /// may come to light after a higher one, by a commit that took longer.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn receipts(&self, limit: u32) -> Result<Vec<Receipt>, StoreError>;
+    async fn receipts(&self, after: i64, limit: u32) -> Result<Vec<Receipt>, StoreError>;
 
     /// Forgets receipts, by their numbers, once they are published.
     ///
@@ -204,6 +207,13 @@ pub trait SessionStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn over(&self, sessions: &[(Number, i64)]) -> Result<Vec<(Number, Over)>, StoreError>;
+
+    /// Of deliveries, as (device, message), how those ended that were not acked. For a process that was told that some have; at most 512 in one
+    /// call. Holds nothing.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn endings(&self, deliveries: &[(Number, Uuid)]) -> Result<Vec<Ending>, StoreError>;
 
     /// Ends what devices have acked. Answers in order; at most 512 acks. An ack again ends nothing more.
     ///

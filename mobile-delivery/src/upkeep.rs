@@ -24,9 +24,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::cooling::Cooling;
+use crate::follow::Follow;
 use crate::processes::Processes;
 use crate::relay::Wake;
-use crate::store::{Limits, Micros, StoreError, Stores};
+use crate::store::{Due, Limits, Micros, StoreError, Stores, Withdrawn};
 
 pub use self::metrics::Metrics;
 
@@ -78,8 +79,10 @@ pub struct Upkeep {
     pub processes: Arc<Processes>,
     /// The queues. They must be there for as long as the upkeep runs: stop it first.
     pub lanes: Lanes,
-    /// The relay's wake-up, which also tells what was scheduled.
+    /// The relay's wake-up, which tells what was scheduled, and what is to be cooled.
     pub wake: Wake,
+    /// Who hears what got its place, and what ended under a session.
+    pub follow: Arc<dyn Follow>,
     /// What sending has to keep to: what is due is sent then.
     pub limits: Limits,
     /// Metrics.
@@ -125,8 +128,9 @@ impl Upkeep {
     async fn place_all(&self, now: Micros) -> Result<(), StoreError> {
         let until = Instant::now() + BUDGET;
         loop {
-            let placed = self.stores.messages.place_due(&self.limits, now, BATCH).await?;
-            self.wake.placed(&placed);
+            let Due { placed, withdrawn } = self.stores.messages.place_due(&self.limits, now, BATCH).await?;
+            self.follow.placed(&placed);
+            self.tell_withdrawn(&withdrawn);
             self.metrics.done("placed", placed.len());
             if placed.len() < BATCH as usize || Instant::now() >= until {
                 return Ok(());
@@ -144,9 +148,8 @@ impl Upkeep {
             if !self.processes.leads() {
                 continue;
             }
-            let messages = &self.stores.messages;
             let now = clock::now();
-            if let Err(error) = self.batches("expired", || messages.expire(now, BATCH)).await {
+            if let Err(error) = self.batches("expired", || self.expire(now)).await {
                 tracing::warn!(error = %error, "cannot end messages whose time is over");
             }
             if Instant::now() >= purge_at {
@@ -156,6 +159,18 @@ impl Upkeep {
                 });
                 purge_at = Instant::now() + if more { Duration::ZERO } else { PURGE };
             }
+        }
+    }
+
+    async fn expire(&self, now: Micros) -> Result<u32, StoreError> {
+        let expired = self.stores.messages.expire(now, BATCH).await?;
+        self.tell_withdrawn(&expired.withdrawn);
+        Ok(expired.count)
+    }
+
+    fn tell_withdrawn(&self, withdrawn: &[Withdrawn]) {
+        if !withdrawn.is_empty() {
+            self.follow.withdrawn(withdrawn);
         }
     }
 

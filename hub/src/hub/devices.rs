@@ -28,7 +28,7 @@ use mobile_delivery::receipts::{self, Receipts};
 use mobile_delivery::relay::{self, Relay, RelayOptions, Wake};
 use mobile_delivery::sending::Sender;
 use mobile_delivery::sessions::{self, Sessions};
-use mobile_delivery::store::{Limits, Number, Placed, Session, StoreError, Stores};
+use mobile_delivery::store::{Limits, Number, Placed, Session, StoreError, Stores, Withdrawn};
 use mobile_delivery::tokens::Tokens;
 use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
 use mobile_delivery::{http, poll};
@@ -90,6 +90,10 @@ impl Follow for Followers {
     fn put_out(&self, device: Number, session: &Session) {
         self.sessions.put_out(device, session);
     }
+
+    fn withdrawn(&self, deliveries: &[Withdrawn]) {
+        self.sessions.withdrawn(deliveries);
+    }
 }
 
 impl Devices {
@@ -150,11 +154,13 @@ impl Devices {
             names: names.clone(),
             metrics: counted,
         };
+        let followers: Arc<dyn Follow> = Arc::new(Followers { wake: wake.clone(), sessions: sessions.clone() });
         let upkeep = Upkeep {
             stores: stores.clone(),
             processes: processes.clone(),
             lanes,
-            wake: wake.clone(),
+            wake,
+            follow: followers.clone(),
             limits,
             metrics: Arc::new(upkeep::Metrics::new(registry)?),
             options: UpkeepOptions {
@@ -181,7 +187,6 @@ impl Devices {
             stages.drain.clone(),
         ));
 
-        let followers: Arc<dyn Follow> = Arc::new(Followers { wake, sessions: sessions.clone() });
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);

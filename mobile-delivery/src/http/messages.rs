@@ -67,7 +67,7 @@ pub(super) async fn get(
 
 /// Cancel a message
 ///
-/// What is not delivered yet ends as `dropped`, reason `cancelled`; a device that just gets it may still have it. Again: nothing more.
+/// What is not delivered yet ends as `dropped`, reason `cancelled`; a connected device that has it and has not acked it is told to take it back, and one that just gets it may still have it. Again: nothing more.
 #[utoipa::path(
     delete,
     path = "/v1/messages/{id}",
@@ -100,6 +100,9 @@ pub(super) async fn cancel(
     let cancelled = api.parts().messages.cancel(&caller.tenant, id, clock::now()).await?;
     if !cancelled.known {
         return Err(gone(&api, id));
+    }
+    if !cancelled.withdrawn.is_empty() {
+        api.parts().follow.withdrawn(&cancelled.withdrawn);
     }
     api.metrics().cancelled.inc_by(cancelled.count.into());
     tracing::info!(message = %id, tenant = caller.tenant, subject = caller.subject, "a message was cancelled");

@@ -141,6 +141,10 @@ pub(super) struct FateView {
     /// Why it was dropped: `overflow`, `cancelled`, `collapsed`, `rejected` or `removed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// What the device said when it rejected it, if it did; 256 bytes at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "no such screen")]
+    detail: Option<String>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -158,6 +162,7 @@ impl FateView {
             seq: fate.seq,
             state: fate.state.name(),
             reason: fate.reason.map(|reason| reason.name()),
+            detail: fate.detail,
             ended_at: fate.ended_at.map(clock::timestamp),
             read_at: fate.read_at.map(clock::timestamp),
         }

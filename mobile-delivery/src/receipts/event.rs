@@ -28,6 +28,8 @@ struct Delivery<'a> {
     state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
     at: Timestamp,
 }
 
@@ -64,7 +66,8 @@ pub(super) fn of_receipt(receipt: &Receipt) -> Message {
     let Receipt { message, device, user, at, .. } = receipt;
     let (state, at) = (receipt.state.name(), timestamp(*at));
     let reason = receipt.reason.map(crate::store::Reason::name);
-    let body = Delivery { message: *message, device, user, state, reason, at };
+    let detail = receipt.detail.as_deref();
+    let body = Delivery { message: *message, device, user, state, reason, detail, at };
     event(format!("{message}/{device}/{state}"), format!("delivery.{state}"), at, &receipt.tenant, &body)
 }
 
@@ -108,17 +111,18 @@ mod tests {
             device: "phone".into(),
             user: "ann".into(),
             state: State::Dropped,
-            reason: Some(Reason::Overflow),
+            reason: Some(Reason::Rejected),
+            detail: Some("no such screen".into()),
             at: 1_700_000_000_000_000,
         };
         let event = of_receipt(&receipt);
         assert_eq!(event.id, format!("{}/phone/dropped", Uuid::nil()));
         assert_eq!((event.kind.as_str(), event.tenant.as_str()), (DELIVERY[3], "acme"));
         let body: Value = serde_json::from_slice(&event.body).unwrap();
-        let said = json!({"message": Uuid::nil(), "device": "phone", "user": "ann", "state": "dropped", "reason": "overflow",
-            "at": "2023-11-14T22:13:20Z"});
+        let said = json!({"message": Uuid::nil(), "device": "phone", "user": "ann", "state": "dropped", "reason": "rejected",
+            "detail": "no such screen", "at": "2023-11-14T22:13:20Z"});
         assert_eq!(body, said);
-        assert_ne!(event.id, of_receipt(&Receipt { state: State::Read, reason: None, ..receipt }).id);
+        assert_ne!(event.id, of_receipt(&Receipt { state: State::Read, reason: None, detail: None, ..receipt }).id);
     }
 
     #[test]

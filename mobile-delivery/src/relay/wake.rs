@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::store::{Micros, Number, Placed, slot_of};
+use crate::follow::Follow;
+use crate::store::{Micros, Number, Placed, Session, Withdrawn, slot_of};
 
 /// Devices that are remembered on each side; beyond, whole slots are looked through.
 const DEVICES: usize = 8192;
@@ -79,6 +80,21 @@ fn bit(device: Number) -> u64 {
 
 fn lock(woken: &Mutex<Woken>) -> std::sync::MutexGuard<'_, Woken> {
     woken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Follow for Wake {
+    fn placed(&self, deliveries: &[Placed]) {
+        self.placed(deliveries);
+    }
+
+    fn scheduled(&self, due_at: Micros) {
+        self.scheduled(due_at);
+    }
+
+    /// Sessions are nothing to it.
+    fn put_out(&self, _: Number, _: &Session) {}
+
+    fn withdrawn(&self, _: &[Withdrawn]) {}
 }
 
 impl Wake {

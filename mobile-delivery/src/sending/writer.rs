@@ -41,7 +41,7 @@ impl Commit for Messages {
     /// sender in the order in which they were sent.
     fn tell(&self, rows: Vec<NewMessage>, waiters: Vec<Reply>, sent: Vec<Sent>) -> Batch<Self> {
         let mut deferred = Batch::<Self>::default();
-        let (mut deliveries, mut scheduled) = (Vec::new(), None);
+        let (mut deliveries, mut made_way, mut scheduled) = (Vec::new(), Vec::new(), None);
         for ((row, waiter), sent) in rows.into_iter().zip(waiters).zip(sent) {
             match sent {
                 Sent::Deferred => {
@@ -49,8 +49,9 @@ impl Commit for Messages {
                     deferred.1.push(waiter);
                 }
                 mut sent => {
-                    if let Sent::Accepted { placed, .. } = &mut sent {
+                    if let Sent::Accepted { placed, withdrawn, .. } = &mut sent {
                         deliveries.append(placed);
+                        made_way.append(withdrawn);
                         // What is due already has its places; to be told of it as well does no harm.
                         scheduled = [scheduled, row.not_before].into_iter().flatten().min();
                     }
@@ -60,6 +61,9 @@ impl Commit for Messages {
         }
         if !deliveries.is_empty() {
             self.follow.placed(&deliveries);
+        }
+        if !made_way.is_empty() {
+            self.follow.withdrawn(&made_way);
         }
         if let Some(due_at) = scheduled {
             self.follow.scheduled(due_at);

@@ -19,6 +19,8 @@ pub(super) struct Asked {
     what: What,
     /// What was wanted when it was asked: the answer speaks of it.
     wanted: u64,
+    /// And what had ended by then.
+    ended: u64,
     /// When it is asked again.
     pub(super) again: Instant,
 }
@@ -100,7 +102,8 @@ impl Session {
         };
         self.asks = self.asks.wrapping_add(1);
         let number = self.asks;
-        self.asked = Some(Asked { number, what, wanted: self.wanted, again: now + self.limits.answer_within });
+        let again = now + self.limits.answer_within;
+        self.asked = Some(Asked { number, what, wanted: self.wanted, ended: self.ended, again });
         out.push(Action::Ask(Ask { number, after, messages, bytes }));
     }
 
@@ -129,7 +132,7 @@ impl Session {
         match asked.what {
             What::Next => {
                 let before = self.cursor;
-                self.turn_page(asked.wanted, page, out);
+                self.turn_page(asked.wanted, asked.ended, page, out);
                 if self.backlog && self.cursor == before && self.next_size == 0 {
                     // It says that there is more, and brings nothing: that is not asked again and again.
                     self.rest_until = Some(now + self.limits.ask_again);
@@ -139,7 +142,7 @@ impl Session {
         }
     }
 
-    fn turn_page(&mut self, wanted: u64, page: Page, out: &mut Vec<Action>) {
+    fn turn_page(&mut self, wanted: u64, ended: u64, page: Page, out: &mut Vec<Action>) {
         if let Some(gap) = page.gap.filter(|gap| gap.number > self.gap_told) {
             (self.gap_told, self.idle_told) = (gap.number, false);
             out.push(Action::Send(ServerFrame::Gap(gap)));
@@ -171,7 +174,7 @@ impl Session {
         self.backlog = !whole;
         let mut passed = self.cursor;
         if whole {
-            self.cursor = self.cursor.max(page.through);
+            self.cursor = self.cursor.max(page.through).max(ended);
             // What was wanted before the read and is not in it is no more.
             passed = self.cursor.max(wanted);
             if self.wanted <= passed {

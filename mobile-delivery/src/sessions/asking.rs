@@ -1,5 +1,6 @@
 //! What one session asks of the store: pages, acks, gaps that were told, receipts of reading. Of each sort one question is under way.
 
+use std::collections::HashMap;
 use std::mem;
 use std::time::Duration;
 
@@ -207,12 +208,21 @@ impl Asking {
 
 /// Acks of ends, one for each outcome that there is.
 fn acks(tenure: &Tenure, ends: &[End]) -> Vec<(Ack, Vec<u64>)> {
-    let of = |outcome: Outcome| {
-        let is = |end: &&End| (outcome == Outcome::Delivered) == (end.ended == Ended::Delivered);
-        let seqs: Vec<u64> = ends.iter().filter(is).map(|end| end.seq).collect();
+    let mut by_outcome: HashMap<Outcome, Vec<u64>> = HashMap::new();
+    for end in ends {
+        by_outcome.entry(outcome(&end.ended)).or_default().push(end.seq);
+    }
+    let ack = |(outcome, seqs): (Outcome, Vec<u64>)| {
         let which = Which::Seqs(seqs.iter().map(|seq| i64::try_from(*seq).unwrap_or(i64::MAX)).collect());
-        let ack = Ack { device: tenure.identity.number, fence: tenure.fence, which, outcome };
-        (!seqs.is_empty()).then_some((ack, seqs))
+        (Ack { device: tenure.identity.number, fence: tenure.fence, which, outcome }, seqs)
     };
-    [of(Outcome::Delivered), of(Outcome::Rejected)].into_iter().flatten().collect()
+    by_outcome.into_iter().map(ack).collect()
+}
+
+fn outcome(ended: &Ended) -> Outcome {
+    match ended {
+        Ended::Delivered => Outcome::Delivered,
+        // No database has a place for NUL.
+        Ended::Rejected { reason } => Outcome::Rejected { detail: reason.as_ref().map(|reason| reason.replace('\0', "")) },
+    }
 }

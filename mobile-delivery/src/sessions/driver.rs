@@ -206,6 +206,12 @@ impl<W: Wire> Driver<W> {
         if !news.settled.is_empty() {
             events.push_back(Event::Settled { seqs: news.settled });
         }
+        for (seq, reason) in news.withdrawn {
+            match events.back_mut() {
+                Some(Event::Withdrawn { seqs, reason: before }) if *before == reason => seqs.push(seq),
+                _ => events.push_back(Event::Withdrawn { seqs: vec![seq], reason }),
+            }
+        }
         if let Some((close, why)) = news.end {
             events.push_back(Event::End { close, detail: why.into_owned() });
         }

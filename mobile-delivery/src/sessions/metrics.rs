@@ -88,9 +88,9 @@ impl Metrics {
     pub(super) fn settled(&self, acks: &[Ack], acked: &[Acked]) {
         self.batch.observe(acks.len() as f64);
         for (ack, acked) in acks.iter().zip(acked) {
-            match (acked, ack.outcome) {
+            match (acked, &ack.outcome) {
                 (Acked::Ended { count, .. }, Outcome::Delivered) => self.delivered.inc_by((*count).into()),
-                (Acked::Ended { count, .. }, Outcome::Rejected) => self.rejected.inc_by((*count).into()),
+                (Acked::Ended { count, .. }, Outcome::Rejected { .. }) => self.rejected.inc_by((*count).into()),
                 (Acked::Fenced { .. }, _) => self.fenced.inc(),
                 (Acked::Unknown, _) => {}
             }

@@ -1,13 +1,17 @@
 //! What others tell a session: kept until it looks, each thing once, so that it is bounded by what a session can have.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::protocol::{Close, GoAway};
+use crate::protocol::{Close, GoAway, Withdrawal};
+
+/// Withdrawals that are kept; beyond, the oldest is forgotten, and its message may be given.
+const WITHDRAWALS: usize = 1024;
 
 /// What came since the session looked last.
 #[derive(Debug, Default)]
@@ -18,6 +22,8 @@ pub(super) struct News {
     pub(super) answers: u16,
     /// It is over.
     pub(super) end: Option<(Close, Cow<'static, str>)>,
+    /// These ended without the device.
+    pub(super) withdrawn: VecDeque<(u64, Withdrawal)>,
     /// The store has something that did not come.
     pub(super) look: bool,
     /// The process leaves.
@@ -26,7 +32,7 @@ pub(super) struct News {
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.answers == 0 && self.end.is_none() && !self.look && self.drain.is_none()
+        self.answers == 0 && self.end.is_none() && !self.look && self.drain.is_none() && self.withdrawn.is_empty()
     }
 }
 
@@ -73,6 +79,16 @@ impl Post {
     /// The store has something for it.
     pub(super) fn look(&self) {
         self.tell(|news| news.look = true);
+    }
+
+    /// A message ended without the device.
+    pub(super) fn withdrawn(&self, seq: u64, why: Withdrawal) {
+        self.tell(|news| {
+            if news.withdrawn.len() >= WITHDRAWALS {
+                news.withdrawn.pop_front();
+            }
+            news.withdrawn.push_back((seq, why));
+        });
     }
 
     /// The process leaves.

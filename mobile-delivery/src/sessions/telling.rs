@@ -1,7 +1,8 @@
-//! How processes tell each other that sessions are over: over the exchange `warren.notices`.
+//! How processes tell each other that sessions are over, and that messages ended: over the exchange `warren.notices`.
 //!
-//! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...]}`, each for the process that has the session. Who hears it asks the store,
-//! so that a notice causes a look and nothing else, whoever sent it. One that is lost is mended by the slow round, and by the next ack.
+//! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...], "ended": [[<process>, <device>, <message>], ...]}`, each for the process that has the
+//! session. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a session that is lost is mended by the
+//! slow round, and by the next ack; one about a message is not.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,10 @@ use crate::store::{Number, Over, ProcessId, Session};
 /// The `type` of the message.
 pub const KIND: &str = "warren.devices.over";
 
-/// Sessions in one notice.
+/// Sessions, or messages, in one notice.
 const TOGETHER: usize = 512;
 
-/// Sessions that wait to be told of; what comes beyond is left to the slow round.
+/// Those that wait to be told of; what comes beyond is left to the slow round.
 const MOST: usize = 16_384;
 
 /// The way to other processes, and from them.
@@ -39,19 +40,47 @@ pub struct Notices {
     pub names: Names,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Notice {
     over: Vec<(i64, i64, i64)>,
+    #[serde(default)]
+    ended: Vec<(i64, i64, Uuid)>,
 }
 
-/// Sessions of other processes that are to be looked at.
+impl Notice {
+    fn of(told: Vec<Told>) -> Self {
+        let mut notice = Self::default();
+        for told in told {
+            match told {
+                Told::Over(process, device, fence) => notice.over.push((process.0, device.0, fence)),
+                Told::Ended(process, device, message) => notice.ended.push((process.0, device.0, message)),
+            }
+        }
+        notice
+    }
+}
+
+enum Told {
+    Over(ProcessId, Number, i64),
+    Ended(ProcessId, Number, Uuid),
+}
+
+/// What processes of other sessions are to look at.
 #[derive(Default)]
-pub(super) struct Telling(Waiting<(i64, i64, i64)>);
+pub(super) struct Telling(Waiting<Told>);
 
 impl Telling {
     pub(super) fn over(&self, process: ProcessId, device: Number, fence: i64) {
+        self.put(Told::Over(process, device, fence));
+    }
+
+    pub(super) fn withdrawn(&self, process: ProcessId, device: Number, message: Uuid) {
+        self.put(Told::Ended(process, device, message));
+    }
+
+    fn put(&self, told: Told) {
         if self.0.len() < MOST {
-            self.0.put((process.0, device.0, fence));
+            self.0.put(told);
         }
     }
 }
@@ -62,6 +91,8 @@ impl Sessions {
             Ok(notice) => {
                 let mine = notice.over.into_iter().filter(|(process, ..)| *process == self.0.me.0);
                 mine.for_each(|(_, device, fence)| self.suspect(Number(device), fence));
+                let mine = notice.ended.into_iter().filter(|(process, ..)| *process == self.0.me.0);
+                mine.for_each(|(_, device, message)| self.has_ended(Number(device), message));
             }
             Err(error) => tracing::debug!(error = %error, "a notice about sessions cannot be read"),
         }
@@ -118,8 +149,8 @@ impl Sessions {
     /// Tells other processes, until `over`.
     pub(super) async fn tells(self, publisher: Publisher, names: Names, over: CancellationToken) {
         while let Some(told) = self.0.telling.0.take(TOGETHER, &over).await {
-            if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &Notice { over: told }).await {
-                tracing::debug!(error = %error, "the slow round finds the sessions it was about");
+            if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &Notice::of(told)).await {
+                tracing::debug!(error = %error, "the slow round finds the sessions that are over");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Message, Micros, Number};
+use super::{Message, Micros, Number, ProcessId};
 
 /// Where a message is, for one device. The numbers are those in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +84,8 @@ pub struct Fate {
     pub state: State,
     /// Why it was dropped, if it was.
     pub reason: Option<Reason>,
+    /// What the device said when it refused it, if it did.
+    pub detail: Option<String>,
     /// When it ended; `None` for one that has not.
     pub ended_at: Option<Micros>,
     /// When it was read, if it was.
@@ -187,12 +189,48 @@ pub enum Which {
 }
 
 /// What the device did with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It has it.
     Delivered,
     /// It never wants it.
-    Rejected,
+    Rejected {
+        /// What it says of that, for the sender: any text without NUL.
+        detail: Option<String>,
+    },
+}
+
+/// A delivery that ended without its device, as which somebody is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Which device.
+    pub device: Number,
+    /// Which message.
+    pub message: Uuid,
+    /// Where the session of the device is.
+    pub process: ProcessId,
+}
+
+/// How a delivery ended that its device has not acked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Which device.
+    pub device: Number,
+    /// Its place.
+    pub seq: i64,
+    /// [`State::Expired`] or [`State::Dropped`].
+    pub state: State,
+    /// Why it was dropped, if it was.
+    pub reason: Option<Reason>,
+}
+
+/// What a look for deliveries whose time is over came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// How many were found; 0: there are none.
+    pub count: u32,
+    /// Those of devices that are connected.
+    pub withdrawn: Vec<Withdrawn>,
 }
 
 /// What an ack came to.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Fate, Micros, Number, Priority, Tier};
+use super::{Fate, Micros, Number, Priority, Tier, Withdrawn};
 
 /// Messages in one call at most.
 pub const SENDS: usize = 512;
@@ -128,6 +128,8 @@ pub enum Sent {
         message: Uuid,
         /// Its deliveries; none yet of a scheduled one.
         placed: Vec<Placed>,
+        /// What made way for messages of this call, of devices that are connected; all of it is told with the last that is accepted.
+        withdrawn: Vec<Withdrawn>,
     },
     /// It was sent under this key before.
     Existing {
@@ -168,6 +170,15 @@ pub struct Placed {
     pub seq: i64,
 }
 
+/// What became due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Deliveries that have their places now. Fewer than asked for: there are no more.
+    pub placed: Vec<Placed>,
+    /// What made way for them, of devices that are connected.
+    pub withdrawn: Vec<Withdrawn>,
+}
+
 /// A message without its body, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -194,10 +205,12 @@ pub struct Record {
 }
 
 /// What a cancel came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cancelled {
     /// Whether there is such a message.
     pub known: bool,
     /// Deliveries that were withdrawn.
     pub count: u32,
+    /// Those of devices that are connected.
+    pub withdrawn: Vec<Withdrawn>,
 }

@@ -95,7 +95,10 @@ use super::stored::priority_number;
 #[path = "statements/answers.rs"]
 mod answers;
 
-pub(super) const STEPS: [Step; 1] = [(1001, "devices", include_str!("../../migrations/postgres/1001_devices.sql"))];
+pub(super) const STEPS: [Step; 2] = [
+    (1001, "devices", include_str!("../../migrations/postgres/1001_devices.sql")),
+    (1002, "device_details", include_str!("../../migrations/postgres/1002_device_details.sql")),
+];
 
 type Conn = PgConnection;
 

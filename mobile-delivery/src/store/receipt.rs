@@ -21,6 +21,8 @@ pub struct Receipt {
     pub state: State,
     /// Why, if it was dropped.
     pub reason: Option<Reason>,
+    /// What the device said when it refused it, if it did.
+    pub detail: Option<String>,
     /// When.
     pub at: Micros,
 }

@@ -86,7 +86,10 @@ use super::{NewMessage, StoreError};
 #[allow(clippy::duplicate_mod, reason = "the same statements, for each database")]
 mod answers;
 
-pub(super) const STEPS: [Step; 1] = [(1001, "devices", include_str!("../../migrations/sqlite/1001_devices.sql"))];
+pub(super) const STEPS: [Step; 2] = [
+    (1001, "devices", include_str!("../../migrations/sqlite/1001_devices.sql")),
+    (1002, "device_details", include_str!("../../migrations/sqlite/1002_device_details.sql")),
+];
 
 type Conn = SqliteConnection;
 

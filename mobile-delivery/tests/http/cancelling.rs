@@ -27,6 +27,7 @@ async fn what_is_not_delivered_is_withdrawn() {
     let path = format!("/v1/messages/{id}");
     let cancelled: Value = ground.delete(&path, &shop()).await.json().await.unwrap();
     assert_eq!(cancelled, json!({"id": id.to_string(), "cancelled": 1, "links": {"self": path}}));
+    assert!(ground.heard.withdrawn.lock().unwrap().is_empty(), "who has it acked it, and the other is away");
     let again: Value = ground.delete(&path, &shop()).await.json().await.unwrap();
     assert_eq!(again["cancelled"], 0);
     let shown: Value = ground.get(&path, &shop()).await.json().await.unwrap();

@@ -12,7 +12,7 @@ use messaging::trace::Tracer;
 use mobile_delivery::follow::Follow;
 use mobile_delivery::http::{Api, ApiOptions, Parts, router};
 use mobile_delivery::sending::Sender;
-use mobile_delivery::store::{Given, Limit, Limits, Micros, Number, Placed, Session, Stores, TABLES};
+use mobile_delivery::store::{Given, Limit, Limits, Micros, Number, Placed, Session, Stores, TABLES, Withdrawn};
 use mobile_delivery::tokens::Tokens;
 use prometheus::Registry;
 use reqwest::{Client, RequestBuilder, Response};
@@ -39,6 +39,7 @@ pub struct Heard {
     pub placed: Mutex<Vec<Placed>>,
     pub scheduled: Mutex<Vec<Micros>>,
     pub put_out: Mutex<Vec<(Number, Session)>>,
+    pub withdrawn: Mutex<Vec<Withdrawn>>,
 }
 
 impl Follow for Heard {
@@ -52,6 +53,10 @@ impl Follow for Heard {
 
     fn put_out(&self, device: Number, session: &Session) {
         self.put_out.lock().unwrap().push((device, *session));
+    }
+
+    fn withdrawn(&self, deliveries: &[Withdrawn]) {
+        self.withdrawn.lock().unwrap().extend_from_slice(deliveries);
     }
 }
 

@@ -163,7 +163,7 @@ impl Ground {
     }
 
     pub async fn receipts(&self) -> Vec<Receipt> {
-        self.stores.messages.receipts(1000).await.unwrap()
+        self.stores.messages.receipts(0, 1000).await.unwrap()
     }
 
     /// What the counters of all devices say, and what is there.

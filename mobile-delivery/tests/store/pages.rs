@@ -185,7 +185,7 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     messages.expire(T0 + 60 * DAY, 10).await.unwrap();
     looks.at("expire");
     assert_eq!(ground.pending(watch).await.messages.len(), 0);
-    let told = messages.receipts(10).await.unwrap();
+    let told = messages.receipts(0, 10).await.unwrap();
     messages.forget_receipts(&[told[0].number]).await.unwrap();
     looks.at("receipts");
     sessions.release(&[(device, fence), (watch, of_watch)], T0).await.unwrap();

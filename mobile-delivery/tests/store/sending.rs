@@ -28,7 +28,11 @@ async fn what_was_sent_is_what_a_device_gets_in_order(ground: &Ground) {
     first.message.body = Bytes::from((0..=255).collect::<Vec<u8>>());
     let second = NewMessage { ttl: Some(7), ..to("phone") };
     let sent = ground.stores.messages.send(&[first.clone(), second.clone()], &Limits::default(), T0).await.unwrap();
-    let accepted = |send: &NewMessage, seq| Sent::Accepted { message: send.message.id, placed: vec![Placed { device, seq }] };
+    let accepted = |send: &NewMessage, seq| Sent::Accepted {
+        message: send.message.id,
+        placed: vec![Placed { device, seq }],
+        withdrawn: vec![],
+    };
     assert_eq!(sent, [accepted(&first, 1), accepted(&second, 2)]);
     let pending = ground.pending(device).await;
     let got: Vec<_> = pending.messages.iter().map(|given| (given.seq, given.expires_at, &given.message)).collect();
@@ -67,13 +71,13 @@ async fn each_is_answered_on_its_own(ground: &Ground) {
     let placed = |device, seq| Placed { device, seq };
     let both = vec![placed(one, 1), placed(two, 1)];
     let want = [
-        Sent::Accepted { message: sends[0].message.id, placed: both },
+        Sent::Accepted { message: sends[0].message.id, placed: both, withdrawn: vec![] },
         Sent::UnknownDevice { device: "gone".into() },
         Sent::NoDevices,
         Sent::TooMany,
         Sent::NoDevices,
         Sent::UnknownDevice { device: "one".into() },
-        Sent::Accepted { message: sends[6].message.id, placed: vec![placed(two, 2)] },
+        Sent::Accepted { message: sends[6].message.id, placed: vec![placed(two, 2)], withdrawn: vec![] },
     ];
     assert_eq!(sent, want);
     assert_eq!(ground.count("device_messages").await, 2, "a payload is stored once, and only of what was accepted");
@@ -127,7 +131,7 @@ async fn a_key_sends_once(ground: &Ground) {
     let want = [
         Sent::Existing { message },
         Sent::Conflict { message },
-        Sent::Accepted { message: id, placed: vec![Placed { device, seq: 2 }] },
+        Sent::Accepted { message: id, placed: vec![Placed { device, seq: 2 }], withdrawn: vec![] },
         Sent::Existing { message: id },
         Sent::Conflict { message: id },
     ];

@@ -1,9 +1,12 @@
 //! Who is connected, and which processes live.
 
-use mobile_delivery::store::{Claim, Claimed, LAPSE, Lost, Number, Over, Temperature, Transport, Turned};
+use mobile_delivery::store::{
+    Claim, Claimed, Ending, Expired, LAPSE, Limits, Lost, NewMessage, Number, Over, Reason, Sent, State, Temperature, Transport,
+    Turned, Withdrawn,
+};
 use uuid::Uuid;
 
-use crate::ground::{Ground, ME, OTHER, SECOND, T0, to};
+use crate::ground::{Ground, ME, OTHER, SECOND, T0, collapsing, to, to_user};
 
 contract![
     the_newest_session_wins_and_is_told_of_the_one_before,
@@ -12,7 +15,56 @@ contract![
     who_polls_keeps_no_queue,
     processes_that_live_are_told_and_one_that_left_is_not,
     sessions_of_a_process_that_is_gone_end_in_portions,
+    what_ends_under_a_session_is_told_with_where_it_is,
 ];
+
+async fn what_ends_under_a_session_is_told_with_where_it_is(ground: &Ground) {
+    let (here, there, away) = (ground.device("here").await, ground.device("there").await, ground.device("away").await);
+    for (device, process) in [(here, ME), (there, OTHER)] {
+        ground.claim(device, process).await;
+    }
+    let place = |device, process, message| Withdrawn { device, message, process };
+    // Cancelled: of all devices of the user, those that are connected.
+    let cancelled = ground.send(&to_user("ann")).await;
+    let told = ground.stores.messages.cancel("acme", cancelled, T0).await.unwrap();
+    assert_eq!((told.known, told.count), (true, 3));
+    assert_eq!(sorted(told.withdrawn), [place(here, ME, cancelled), place(there, OTHER, cancelled)]);
+    assert_eq!(ground.stores.messages.cancel("acme", cancelled, T0).await.unwrap().withdrawn, []);
+    // Over its time.
+    let over = ground.send(&NewMessage { ttl: Some(SECOND), ..to("here") }).await;
+    let expired = ground.stores.messages.expire(T0 + SECOND, 10).await.unwrap();
+    assert_eq!(expired, Expired { count: 1, withdrawn: vec![place(here, ME, over)] });
+    // Made way: for one of its key, and for being the oldest; at once and when it is due.
+    let older = ground.send(&collapsing(to("there"), "score")).await;
+    let Sent::Accepted { withdrawn, .. } = ground.try_send(&collapsing(to("there"), "score")).await else { panic!("it fits") };
+    assert_eq!(withdrawn, [place(there, OTHER, older)]);
+    let full = Limits { device_messages: 1, ..Limits::default() };
+    let oldest = ground.send(&to("here")).await;
+    let Sent::Accepted { withdrawn, .. } = ground.send_within(&to("here"), &full).await else { panic!("it fits") };
+    assert_eq!(withdrawn, [place(here, ME, oldest)]);
+    ground.send(&NewMessage { not_before: Some(T0 + SECOND), ..to("here") }).await;
+    let due = ground.stores.messages.place_due(&full, T0 + SECOND, 10).await.unwrap();
+    assert_eq!((due.placed.len(), due.withdrawn.len()), (1, 1));
+
+    // Whoever is told looks how they ended; what was acked, is live or unknown is none of it.
+    let live = ground.send(&to("away")).await;
+    let asked = [(here, cancelled), (there, older), (here, over), (here, oldest), (away, live), (away, Uuid::now_v7())];
+    let mut endings = ground.another.sessions.endings(&asked).await.unwrap();
+    endings.sort_by_key(|ending| (ending.device, ending.seq));
+    let ending = |device, seq, state, reason| Ending { device, seq, state, reason };
+    let expected = [
+        ending(here, 1, State::Dropped, Some(Reason::Cancelled)),
+        ending(here, 2, State::Expired, None),
+        ending(here, 3, State::Dropped, Some(Reason::Overflow)),
+        ending(there, 2, State::Dropped, Some(Reason::Collapsed)),
+    ];
+    assert_eq!(endings, expected);
+}
+
+fn sorted(mut withdrawn: Vec<Withdrawn>) -> Vec<Withdrawn> {
+    withdrawn.sort_by_key(|withdrawn| withdrawn.device);
+    withdrawn
+}
 
 async fn the_newest_session_wins_and_is_told_of_the_one_before(ground: &Ground) {
     let device = ground.device("phone").await;

@@ -44,7 +44,10 @@ async fn an_ack_ends_what_it_names_and_nothing_else(ground: &Ground) {
     assert_eq!(settle(ground, ack(device, fence, Which::Seqs(vec![4, 4, 1, 99]))).await, ended(1));
     let unknown = Uuid::now_v7();
     assert_eq!(settle(ground, ack(device, fence, Which::Messages(vec![messages[4], messages[0], unknown]))).await, ended(1));
-    let refused = Ack { outcome: Outcome::Rejected, ..ack(device, fence, Which::Seqs(vec![3])) };
+    let refused = Ack {
+        outcome: Outcome::Rejected { detail: Some("no \u{1F4F1} for it".to_owned()) },
+        ..ack(device, fence, Which::Seqs(vec![3]))
+    };
     assert_eq!(settle(ground, refused).await, ended(1));
     assert_eq!(ground.places(device).await, [6]);
     let mut states = Vec::new();
@@ -55,6 +58,10 @@ async fn an_ack_ends_what_it_names_and_nothing_else(ground: &Ground) {
     assert_eq!(states, [Delivered, Delivered, Dropped, Delivered, Delivered, Queued]);
     let fate = ground.fate(messages[2], "phone").await;
     assert_eq!((fate.reason, fate.ended_at), (Some(Reason::Rejected), Some(T0 + SECOND)));
+    let said = Some("no \u{1F4F1} for it".to_owned());
+    assert_eq!(fate.detail, said);
+    let told: Vec<_> = ground.receipts().await.into_iter().filter(|receipt| receipt.message == messages[2]).collect();
+    assert_eq!((told.len(), &told[0].detail), (1, &said), "its receipt says what the device said");
     assert_eq!(ground.pending(device).await.gap, None, "a device knows what it refused");
     ground.check_counters().await;
 }
@@ -90,7 +97,7 @@ async fn a_batch_is_answered_each_on_its_own(ground: &Ground) {
         ack(two, second, Which::Messages(vec![messages[1]])),
         ack(one, first, Which::UpTo { seq: 3, given: 2 }),
         ack(one, first - 1, Which::Seqs(vec![3])),
-        Ack { outcome: Outcome::Rejected, ..ack(one, first, Which::Seqs(vec![1])) },
+        Ack { outcome: Outcome::Rejected { detail: None }, ..ack(one, first, Which::Seqs(vec![1])) },
     ];
     let answers = ground.another.sessions.settle(&acks, T0).await.unwrap();
     assert_eq!(answers, [ended(1), ended(1), Acked::Fenced { fence: first }, ended(1)]);
@@ -153,7 +160,7 @@ async fn receipts_are_told_until_they_are_forgotten(ground: &Ground) {
     let receipt = &told[0];
     assert_eq!((receipt.message, receipt.device.as_str(), receipt.user.as_str()), (message, "phone", "ann"));
     assert_eq!((receipt.tenant.as_str(), receipt.state, receipt.at), ("acme", State::Delivered, T0 + SECOND));
-    assert_eq!(ground.another.messages.receipts(10).await.unwrap(), told);
+    assert_eq!(ground.another.messages.receipts(0, 10).await.unwrap(), told);
     ground.stores.messages.forget_receipts(&[receipt.number]).await.unwrap();
     assert_eq!(ground.receipts().await, []);
     ground.claim(device, OTHER).await;

@@ -1,6 +1,6 @@
 //! What time does: messages become due, expire, and are forgotten.
 
-use mobile_delivery::store::{GapReason, Limits, NewMessage, Reason, Sent, State, Which};
+use mobile_delivery::store::{Expired, GapReason, Limits, NewMessage, Reason, Sent, State, Which};
 
 use crate::ground::{ALL, DAY, Ground, SECOND, T0, collapsing, ids, to, to_user};
 
@@ -18,15 +18,15 @@ fn later(send: NewMessage, not_before: i64) -> NewMessage {
 }
 
 async fn place_due(ground: &Ground, now: i64) -> Vec<i64> {
-    let placed = ground.stores.messages.place_due(&Limits::default(), now, 100).await.unwrap();
-    placed.iter().map(|placed| placed.seq).collect()
+    let due = ground.stores.messages.place_due(&Limits::default(), now, 100).await.unwrap();
+    due.placed.iter().map(|placed| placed.seq).collect()
 }
 
 async fn what_is_due_gets_its_place_then_and_not_before(ground: &Ground) {
     let device = ground.device("phone").await;
     let scheduled = NewMessage { ttl: Some(SECOND), ..later(to("phone"), T0 + 10 * SECOND) };
     let sent = ground.try_send(&scheduled).await;
-    assert_eq!(sent, Sent::Accepted { message: scheduled.message.id, placed: Vec::new() });
+    assert_eq!(sent, Sent::Accepted { message: scheduled.message.id, placed: Vec::new(), withdrawn: Vec::new() });
     let now = ground.send(&to("phone")).await;
     assert_eq!(ground.state(scheduled.message.id, "phone").await, State::Scheduled);
     assert!(place_due(ground, T0 + 9 * SECOND).await.is_empty());
@@ -101,9 +101,10 @@ async fn what_expires_is_not_given_and_is_told(ground: &Ground) {
     let at = T0 + 2 * SECOND;
     let pending = ground.stores.sessions.pending(device, 0, ALL, at).await.unwrap();
     assert_eq!(ids(&pending.messages), messages[2..], "whether or not somebody has swept");
-    assert_eq!(ground.stores.messages.expire(at, 1).await.unwrap(), 1);
-    assert_eq!(ground.stores.messages.expire(at, 100).await.unwrap(), 1);
-    assert_eq!(ground.stores.messages.expire(at, 100).await.unwrap(), 0);
+    for (limit, count) in [(1, 1), (100, 1), (100, 0)] {
+        let expired = ground.stores.messages.expire(at, limit).await.unwrap();
+        assert_eq!(expired, Expired { count, withdrawn: Vec::new() }, "nobody is connected");
+    }
     let gap = ground.pending(device).await.gap.unwrap();
     assert_eq!((gap.since, gap.count, gap.reason), (1, 2, GapReason::Expired));
     assert_eq!(ground.fate(messages[1], "phone").await.state, State::Expired);

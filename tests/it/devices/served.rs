@@ -4,34 +4,13 @@ use std::process::Command;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use warren_tests::broker::Broker;
-use warren_tests::hub::{Answer, HubClient, HubOptions, HubProcess, Until};
+use warren_tests::hub::{HubClient, HubOptions, HubProcess, Until};
 use warren_tests::process::{Process, workspace};
 use warren_tests::wait::until_true;
 
+use super::fleet::{OWNER, hub, options, put};
 use crate::workers::examples::tool;
-use crate::world::{Keep, LONG, World, settled};
-
-const OWNER: &str = "devices:write devices:read messages:send messages:read";
-
-fn options(world: &World) -> HubOptions {
-    let options = world.options();
-    HubOptions { extra_toml: format!("[devices]\nenabled = true\n{}", options.extra_toml), ..options }
-}
-
-/// A hub that sees the policies of its virtual host, and sets those of devices itself.
-async fn hub(world: &World) -> HubProcess {
-    let management = Broker::shared().await.management().url().to_owned();
-    let env = vec![("WARREN__BROKER__MANAGEMENT_URL".to_owned(), management)];
-    let hub = HubProcess::start(&HubOptions { env, ..options(world) }).await;
-    settled(&hub).await;
-    hub
-}
-
-async fn register(owner: &HubClient, device: &str) -> Answer {
-    let put = owner.request(Method::PUT, &format!("/v1/devices/{device}")).json(&json!({"user": "olga"}));
-    owner.send(put).await.unwrap()
-}
+use crate::world::{Keep, LONG, World};
 
 /// Answers the message's id.
 async fn send(owner: &HubClient, device: &str, number: u32) -> String {
@@ -66,9 +45,9 @@ async fn got(mut device: Process) -> Vec<u64> {
 #[tokio::test]
 async fn a_device_gets_what_was_sent_while_it_was_away_and_while_it_is_there_and_while_the_hub_was_killed() {
     let world = World::new(Keep::Postgres).await;
-    let mut hub = hub(&world).await;
+    let mut hub = hub(&world, "").await;
     let owner = hub.client_as("acme", "app", OWNER);
-    let registered = register(&owner, "phone-1").await;
+    let registered = put(&owner, "phone-1", "olga").await;
     assert_eq!(registered.status, 201, "{}", registered.body);
     let token = registered.body["token"].as_str().unwrap().to_owned();
 
@@ -105,9 +84,9 @@ async fn a_device_gets_what_was_sent_while_it_was_away_and_while_it_is_there_and
 #[tokio::test]
 async fn no_device_is_let_in_while_its_queue_would_have_no_limits_and_messages_wait() {
     let world = World::new(Keep::Sqlite).await;
-    let hub = HubProcess::start(&HubOptions { until: Until::Live, ..options(&world) }).await;
+    let hub = HubProcess::start(&HubOptions { until: Until::Live, ..options(&world, "") }).await;
     let owner = hub.client_as("acme", "app", OWNER);
-    let token = register(&owner, "phone-1").await.body["token"].as_str().unwrap().to_owned();
+    let token = put(&owner, "phone-1", "olga").await.body["token"].as_str().unwrap().to_owned();
     send(&owner, "phone-1", 1).await;
     let device = HubClient::new(hub.public_url(), Some(token));
     let refused = device.get("/v1/device/messages?wait=0").await.unwrap();

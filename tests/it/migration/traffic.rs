@@ -23,7 +23,30 @@ const PUBLISHERS: usize = 3;
 /// Publishes without a confirm at one time, of one publisher.
 const WINDOW: usize = 16;
 
+/// How far each publisher has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// All numbers below have been published, or are being.
+    begun: AtomicUsize,
+    /// All numbers below have been answered.
+    answered: AtomicUsize,
+}
+
+/// How far all have come at some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark([(usize, usize); PUBLISHERS]);
+
+impl Mark {
+    /// Whether a message may have been routed between this moment and `end`: it was not answered before, and had begun by then.
+    pub fn may_have_seen(&self, end: &Self, id: &str) -> bool {
+        let (publisher, number) = id.split_once('-').expect("publisher and number");
+        let (publisher, number): (usize, usize) = (publisher.parse().unwrap(), number.parse().unwrap());
+        (self.0[publisher].1..end.0[publisher].0).contains(&number)
+    }
+}
+
 pub struct Traffic {
+    progress: Arc<[Progress; PUBLISHERS]>,
     ledger: Arc<Ledger>,
     returned: Arc<AtomicUsize>,
     received: Arc<Mutex<Vec<String>>>,
@@ -41,6 +64,7 @@ impl Traffic {
     /// Publishes to `exchange` with `key`, and consumes from `queue`, until [`Traffic::verdict`].
     pub fn start(vhost: &Vhost, exchange: &str, key: &str, queue: &str) -> Self {
         let mut traffic = Self {
+            progress: Arc::default(),
             ledger: Arc::default(),
             returned: Arc::default(),
             received: Arc::default(),
@@ -51,8 +75,11 @@ impl Traffic {
         };
         for number in 0..PUBLISHERS {
             let (ledger, returned, stop) = (traffic.ledger.clone(), traffic.returned.clone(), traffic.stop.clone());
+            let progress = traffic.progress.clone();
             let (url, exchange, key) = (vhost.url(), exchange.to_owned(), key.to_owned());
-            traffic.publishing.spawn(async move { publish(&url, &exchange, &key, number, &ledger, &returned, &stop).await });
+            traffic
+                .publishing
+                .spawn(async move { publish(&url, &exchange, &key, number, &progress[number], &ledger, &returned, &stop).await });
         }
         let (url, queue) = (vhost.url(), queue.to_owned());
         let (received, enough) = (traffic.received.clone(), traffic.enough.clone());
@@ -63,6 +90,12 @@ impl Traffic {
             }
         });
         traffic
+    }
+
+    /// How far it has come.
+    pub fn mark(&self) -> Mark {
+        let of = |progress: &Progress| (progress.begun.load(Ordering::SeqCst), progress.answered.load(Ordering::SeqCst));
+        Mark(self.progress.each_ref().map(of))
     }
 
     /// Stops, waits until all that was confirmed has come, and compares.
@@ -101,12 +134,13 @@ impl Traffic {
     }
 }
 
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, clippy::too_many_arguments)]
 async fn publish(
     url: &str,
     exchange: &str,
     key: &str,
     publisher: usize,
+    progress: &Progress,
     ledger: &Ledger,
     returned: &AtomicUsize,
     stop: &CancellationToken,
@@ -125,6 +159,7 @@ async fn publish(
         for _ in 0..WINDOW {
             let id = format!("{publisher}-{number}");
             number += 1;
+            progress.begun.store(number, Ordering::SeqCst);
             ledger.sent(&id);
             let properties = BasicProperties::default().with_delivery_mode(2).with_message_id(id.as_str().into());
             let sent = channel.basic_publish(exchange.into(), key.into(), options, b"stranger", properties).await.unwrap();
@@ -140,6 +175,7 @@ async fn publish(
                 other => assert!(matches!(other, Confirmation::Nack(_)), "{other:?}"),
             }
         }
+        progress.answered.store(number, Ordering::SeqCst);
     }
     connection.close(200, "done".into()).await.unwrap();
 }

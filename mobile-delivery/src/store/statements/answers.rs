@@ -27,9 +27,9 @@ use uuid::Uuid;
 
 use super::{Conn, Fault, put_messages};
 use crate::store::{
-    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Filter, Gap, Hash, Idle, Lane, LaneStore, Limit, Limits, Lost,
-    Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, Placed, ProcessId, Put, Reading, Receipt, Record,
-    Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
+    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Gap, Hash, Idle, Lane, LaneStore,
+    Limit, Limits, Lost, Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt,
+    Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
 };
 
 #[async_trait]
@@ -82,11 +82,11 @@ impl MessageStore for super::Devices {
         write!(self.shared(), conn => records::read(conn, device.0, messages, now))
     }
 
-    async fn place_due(&self, limits: &Limits, now: Micros, limit: u32) -> Result<Vec<Placed>, StoreError> {
+    async fn place_due(&self, limits: &Limits, now: Micros, limit: u32) -> Result<Due, StoreError> {
         write!(self.shared(), conn => due::place_due(conn, self.shard, limits, now, limit))
     }
 
-    async fn expire(&self, now: Micros, limit: u32) -> Result<u32, StoreError> {
+    async fn expire(&self, now: Micros, limit: u32) -> Result<Expired, StoreError> {
         write!(self.shared(), conn => due::expire(conn, self.shard, now, limit))
     }
 
@@ -98,8 +98,8 @@ impl MessageStore for super::Devices {
         write!(self.shared(), conn => purging::purge_keys(conn, before, limit))
     }
 
-    async fn receipts(&self, limit: u32) -> Result<Vec<Receipt>, StoreError> {
-        read!(self.shared(), conn => records::receipts(conn, limit))
+    async fn receipts(&self, after: i64, limit: u32) -> Result<Vec<Receipt>, StoreError> {
+        read!(self.shared(), conn => records::receipts(conn, after, limit))
     }
 
     async fn forget_receipts(&self, numbers: &[i64]) -> Result<(), StoreError> {
@@ -129,6 +129,10 @@ impl SessionStore for super::Devices {
 
     async fn over(&self, all: &[(Number, i64)]) -> Result<Vec<(Number, Over)>, StoreError> {
         read!(self.shared(), conn => sessions::over(conn, all))
+    }
+
+    async fn endings(&self, deliveries: &[(Number, Uuid)]) -> Result<Vec<Ending>, StoreError> {
+        read!(self.shared(), conn => ending::without_ack(conn, deliveries))
     }
 
     async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError> {

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::batch::batch;
-use super::ending::{End, Ended, end, put_down};
+use super::ending::{self, End, Ended, end, put_down};
 use super::hold::Holding;
 use super::placing::{Newcomer, place};
 use super::{Conn, Fault};
-use crate::store::{Limits, Micros, Placed, Reason};
+use crate::store::{Due, Expired, Limits, Micros, Reason};
 
 const DUE: &str = "SELECT message, device FROM device_scheduled WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
 
@@ -67,13 +67,7 @@ pub(super) async fn take(conn: &mut Conn, wanted: &[(Uuid, i64)]) -> Result<Vec<
     Ok(taken)
 }
 
-pub(super) async fn place_due(
-    conn: &mut Conn,
-    shard: i16,
-    limits: &Limits,
-    now: Micros,
-    limit: u32,
-) -> Result<Vec<Placed>, Fault> {
+pub(super) async fn place_due(conn: &mut Conn, shard: i16, limits: &Limits, now: Micros, limit: u32) -> Result<Due, Fault> {
     let due: Vec<(Uuid, i64)> = sqlx::query_as(DUE).bind(now).bind(i64::from(limit)).fetch_all(&mut *conn).await?;
     let mut holding = Holding::of(conn, due.iter().map(|(_, device)| *device)).await?;
     let taken = take(conn, &due).await?;
@@ -91,10 +85,11 @@ pub(super) async fn place_due(
         .iter()
         .map(|scheduled| Newcomer { collapse_key: scheduled.collapse_key.as_deref(), ..newcomer(scheduled) })
         .collect();
-    let placed = place(conn, &mut holding, &newcomers, limits, now).await?;
+    let (placed, ended) = place(conn, &mut holding, &newcomers, limits, now).await?;
+    let withdrawn = ending::withdrawn(conn, &ended).await?;
     drop_removed(conn, &mut holding, &gone, now).await?;
     holding.write(conn, shard).await?;
-    Ok(placed)
+    Ok(Due { placed, withdrawn })
 }
 
 /// Ends what was scheduled for devices that are gone.
@@ -122,12 +117,13 @@ pub(super) fn withdrawn(scheduled: &Scheduled, reason: Reason) -> Ended {
     Ended { message, device, seq: None, end: End::dropped(reason), receipt }
 }
 
-pub(super) async fn expire(conn: &mut Conn, shard: i16, now: Micros, limit: u32) -> Result<u32, Fault> {
+pub(super) async fn expire(conn: &mut Conn, shard: i16, now: Micros, limit: u32) -> Result<Expired, Fault> {
     let over: Vec<(i64, i64)> = sqlx::query_as(OVER).bind(now).bind(i64::from(limit)).fetch_all(&mut *conn).await?;
     let mut holding = Holding::of(conn, over.iter().map(|(device, _)| *device)).await?;
     let found = over.len();
     let endings = over.into_iter().map(|row| (row, End::EXPIRED)).collect();
-    end(conn, &mut holding, &endings, now).await?;
+    let ended = end(conn, &mut holding, &endings, now).await?;
+    let withdrawn = ending::withdrawn(conn, &ended).await?;
     holding.write(conn, shard).await?;
-    Ok(u32::try_from(found).unwrap_or(u32::MAX))
+    Ok(Expired { count: u32::try_from(found).unwrap_or(u32::MAX), withdrawn })
 }

@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use super::batch::batch;
 use super::hold::Holding;
+use super::listing::sessions;
 use super::{Conn, Fault};
-use crate::store::{GapReason, Micros, Reason, State};
+use crate::store::{Ending, GapReason, Micros, Number, Reason, State, StoreError, Withdrawn};
 
 const TAKE: &str = concat!(
     "DELETE FROM device_deliveries WHERE (device, seq) IN (SELECT ",
@@ -20,7 +21,7 @@ const TAKE: &str = concat!(
 );
 
 const PUT_DOWN: &str = concat!(
-    "INSERT INTO device_ended (message, device, seq, state, reason, receipt, ended_at) SELECT ",
+    "INSERT INTO device_ended (message, device, seq, state, reason, receipt, detail, ended_at) SELECT ",
     uuid!("0"),
     ", ",
     int!("1"),
@@ -32,13 +33,13 @@ const PUT_DOWN: &str = concat!(
     int!("4"),
     ", ",
     int!("5"),
-    ", $2 FROM ",
+    ", n.value->>6, $2 FROM ",
     each!("$1"),
     " WHERE true ON CONFLICT (message, device) DO NOTHING"
 );
 
 const TELL: &str = concat!(
-    "INSERT INTO device_receipts (message, device, state, reason, at) SELECT ",
+    "INSERT INTO device_receipts (message, device, state, reason, detail, at) SELECT ",
     uuid!("0"),
     ", ",
     int!("1"),
@@ -46,27 +47,38 @@ const TELL: &str = concat!(
     int!("2"),
     ", ",
     int!("3"),
-    ", $2 FROM ",
+    ", n.value->>4, $2 FROM ",
     each!("$1")
 );
 
+const WITHOUT_ACK: &str = concat!(
+    "SELECT e.device, e.seq, e.state, e.reason FROM ",
+    each!("$1"),
+    " CROSS JOIN device_ended AS e WHERE e.message = ",
+    uuid!("1"),
+    " AND e.device = ",
+    int!("0"),
+    " AND e.seq IS NOT NULL AND e.state IN (5, 6)"
+);
+
 /// What a delivery becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) state: State,
     pub(super) reason: Option<Reason>,
+    pub(super) detail: Option<String>,
 }
 
 impl End {
-    pub(super) const DELIVERED: Self = Self { state: State::Delivered, reason: None };
-    pub(super) const EXPIRED: Self = Self { state: State::Expired, reason: None };
+    pub(super) const DELIVERED: Self = Self { state: State::Delivered, reason: None, detail: None };
+    pub(super) const EXPIRED: Self = Self { state: State::Expired, reason: None, detail: None };
 
     pub(super) const fn dropped(reason: Reason) -> Self {
-        Self { state: State::Dropped, reason: Some(reason) }
+        Self { state: State::Dropped, reason: Some(reason), detail: None }
     }
 
     /// What its device is to be told that it missed.
-    fn gap(self) -> Option<GapReason> {
+    fn gap(&self) -> Option<GapReason> {
         match (self.state, self.reason) {
             (State::Expired, _) => Some(GapReason::Expired),
             (State::Dropped, Some(Reason::Overflow)) => Some(GapReason::Overflow),
@@ -76,7 +88,7 @@ impl End {
 }
 
 /// A delivery that has ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ended {
     pub(super) message: Uuid,
     pub(super) device: i64,
@@ -98,12 +110,12 @@ pub(super) async fn end(
     let taken: Vec<(i64, i64, Uuid, i32, i16)> = sqlx::query_as(TAKE).bind(batch(endings.keys())?).fetch_all(&mut *conn).await?;
     let mut ended = Vec::with_capacity(taken.len());
     for (device, seq, message, bytes, receipt) in taken {
-        let Some(&end) = endings.get(&(device, seq)) else { continue };
+        let Some(end) = endings.get(&(device, seq)) else { continue };
         holding.pop(device, i64::from(bytes));
         if let Some(reason) = end.gap() {
             holding.missed(device, seq, reason);
         }
-        ended.push(Ended { message, device, seq: Some(seq), end, receipt: receipt == 1 });
+        ended.push(Ended { message, device, seq: Some(seq), end: end.clone(), receipt: receipt == 1 });
     }
     put_down(conn, &ended, now).await?;
     Ok(ended)
@@ -114,20 +126,48 @@ pub(super) async fn put_down(conn: &mut Conn, ended: &[Ended], now: Micros) -> R
     if ended.is_empty() {
         return Ok(());
     }
-    let row = |ended: &Ended| {
-        let (state, reason) = (ended.end.state.stored(), ended.end.reason.map(Reason::stored));
-        (ended.message, ended.device, ended.seq, state, reason, i16::from(ended.receipt))
-    };
-    sqlx::query(PUT_DOWN).bind(batch(ended.iter().map(row))?).bind(now).execute(&mut *conn).await?;
-    tell(conn, ended.iter().filter(|ended| ended.receipt).map(|ended| (ended.message, ended.device, ended.end)), now).await
+    let rows = ended.iter().map(|ended| {
+        let End { state, reason, detail } = &ended.end;
+        let (state, reason, receipt) = (state.stored(), reason.map(Reason::stored), i16::from(ended.receipt));
+        (ended.message, ended.device, ended.seq, state, reason, receipt, detail)
+    });
+    sqlx::query(PUT_DOWN).bind(batch(rows)?).bind(now).execute(&mut *conn).await?;
+    tell(conn, ended.iter().filter(|ended| ended.receipt).map(|ended| (ended.message, ended.device, ended.end.clone())), now)
+        .await
 }
 
 /// Puts receipts into their outbox.
 pub(super) async fn tell(conn: &mut Conn, told: impl Iterator<Item = (Uuid, i64, End)>, now: Micros) -> Result<(), Fault> {
-    let rows: Vec<_> =
-        told.map(|(message, device, end)| (message, device, end.state.stored(), end.reason.map(Reason::stored))).collect();
+    let rows: Vec<_> = told
+        .map(|(message, device, end)| (message, device, end.state.stored(), end.reason.map(Reason::stored), end.detail))
+        .collect();
     if !rows.is_empty() {
         sqlx::query(TELL).bind(batch(rows)?).bind(now).execute(conn).await?;
     }
     Ok(())
+}
+
+/// Those that ended for devices that are held, and as which somebody is connected: who connects later finds them ended.
+pub(super) async fn withdrawn(conn: &mut Conn, ended: &[Ended]) -> Result<Vec<Withdrawn>, Fault> {
+    if ended.is_empty() {
+        return Ok(Vec::new());
+    }
+    let devices: Vec<i64> = ended.iter().map(|ended| ended.device).collect();
+    let sessions = sessions(conn, &devices).await?;
+    let of = |ended: &Ended| {
+        let process = sessions.get(&ended.device)?.process;
+        Some(Withdrawn { device: Number(ended.device), message: ended.message, process })
+    };
+    Ok(ended.iter().filter_map(of).collect())
+}
+
+/// How those deliveries ended that were not acked.
+pub(super) async fn without_ack(conn: &mut Conn, deliveries: &[(Number, Uuid)]) -> Result<Vec<Ending>, Fault> {
+    let rows = batch(deliveries.iter().map(|(device, message)| (device.0, *message)))?;
+    let found: Vec<(i64, i64, i16, Option<i16>)> = sqlx::query_as(WITHOUT_ACK).bind(rows).fetch_all(conn).await?;
+    let ending = |(device, seq, state, reason): (i64, i64, i16, Option<i16>)| {
+        let (state, reason) = (State::of_stored(state)?, reason.map(Reason::of_stored).transpose()?);
+        Ok(Ending { device: Number(device), seq, state, reason })
+    };
+    Ok(found.into_iter().map(ending).collect::<Result<_, StoreError>>()?)
 }

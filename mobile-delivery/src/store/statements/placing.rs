@@ -65,9 +65,9 @@ pub(super) async fn place(
     newcomers: &[Newcomer<'_>],
     limits: &Limits,
     now: Micros,
-) -> Result<Vec<Placed>, Fault> {
+) -> Result<(Vec<Placed>, Vec<Ended>), Fault> {
     let keys: Vec<_> = newcomers.iter().map(|newcomer| (newcomer.device, newcomer.collapse_key)).collect();
-    collapse_older(conn, holding, &keys, now).await?;
+    let mut ended = collapse_older(conn, holding, &keys, now).await?;
     let (mut placed, mut stay, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for (newcomer, collapsed) in newcomers.iter().zip(rules::collapsed(&keys)) {
         let Some(seq) = holding.push(newcomer.device, newcomer.bytes) else { continue };
@@ -85,23 +85,27 @@ pub(super) async fn place(
     }
     put_down(conn, &gone, now).await?;
     let devices: BTreeSet<i64> = stay.iter().map(|row| row.0).collect();
-    make_way(conn, holding, &devices, limits, now).await?;
+    ended.extend(make_way(conn, holding, &devices, limits, now).await?);
     if !devices.is_empty() {
         sqlx::query(BEHIND).bind(batch(devices)?).execute(conn).await?;
     }
-    Ok(placed)
+    Ok((placed, ended))
 }
 
 /// Ends what the newcomers with keys take the place of.
-async fn collapse_older(conn: &mut Conn, holding: &mut Holding, keys: &[(i64, Option<&str>)], now: Micros) -> Result<(), Fault> {
+async fn collapse_older(
+    conn: &mut Conn,
+    holding: &mut Holding,
+    keys: &[(i64, Option<&str>)],
+    now: Micros,
+) -> Result<Vec<Ended>, Fault> {
     let keyed: BTreeSet<(i64, &str)> = keys.iter().filter_map(|(device, key)| Some((*device, (*key)?))).collect();
     if keyed.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let older: Vec<(i64, i64)> = sqlx::query_as(OLDER).bind(batch(keyed)?).fetch_all(&mut *conn).await?;
     let endings: HashMap<_, _> = older.into_iter().map(|row| (row, End::dropped(Reason::Collapsed))).collect();
-    end(conn, holding, &endings, now).await?;
-    Ok(())
+    end(conn, holding, &endings, now).await
 }
 
 /// Drops the oldest of those devices that are over their limits.
@@ -111,7 +115,7 @@ async fn make_way(
     devices: &BTreeSet<i64>,
     limits: &Limits,
     now: Micros,
-) -> Result<(), Fault> {
+) -> Result<Vec<Ended>, Fault> {
     let sizes = devices.iter().filter_map(|device| holding.get(*device).map(|held| (*device, (held.backlog, held.bytes))));
     let full: BTreeMap<i64, (i64, i64)> =
         sizes.filter(|(_, (messages, bytes))| *messages > limits.device_messages || *bytes > limits.device_bytes).collect();
@@ -123,6 +127,5 @@ async fn make_way(
         let gone = rules::overflow(messages, bytes, &sizes, limits);
         endings.extend(oldest[..gone].iter().map(|(seq, _)| ((device, *seq), End::dropped(Reason::Overflow))));
     }
-    end(conn, holding, &endings, now).await?;
-    Ok(())
+    end(conn, holding, &endings, now).await
 }

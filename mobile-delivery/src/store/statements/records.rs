@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::batch::batch;
 use super::due::{take, withdrawn};
-use super::ending::{End, end, put_down, tell};
+use super::ending::{self, End, end, put_down, tell};
 use super::hold::Holding;
 use super::{Conn, Fault};
 use crate::store::stored::priority_of;
@@ -20,7 +20,7 @@ const LIVE: &str = "SELECT d.id, l.seq, CASE WHEN w.temperature = 1 AND w.sent >
      FROM device_deliveries AS l JOIN devices AS d ON d.number = l.device \
      LEFT JOIN device_lanes AS w ON w.device = l.device WHERE l.message = $1";
 
-const ENDED: &str = "SELECT d.id, e.seq, e.state, e.reason, e.ended_at, e.read_at FROM device_ended AS e \
+const ENDED: &str = "SELECT d.id, e.seq, e.state, e.reason, e.detail, e.ended_at, e.read_at FROM device_ended AS e \
      JOIN devices AS d ON d.number = e.device WHERE e.message = $1";
 
 const SCHEDULED: &str = "SELECT d.id FROM device_scheduled AS s JOIN devices AS d ON d.number = s.device WHERE s.message = $1";
@@ -40,7 +40,8 @@ const READ: &str = concat!(
 );
 
 const RECEIPTS: &str = "SELECT r.number, coalesce(d.tenant, ''), r.message, coalesce(d.id, ''), coalesce(d.user_id, ''), r.state, \
-     r.reason, r.at FROM device_receipts AS r LEFT JOIN devices AS d ON d.number = r.device ORDER BY r.number LIMIT $1";
+     r.reason, r.detail, r.at FROM device_receipts AS r LEFT JOIN devices AS d ON d.number = r.device WHERE r.number > $1 \
+     ORDER BY r.number LIMIT $2";
 
 const FORGET: &str =
     concat!("DELETE FROM device_receipts WHERE number IN (SELECT CAST(n.value AS bigint) FROM ", each!("$1"), ")");
@@ -51,7 +52,7 @@ fn reason(number: Option<i16>) -> Result<Option<Reason>, StoreError> {
 
 pub(super) async fn record(conn: &mut Conn, tenant: &str, message: Uuid) -> Result<Option<Record>, Fault> {
     type Row = (String, String, String, i64, Option<String>, i16, i64, Option<i64>);
-    type End = (String, Option<i64>, i16, Option<i16>, i64, Option<i64>);
+    type End = (String, Option<i64>, i16, Option<i16>, Option<String>, i64, Option<i64>);
     // What is live is read before what has ended: one that ends in between is told twice rather than not at all.
     let found: Option<Row> = sqlx::query_as(MESSAGE).bind(message).bind(tenant).fetch_optional(&mut *conn).await?;
     let Some((sender, kind, content_type, size, collapse_key, priority, created_at, not_before)) = found else {
@@ -60,7 +61,7 @@ pub(super) async fn record(conn: &mut Conn, tenant: &str, message: Uuid) -> Resu
     let scheduled: Vec<(String,)> = sqlx::query_as(SCHEDULED).bind(message).fetch_all(&mut *conn).await?;
     let live: Vec<(String, i64, i32)> = sqlx::query_as(LIVE).bind(message).fetch_all(&mut *conn).await?;
     let ended: Vec<End> = sqlx::query_as(ENDED).bind(message).fetch_all(conn).await?;
-    let waits = |device, seq, state| Fate { device, seq, state, reason: None, ended_at: None, read_at: None };
+    let waits = |device, seq, state| Fate { device, seq, state, reason: None, detail: None, ended_at: None, read_at: None };
     let mut fates: HashMap<String, Fate> = HashMap::new();
     for (device,) in scheduled {
         fates.insert(device.clone(), waits(device, None, State::Scheduled));
@@ -69,9 +70,9 @@ pub(super) async fn record(conn: &mut Conn, tenant: &str, message: Uuid) -> Resu
         let state = if sent == 1 { State::Sent } else { State::Queued };
         fates.insert(device.clone(), waits(device, Some(seq), state));
     }
-    for (device, seq, state, why, ended_at, read_at) in ended {
+    for (device, seq, state, why, detail, ended_at, read_at) in ended {
         let (state, reason, ended_at) = (State::of_stored(state)?, reason(why)?, Some(ended_at));
-        fates.insert(device.clone(), Fate { device, seq, state, reason, ended_at, read_at });
+        fates.insert(device.clone(), Fate { device, seq, state, reason, detail, ended_at, read_at });
     }
     let mut fates: Vec<Fate> = fates.into_values().collect();
     fates.sort_unstable_by(|one, other| one.device.cmp(&other.device));
@@ -83,7 +84,7 @@ pub(super) async fn record(conn: &mut Conn, tenant: &str, message: Uuid) -> Resu
 pub(super) async fn cancel(conn: &mut Conn, shard: i16, tenant: &str, message: Uuid, now: Micros) -> Result<Cancelled, Fault> {
     let known: Option<(Uuid,)> = sqlx::query_as(IS_THERE).bind(message).bind(tenant).fetch_optional(&mut *conn).await?;
     if known.is_none() {
-        return Ok(Cancelled { known: false, count: 0 });
+        return Ok(Cancelled::default());
     }
     let waiting: Vec<(Uuid, i64)> = sqlx::query_as(WAITING).bind(message).fetch_all(&mut *conn).await?;
     let places: Vec<(i64, i64)> = sqlx::query_as(PLACES).bind(message).fetch_all(&mut *conn).await?;
@@ -97,24 +98,26 @@ pub(super) async fn cancel(conn: &mut Conn, shard: i16, tenant: &str, message: U
     let places: Vec<(i64, i64)> = sqlx::query_as(PLACES).bind(message).fetch_all(&mut *conn).await?;
     let endings = places.into_iter().map(|row| (row, End::dropped(Reason::Cancelled))).collect();
     let ended = end(conn, &mut holding, &endings, now).await?;
+    let count = u32::try_from(ended.len() + withdrawn.len()).unwrap_or(u32::MAX);
+    let withdrawn = ending::withdrawn(conn, &ended).await?;
     holding.write(conn, shard).await?;
-    Ok(Cancelled { known: true, count: u32::try_from(ended.len() + withdrawn.len()).unwrap_or(u32::MAX) })
+    Ok(Cancelled { known: true, count, withdrawn })
 }
 
 pub(super) async fn read(conn: &mut Conn, device: i64, messages: &[Uuid], now: Micros) -> Result<u32, Fault> {
     let asked = batch(messages.iter().map(|message| [message]))?;
     let news: Vec<(Uuid, i16)> = sqlx::query_as(READ).bind(asked).bind(device).bind(now).fetch_all(&mut *conn).await?;
     let told = news.iter().filter(|(_, receipt)| *receipt == 1);
-    tell(conn, told.map(|(message, _)| (*message, device, End { state: State::Read, reason: None })), now).await?;
+    tell(conn, told.map(|(message, _)| (*message, device, End { state: State::Read, reason: None, detail: None })), now).await?;
     Ok(u32::try_from(news.len()).unwrap_or(u32::MAX))
 }
 
-pub(super) async fn receipts(conn: &mut Conn, limit: u32) -> Result<Vec<Receipt>, Fault> {
-    type Row = (i64, String, Uuid, String, String, i16, Option<i16>, i64);
-    let found: Vec<Row> = sqlx::query_as(RECEIPTS).bind(i64::from(limit)).fetch_all(conn).await?;
-    let receipt = |(number, tenant, message, device, user, state, why, at): Row| {
+pub(super) async fn receipts(conn: &mut Conn, after: i64, limit: u32) -> Result<Vec<Receipt>, Fault> {
+    type Row = (i64, String, Uuid, String, String, i16, Option<i16>, Option<String>, i64);
+    let found: Vec<Row> = sqlx::query_as(RECEIPTS).bind(after).bind(i64::from(limit)).fetch_all(conn).await?;
+    let receipt = |(number, tenant, message, device, user, state, why, detail, at): Row| {
         let (state, reason) = (State::of_stored(state)?, reason(why)?);
-        Ok(Receipt { number, tenant, message, device, user, state, reason, at })
+        Ok(Receipt { number, tenant, message, device, user, state, reason, detail, at })
     };
     Ok(found.into_iter().map(receipt).collect::<Result<_, StoreError>>()?)
 }

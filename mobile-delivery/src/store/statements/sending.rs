@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::batch::{batch, count, hex};
+use super::ending::withdrawn;
 use super::hold::Holding;
 use super::placing::{Newcomer, place};
 use super::resolving::{self, Recipient};
@@ -261,12 +262,20 @@ async fn store(
                 whose.push(at);
             }
         }
-        answers[at] = Some(Sent::Accepted { message, placed: Vec::new() });
+        answers[at] = Some(Sent::Accepted { message, placed: Vec::new(), withdrawn: Vec::new() });
     }
     if !scheduled.is_empty() {
         sqlx::query(SCHEDULE).bind(batch(scheduled)?).execute(&mut *conn).await?;
     }
-    let places = place(conn, holding, &newcomers, limits, now).await?;
+    let (places, ended) = place(conn, holding, &newcomers, limits, now).await?;
+    let made_way = withdrawn(conn, &ended).await?;
+    let last = answers.iter_mut().rev().find_map(|answer| match answer {
+        Some(Sent::Accepted { withdrawn, .. }) => Some(withdrawn),
+        _ => None,
+    });
+    if let Some(told) = last {
+        *told = made_way;
+    }
     for (at, place) in whose.into_iter().zip(places) {
         if let Some(Sent::Accepted { placed, .. }) = &mut answers[at] {
             placed.push(place);

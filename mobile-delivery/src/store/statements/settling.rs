@@ -87,7 +87,7 @@ pub(super) async fn settle(conn: &mut Conn, shard: i16, acks: &[Ack], now: Micro
     let counts = |at: &usize| matches!(answers[*at], Acked::Ended { .. });
     let counting: Vec<usize> = (0..acks.len()).filter(counts).collect();
     let (wanted, cut) = wanted(conn, acks, &counting).await?;
-    let endings = wanted.iter().map(|(row, (_, end))| (*row, *end)).collect();
+    let endings = wanted.iter().map(|(row, (_, end))| (*row, end.clone())).collect();
     for ended in end(conn, &mut holding, &endings, now).await? {
         let ack = ended.seq.and_then(|seq| wanted.get(&(ended.device, seq)));
         if let Some(Acked::Ended { count, .. }) = ack.and_then(|(at, _)| answers.get_mut(*at)) {
@@ -115,7 +115,7 @@ async fn wanted(conn: &mut Conn, acks: &[Ack], counting: &[usize]) -> Result<(Wa
                 up_to.push((device, seq.min(given)));
                 of_device.entry((device, None)).or_insert(at);
             }
-            Which::Seqs(seqs) => wanted.extend(seqs.iter().map(|seq| ((device, *seq), (at, end)))),
+            Which::Seqs(seqs) => wanted.extend(seqs.iter().map(|seq| ((device, *seq), (at, end.clone())))),
             Which::Messages(messages) => {
                 by_message.extend(messages.iter().map(|message| (device, *message)));
                 let asked = messages.iter().map(|message| ((device, Some(*message)), at));
@@ -150,8 +150,8 @@ async fn by_id(conn: &mut Conn, asked: &[(i64, Uuid)]) -> Result<Vec<(i64, i64, 
 }
 
 fn end_of(ack: &Ack) -> End {
-    match ack.outcome {
+    match &ack.outcome {
         Outcome::Delivered => End::DELIVERED,
-        Outcome::Rejected => End::dropped(Reason::Rejected),
+        Outcome::Rejected { detail } => End { detail: detail.clone(), ..End::dropped(Reason::Rejected) },
     }
 }

@@ -175,6 +175,24 @@ fn what_ended_elsewhere_is_taken_back() {
     let ask = asked(&talk.on(withdrawn(&[3]))).unwrap();
     assert_eq!(talk.lane(3, 2), []);
     assert_eq!(talk.page(ask.number, page(&[], 3)), [Action::AckLane(vec![Tag(3)])]);
+    // Nor once the store was read: what the lane brings late is not given, and what comes before it is.
+    let ask = asked(&talk.on(withdrawn(&[5]))).unwrap();
+    assert_eq!(given(&talk.page(ask.number, page(&[4], 4))), [4]);
+    assert_eq!(talk.lane(5, 4), [Action::AckLane(vec![Tag(5)])]);
+    assert_eq!(given(&talk.lane(6, 5)), [6]);
+}
+
+#[test]
+fn what_ended_while_a_page_was_read_does_not_make_that_page_the_last() {
+    let mut talk = Talk::open(16);
+    let again = asked(&talk.on(Event::Withdrawn { seqs: vec![3], reason: Withdrawal::Cancelled }));
+    assert_eq!(again, None, "one question at a time");
+    // Read before 2 and 3 were there.
+    let actions = talk.page(1, page(&[1], 1));
+    assert_eq!(given(&actions), [1]);
+    let ask = asked(&actions).expect("it is read anew");
+    assert_eq!(given(&talk.page(ask.number, page(&[2], 2))), [2]);
+    assert_eq!(talk.lane(3, 2), [Action::AckLane(vec![Tag(3)])]);
 }
 
 #[test]

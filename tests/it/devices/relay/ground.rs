@@ -288,6 +288,7 @@ async fn begin(url: String, database: String, how: How) -> Process {
         processes: processes.clone(),
         lanes: lanes.clone(),
         wake: wake.clone(),
+        follow: Arc::new(wake.clone()),
         limits: Limits::default(),
         metrics: Arc::new(upkeep::Metrics::new(&registry).unwrap()),
         options: how.upkeep,

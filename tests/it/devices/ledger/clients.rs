@@ -1,0 +1,138 @@
+//! Devices on the move: each goes from connection to connection and from hub to hub, acks as chance has it, and loses what was under way.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mobile_delivery::protocol::{ClientFrame, How, ServerFrame, Window};
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::diary::{Diary, Dice};
+use crate::devices::sessions::socket::{Said, Socket};
+
+/// Whoever hears nothing for so long looks whether he is still connected.
+const SILENCE: Duration = Duration::from_millis(1500);
+
+/// Before the next try to connect.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// What is special about a device.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Nature {
+    /// It takes its time with each message.
+    pub(super) slow: bool,
+    /// Two programs run as it, and take each other's place.
+    pub(super) twice: bool,
+}
+
+/// How a device moves.
+pub(super) struct Pace<'a> {
+    pub(super) hubs: &'a [SocketAddr],
+    pub(super) dice: Dice,
+}
+
+impl Pace<'_> {
+    fn hub(&mut self) -> SocketAddr {
+        self.hubs[self.dice.roll(self.hubs.len())]
+    }
+}
+
+/// Until all is handled and the hub says that it has every ack.
+pub(super) async fn roam_by_sockets(mut pace: Pace<'_>, diary: &Diary) {
+    loop {
+        let window = Window { messages: if diary.nature.slow { 2 } else { 1 + pace.dice.roll(20) as u16 }, bytes: 65_536 };
+        match Socket::reach(pace.hub(), &diary.device.token).await {
+            Some(mut socket) => {
+                socket.hello(diary.id(), window).await;
+                if visit(&mut socket, &mut pace.dice, diary).await {
+                    return;
+                }
+            }
+            None => sleep(AGAIN).await,
+        }
+    }
+}
+
+/// One connection; whether there is nothing more to come.
+async fn visit(socket: &mut Socket, dice: &mut Dice, diary: &Diary) -> bool {
+    let mut unacked: Vec<u64> = Vec::new();
+    for _ in 0..3 + dice.roll(60) {
+        // A full window is acked before anything is waited for.
+        if unacked.len() > dice.roll(4) {
+            let frame = match dice.roll(4) {
+                0 => ClientFrame::Nack {
+                    seq: unacked.remove(0),
+                    how: How::Later(Duration::from_millis(dice.roll(20) as u64)),
+                    reason: None,
+                },
+                1 => ClientFrame::Ack { up_to: None, seqs: vec![unacked.remove(dice.roll(unacked.len()))], gap: None },
+                _ => ClientFrame::Ack { up_to: unacked.drain(..).max(), seqs: Vec::new(), gap: None },
+            };
+            socket.say(&frame).await;
+        }
+        let Ok(said) = timeout(SILENCE, socket.next_ever()).await else {
+            if unacked.is_empty() {
+                return false;
+            }
+            socket.say(&ClientFrame::Ack { up_to: None, seqs: std::mem::take(&mut unacked), gap: None }).await;
+            continue;
+        };
+        match said {
+            Said::Frame(ServerFrame::Deliver(message)) => {
+                if diary.nature.slow {
+                    sleep(Duration::from_millis(dice.roll(60) as u64)).await;
+                }
+                diary.take(&message.id.to_string(), message.seq, &serde_json::from_slice(&message.payload).unwrap());
+                unacked.push(message.seq);
+            }
+            Said::Frame(ServerFrame::Idle) if diary.is_full() => return true,
+            Said::Frame(ServerFrame::Gap(gap)) => panic!("nothing was dropped: {gap:?}"),
+            Said::Frame(_) => {}
+            Said::Closed(code) => {
+                assert!(!matches!(code, Some(4100..=4199 | 4400..=4499) if code != Some(4409)), "{}: {code:?}", diary.id());
+                return false;
+            }
+        }
+    }
+    // Into the tunnel, with whatever it has.
+    false
+}
+
+/// The same by polls: any hub is asked, any hub is told.
+pub(super) async fn roam_by_polls(mut pace: Pace<'_>, diary: &Diary) {
+    let http = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let to = |hub: SocketAddr, path: &str| format!("http://{hub}/v1/device/{path}");
+    loop {
+        let url = to(pace.hub(), &format!("messages?wait=1&max={}", 1 + pace.dice.roll(if diary.nature.slow { 2 } else { 30 })));
+        let Some((200, polled)) = ask(http.get(url), diary).await else {
+            sleep(AGAIN).await;
+            continue;
+        };
+        assert!(polled["gap"].is_null(), "nothing was dropped: {polled}");
+        let messages = polled["messages"].as_array().unwrap();
+        if messages.is_empty() && diary.is_full() {
+            return;
+        }
+        for message in messages {
+            diary.take(message["id"].as_str().unwrap(), message["seq"].as_u64().unwrap(), &message["data"]);
+        }
+        if diary.nature.slow {
+            sleep(Duration::from_millis(pace.dice.roll(100) as u64)).await;
+        }
+        // Now and then the switch is off before it acks.
+        if !messages.is_empty() && pace.dice.roll(5) > 0 {
+            let ids: Vec<&Value> = messages.iter().map(|message| &message["id"]).collect();
+            let (url, body) = (to(pace.hub(), "acks"), json!({"ids": ids}).to_string());
+            ask(http.post(url).body(body), diary).await;
+        }
+    }
+}
+
+/// The status and the answer; `None` of a hub that is away.
+async fn ask(request: RequestBuilder, diary: &Diary) -> Option<(u16, Value)> {
+    let response = request.bearer_auth(&diary.device.token).send().await.ok()?;
+    let status = response.status().as_u16();
+    assert!(matches!(status, 200 | 204 | 409 | 503), "{}: {status}", diary.id());
+    Some((status, response.json().await.unwrap_or_default()))
+}
