@@ -9,7 +9,7 @@ mod newest;
 mod polling;
 mod rough;
 mod slow;
-mod socket;
+pub(super) mod socket;
 
 use std::time::Duration;
 

@@ -13,11 +13,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use super::SOON;
 use super::ground::token;
 
-pub(super) struct Socket(pub(super) WebSocketStream<TcpStream>);
+pub(in crate::devices) struct Socket(pub(super) WebSocketStream<TcpStream>);
 
 /// What comes.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(in crate::devices) enum Said {
     Frame(ServerFrame),
     /// With this code; `None` when the connection broke.
     Closed(Option<u16>),
@@ -25,12 +25,12 @@ pub(super) enum Said {
 
 impl Socket {
     /// Connected, and has said nothing yet.
-    pub(super) async fn open(to: SocketAddr, bearer: Option<&str>) -> Self {
+    pub(in crate::devices) async fn open(to: SocketAddr, bearer: Option<&str>) -> Self {
         Self::over(TcpStream::connect(to).await.unwrap(), to, bearer).await
     }
 
     /// With as little room for what is not read as there can be.
-    pub(super) async fn narrow(to: SocketAddr, bearer: &str) -> Self {
+    pub(in crate::devices) async fn narrow(to: SocketAddr, bearer: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         Self::over(socket.connect(to).await.unwrap(), to, Some(bearer)).await
@@ -48,7 +48,7 @@ impl Socket {
     }
 
     /// Connected and welcome.
-    pub(super) async fn welcome(to: SocketAddr, id: &str, window: Window) -> Self {
+    pub(in crate::devices) async fn welcome(to: SocketAddr, id: &str, window: Window) -> Self {
         let mut socket = Self::open(to, Some(&token(id))).await;
         socket.hello(id, window).await;
         match socket.next().await {
@@ -58,17 +58,17 @@ impl Socket {
     }
 
     /// Connected, welcome, and caught up with nothing.
-    pub(super) async fn idle(to: SocketAddr, id: &str) -> Self {
+    pub(in crate::devices) async fn idle(to: SocketAddr, id: &str) -> Self {
         let mut socket = Self::welcome(to, id, Window::default()).await;
         socket.is_idle().await;
         socket
     }
 
-    pub(super) async fn hello(&mut self, id: &str, window: Window) {
+    pub(in crate::devices) async fn hello(&mut self, id: &str, window: Window) {
         self.greet(id, None, window).await;
     }
 
-    pub(super) async fn hello_with(&mut self, id: &str, token: &str) {
+    pub(in crate::devices) async fn hello_with(&mut self, id: &str, token: &str) {
         self.greet(id, Some(Token(token.to_owned())), Window::default()).await;
     }
 
@@ -79,25 +79,25 @@ impl Socket {
         self.say(&ClientFrame::Hello(Box::new(hello))).await;
     }
 
-    pub(super) async fn say(&mut self, frame: &ClientFrame) {
+    pub(in crate::devices) async fn say(&mut self, frame: &ClientFrame) {
         self.text(&frame.encode()).await;
     }
 
     /// Whatever it is; that the other side is gone shows in what comes next.
-    pub(super) async fn text(&mut self, text: &str) {
+    pub(in crate::devices) async fn text(&mut self, text: &str) {
         let _ = self.0.send(Message::text(text)).await;
     }
 
-    pub(super) async fn ack(&mut self, up_to: u64) {
+    pub(in crate::devices) async fn ack(&mut self, up_to: u64) {
         self.say(&ClientFrame::Ack { up_to: Some(up_to), seqs: Vec::new(), gap: None }).await;
     }
 
     /// What comes next, soon.
-    pub(super) async fn next(&mut self) -> Said {
+    pub(in crate::devices) async fn next(&mut self) -> Said {
         tokio::time::timeout(SOON, self.next_ever()).await.expect("a frame")
     }
 
-    pub(super) async fn next_ever(&mut self) -> Said {
+    pub(in crate::devices) async fn next_ever(&mut self) -> Said {
         loop {
             return match self.0.next().await {
                 Some(Ok(Message::Text(text))) => match ServerFrame::decode(text.as_str()).unwrap() {
@@ -115,7 +115,7 @@ impl Socket {
         }
     }
 
-    pub(super) async fn is_idle(&mut self) {
+    pub(in crate::devices) async fn is_idle(&mut self) {
         match self.next().await {
             Said::Frame(ServerFrame::Idle) => {}
             other => panic!("{other:?} came instead of idle"),
@@ -123,14 +123,14 @@ impl Socket {
     }
 
     /// The next message, which comes before anything else.
-    pub(super) async fn message(&mut self) -> mobile_delivery::protocol::Message {
+    pub(in crate::devices) async fn message(&mut self) -> mobile_delivery::protocol::Message {
         match self.next().await {
             Said::Frame(ServerFrame::Deliver(message)) => *message,
             other => panic!("{other:?} came instead of a message"),
         }
     }
 
-    pub(super) async fn messages(&mut self, count: usize) -> Vec<mobile_delivery::protocol::Message> {
+    pub(in crate::devices) async fn messages(&mut self, count: usize) -> Vec<mobile_delivery::protocol::Message> {
         let mut all = Vec::with_capacity(count);
         while all.len() < count {
             all.push(self.message().await);
@@ -139,7 +139,7 @@ impl Socket {
     }
 
     /// Reads until it closes.
-    pub(super) async fn closes(&mut self) -> Option<u16> {
+    pub(in crate::devices) async fn closes(&mut self) -> Option<u16> {
         loop {
             if let Said::Closed(code) = self.next().await {
                 return code;
