@@ -90,6 +90,7 @@ catalogue! {
     MessageNotFound "message-not-found" NOT_FOUND "There is no such message";
     SubprotocolMissing "subprotocol-missing" BAD_REQUEST "The WebSocket asks for no subprotocol that is spoken here";
     SessionReplaced "session-replaced" CONFLICT "A newer session of the device took the place of this one";
+    DevicesNotServed "devices-not-served" NOT_IMPLEMENTED "This hub process serves no devices";
     DevicesNotReady "devices-not-ready" SERVICE_UNAVAILABLE "Devices cannot connect yet";
     TooManySessions "too-many-sessions" SERVICE_UNAVAILABLE "This process takes no more devices";
     DeviceBacklogFull "device-backlog-full" INSUFFICIENT_STORAGE "Too many messages wait for devices already";
@@ -125,6 +126,7 @@ impl Code {
         Self::CallbackNotFound,
         Self::CallbackUnderWay,
         Self::CallbackDisabled,
+        Self::DevicesNotServed,
     ];
 
     /// Codes that only what is about devices and their messages answers.

@@ -1,4 +1,4 @@
-//! The admin API: jobs and dead letters for those who operate the hub, on the admin listener.
+//! The admin API: jobs, dead letters and devices for those who operate the hub, on the admin listener.
 //!
 //! | route | does |
 //! |---|---|
@@ -11,6 +11,12 @@
 //! | `GET /admin/destinations` | lists what kinds call, and which of it is held back; for the tenant `*` only |
 //! | `GET /admin/topology/pending?kinds=a,b` | counts jobs that have not ended, by kind (100 at most) and state; for the tenant `*` only |
 //! | `GET /admin/topology/keys` | routing keys published in the last hour, by all processes as far as they tell, and since when they are known; for the tenant `*` only |
+//! | `GET /admin/devices?tenant=&user=&group=&label=&presence=&backlog=&order=&cursor=&limit=` | lists devices, by registration, or by what they have to get: `messages`, `bytes`, `age` |
+//! | `GET /admin/devices/{number}` | shows all about one, by the number in the name of its queue |
+//! | `GET /admin/devices/{tenant}/{id}` | shows all about one: session, queue, what it has to get |
+//! | `POST /admin/devices/{tenant}/{id}/purge` `{"reason","dry_run"}` | drops what it has to get |
+//! | `POST /admin/devices/{tenant}/{id}/kick` `{"note","revoke"}` | ends its session; it comes back, unless it is revoked |
+//! | `POST /admin/devices/{tenant}/{id}/token` `{"rotate"}` | makes a token for it, and a refresh token |
 //! | `GET /admin/callbacks?state=&tenant=&cursor=&limit=` | lists callbacks, newest job first |
 //! | `GET /admin/callbacks/{job}` | shows all about one: its calls, what was done to it |
 //! | `POST /admin/callbacks/{job}/redrive` `{"note"}` | calls again what was delivered or given up |
@@ -35,13 +41,14 @@
 //! its `limit` and still have a `next`: a search looks at so many letters and no more. Refusals are problem documents with the
 //! codes of the public API.
 //!
-//! It decides nothing about jobs: [`api_ack::dead`] and [`api_ack::changing`] do. What it answers is in [`view`], which the CLI reads.
+//! It decides nothing about jobs: [`api_ack::dead`] and [`api_ack::changing`] do; nor about devices: [`mobile_delivery::operating`] does. What it answers is in [`view`], which the CLI reads.
 
 mod audit;
 mod callbacks;
 mod caller;
 mod dead_letters;
 mod destinations;
+mod devices;
 mod edit;
 mod filter;
 mod groups;
@@ -67,6 +74,7 @@ use door::auth::Verifier;
 use messaging::keys::Keys;
 
 pub use destinations::DestinationLine;
+pub use devices::DevicesAdmin;
 
 /// What the admin API works on.
 #[derive(Clone)]
@@ -87,6 +95,8 @@ pub struct AdminApi {
     pub body_limit: usize,
     /// How destinations of calls stand.
     pub destinations: Arc<Destinations>,
+    /// Devices; `None` where this process does not serve them.
+    pub devices: Option<DevicesAdmin>,
     /// Which routing keys are published.
     pub keys: Keys,
     /// Whose tokens are believed.
@@ -109,6 +119,12 @@ pub fn router(api: AdminApi) -> Router {
         .route("/admin/kinds/{kind}/pause", post(kinds::pause))
         .route("/admin/kinds/{kind}/resume", post(kinds::resume))
         .route("/admin/destinations", get(destinations::list))
+        .route("/admin/devices", get(devices::list))
+        .route("/admin/devices/{number}", get(devices::numbered))
+        .route("/admin/devices/{tenant}/{id}", get(devices::show))
+        .route("/admin/devices/{tenant}/{id}/purge", post(devices::purge))
+        .route("/admin/devices/{tenant}/{id}/kick", post(devices::kick))
+        .route("/admin/devices/{tenant}/{id}/token", post(devices::token))
         .route("/admin/topology/pending", get(topology::pending))
         .route("/admin/topology/keys", get(topology::keys))
         .route("/admin/callbacks", get(callbacks::list))

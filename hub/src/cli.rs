@@ -1,7 +1,7 @@
 //! The command line. Data goes to stdout, talk to stderr; every failure is one sentence with the remedy.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration; `topology plan` and `topology check` have 2 for a difference. `--json` prints data for programs, tables are for people.
-//! Commands on jobs and dead letters call the admin API of a running hub, never its database. `docs/cli.md` is generated from
+//! Commands on jobs, dead letters and devices call the admin API of a running hub, never its database. `docs/cli.md` is generated from
 //! the definitions here.
 
 mod callbacks;
@@ -11,6 +11,7 @@ mod conformance;
 mod dead;
 mod destinations;
 mod dev;
+mod devices;
 mod doctor;
 mod failure;
 mod health;
@@ -57,6 +58,9 @@ enum Command {
     /// Look at dead letters, move them back, or discard them
     #[command(subcommand)]
     Dead(dead::Dead),
+    /// Look at devices and what waits for them, empty it, end their sessions, make their tokens
+    #[command(subcommand)]
+    Devices(devices::Devices),
     /// Look at who is told of the end of jobs, and tell again
     #[command(subcommand)]
     Callbacks(callbacks::Callbacks),
@@ -118,6 +122,7 @@ pub async fn run(cli: Cli, around: Surroundings) -> ExitCode {
         Command::Jobs(command) => command.run(&around).await,
         Command::Kinds(command) => command.run(&around).await,
         Command::Dead(command) => command.run(&around).await,
+        Command::Devices(command) => command.run(&around).await,
         Command::Callbacks(command) => command.run(&around).await,
         Command::Destinations(command) => command.run(&around).await,
         Command::Topology(command) => command.run(&around).await,

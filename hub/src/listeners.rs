@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{self, AdminApi};
+use crate::admin::{self, AdminApi, DevicesAdmin};
 use crate::asyncapi::Ground;
 use crate::auth::Verifier;
 use crate::config::{self, Limits, Listen};
@@ -117,8 +117,10 @@ pub(crate) fn serve(
     } else {
         public.fallback(nothing)
     };
+    let mut operated = None;
     if let Some(devices) = devices {
         public = public.merge(devices.routes);
+        operated = Some(DevicesAdmin { operating: devices.operating, names: wiring.names.clone() });
     }
     // After all routes: only those that are there have it.
     public = public.method_not_allowed_fallback(method_not_allowed);
@@ -130,6 +132,7 @@ pub(crate) fn serve(
         changing,
         pauses: wiring.pauses.clone(),
         destinations: wiring.destinations.clone(),
+        devices: operated,
         keys: wiring.metrics.messaging.keys.clone(),
         body_limit,
         verifier,

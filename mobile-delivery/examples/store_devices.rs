@@ -16,8 +16,8 @@ use database::Database;
 use database::postgres::Postgres;
 use database::sqlite::Sqlite;
 use mobile_delivery::store::{
-    Ack, Claim, Claimed, Filter, Limit, Limits, Message, NewMessage, Number, Outcome, Priority, ProcessId, Put, Registration,
-    Sent, Stores, TABLES, Target, Tier, Transport, Which,
+    Ack, After, Claim, Claimed, Filter, Limit, Limits, Message, NewMessage, Number, Outcome, Priority, ProcessId, Put,
+    Registration, Sent, Stores, TABLES, Target, Tier, Transport, Which,
 };
 use uuid::Uuid;
 
@@ -67,7 +67,7 @@ fn cold(count: usize, sqlite: bool) -> String {
     format!(
         "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at) \
          SELECT 'acme', 'd' || (n - 1), 'u' || ((n - 1) / 2), '[\"all\"]', '{{\"os\":\"ios\"}}', 0, 0, 0 FROM {series}; \
-         INSERT INTO device_states SELECT number, 'acme', 0, 0, 0, 0, 0, 0, 0, 0, NULL FROM devices; \
+         INSERT INTO device_states SELECT number, 'acme', 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL FROM devices; \
          INSERT INTO device_tags SELECT 'acme', 'g:all', number FROM devices; \
          INSERT INTO device_tags SELECT 'acme', 'l:os=ios', number FROM devices;"
     )
@@ -139,7 +139,7 @@ async fn probe(stores: &Stores, cold: usize) {
     })
     .await;
     measure("list, 100 a page", 100, 100, async |n| {
-        let after = Some(Number(i64::try_from(at(n) / 2).unwrap()));
+        let after = Some(After::Device(Number(i64::try_from(at(n) / 2).unwrap())));
         let page = stores.devices.list(&Filter { after, ..Filter::of("acme") }).await.unwrap();
         assert_eq!(page.devices.len(), 100);
     })

@@ -13,7 +13,7 @@ pub trait Follow: Send + Sync + 'static {
     /// Messages are scheduled, the first of them for then, and have no places yet.
     fn scheduled(&self, due_at: Micros);
 
-    /// This session is to be closed: its device was removed or revoked.
+    /// This session is to look: its device was removed or revoked, an operator ended it, or took away what it had to give.
     fn put_out(&self, device: Number, session: &Session);
 
     /// These deliveries ended without their devices, which are connected.

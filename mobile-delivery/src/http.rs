@@ -28,7 +28,7 @@ mod items;
 mod listing;
 mod messages;
 mod metrics;
-mod refusals;
+pub(crate) mod refusals;
 mod registering;
 mod send;
 mod tokens;

@@ -17,6 +17,7 @@ pub mod follow;
 pub mod http;
 pub mod lane;
 pub mod lane_message;
+pub mod operating;
 pub mod poll;
 pub mod processes;
 pub mod protocol;

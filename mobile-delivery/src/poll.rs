@@ -10,8 +10,7 @@
 //! polls, so a fleet that asks once an hour costs the broker nothing, and what is sent to it is never moved twice.
 //!
 //! Guarantees: as sessions have them; at least once, in order of `seq` but for what is offered again. A newer poll ends the older one with 409. Limits:
-//! [`LEASED`] messages are out at one time; leases are this process's, and a poll that comes to another one is given what is not acked at once. The
-//! acks of a gap count in the process that told it; elsewhere it is told once more.
+//! [`LEASED`] messages are out at one time; leases are this process's, and a poll that comes to another one is given what is not acked at once.
 
 mod acking;
 mod asking;

@@ -7,6 +7,6 @@ mod backlog;
 mod credential;
 mod temperature;
 
-pub use backlog::{collapsed, missed, overflow};
+pub use backlog::{LOADED_BYTES, LOADED_MESSAGES, collapsed, load, overflow};
 pub use credential::{Kept, Refresh, Spent, refresh};
 pub use temperature::{Turn, turn};

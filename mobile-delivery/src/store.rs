@@ -41,7 +41,9 @@ pub use delivery::{
     Ack, Acked, Ending, Expired, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which, Withdrawn,
 };
 pub use device::check_id;
-pub use device::{Device, Filter, GROUPS, Invalid, LABELS, Number, Page, Presence, Put, Registration, Removed, Tier, slot_of};
+pub use device::{
+    After, Device, Filter, GROUPS, Invalid, LABELS, Number, Order, Page, Presence, Put, Registration, Removed, Tier, slot_of,
+};
 pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
 pub use message::{Cancelled, Due, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
@@ -70,7 +72,19 @@ pub trait DeviceStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn get(&self, tenant: &str, id: &str) -> Result<Option<Device>, StoreError>;
 
-    /// Devices that match, in the order of their numbers, that is of their first registration. Looks at [`Filter::scan`] at most: a page may be
+    /// The device that rows and queues know by this number, unless it was removed.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn numbered(&self, device: Number) -> Result<Option<Device>, StoreError>;
+
+    /// Of these devices, those that have something to get, and when the longest waiting of it was sent. At most 4096.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn waiting_since(&self, devices: &[Number]) -> Result<Vec<(Number, Micros)>, StoreError>;
+
+    /// Devices that match, in the order that is asked for ([`Order`]). Looks at [`Filter::scan`] at most: a page may be
     /// empty and not the last. By user, by group, by label and by presence online it looks at those alone.
     ///
     /// # Errors
@@ -134,6 +148,14 @@ pub trait MessageStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn read(&self, device: Number, messages: &[Uuid], now: Micros) -> Result<u32, StoreError>;
+
+    /// Ends up to `limit` of what the device has to get, oldest first, as `dropped`, reason `purged`, and marks the gap; nothing after the `seq` `upto`, so that
+    /// who empties a backlog does not race with who fills it. What is scheduled stays: it is not in the backlog yet. Answers how many; fewer than `limit`:
+    /// none is left.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn empty(&self, device: Number, upto: i64, now: Micros, limit: u32) -> Result<u32, StoreError>;
 
     /// Gives up to `limit` scheduled deliveries that are due their `seq`.
     ///
@@ -221,11 +243,12 @@ pub trait SessionStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError>;
 
-    /// Says that the device was told of `gap` under `fence`. Answers whether it is forgotten: not when it has grown since.
+    /// Says under `fence` that the device knows of the gap of this number ([`Gap::number`]). What was dropped since stays to be told. Answers whether
+    /// it is news.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn told(&self, device: Number, fence: i64, gap: &Gap) -> Result<bool, StoreError>;
+    async fn told(&self, device: Number, fence: i64, number: i64) -> Result<bool, StoreError>;
 
     /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
     ///

@@ -4,6 +4,7 @@ mod fleet;
 mod lanes;
 mod ledger;
 mod matrix;
+mod operated;
 mod relay;
 mod rough;
 mod served;

@@ -1,9 +1,11 @@
 //! What the admin API answers, as the CLI reads it. Times are RFC 3339, UTC.
 
 mod callbacks;
+mod devices;
 mod letters;
 
 pub use callbacks::{CallLine, CallbackDetail, CallbackLine, DeedLine, StopLine};
+pub use devices::{DeviceCredentials, DeviceDetail, DeviceLine, DevicePage, GapLine, Kicked, Purged, WaitingLine};
 pub use letters::{AuditPage, AuditRecordLine, EditView, GroupLine, GroupPage, RefusalLine, SelectionView};
 
 use api_ack::kinds::{KindSpec, Worker};

@@ -27,19 +27,21 @@ const OWN: Duration = Duration::from_secs(300);
 pub(super) enum Token {
     /// Print a token signed with the configured HS256 key, or with the one of `warren dev` in this folder
     #[command(after_help = "Examples:\n  warren token mint --tenant acme --subject shop --scope 'jobs:submit jobs:read'\n  \
+                            warren token mint --tenant acme --subject app --scope 'devices:write messages:send messages:read'\n  \
                             warren token mint --tenant '*' --subject ann --scope jobs:admin --ttl 8h")]
     Mint(Mint),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Mint {
-    /// Whose jobs; `*` with the scope jobs:admin means all tenants
+    /// Whose jobs and devices; `*` with the scope jobs:admin means all tenants
     #[arg(long)]
     tenant: String,
     /// Who it is within the tenant
     #[arg(long)]
     subject: String,
-    /// What it may do, apart by spaces or commas: jobs:submit, jobs:read, jobs:read:all, jobs:cancel, jobs:admin
+    /// What it may do, apart by spaces or commas: jobs:submit, jobs:read, jobs:read:all, jobs:cancel, jobs:admin; for devices devices:write,
+    /// devices:read, messages:send, messages:read, and device, for the device that --subject names
     #[arg(long)]
     scope: Vec<String>,
     /// For how long, as in 30m, 8h, 30d

@@ -23,6 +23,7 @@ use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
 use mobile_delivery::follow::Follow;
 use mobile_delivery::http::{Api, ApiOptions, Parts};
+use mobile_delivery::operating::Operating;
 use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Receipts};
 use mobile_delivery::relay::{self, Relay, RelayOptions, Wake};
@@ -52,6 +53,8 @@ pub(crate) struct Served {
     pub(crate) routes: Router,
     /// What describes them.
     pub(crate) openapi: OpenApi,
+    /// For those who operate the hub.
+    pub(crate) operating: Operating,
     /// Why devices cannot connect, while they cannot.
     pub(crate) unfit: watch::Receiver<Option<String>>,
 }
@@ -190,6 +193,8 @@ impl Devices {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);
+        let tokens = tokens(&wiring.config).map_err(HubError::Auth)?;
+        let operating = Operating::new(stores.clone(), sessions.clone(), tokens.clone());
         let api = Api::new(
             Parts {
                 devices: stores.devices.clone(),
@@ -197,7 +202,7 @@ impl Devices {
                 sender,
                 follow: followers,
                 verifier: ground.verifier.clone(),
-                tokens: tokens(&wiring.config).map_err(HubError::Auth)?,
+                tokens,
                 tracer: wiring.tracer.clone(),
             },
             ApiOptions {
@@ -211,7 +216,7 @@ impl Devices {
         let (owners, mut openapi) = http::router(api);
         let (connecting, described) = poll::router(sessions);
         openapi.merge(described);
-        Ok(Served { routes: owners.merge(guarded(connecting, unfit.clone())), openapi, unfit })
+        Ok(Served { routes: owners.merge(guarded(connecting, unfit.clone())), openapi, operating, unfit })
     }
 }
 

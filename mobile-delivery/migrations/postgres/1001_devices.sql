@@ -36,26 +36,30 @@ CREATE TABLE device_credentials (
 CREATE INDEX device_credentials_device ON device_credentials (device, created_at);
 
 -- The narrow row of a device. Who changes anything of a device holds it, so its counters are true, its `seq` rises in the order of
--- commits, and nobody waits in a circle: rows are taken in the order of their numbers. No column has an index but the key, so that every update
--- stays on its page (HOT), for which the fill factor leaves room.
+-- commits, and nobody waits in a circle: rows are taken in the order of their numbers. `missed` counts what was dropped ever, `missed_told` how much of
+-- it the device knows of: the difference is its gap. No column that changes with a message has an index, so that an update stays on its page (HOT), for
+-- which the fill factor leaves room. `load` is 0 for all but large backlogs and rises by 1 when one doubles; it is indexed to find these by.
 CREATE TABLE device_states (
     device bigint PRIMARY KEY,
     tenant text NOT NULL,
     seq bigint NOT NULL,
     backlog bigint NOT NULL,
     backlog_bytes bigint NOT NULL,
+    load smallint NOT NULL,
     fence bigint NOT NULL,
     turn bigint NOT NULL,
-    gap_since bigint NOT NULL,
-    gap_count bigint NOT NULL,
+    missed bigint NOT NULL,
+    missed_told bigint NOT NULL,
     gap_reason smallint NOT NULL,
-    revoked_at bigint
+    revoked_at bigint,
+    tokens_since bigint
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0
 );
+CREATE INDEX device_states_load ON device_states (load) WHERE load > 0;
 
 -- What was sent: inserted once, deleted by retention, and stored once for all its devices. Bodies are not compressed: accepting is the hot path.
 CREATE TABLE device_messages (
@@ -88,7 +92,7 @@ CREATE TABLE device_deliveries (
     autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0
 );
-CREATE INDEX device_deliveries_message ON device_deliveries (message);
+CREATE INDEX device_deliveries_message ON device_deliveries (message, device);
 CREATE INDEX device_deliveries_expiry ON device_deliveries (expires_at);
 CREATE INDEX device_deliveries_collapse ON device_deliveries (device, collapse_key) WHERE collapse_key IS NOT NULL;
 

@@ -39,13 +39,16 @@ CREATE TABLE device_states (
     seq INTEGER NOT NULL,
     backlog INTEGER NOT NULL,
     backlog_bytes INTEGER NOT NULL,
+    load INTEGER NOT NULL,
     fence INTEGER NOT NULL,
     turn INTEGER NOT NULL,
-    gap_since INTEGER NOT NULL,
-    gap_count INTEGER NOT NULL,
+    missed INTEGER NOT NULL,
+    missed_told INTEGER NOT NULL,
     gap_reason INTEGER NOT NULL,
-    revoked_at INTEGER
+    revoked_at INTEGER,
+    tokens_since INTEGER
 ) STRICT;
+CREATE INDEX device_states_load ON device_states (load) WHERE load > 0;
 
 CREATE TABLE device_messages (
     id BLOB PRIMARY KEY NOT NULL,
@@ -71,7 +74,7 @@ CREATE TABLE device_deliveries (
     collapse_key TEXT,
     PRIMARY KEY (device, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX device_deliveries_message ON device_deliveries (message);
+CREATE INDEX device_deliveries_message ON device_deliveries (message, device);
 CREATE INDEX device_deliveries_expiry ON device_deliveries (expires_at);
 CREATE INDEX device_deliveries_collapse ON device_deliveries (device, collapse_key) WHERE collapse_key IS NOT NULL;
 

@@ -18,7 +18,7 @@ const LEEWAY: i64 = 30;
 ///
 /// # Errors
 /// `scope-missing` without the scope; `token-invalid` for a token that is older than the device, and so was another's of that
-/// id; `device-not-found`, `device-revoked`, `store-unavailable`.
+/// id, or than its last revocation, which it does not survive; `device-not-found`, `device-revoked`, `store-unavailable`.
 pub async fn admit(devices: &dyn DeviceStore, caller: &Caller) -> Result<Device, Problem> {
     caller.require(DEVICE)?;
     let device = devices.get(&caller.tenant, &caller.subject).await?.ok_or_else(|| no_device(&caller.subject))?;
@@ -26,6 +26,12 @@ pub async fn admit(devices: &dyn DeviceStore, caller: &Caller) -> Result<Device,
     if caller.issued_at.is_some_and(|issued| issued + LEEWAY < registered) {
         let detail =
             "the token is from before the device was registered: get another with the refresh token of this registration";
+        return Err(Problem::new(Code::TokenInvalid, detail));
+    }
+    // To the second, as tokens say it. A clock that goes behind costs a token that was just made, and the next one is good.
+    let since = device.tokens_since.map(|since| clock::timestamp(since).as_second());
+    if since.zip(caller.issued_at).is_some_and(|(since, issued)| issued < since) {
+        let detail = "the token is from before the device was revoked: get another with the newest refresh token";
         return Err(Problem::new(Code::TokenInvalid, detail));
     }
     match device.revoked_at {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Api;
 use super::registering::parameter;
 use super::view::DeviceView;
-use crate::store::{Filter, Number, Presence};
+use crate::store::{Filter, Order, Presence};
 
 /// Devices of a page, unless asked otherwise.
 const PAGE: u32 = 50;
@@ -92,7 +92,7 @@ pub(super) async fn devices(
     let found = api.parts().devices.list(&filter(&caller.tenant, asked)?).await?;
     let page = PageView {
         items: found.devices.into_iter().map(DeviceView::of).collect(),
-        next: found.next.map(|number| number.0.to_string()),
+        next: found.next.map(|after| after.to_string()),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(page)))
 }
@@ -124,14 +124,17 @@ fn filter(tenant: &str, asked: Asked) -> Result<Filter, Problem> {
         Some("offline") => Some(Presence::Offline),
         Some(_) => return Err(wrong("`presence` must be `online` or `offline`".to_owned())),
     };
-    let after = asked.cursor.map(|cursor| cursor.parse().map(Number)).transpose();
+    let order = Order::Registered;
+    let after =
+        asked.cursor.map(|cursor| order.after(&cursor).ok_or_else(|| wrong("`cursor` is not the `next` of a page".to_owned())));
     Ok(Filter {
         user: text("user", asked.user)?,
         group: text("group", asked.group)?,
         label,
         presence,
         backlog: asked.backlog,
-        after: after.map_err(|_| wrong("`cursor` is not the `next` of a page".to_owned()))?,
+        order,
+        after: after.transpose()?,
         limit,
         scan: SCAN,
         ..Filter::of(tenant)

@@ -5,6 +5,7 @@ use door::problem::{Code, Problem, shown};
 
 use crate::sending::SendError;
 use crate::store::RECIPIENTS;
+use crate::tokens::{Token, Tokens};
 
 /// Where a part of a message stands in a request: in a header of its own, or in a member of a batch's item.
 pub(super) enum Place<'a> {
@@ -97,13 +98,13 @@ fn header(field: &str) -> Option<&'static str> {
 }
 
 /// The refusal of a device that is not there.
-pub(super) fn no_device(id: &str) -> Problem {
+pub(crate) fn no_device(id: &str) -> Problem {
     let id = shown(id);
     Problem::new(Code::DeviceNotFound, format!("there is no device `{id}`: PUT /v1/devices/{id} registers it"))
 }
 
 /// The refusal of a device that was revoked.
-pub(super) fn revoked(id: &str) -> Problem {
+pub(crate) fn revoked(id: &str) -> Problem {
     let id = shown(id);
     let detail = format!("the device `{id}` was revoked: PUT /v1/devices/{id}?rotate=true lets it in again");
     Problem::new(Code::DeviceRevoked, detail)
@@ -118,6 +119,20 @@ pub(super) fn registration(error: StoreError) -> Problem {
         }
         error => error.into(),
     }
+}
+
+/// The refusal where there is no key to sign with.
+pub(crate) fn no_tokens() -> Problem {
+    let detail = "this hub has no key to sign devices' tokens with: set `devices.token_key`, or take them from your own issuer";
+    Problem::new(Code::NoTokens, detail)
+}
+
+/// A token for a device that is let in.
+pub(crate) fn token(tokens: &Tokens, tenant: &str, id: &str) -> Result<Token, Problem> {
+    tokens.mint(tenant, id).map_err(|error| {
+        tracing::error!("a device's token was not made: {error}");
+        no_tokens()
+    })
 }
 
 #[cfg(test)]

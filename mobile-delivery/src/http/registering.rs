@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::caller::id_of;
+use super::refusals::{no_tokens, token};
 use super::view::{DeviceLinks, Said};
 use super::{Api, refusals};
 use crate::store::{Hash, Put, RECIPIENTS, Registration, Tier};
@@ -192,20 +193,6 @@ pub(super) fn parameter(error: &QueryRejection) -> Problem {
     let text = error.body_text();
     let why = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, why)| why);
     Problem::new(Code::InvalidParameter, format!("a query parameter is wrong: {}", shown(why)))
-}
-
-/// The refusal where there is no key to sign with.
-pub(super) fn no_tokens() -> Problem {
-    let detail = "this hub has no key to sign devices' tokens with: set `devices.token_key`, or take them from your own issuer";
-    Problem::new(Code::NoTokens, detail)
-}
-
-/// A token for a device that is let in.
-pub(super) fn token(tokens: &Tokens, tenant: &str, id: &str) -> Result<Token, Problem> {
-    tokens.mint(tenant, id).map_err(|error| {
-        tracing::error!("a device's token was not made: {error}");
-        no_tokens()
-    })
 }
 
 /// What the body says, if it keeps to the rules.

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::caller::id_of;
-use super::registering::{TokensView, no_tokens, token};
+use super::refusals::{no_tokens, token};
+use super::registering::TokensView;
 use super::{Api, micros, refusals};
 use crate::store::{Hash, Refreshed};
 

@@ -138,7 +138,7 @@ pub(super) struct FateView {
     /// `scheduled`, `queued`, `sent`, `delivered`, `read`, `expired` or `dropped`.
     #[schema(example = "delivered")]
     state: &'static str,
-    /// Why it was dropped: `overflow`, `cancelled`, `collapsed`, `rejected` or `removed`.
+    /// Why it was dropped: `overflow`, `cancelled`, `collapsed`, `rejected`, `removed` or `purged`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// What the device said when it rejected it, if it did; 256 bytes at most.

@@ -103,10 +103,9 @@ async fn settle(sessions: &Sessions, device: &Device, acks: &Acks) -> Result<boo
     }
     if let Some(session) = poll {
         session.kept().acked(acks);
-        let gap = acks.gap.and_then(|number| session.kept().gap_of(number));
-        if let Some(gap) = gap {
-            sessions.told(device.number, fence, &gap).await?;
-        }
+    }
+    if let Some(number) = acks.gap {
+        sessions.told(device.number, fence, i64::try_from(number).unwrap_or(i64::MAX)).await?;
     }
     Ok(true)
 }

@@ -8,7 +8,6 @@ use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
-use database::clock;
 use door::auth::Verifier;
 use door::problem::{Code, Document, Problem, shown};
 use serde::Deserialize;
@@ -17,7 +16,7 @@ use super::session::{PollSession, Turn};
 use crate::protocol::poll::Polled;
 use crate::protocol::{Close, MAX_LIST, Message, Window};
 use crate::sessions::Sessions;
-use crate::sessions::rows::given;
+use crate::sessions::rows::{given, told_gap};
 use crate::socket::no_place;
 use crate::store::{Device, Limit, Transport};
 
@@ -128,7 +127,7 @@ async fn read(sessions: &Sessions, session: &PollSession, turn: &Turn<'_>, max: 
     if !turn.counts() {
         return Err(replaced());
     }
-    let gap = kept.gap(pending.gap, || clock::now().unsigned_abs());
+    let gap = kept.news(pending.gap).map(told_gap);
     let leased = kept.lease(pending.messages, Instant::now());
     let messages = leased.into_iter().map(|(row, again)| Message { dup: again, ..given(row) }).collect();
     Ok(Polled { messages, more: pending.more, gap })
@@ -166,6 +165,7 @@ fn ended(close: Close) -> Problem {
         Close::DeviceRevoked => Problem::new(Code::DeviceRevoked, "the device was revoked"),
         Close::DeviceUnknown => Problem::new(Code::DeviceNotFound, "the device was removed: register it again"),
         Close::Displaced => replaced(),
+        Close::Ended => Problem::new(Code::SessionReplaced, "an operator ended the session: fetch messages again"),
         _ => no_place(),
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::protocol::Gap as ToldGap;
 use crate::protocol::poll::Acks;
 use crate::sessions::Tenure;
 use crate::store::{Gap, Given};
@@ -35,8 +34,8 @@ pub(super) struct Kept {
     pub(super) cursor: i64,
     /// The highest that was given ever.
     pub(super) highest: i64,
-    gap: Option<(Gap, u64)>,
-    gap_told: u64,
+    /// The gap that was told last, by its number.
+    gap_told: i64,
     heard: Instant,
 }
 
@@ -49,7 +48,7 @@ pub(super) struct Turn<'a> {
 
 impl PollSession {
     pub(super) fn new(tenure: Tenure) -> Self {
-        let kept = Kept { leases: BTreeMap::new(), cursor: 0, highest: 0, gap: None, gap_told: 0, heard: Instant::now() };
+        let kept = Kept { leases: BTreeMap::new(), cursor: 0, highest: 0, gap_told: 0, heard: Instant::now() };
         Self { tenure, turn: watch::Sender::new(0), answering: AtomicUsize::new(0), kept: Mutex::new(kept) }
     }
 
@@ -138,22 +137,9 @@ impl Kept {
     }
 
     /// What is to be told of a gap; `None` of one that was told.
-    pub(super) fn gap(&mut self, gap: Option<Gap>, number: impl FnOnce() -> u64) -> Option<ToldGap> {
-        let gap = gap?;
-        let number = match &self.gap {
-            Some((known, number)) if *known == gap => *number,
-            before => before.as_ref().map_or(0, |(_, number)| number + 1).max(number()),
-        };
-        self.gap = Some((gap, number));
-        if number <= self.gap_told {
-            return None;
-        }
-        self.gap_told = number;
-        Some(ToldGap { number, reason: gap.reason.name().to_owned(), count: u64::try_from(gap.count).ok() })
-    }
-
-    /// The gap of this number, if it is the one that was told last.
-    pub(super) fn gap_of(&self, number: u64) -> Option<Gap> {
-        self.gap.filter(|(_, told)| *told == number).map(|(gap, _)| gap)
+    pub(super) fn news(&mut self, gap: Option<Gap>) -> Option<Gap> {
+        let gap = gap.filter(|gap| gap.number > self.gap_told)?;
+        self.gap_told = gap.number;
+        Some(gap)
     }
 }

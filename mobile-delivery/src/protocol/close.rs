@@ -78,6 +78,8 @@ closes! {
     Internal = 4202, "internal";
     /// The store or the broker is away, or there is no room for another session.
     Unavailable = 4203, "unavailable";
+    /// An operator ended the session, or its process counted as gone.
+    Ended = 4205, "ended";
     /// No `hello` in time.
     HelloLate = 4208, "hello-late";
     /// Connected too often.

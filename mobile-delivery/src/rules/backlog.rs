@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use crate::store::{Gap, GapReason, Limits};
+use crate::store::Limits;
 
 /// How many of the oldest have to go, so that a device's `messages` of `bytes` fit into `limits` again. `sizes` are those of its
 /// messages, oldest first, as far as they were read: it never answers more than there are.
@@ -27,13 +27,17 @@ pub fn collapsed<D: Hash + Eq>(newcomers: &[(D, Option<&str>)]) -> Vec<bool> {
     collapsed
 }
 
-/// The gap of a device that misses `count` messages more, from `since` on.
-pub fn missed(gap: Option<Gap>, since: i64, reason: GapReason, count: i64) -> Gap {
-    match gap {
-        None => Gap { since, reason, count },
-        Some(gap) => Gap { since: gap.since.min(since), reason, count: gap.count + count },
-    }
+/// How large a backlog is, roughly: 0 for all that are small, and 1 more each time that its messages or its bytes have doubled.
+pub fn load(messages: i64, bytes: i64) -> i16 {
+    let of = |amount: i64, least: i64| if amount < least { 0 } else { 1 + (amount / least).ilog2() };
+    i16::try_from(of(messages, LOADED_MESSAGES).max(of(bytes, LOADED_BYTES))).unwrap_or(i16::MAX)
 }
+
+/// With fewer messages than this no backlog of these messages has the load 1.
+pub const LOADED_MESSAGES: i64 = 16;
+
+/// The same, of bytes.
+pub const LOADED_BYTES: i64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -74,11 +78,12 @@ mod tests {
         }
 
         #[test]
-        fn a_gap_covers_everything_that_was_missed(missing in prop::collection::vec((1..1000_i64, 1..9_i64), 1..20)) {
-            let gap = missing.iter().fold(None, |gap, (since, count)| Some(missed(gap, *since, GapReason::Expired, *count)));
-            let gap = gap.unwrap();
-            prop_assert_eq!(gap.since, missing.iter().map(|(since, _)| *since).min().unwrap());
-            prop_assert_eq!(gap.count, missing.iter().map(|(_, count)| *count).sum::<i64>());
+        fn whoever_has_this_much_has_at_least_this_load(messages in 0..i64::MAX, bytes in 0..i64::MAX, least in 0..40_u32) {
+            let load = load(messages, bytes);
+            if messages >= LOADED_MESSAGES << least || bytes >= LOADED_BYTES << least {
+                prop_assert!(i64::from(load) > i64::from(least));
+            }
+            prop_assert_eq!(load == 0, messages < LOADED_MESSAGES && bytes < LOADED_BYTES);
         }
     }
 }

@@ -10,13 +10,11 @@ use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::Sessions;
-use super::driver::nothing;
-use super::rows::given;
+use super::rows::{given, told_gap};
 use super::settling::{Settlement, Waiter};
 use super::tenure::Tenure;
-use crate::protocol::Gap as ToldGap;
 use crate::session::{Ask, End, Ended, Event, Page};
-use crate::store::{Ack, Gap, Limit, Outcome, Pending, StoreError, Which};
+use crate::store::{Ack, Limit, Outcome, Pending, StoreError, Which};
 
 /// Messages that are said to be read and not stored yet, at most.
 const READ: usize = 1024;
@@ -28,9 +26,8 @@ type Read = Result<Pending, StoreError>;
 
 pub(super) struct Asking {
     sessions: Sessions,
-    /// The `seq` given last at the time of the claim.
-    floor: i64,
-    caught_up: bool,
+    /// The `seq` that was given last, where the claim says that all up to it has ended: the first page need not be read.
+    caught_up: Option<i64>,
     page: Option<(Ask, BoxFuture<'static, Read>)>,
     /// Ends that wait for the settlement that is under way.
     ends: Vec<End>,
@@ -38,29 +35,17 @@ pub(super) struct Asking {
     settling: u16,
     chore: Option<BoxFuture<'static, ()>>,
     read: Vec<Uuid>,
-    /// What is to be forgotten, once the device has said that it knows.
-    told: Option<Gap>,
-    gap: Option<(Gap, u64)>,
+    /// The gap that the device has said it knows of.
+    told: Option<i64>,
 }
 
 impl Asking {
     pub(super) fn new(sessions: Sessions) -> Self {
-        Self {
-            sessions,
-            floor: 0,
-            caught_up: false,
-            page: None,
-            ends: Vec::new(),
-            settling: 0,
-            chore: None,
-            read: Vec::new(),
-            told: None,
-            gap: None,
-        }
+        Self { sessions, caught_up: None, page: None, ends: Vec::new(), settling: 0, chore: None, read: Vec::new(), told: None }
     }
 
-    pub(super) fn begin(&mut self, floor: i64, caught_up: bool) {
-        (self.floor, self.caught_up) = (floor, caught_up);
+    pub(super) fn begin(&mut self, caught_up: Option<i64>) {
+        self.caught_up = caught_up;
     }
 
     /// The next answer. Cancel-safe.
@@ -76,7 +61,7 @@ impl Asking {
                 } => {
                     self.page = None;
                     return match read {
-                        Ok(pending) => Event::Page { ask: ask.number, page: self.turn(ask, pending) },
+                        Ok(pending) => Event::Page { ask: ask.number, page: page(pending) },
                         Err(error) => {
                             tracing::debug!(error = %error, "cannot read what a device has to get, trying again");
                             Event::Unread { ask: ask.number }
@@ -97,8 +82,8 @@ impl Asking {
 
     pub(super) fn ask(&mut self, ask: Ask, tenure: Option<&Tenure>) {
         let Some(tenure) = tenure else { return };
-        if mem::take(&mut self.caught_up) {
-            let pending = Pending::default();
+        if let Some(through) = self.caught_up.take() {
+            let pending = Pending { through, ..Pending::default() };
             self.page = Some((ask, std::future::ready(Ok(pending)).boxed()));
             return;
         }
@@ -113,26 +98,9 @@ impl Asking {
         self.page = Some((ask, reading.boxed()));
     }
 
-    fn turn(&mut self, ask: Ask, pending: Pending) -> Page {
-        let gap = pending.gap.map(|gap| self.number(gap));
-        let last = pending.messages.last().map_or(0, |given| given.seq);
-        let through = nothing(last.max(self.floor)).through.max(ask.after);
-        Page { messages: pending.messages.into_iter().map(given).collect(), more: pending.more, through, gap }
-    }
-
-    /// A number for a gap that rises with it, in later sessions too: the time of the look that found it so.
-    fn number(&mut self, gap: Gap) -> ToldGap {
-        let number = match &self.gap {
-            Some((known, number)) if *known == gap => *number,
-            before => before.as_ref().map_or(0, |(_, number)| number + 1).max(clock::now().unsigned_abs()),
-        };
-        self.gap = Some((gap, number));
-        ToldGap { number, reason: gap.reason.name().to_owned(), count: u64::try_from(gap.count).ok() }
-    }
-
-    /// The device has acked a gap. One that has grown since is told once more.
+    /// The device has acked a gap. What was dropped since is told once more.
     pub(super) fn gap_told(&mut self, number: u64) {
-        self.told = self.gap.filter(|(_, last)| *last == number).map(|(gap, _)| gap).or(self.told);
+        self.told = i64::try_from(number).ok().max(self.told);
     }
 
     /// Messages were read by somebody; whether there is room for them.
@@ -172,7 +140,7 @@ impl Asking {
             for attempt in 1..=TRIES {
                 let stores = &sessions.0.stores;
                 let done = async {
-                    if let Some(gap) = &left.1 {
+                    if let Some(gap) = left.1 {
                         stores.sessions.told(device, fence, gap).await?;
                         left.1 = None;
                     }
@@ -203,6 +171,16 @@ impl Asking {
         if let Some(chore) = self.chore.take() {
             self.sessions.0.tasks.spawn(chore);
         }
+    }
+}
+
+/// What a session is told of what the store has.
+fn page(pending: Pending) -> Page {
+    Page {
+        messages: pending.messages.into_iter().map(given).collect(),
+        more: pending.more,
+        through: pending.through.unsigned_abs(),
+        gap: pending.gap.map(told_gap),
     }
 }
 

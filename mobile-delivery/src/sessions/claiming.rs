@@ -27,10 +27,8 @@ pub(super) struct Coming {
 /// Its session has begun.
 pub(super) struct Begun {
     pub(super) tenure: Tenure,
-    /// The `seq` given last by then.
-    pub(super) seq: i64,
-    /// There is nothing for it but what its lane brings, if it has one.
-    pub(super) caught_up: bool,
+    /// The `seq` given last by then, if there is nothing for it but what its lane brings.
+    pub(super) caught_up: Option<i64>,
     pub(super) hot: bool,
 }
 
@@ -114,13 +112,14 @@ impl Sessions {
             transport: one.transport,
             post,
         };
+        let caught_up = (backlog == 0 && gap.is_none()).then_some(seq);
         let hot = temperature == Temperature::Hot;
         // Who does not wait any more ends it by dropping it.
-        let _ = one.reply.send(Ok(Begun { tenure, seq, caught_up: backlog == 0 && gap.is_none(), hot }));
+        let _ = one.reply.send(Ok(Begun { tenure, caught_up, hot }));
     }
 
     /// Tells who wants to hear it. A session that takes the place of another neither comes nor goes.
-    fn tell(&self, identity: &Identity, session: Uuid, transport: Transport, online: bool) {
+    pub(super) fn tell(&self, identity: &Identity, session: Uuid, transport: Transport, online: bool) {
         let Some(outlet) = &self.0.outlet else { return };
         let text = |text: &str| text.to_owned();
         let (tenant, device, user) = (text(&identity.tenant), text(&identity.id), text(&identity.user));

@@ -21,7 +21,7 @@ use super::post::{News, Post};
 use super::tenure::Tenure;
 use super::wire::{Broken, Heard, Wire};
 use crate::protocol::{Close, GoAway, ServerFrame};
-use crate::session::{Action, Claimed, Event, Page, Phase, Session};
+use crate::session::{Action, Claimed, Event, Phase, Session};
 
 /// Frames in one second that are taken of one device.
 const FRAMES: u32 = 2000;
@@ -232,10 +232,10 @@ impl<W: Wire> Driver<W> {
     fn opened(&mut self, opened: Result<Opened, Refused>) -> Event {
         match opened {
             Err((close, detail)) => Event::End { close, detail },
-            Ok(Opened { tenure, lane, seq, caught_up, until }) => {
+            Ok(Opened { tenure, lane, caught_up, until }) => {
                 let claimed = Claimed { fence: tenure.fence, session: tenure.session, until, time: jiff::Timestamp::now() };
                 self.post = tenure.post.clone();
-                self.asking.begin(seq, caught_up);
+                self.asking.begin(caught_up);
                 self.tenure = Some(tenure);
                 self.has_lane(lane);
                 Event::Claimed(claimed)
@@ -359,9 +359,4 @@ async fn lane_next(lane: &mut LaneState) -> Happened {
         LaneState::Opening(opening) => Happened::Attached(opening.await),
         LaneState::At(attachment) => Happened::Lane(attachment.next().await),
     }
-}
-
-/// What a session that is known to have caught up reads.
-pub(super) fn nothing(through: i64) -> Page {
-    Page { through: through.unsigned_abs(), ..Page::default() }
 }

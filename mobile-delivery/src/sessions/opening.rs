@@ -51,10 +51,8 @@ pub(super) enum LaneState {
 pub(super) struct Opened {
     pub(super) tenure: Tenure,
     pub(super) lane: LaneState,
-    /// The `seq` given last at the time of the claim.
-    pub(super) seq: i64,
-    /// Nothing is to be read: what comes, the lane brings.
-    pub(super) caught_up: bool,
+    /// Nothing is to be read up to this `seq`, which was given last: what comes, the lane brings.
+    pub(super) caught_up: Option<i64>,
     pub(super) until: Option<Instant>,
 }
 
@@ -126,7 +124,7 @@ impl Sessions {
                 (Close::Unavailable, "the store does not answer: come back".to_owned())
             }
         })?;
-        let Begun { tenure, seq, caught_up, hot } = begun;
+        let Begun { tenure, caught_up, hot } = begun;
         let queue = queue_of(device.number, device.queue_tier);
         let prefetch = hello.window.messages;
         let first = hot.then_some(queue);
@@ -135,7 +133,7 @@ impl Sessions {
             Ok((attachment, at_once)) => (LaneState::At(Box::new(attachment)), at_once),
             Err(_) => (LaneState::Opening(lane.map(|(attachment, _)| attachment).boxed()), false),
         };
-        Ok(Opened { tenure, lane, seq, caught_up: caught_up && at_once, until: bearer.until() })
+        Ok(Opened { tenure, lane, caught_up: caught_up.filter(|_| at_once), until: bearer.until() })
     }
 
     /// The lane of a device, however long it takes; and whether it was there. `queue`: what is known to be there.

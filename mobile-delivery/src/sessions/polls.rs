@@ -10,7 +10,7 @@ use super::settling::{Settlement, Waiter};
 use super::tenure::Tenure;
 use crate::poll::Polling;
 use crate::protocol::Close;
-use crate::store::{Ack, Acked, Device, Gap, Limit, Number, Pending, Transport};
+use crate::store::{Ack, Acked, Device, Limit, Number, Pending, Transport};
 
 impl Sessions {
     /// The poll sessions.
@@ -46,8 +46,8 @@ impl Sessions {
         }
     }
 
-    pub(crate) async fn told(&self, device: Number, fence: i64, gap: &Gap) -> Result<bool, Problem> {
-        Ok(self.0.stores.sessions.told(device, fence, gap).await?)
+    pub(crate) async fn told(&self, device: Number, fence: i64, number: i64) -> Result<bool, Problem> {
+        Ok(self.0.stores.sessions.told(device, fence, number).await?)
     }
 
     /// Waits until the process drains.

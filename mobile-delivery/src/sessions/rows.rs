@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use messaging::message::Message as Carried;
 
 use crate::lane_message;
-use crate::protocol::Message;
-use crate::store::{Given, Priority};
+use crate::protocol::{Gap as ToldGap, Message};
+use crate::store::{Gap, Given, Priority};
 
 /// What a device is given of what came down its lane; `None` of what its row must be read for: it is no message of a relay, its time is over,
 /// or it was on its way since before `fresh`, and its row may have ended meanwhile.
@@ -14,6 +14,11 @@ pub(super) fn arrived(carried: Carried, seq: i64, redelivered: bool, now: Timest
     let message = lane_message::read(seq, carried)?;
     let over = message.expires.is_none_or(|expires| expires <= now);
     (!over && message.time >= fresh).then_some(Message { dup: redelivered, ..message })
+}
+
+/// What a device is told of what it missed.
+pub(crate) fn told_gap(gap: Gap) -> ToldGap {
+    ToldGap { number: gap.number.unsigned_abs(), reason: gap.reason.name().to_owned(), count: u64::try_from(gap.count).ok() }
 }
 
 /// What a device is given of a row.

@@ -1,4 +1,4 @@
-//! How processes tell each other that sessions are over, and that messages ended: over the exchange `warren.notices`.
+//! How processes tell each other that sessions may be over, or have something to find, and that messages ended: over the exchange `warren.notices`.
 //!
 //! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...], "ended": [[<process>, <device>, <message>], ...]}`, each for the process that has the
 //! session. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a session that is lost is mended by the
@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use broker_topology::Names;
+use database::{StoreError, clock};
 use messaging::connection::Link;
 use messaging::notices::{self, Heard};
 use messaging::publisher::Publisher;
@@ -15,11 +16,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
-use super::tenure::DISPLACED;
+use super::tenure::{DISPLACED, Identity};
 use super::waiting::Waiting;
 use crate::lane_message::SOURCE;
 use crate::protocol::Close;
-use crate::store::{Number, Over, ProcessId, Session};
+use crate::store::{Device, Number, Over, ProcessId, Session};
 
 /// The `type` of the message.
 pub const KIND: &str = "warren.devices.over";
@@ -98,7 +99,26 @@ impl Sessions {
         }
     }
 
-    /// Has the store say whether a session is over, wherever it is.
+    /// Ends the session of a device as it is now, wherever it is; whether it was still the device's. The device may come back.
+    pub(crate) async fn release_of(&self, device: &Device, session: &Session) -> Result<bool, StoreError> {
+        let released = self.0.stores.sessions.release(&[(device.number, session.fence)], clock::now()).await?;
+        let was = released == [true];
+        if was {
+            // The process that has it finds that it is released, and leaves this to us.
+            self.tell(&Identity::of(device), session.id, session.transport, false);
+        }
+        self.put_out_session(device.number, session);
+        Ok(was)
+    }
+
+    /// Says that receipts may have been written.
+    pub(crate) fn receipts_written(&self) {
+        if let Some(outlet) = &self.0.outlet {
+            outlet.written();
+        }
+    }
+
+    /// Has the store say whether a session is over, wherever it is; one that is not looks for what it has to get.
     pub(super) fn put_out_session(&self, device: Number, session: &Session) {
         if session.process == self.0.me {
             self.suspect(device, session.fence);
@@ -120,6 +140,8 @@ impl Sessions {
             let sessions: Vec<(Number, i64)> =
                 suspects.into_iter().filter_map(|device| self.0.live.get(device).map(|entry| (device, entry.fence))).collect();
             self.end_over(&sessions).await;
+            // Those that are not over may have lost what they had to get.
+            sessions.iter().filter_map(|(device, _)| self.0.live.get(*device)).for_each(|entry| entry.post.look());
         }
     }
 
@@ -136,7 +158,9 @@ impl Sessions {
                         Over::Displaced => (Close::Displaced, DISPLACED),
                         Over::Revoked => (Close::DeviceRevoked, "the device was revoked"),
                         Over::Removed => (Close::DeviceUnknown, "the device was removed: register it again"),
-                        Over::Released => (Close::Unavailable, "this process counted as gone: come back"),
+                        Over::Released => {
+                            (Close::Ended, "an operator ended the session, or this process counted as gone: come back")
+                        }
                     };
                     let fence = fences.get(&device).copied().unwrap_or(0);
                     self.0.live.end(device, fence, close, why);

@@ -55,11 +55,13 @@ pub enum Reason {
     Rejected = 4,
     /// The device was removed.
     Removed = 5,
+    /// An operator emptied the device's backlog.
+    Purged = 6,
 }
 
 impl Reason {
     /// All.
-    pub const ALL: [Self; 5] = [Self::Overflow, Self::Cancelled, Self::Collapsed, Self::Rejected, Self::Removed];
+    pub const ALL: [Self; 6] = [Self::Overflow, Self::Cancelled, Self::Collapsed, Self::Rejected, Self::Removed, Self::Purged];
 
     /// The word for it.
     pub fn name(self) -> &'static str {
@@ -69,6 +71,7 @@ impl Reason {
             Self::Collapsed => "collapsed",
             Self::Rejected => "rejected",
             Self::Removed => "removed",
+            Self::Purged => "purged",
         }
     }
 }
@@ -110,6 +113,9 @@ pub struct Pending {
     pub gap: Option<Gap>,
     /// Whether there is more after the last of these.
     pub more: bool,
+    /// Up to this `seq` the device has nothing to get but what is here. With `more` it is that of the last of these; else the one that
+    /// was given last.
+    pub through: i64,
 }
 
 /// A message with its place among those of a device.
@@ -126,11 +132,11 @@ pub struct Given {
 /// What a device missed since it was told last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The lowest `seq` that was dropped.
-    pub since: i64,
+    /// How many messages of the device were dropped ever: it rises with each, and names what the device is told of.
+    pub number: i64,
     /// Why the latest was.
     pub reason: GapReason,
-    /// How many were.
+    /// How many were, since the last that the device knows of.
     pub count: i64,
 }
 

@@ -1,6 +1,7 @@
 //! Who a device is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use uuid::Uuid;
 
@@ -169,6 +170,8 @@ pub struct Device {
     pub updated_at: Micros,
     /// Since when it is not let in, if it is not.
     pub revoked_at: Option<Micros>,
+    /// Tokens that were made before this count no more, if it was ever revoked and let in again.
+    pub tokens_since: Option<Micros>,
     /// The `seq` that was given last; 0 before the first.
     pub seq: i64,
     /// Messages it has still to get, without scheduled ones.
@@ -192,12 +195,89 @@ pub enum Presence {
     Offline,
 }
 
+/// In which order devices are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// As they were registered first.
+    #[default]
+    Registered,
+    /// Those with the most messages to get first; of these only devices that have any are listed, as by the two below.
+    Messages,
+    /// Those with the most bytes to get first.
+    Bytes,
+    /// Those first whose longest waiting message was sent first.
+    Age,
+}
+
+/// Where a list goes on. Text outside, and good for the order that gave it.
+///
+/// Whoever has much to get is found by an index, in exact order, and so is all that waits by age. The others are looked at [`Filter::scan`] at a time, and are in order among these: with more
+/// devices than that, small backlogs are in order roughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// After this device, by its number.
+    Device(Number),
+    /// Among those that have much to get: after this device, which had so much.
+    Loaded {
+        /// Messages or bytes.
+        amount: i64,
+        /// Whose.
+        device: Number,
+    },
+    /// Among the others: of those that come after `window`, after this device, which had so much.
+    Window {
+        /// The last device of the window before.
+        window: Number,
+        /// Messages, bytes, or how old.
+        amount: i64,
+        /// Whose.
+        device: Number,
+    },
+    /// After this message, which is the longest waiting one of a device.
+    Message {
+        /// The message.
+        message: Uuid,
+        /// The device.
+        device: Number,
+    },
+}
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(device) => write!(f, "{}", device.0),
+            Self::Loaded { amount, device } => write!(f, "l.{amount}.{}", device.0),
+            Self::Window { window, amount, device } => write!(f, "w.{}.{amount}.{}", window.0, device.0),
+            Self::Message { message, device } => write!(f, "m.{message}.{}", device.0),
+        }
+    }
+}
+
+impl Order {
+    /// Where a list in this order goes on, as [`After`] was written; `None` of what is none, or of another order.
+    pub fn after(self, text: &str) -> Option<After> {
+        let mut parts = text.split('.');
+        let first = parts.next()?;
+        let mut number = || parts.next()?.parse::<i64>().ok();
+        let after = match (self, first) {
+            (Self::Registered, first) => After::Device(Number(first.parse().ok()?)),
+            (Self::Messages | Self::Bytes, "l") => After::Loaded { amount: number()?, device: Number(number()?) },
+            (_, "w") => After::Window { window: Number(number()?), amount: number()?, device: Number(number()?) },
+            (Self::Age, "m") => {
+                After::Message { message: parts.next()?.parse().ok()?, device: Number(parts.next()?.parse().ok()?) }
+            }
+            _ => return None,
+        };
+        parts.next().is_none().then_some(after)
+    }
+}
+
 /// Which devices to list; what is `None` lets all through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    /// Whose.
-    pub tenant: String,
-    /// Of this user.
+    /// Whose; `None` for those of all tenants.
+    pub tenant: Option<String>,
+    /// Of this user. Users, groups and labels are a tenant's own: without `tenant` they find nothing.
     pub user: Option<String>,
     /// In this group.
     pub group: Option<String>,
@@ -207,8 +287,10 @@ pub struct Filter {
     pub presence: Option<Presence>,
     /// With at least so many messages to get.
     pub backlog: Option<i64>,
-    /// Those after this one: [`Page::next`] of the page before.
-    pub after: Option<Number>,
+    /// In this order.
+    pub order: Order,
+    /// [`Page::next`] of the page before, in the same order.
+    pub after: Option<After>,
     /// Devices on a page at most.
     pub limit: u32,
     /// Devices to look at, at most.
@@ -219,12 +301,13 @@ impl Filter {
     /// All devices of a tenant: pages of 100, a look at 1000.
     pub fn of(tenant: &str) -> Self {
         Self {
-            tenant: tenant.to_owned(),
+            tenant: Some(tenant.to_owned()),
             user: None,
             group: None,
             label: None,
             presence: None,
             backlog: None,
+            order: Order::Registered,
             after: None,
             limit: 100,
             scan: 1000,
@@ -238,7 +321,7 @@ pub struct Page {
     /// Those that match.
     pub devices: Vec<Device>,
     /// Where to go on; `None` at the end.
-    pub next: Option<Number>,
+    pub next: Option<After>,
 }
 
 /// A device that was removed.

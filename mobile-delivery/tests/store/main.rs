@@ -19,10 +19,12 @@ macro_rules! contract {
 }
 
 mod credentials;
+mod emptying;
 mod ground;
 mod lanes;
 mod pages;
 mod races;
+mod ranking;
 mod registering;
 mod relaying;
 mod sending;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use mobile_delivery::store::{
-    Ack, Filter, Hash, Limits, Mark, NewMessage, Number, Outcome, Presence, Reading, Registration, Which, slot_of,
+    Ack, Filter, Hash, Limits, Mark, NewMessage, Number, Order, Outcome, Presence, Reading, Registration, Which, slot_of,
 };
 use serde_json::Value;
 
@@ -20,6 +20,9 @@ const WALK: u64 = 45;
 
 /// What taking and giving all slots looks at: four pages for each, whatever else there is.
 const SLOTS: u64 = 300;
+
+/// Of all that waits, so much is looked at by age at one time: some hundreds of rows wherever they are, and the first of each device.
+const BY_BACKLOG: u64 = 4000;
 
 /// Every statement is put down in the log with what it has read.
 const EXPLAINED: [(&str, &str); 8] = [
@@ -41,7 +44,7 @@ fn others() -> String {
         "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at, removed_at) \
          SELECT 't' || n % 2, 'd' || n, 'u' || n % 5000, '[]', '{{}}', 0, 0, 0, CASE WHEN n % 4 = 0 THEN {later} + n END \
          FROM generate_series(1, {OTHERS}) n; \
-         INSERT INTO device_states SELECT number, tenant, 3, 3, 30, 1, 1, 0, 0, 0, NULL FROM devices; \
+         INSERT INTO device_states SELECT number, tenant, 3, 3, 30, 0, 1, 1, 0, 0, 0, NULL, NULL FROM devices; \
          INSERT INTO device_tags SELECT tenant, 'g:' || number % 50, number FROM devices; \
          INSERT INTO device_credentials SELECT sha256(number::text::bytea), number, 0, 0, 0 FROM devices; \
          INSERT INTO device_messages SELECT gen_random_uuid(), 't' || n % 2, '', '', '', '', NULL, 'k', 0, {T0}, NULL \
@@ -157,6 +160,13 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
         assert!(!devices.list(&filter).await.unwrap().devices.is_empty());
     }
     looks.at("list");
+    for order in [Order::Messages, Order::Bytes, Order::Age] {
+        for tenant in [Some("acme".to_owned()), None] {
+            devices.list(&Filter { order, tenant, ..all.clone() }).await.unwrap();
+        }
+    }
+    devices.waiting_since(&[device, watch]).await.unwrap();
+    looks.within("list by backlog", BY_BACKLOG);
 
     assert!(!ground.pending(device).await.messages.is_empty());
     assert_eq!(sessions.behind(&[(device, 0), (watch, 99)], T0).await.unwrap(), [device]);
@@ -178,6 +188,8 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     ];
     sessions.settle(&acks, T0).await.unwrap();
     looks.at("settle");
+    messages.empty(watch, 1, T0, 10).await.unwrap();
+    looks.at("empty");
     messages.read(watch, &[first], T0).await.unwrap();
     messages.record("acme", first).await.unwrap().unwrap();
     messages.cancel("acme", sends[2].message.id, T0).await.unwrap();

@@ -106,17 +106,20 @@ async fn what_expires_is_not_given_and_is_told(ground: &Ground) {
         assert_eq!(expired, Expired { count, withdrawn: Vec::new() }, "nobody is connected");
     }
     let gap = ground.pending(device).await.gap.unwrap();
-    assert_eq!((gap.since, gap.count, gap.reason), (1, 2, GapReason::Expired));
+    assert_eq!((gap.number, gap.count, gap.reason), (2, 2, GapReason::Expired));
     assert_eq!(ground.fate(messages[1], "phone").await.state, State::Expired);
     assert_eq!(ground.receipts().await.len(), 2);
-    // Told by the session that has the device, and once: what came meanwhile keeps it.
+    // Told by the session that has the device, once, and no more of it than there is: what came meanwhile is told as well.
     let fence = ground.connect(device).await;
-    let told = async |fence, gap| ground.stores.sessions.told(device, fence, gap).await.unwrap();
-    assert!(!told(fence - 1, &gap).await);
-    let smaller = mobile_delivery::store::Gap { count: 1, ..gap };
-    assert!(!told(fence, &smaller).await);
-    assert!(told(fence, &gap).await);
-    assert!(!told(fence, &gap).await);
+    let told = async |fence, number| ground.stores.sessions.told(device, fence, number).await.unwrap();
+    assert!(!told(fence - 1, 2).await);
+    assert!(!told(fence, 3).await);
+    assert!(told(fence, 1).await);
+    let gap = ground.pending(device).await.gap.unwrap();
+    assert_eq!((gap.number, gap.count), (2, 1));
+    assert!(told(fence, 2).await);
+    assert!(!told(fence, 2).await);
+    assert!(!told(fence, 1).await);
     assert_eq!(ground.pending(device).await.gap, None);
     ground.check_counters().await;
 }

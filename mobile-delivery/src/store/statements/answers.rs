@@ -7,6 +7,7 @@ mod batch;
 mod credentials;
 mod devices;
 mod due;
+mod emptying;
 mod ending;
 mod hold;
 mod listing;
@@ -14,6 +15,7 @@ mod messages;
 mod placing;
 mod processes;
 mod purging;
+mod ranking;
 mod records;
 mod relaying;
 mod resolving;
@@ -27,7 +29,7 @@ use uuid::Uuid;
 
 use super::{Conn, Fault, put_messages};
 use crate::store::{
-    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Gap, Hash, Idle, Lane, LaneStore,
+    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Idle, Lane, LaneStore,
     Limit, Limits, Lost, Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt,
     Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
 };
@@ -40,6 +42,14 @@ impl DeviceStore for super::Devices {
 
     async fn get(&self, tenant: &str, id: &str) -> Result<Option<Device>, StoreError> {
         read!(self.shared(), conn => listing::get(conn, tenant, id))
+    }
+
+    async fn numbered(&self, device: Number) -> Result<Option<Device>, StoreError> {
+        read!(self.shared(), conn => listing::numbered(conn, device))
+    }
+
+    async fn waiting_since(&self, devices: &[Number]) -> Result<Vec<(Number, Micros)>, StoreError> {
+        read!(self.shared(), conn => ranking::waiting_since(conn, devices))
     }
 
     async fn list(&self, filter: &Filter) -> Result<Page, StoreError> {
@@ -80,6 +90,10 @@ impl MessageStore for super::Devices {
 
     async fn read(&self, device: Number, messages: &[Uuid], now: Micros) -> Result<u32, StoreError> {
         write!(self.shared(), conn => records::read(conn, device.0, messages, now))
+    }
+
+    async fn empty(&self, device: Number, upto: i64, now: Micros, limit: u32) -> Result<u32, StoreError> {
+        write!(self.shared(), conn => emptying::empty(conn, self.shard, device, upto, now, limit))
     }
 
     async fn place_due(&self, limits: &Limits, now: Micros, limit: u32) -> Result<Due, StoreError> {
@@ -139,8 +153,8 @@ impl SessionStore for super::Devices {
         write!(self.settling(), conn => settling::settle(conn, self.shard, acks, now))
     }
 
-    async fn told(&self, device: Number, fence: i64, gap: &Gap) -> Result<bool, StoreError> {
-        write!(self.shared(), conn => sessions::told(conn, device.0, fence, gap))
+    async fn told(&self, device: Number, fence: i64, number: i64) -> Result<bool, StoreError> {
+        write!(self.shared(), conn => sessions::told(conn, device.0, fence, number))
     }
 
     async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {

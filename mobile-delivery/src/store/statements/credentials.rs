@@ -33,7 +33,10 @@ async fn whose(conn: &mut Conn, hash: Hash) -> Result<Option<Row>, Fault> {
 pub(super) async fn credit(conn: &mut Conn, device: Number, hash: Hash, now: Micros) -> Result<bool, Fault> {
     let mut holding = Holding::of(conn, [device.0]).await?;
     let Some(held) = holding.change(device.0) else { return Ok(false) };
-    held.revoked_at = None;
+    if let Some(revoked_at) = held.revoked_at.take() {
+        // Tokens that were good when it was revoked are not good again for that.
+        held.tokens_since = Some(revoked_at);
+    }
     sqlx::query(FORGET).bind(device.0).execute(&mut *conn).await?;
     sqlx::query(ADD).bind(hash.0.to_vec()).bind(device.0).bind(now).execute(&mut *conn).await?;
     holding.write(conn, 0).await?;

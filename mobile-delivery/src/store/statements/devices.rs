@@ -18,8 +18,8 @@ const OF_USER: &str =
 const MAKE: &str = "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (tenant, id) WHERE removed_at IS NULL DO NOTHING RETURNING number";
 
-const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlog, backlog_bytes, fence, turn, gap_since, gap_count, \
-     gap_reason) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, 0, 0)";
+const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlog, backlog_bytes, load, fence, turn, missed, \
+     missed_told, gap_reason) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
 
 const CHANGE: &str = "UPDATE devices SET user_id = $2, groups = $3, labels = $4, tier = $5, updated_at = $6 WHERE number = $1";
 

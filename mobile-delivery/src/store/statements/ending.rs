@@ -82,6 +82,7 @@ impl End {
         match (self.state, self.reason) {
             (State::Expired, _) => Some(GapReason::Expired),
             (State::Dropped, Some(Reason::Overflow)) => Some(GapReason::Overflow),
+            (State::Dropped, Some(Reason::Purged)) => Some(GapReason::Purged),
             _ => None,
         }
     }
@@ -113,7 +114,7 @@ pub(super) async fn end(
         let Some(end) = endings.get(&(device, seq)) else { continue };
         holding.pop(device, i64::from(bytes));
         if let Some(reason) = end.gap() {
-            holding.missed(device, seq, reason);
+            holding.missed(device, reason);
         }
         ended.push(Ended { message, device, seq: Some(seq), end: end.clone(), receipt: receipt == 1 });
     }

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::batch::batch;
 use super::{Conn, Fault};
 use crate::rules;
-use crate::store::{Gap, GapReason};
+use crate::store::{Gap, GapReason, StoreError};
 
 const HOLD: &str = concat!(
-    "SELECT s.device, s.tenant, s.seq, s.backlog, s.backlog_bytes, s.fence, s.turn, s.gap_since, s.gap_count, s.gap_reason, \
-     s.revoked_at FROM device_states AS s WHERE s.device IN (SELECT CAST(n.value AS bigint) FROM ",
+    "SELECT s.device, s.tenant, s.seq, s.backlog, s.backlog_bytes, s.fence, s.turn, s.missed, s.missed_told, s.gap_reason, \
+     s.revoked_at, s.tokens_since FROM device_states AS s WHERE s.device IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
     ") ORDER BY s.device",
     for_update!("s")
@@ -29,14 +29,18 @@ const WRITE: &str = concat!(
     int!("4"),
     ", turn = ",
     int!("5"),
-    ", gap_since = ",
+    ", missed = ",
     int!("6"),
-    ", gap_count = ",
+    ", missed_told = ",
     int!("7"),
     ", gap_reason = ",
     int!("8"),
     ", revoked_at = ",
     int!("9"),
+    ", tokens_since = ",
+    int!("10"),
+    ", load = ",
+    int!("11"),
     " FROM ",
     each!("$1"),
     " WHERE s.device = ",
@@ -51,7 +55,7 @@ const COUNT: &str = concat!(
     " WHERE true ON CONFLICT (tenant, shard) DO UPDATE SET messages = device_backlogs.messages + excluded.messages"
 );
 
-type Row = (i64, String, i64, i64, i64, i64, i64, i64, i64, i16, Option<i64>);
+type Row = (i64, String, i64, i64, i64, i64, i64, i64, i64, i16, Option<i64>, Option<i64>);
 
 /// The narrow row of a device.
 #[derive(Clone, Debug)]
@@ -62,8 +66,36 @@ pub(super) struct Held {
     pub(super) bytes: i64,
     pub(super) fence: i64,
     pub(super) turn: i64,
-    pub(super) gap: Option<Gap>,
+    /// Messages that were dropped ever, how many of these the device knows of, and why the latest was.
+    missed: i64,
+    missed_told: i64,
+    reason: i16,
     pub(super) revoked_at: Option<i64>,
+    pub(super) tokens_since: Option<i64>,
+}
+
+impl Held {
+    /// What the device is to be told that it missed.
+    pub(super) fn gap(&self) -> Result<Option<Gap>, StoreError> {
+        gap_of(self.missed, self.missed_told, self.reason)
+    }
+
+    /// The device knows of what was dropped up to this number; whether that is news.
+    pub(super) fn told(&mut self, number: i64) -> bool {
+        let news = number > self.missed_told && number <= self.missed;
+        if news {
+            self.missed_told = number;
+        }
+        news
+    }
+}
+
+/// The gap of a device, as its row says it: it is named by how many messages were dropped ever.
+pub(super) fn gap_of(missed: i64, told: i64, reason: i16) -> Result<Option<Gap>, StoreError> {
+    match missed - told {
+        0 => Ok(None),
+        count => Ok(Some(Gap { number: missed, reason: GapReason::of_stored(reason)?, count })),
+    }
 }
 
 /// Devices that this transaction holds, and what it makes of them.
@@ -83,12 +115,10 @@ impl Holding {
         }
         let found: Vec<Row> = sqlx::query_as(HOLD).bind(batch(wanted)?).fetch_all(conn).await?;
         let mut holding = Self::default();
-        for (device, tenant, seq, backlog, bytes, fence, turn, since, count, reason, revoked_at) in found {
-            let gap = match count {
-                0 => None,
-                _ => Some(Gap { since, reason: GapReason::of_stored(reason)?, count }),
-            };
-            holding.rows.insert(device, Held { tenant, seq, backlog, bytes, fence, turn, gap, revoked_at });
+        for row in found {
+            let (device, tenant, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, tokens_since) = row;
+            let held = Held { tenant, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, tokens_since };
+            holding.rows.insert(device, held);
         }
         Ok(holding)
     }
@@ -128,10 +158,10 @@ impl Holding {
         *self.counted.entry(tenant).or_default() += messages;
     }
 
-    /// That the device misses what had this place.
-    pub(super) fn missed(&mut self, device: i64, seq: i64, reason: GapReason) {
+    /// That the device misses one message more.
+    pub(super) fn missed(&mut self, device: i64, reason: GapReason) {
         if let Some(held) = self.change(device) {
-            held.gap = Some(rules::missed(held.gap, seq, reason, 1));
+            (held.missed, held.reason) = (held.missed + 1, reason.stored());
         }
     }
 
@@ -140,9 +170,10 @@ impl Holding {
         let changed = self.changed.iter().filter_map(|device| Some((device, self.rows.get(device)?)));
         let rows: Vec<_> = changed
             .map(|(device, held)| {
-                let (since, count, reason) = held.gap.map_or((0, 0, 0), |gap| (gap.since, gap.count, gap.reason.stored()));
-                let Held { seq, backlog, bytes, fence, turn, revoked_at, .. } = held;
-                (device, seq, backlog, bytes, fence, turn, since, count, reason, revoked_at)
+                let Held { seq, backlog, bytes, fence, turn, missed, missed_told, reason, .. } = held;
+                let Held { revoked_at, tokens_since, .. } = held;
+                let load = rules::load(*backlog, *bytes);
+                (device, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, tokens_since, load)
             })
             .collect();
         if !rows.is_empty() {

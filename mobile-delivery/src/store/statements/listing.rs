@@ -1,14 +1,14 @@
 //! Devices as they are: one, or a page.
 //!
-//! A page is picked by the narrowest of what was asked for (user, group, label, online, tenant), each by an index of its own that is in
-//! the order of numbers; the rest is looked at in the rows, as many as the caller allows.
+//! A page is picked in the order that is asked for ([`ranking`](super::ranking)); what does not match is left out, of as many as the caller allows.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use super::batch::batch;
-use super::devices::{group_tag, label_tag, parsed};
+use super::devices::parsed;
+use super::ranking::Walk;
 use super::{Conn, Fault};
 use crate::store::{
     Device, Filter, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier, Transport,
@@ -16,22 +16,8 @@ use crate::store::{
 
 const FIND: &str = "SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL";
 
-const OF_TENANT: &str = concat!(
-    "SELECT number FROM devices WHERE ",
-    of_tenant!("number"),
-    " AND removed_at IS NULL ORDER BY tenant, number LIMIT $3"
-);
-
-const OF_USER: &str = "SELECT number FROM devices WHERE tenant = $1 AND user_id = $4 AND removed_at IS NULL AND number > $2 \
-     ORDER BY number LIMIT $3";
-
-const TAGGED: &str = "SELECT device FROM device_tags WHERE tenant = $1 AND tag = $4 AND device > $2 ORDER BY device LIMIT $3";
-
-const ONLINE: &str =
-    concat!("SELECT device FROM device_sessions WHERE ", of_tenant!("device"), " ORDER BY tenant, device LIMIT $3");
-
 const DEVICES: &str = concat!(
-    "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.created_at, d.updated_at, s.revoked_at, s.seq, \
+    "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.created_at, d.updated_at, s.revoked_at, s.tokens_since, s.seq, \
      s.backlog, s.backlog_bytes FROM devices AS d JOIN device_states AS s ON s.device = d.number \
      WHERE d.removed_at IS NULL AND d.number IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
@@ -69,14 +55,14 @@ pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i6
 }
 
 async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
-    type Row = (i64, String, String, String, String, String, i16, Micros, Micros, Option<Micros>, i64, i64, i64);
+    type Row = (i64, String, String, String, String, String, i16, Micros, Micros, Option<Micros>, Option<Micros>, i64, i64, i64);
     let rows: Vec<Row> = sqlx::query_as(DEVICES).bind(batch(numbers)?).fetch_all(&mut *conn).await?;
     let mut sessions = sessions(conn, numbers).await?;
     let lanes = lanes(conn, numbers).await?;
     let mut devices = Vec::with_capacity(rows.len());
     for row in rows {
-        let (number, tenant, id, user, groups, labels, tier, created_at, updated_at, revoked_at, seq, backlog, backlog_bytes) =
-            row;
+        let (number, tenant, id, user, groups, labels, tier, created_at, updated_at, revoked_at, tokens_since, seq, ..) = row;
+        let (.., backlog, backlog_bytes) = row;
         let tier = Tier::of_stored(tier)?;
         let (temperature, queue_tier) = lanes.get(&number).copied().unwrap_or((Temperature::Cold, tier));
         let (groups, labels) = (parsed(&groups)?, parsed(&labels)?);
@@ -86,6 +72,7 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
             created_at,
             updated_at,
             revoked_at,
+            tokens_since,
             seq,
             backlog,
             backlog_bytes,
@@ -105,48 +92,38 @@ pub(super) async fn get(conn: &mut Conn, tenant: &str, id: &str) -> Result<Optio
     }
 }
 
+pub(super) async fn numbered(conn: &mut Conn, device: Number) -> Result<Option<Device>, Fault> {
+    Ok(load(conn, &[device.0]).await?.pop())
+}
+
 pub(super) async fn list(conn: &mut Conn, filter: &Filter) -> Result<Page, Fault> {
-    let label = filter.label.as_ref().map(|(name, value)| label_tag(name, value));
-    let tag = filter.group.as_deref().map(group_tag).or(label);
-    let (statement, by) = match (&filter.user, tag) {
-        (Some(user), _) => (OF_USER, Some(user.clone())),
-        (None, Some(tag)) => (TAGGED, Some(tag)),
-        (None, None) if filter.presence == Some(Presence::Online) => (ONLINE, None),
-        (None, None) => (OF_TENANT, None),
-    };
-    let scan = filter.scan.max(1);
-    let query =
-        sqlx::query_as(statement).bind(&filter.tenant).bind(filter.after.map_or(0, |after| after.0)).bind(i64::from(scan));
-    let query = match by {
-        Some(by) => query.bind(by),
-        None => query,
-    };
-    let numbers: Vec<(i64,)> = query.fetch_all(&mut *conn).await?;
-    let numbers: Vec<i64> = numbers.into_iter().map(|(number,)| number).collect();
-    let looked_at_all = numbers.len() < usize::try_from(scan).unwrap_or(usize::MAX);
     let limit = usize::try_from(filter.limit.max(1)).unwrap_or(usize::MAX);
-    let mut page = Page { devices: Vec::new(), next: None };
+    let mut walk = Walk::of(filter);
+    let mut page = Page::default();
+    let mut looked = 0;
     // A page of all devices reads no more rows than it shows.
-    for portion in numbers.chunks(limit) {
-        for device in load(conn, portion).await? {
-            if page.devices.len() == limit {
-                break;
-            }
-            if matches(filter, &device) {
-                page.devices.push(device);
-            }
+    loop {
+        let portion = walk.next(conn, limit).await?;
+        if portion.is_empty() {
+            page.next = None;
+            return Ok(page);
         }
-        if page.devices.len() == limit {
-            break;
+        if page.devices.len() == limit || looked >= filter.scan.max(1) {
+            return Ok(page);
+        }
+        let numbers: Vec<i64> = portion.iter().filter_map(|step| step.device).collect();
+        let loaded = load(conn, &numbers).await?.into_iter().map(|device| (device.number.0, device));
+        let mut loaded: HashMap<i64, Device> = loaded.collect();
+        for step in portion {
+            if page.devices.len() == limit {
+                return Ok(page);
+            }
+            looked += 1;
+            page.next = Some(step.after);
+            let device = step.device.and_then(|device| loaded.remove(&device));
+            page.devices.extend(device.filter(|device| matches(filter, device)));
         }
     }
-    let last = match page.devices.last() {
-        Some(device) if page.devices.len() == limit => Some(device.number),
-        _ => numbers.last().copied().map(Number),
-    };
-    let more = last.is_some_and(|last| Some(&last.0) != numbers.last()) || !looked_at_all;
-    page.next = last.filter(|_| more);
-    Ok(page)
 }
 
 fn matches(filter: &Filter, device: &Device) -> bool {
@@ -156,7 +133,8 @@ fn matches(filter: &Filter, device: &Device) -> bool {
         Some(_) => Presence::Online,
         None => Presence::Offline,
     };
-    filter.user.as_ref().is_none_or(|wanted| wanted == user)
+    filter.tenant.as_ref().is_none_or(|wanted| *wanted == device.registration.tenant)
+        && filter.user.as_ref().is_none_or(|wanted| wanted == user)
         && filter.group.as_ref().is_none_or(|wanted| groups.contains(wanted))
         && filter.label.as_ref().is_none_or(has_label)
         && filter.presence.is_none_or(|wanted| wanted == presence)

@@ -6,7 +6,7 @@ use super::batch::batch;
 use super::hold::Holding;
 use super::listing::{lanes, sessions};
 use super::{Conn, Fault};
-use crate::store::{Claim, Claimed, Gap, Micros, Number, Over, Session, Temperature};
+use crate::store::{Claim, Claimed, Micros, Number, Over, Session, Temperature};
 
 const CLAIM: &str = concat!(
     "INSERT INTO device_sessions (device, tenant, process, session, fence, transport, since) SELECT ",
@@ -106,7 +106,7 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
             previous: previous.get(&device).copied(),
             seq: held.seq,
             backlog: held.backlog,
-            gap: held.gap,
+            gap: held.gap()?,
             temperature: lanes.get(&device).map_or(Temperature::Cold, |(temperature, _)| *temperature),
         });
     }
@@ -148,13 +148,12 @@ pub(super) async fn over(conn: &mut Conn, all: &[(Number, i64)]) -> Result<Vec<(
     Ok(found.into_iter().map(|(device, fence, now, revoked)| (Number(device), why(fence, now, revoked))).collect())
 }
 
-pub(super) async fn told(conn: &mut Conn, device: i64, fence: i64, gap: &Gap) -> Result<bool, Fault> {
+pub(super) async fn told(conn: &mut Conn, device: i64, fence: i64, number: i64) -> Result<bool, Fault> {
     let mut holding = Holding::of(conn, [device]).await?;
     let Some(held) = holding.change(device) else { return Ok(false) };
-    let forgotten = held.fence == fence && held.gap.is_some_and(|now| now.count == gap.count && now.since == gap.since);
-    if forgotten {
-        held.gap = None;
+    let news = held.fence == fence && held.told(number);
+    if news {
+        holding.write(conn, 0).await?;
     }
-    holding.write(conn, 0).await?;
-    Ok(forgotten)
+    Ok(news)
 }

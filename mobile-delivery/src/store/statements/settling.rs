@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::batch::batch;
 use super::ending::{End, end};
-use super::hold::Holding;
+use super::hold::{Holding, gap_of};
 use super::messages::{bodies, fitting};
 use super::{Conn, Fault};
-use crate::store::{Ack, Acked, Gap, GapReason, Limit, Micros, Number, Outcome, Pending, Reason, StoreError, Which};
+use crate::store::{Ack, Acked, Limit, Micros, Number, Outcome, Pending, Reason, Which};
 
 /// Rows that one call ends at most, of acks up to a place.
 const ROWS: usize = 4096;
@@ -33,10 +33,11 @@ const BY_MESSAGE: &str = concat!(
     int!("0")
 );
 
-const NEXT: &str = "SELECT seq, CAST(bytes AS bigint) FROM device_deliveries WHERE device = $1 AND seq > $2 AND expires_at > $3 \
-     ORDER BY seq LIMIT $4";
-
-const GAP: &str = "SELECT gap_since, gap_reason, gap_count FROM device_states WHERE device = $1";
+// One statement, so that what is not there any more is in the gap that is read with it.
+const NEXT: &str = "SELECT s.seq, s.missed, s.missed_told, s.gap_reason, d.seq, d.bytes FROM device_states AS s \
+     LEFT JOIN (SELECT device, seq, CAST(bytes AS bigint) AS bytes FROM device_deliveries \
+     WHERE device = $1 AND seq > $2 AND expires_at > $3 ORDER BY seq LIMIT $4) AS d ON d.device = s.device \
+     WHERE s.device = $1 ORDER BY d.seq";
 
 const BEHIND: &str = concat!(
     "SELECT ",
@@ -51,18 +52,21 @@ const BEHIND: &str = concat!(
 );
 
 pub(super) async fn pending(conn: &mut Conn, device: Number, after: i64, limit: Limit, now: Micros) -> Result<Pending, Fault> {
-    let gap: Option<(i64, i16, i64)> = sqlx::query_as(GAP).bind(device.0).fetch_optional(&mut *conn).await?;
-    let gap = gap
-        .filter(|(.., count)| *count > 0)
-        .map(|(since, reason, count)| Ok::<_, StoreError>(Gap { since, reason: GapReason::of_stored(reason)?, count }));
-    let gap = gap.transpose()?;
     let most = i64::from(limit.messages.max(1)) + 1;
-    let next: Vec<(i64, i64)> =
-        sqlx::query_as(NEXT).bind(device.0).bind(after).bind(now).bind(most).fetch_all(&mut *conn).await?;
+    let found: Vec<Next> = sqlx::query_as(NEXT).bind(device.0).bind(after).bind(now).bind(most).fetch_all(&mut *conn).await?;
+    // Nothing of a device that is gone.
+    let Some(&(given, missed, told, reason, ..)) = found.first() else {
+        return Ok(Pending { through: after, ..Pending::default() });
+    };
+    let gap = gap_of(missed, told, reason)?;
+    let next: Vec<(i64, i64)> = found.into_iter().filter_map(|(.., seq, bytes)| Some((seq?, bytes?))).collect();
     let fits = fitting(next.iter().map(|(_, bytes)| *bytes), limit);
     let rows: Vec<(i64, i64)> = next[..fits].iter().map(|(seq, _)| (device.0, *seq)).collect();
-    let mut messages = bodies(conn, &rows).await?;
-    Ok(Pending { messages: messages.remove(&device.0).unwrap_or_default(), gap, more: fits < next.len() })
+    let messages = bodies(conn, &rows).await?.remove(&device.0).unwrap_or_default();
+    // What ended between the two statements may have left a gap that was not read: the next page tells of it.
+    let more = fits < next.len() || messages.len() < fits;
+    let through = if more { messages.last().map_or(after, |last| last.seq) } else { given.max(after) };
+    Ok(Pending { messages, gap, more, through })
 }
 
 pub(super) async fn behind(conn: &mut Conn, devices: &[(Number, i64)], now: Micros) -> Result<Vec<Number>, Fault> {
@@ -70,6 +74,9 @@ pub(super) async fn behind(conn: &mut Conn, devices: &[(Number, i64)], now: Micr
     let found: Vec<(i64,)> = sqlx::query_as(BEHIND).bind(rows).bind(now).fetch_all(conn).await?;
     Ok(found.into_iter().map(|(device,)| Number(device)).collect())
 }
+
+/// A device's last `seq`, what it missed, and of one row that it has to get `seq` and size.
+type Next = (i64, i64, i64, i16, Option<i64>, Option<i64>);
 
 /// What rows become, and by which ack.
 type Wanted = HashMap<(i64, i64), (usize, End)>;
