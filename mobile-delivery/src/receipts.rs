@@ -26,7 +26,7 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::event::{DELIVERY, OFFLINE, ONLINE, Presence};
+pub use self::event::{DELIVERY, OFFLINE, ONLINE, Presence, of_presence, of_receipt};
 
 use crate::processes::Processes;
 use crate::store::{Receipt, StoreError, Stores};

@@ -2,5 +2,5 @@
 
 mod lanes;
 mod relay;
-mod served;
+pub(crate) mod served;
 mod sessions;
