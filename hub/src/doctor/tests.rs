@@ -306,7 +306,7 @@ fn what_devices_stand_on() {
         let odd = LivePolicy { name: "odd".into(), pattern: "^(".into(), apply_to: "queues".into(), ..LivePolicy::default() };
         seen.management.policies.as_mut().unwrap().push(odd);
     };
-    found("device-policy-unread", &["`odd`"], served(unread));
+    found("device-policy-unread", &["policy odd"], served(unread));
     found("files-own", &["100 files", "4096", "5000", "LimitNOFILE"], served(|seen| seen.files = Some(100)));
     let faults: [(&str, fn(&mut LiveQueue)); 5] = [
         ("not classic", |queue| queue.kind = Some("quorum".into())),
