@@ -39,8 +39,8 @@ check: ## Format, lints and documentation, warnings denied; definitions.json and
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-	cargo run --quiet --bin warren $(TEST_FEATURES) -- topology export --config deploy/warren.toml --check definitions.json
-	cargo run --quiet --bin warren $(TEST_FEATURES) -- topology graph --config deploy/warren.toml --check docs/topology.svg
+	cargo run --quiet --bin warren $(TEST_FEATURES) -- topology export --config deploy/compose.toml --check definitions.json
+	cargo run --quiet --bin warren $(TEST_FEATURES) -- topology graph --config deploy/compose.toml --check docs/topology.svg
 
 conformance: ## Put both example workers through the conformance kit (AMQP_URL=... for a broker of yours)
 	@scripts/install-build-tools

@@ -194,7 +194,8 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
     (router, openapi)
 }
 
-fn describe(openapi: &mut utoipa::openapi::OpenApi) {
+/// What is true of every route of the public listener, whichever of them `openapi` tells of.
+pub fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     openapi.info.title = "Warren".to_owned();
     env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
     let description = "Critical endpoints that answer at once; the work runs behind a queue.\n\n\

@@ -161,6 +161,17 @@ impl Names {
         number(key.strip_prefix(BEGINNING)?)
     }
 
+    /// A regular expression, in the syntax of PCRE, that matches the queues of devices of this tier, or of all tiers, and no other queue.
+    pub fn device_queues(&self, tier: Option<Tier>) -> String {
+        let tiers = tier.map_or_else(|| format!("({})", Tier::ALL.map(Tier::name).join("|")), |tier| tier.name().to_owned());
+        format!(r"^{}device\.{tiers}\.[0-9]+$", fancy_regex::escape(self.prefix()))
+    }
+
+    /// As [`Names::device_queues`], of every other queue.
+    pub fn queues_but_of_devices(&self) -> String {
+        self.device_queues(None).replacen('^', "^(?!", 1) + ")"
+    }
+
     /// The device whose queue `queue` is.
     pub fn device_of_queue(&self, queue: &str) -> Option<Device> {
         let (tier, rest) = queue.strip_prefix(self.prefix())?.strip_prefix(BEGINNING)?.split_once('.')?;
@@ -213,7 +224,7 @@ fn policy(names: &Names, tier: Tier, limits: Limits) -> Policy {
     let millis = u64::try_from(limits.message_ttl.as_millis()).unwrap_or(u64::MAX);
     Policy {
         name: names.on_broker(&format!("warren.devices.{}", tier.name())),
-        pattern: format!(r"^{}device\.{}\.[0-9]+$", fancy_regex::escape(names.prefix()), tier.name()),
+        pattern: names.device_queues(Some(tier)),
         apply_to: ApplyTo::Queues,
         priority: PRIORITY,
         definition: Arguments::from([

@@ -43,6 +43,7 @@ impl Ground {
             schemas: payloads::shared(&self.names),
         };
         document.inlets();
+        document.of_devices();
         let kinds: Vec<Arc<KindSpec>> = kinds.iter().collect();
         for spec in &kinds {
             document.kind(spec);
@@ -118,6 +119,23 @@ impl Document<'_> {
         self.operation("submit", "receive", &names.submit(), "Warren makes jobs of what is submitted");
         self.operation("report", "receive", &names.results(), "Warren hears what workers report");
         self.dead_letters(&names.lost(), "Messages whose queue of origin is gone");
+    }
+
+    /// What subscribers hear of devices, where these are served.
+    fn of_devices(&mut self) {
+        let (names, exchanges) = (&self.ground.names, &self.ground.topology.exchanges);
+        let events = names.events();
+        if !exchanges.iter().any(|exchange| exchange.name == names.devices()) || !self.channels.contains_key(&events) {
+            return;
+        }
+        for (name, schema) in payloads::of_devices() {
+            self.schemas.insert(name.to_owned(), schema);
+        }
+        for (name, message) in messages::of_devices() {
+            self.channels[&events]["messages"][&name] = reference("components/messages", &name);
+            self.components.insert(name, message);
+        }
+        self.operation("tell", "send", &events, "Warren tells what became of messages to devices, and who is connected");
     }
 
     fn kind(&mut self, spec: &KindSpec) {

@@ -54,7 +54,7 @@ pub use declared::{
     BindingConfig, DeadLetter, ExchangeConfig, ExchangeType, HeaderMatch, PolicyConfig, PolicyTarget, QueueConfig, QueueType,
 };
 pub use destination::{Breaker, DestinationConfig};
-pub use devices::Devices;
+pub use devices::{Devices, QueueLimits};
 pub use http::{Completion, HttpCall, Method};
 pub use kinds::{Idempotency, KindConfig, Priority, Worker};
 pub use listen::Listen;

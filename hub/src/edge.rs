@@ -44,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use cors::layer as cors;
-pub(crate) use descriptors::make_room;
+pub(crate) use descriptors::{files_for, make_room, most_files};
 pub(crate) use metrics::Metrics;
 
 use front::Door;

@@ -174,7 +174,7 @@ impl Hub {
         let stores = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let joined = Processes::join(stores.jobs.clone()).await;
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
-        let devices = if config.devices.enabled && config.roles.contains(&Role::Devices) {
+        let devices = if config.serves_devices() {
             let opened = Devices::open(&database).await;
             Some(opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?)
         } else {

@@ -13,6 +13,7 @@ use api_ack::changing::Changing;
 use api_ack::completions::Completions;
 use api_ack::feed::Feed;
 use api_ack::http::{Api, ApiOptions, Description, Live};
+use api_ack::kinds::Kinds;
 use api_ack::selections::Selections;
 use api_ack::watch::Watch;
 use axum::Router;
@@ -20,13 +21,15 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use door::pages::method_not_allowed;
+use door::pages::{self, method_not_allowed};
 use door::problem::{Code, Problem};
 use door::rates::{Rate, RateLimits};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::admin::{self, AdminApi, DevicesAdmin};
 use crate::asyncapi::Ground;
@@ -86,7 +89,8 @@ pub(crate) fn serve(
 ) -> Result<(), HubError> {
     let body_limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
     let public = health.clone().router(Audience::Public);
-    let mut public = if let Some(acceptor) = acceptor {
+    // Addresses that are mapped to kinds are described where jobs are accepted.
+    let (mut public, mut openapi, kinds) = if let Some(acceptor) = acceptor {
         let options = ApiOptions {
             retention: wiring.config.retention.jobs,
             body_limit,
@@ -102,25 +106,34 @@ pub(crate) fn serve(
             tokens: wiring.tokens.clone(),
         };
         let api = Api::new(acceptor, wiring.stores.jobs.clone(), live, verifier.clone(), options, &wiring.registry)?;
-        let (routes, mut openapi) = api_ack::http::router(api);
-        if let Some(devices) = &devices {
-            openapi.merge(devices.openapi.clone());
-        }
-        let description = Arc::new(Description::new(openapi, wiring.kinds.clone()));
-        // Anybody may read this: it does not say where the broker is.
-        let ground = Ground::new(&wiring.config.broker, wiring.topology.clone(), false);
-        let messages = Description::made_by(wiring.kinds.clone(), move |kinds| ground.document(kinds));
-        let json = |description: Arc<Description>| get(async move || ([(CONTENT_TYPE, "application/json")], description.json()));
+        let (routes, openapi) = api_ack::http::router(api);
         // The API has a fallback of its own: addresses that are mapped to kinds.
-        let routes = routes.merge(public).route("/openapi.json", json(description));
-        routes.route("/asyncapi.json", json(Arc::new(messages))).merge(docs::page())
+        (routes.merge(public), Some(openapi), wiring.kinds.clone())
     } else {
-        public.fallback(nothing)
+        (public.fallback(nothing), None, Kinds::new([]))
     };
     let mut operated = None;
     if let Some(devices) = devices {
         public = public.merge(devices.routes);
         operated = Some(DevicesAdmin { operating: devices.operating, names: wiring.names.clone() });
+        match &mut openapi {
+            Some(openapi) => openapi.merge(devices.openapi),
+            None => {
+                let (pages, described) = OpenApiRouter::new().routes(routes!(pages::problem)).split_for_parts();
+                public = public.merge(pages);
+                let alone = openapi.insert(devices.openapi);
+                alone.merge(described);
+                api_ack::http::describe(alone);
+            }
+        }
+    }
+    if let Some(openapi) = openapi {
+        let description = Arc::new(Description::new(openapi, kinds));
+        // Anybody may read this: it does not say where the broker is.
+        let ground = Ground::new(&wiring.config.broker, wiring.topology.clone(), false);
+        let messages = Arc::new(Description::made_by(wiring.kinds.clone(), move |kinds| ground.document(kinds)));
+        let json = |description: Arc<Description>| get(async move || ([(CONTENT_TYPE, "application/json")], description.json()));
+        public = public.route("/openapi.json", json(description)).route("/asyncapi.json", json(messages)).merge(docs::page());
     }
     // After all routes: only those that are there have it.
     public = public.method_not_allowed_fallback(method_not_allowed);
@@ -154,7 +167,7 @@ pub(crate) fn serve(
         tasks: tasks.clone(),
         drain: drain.clone(),
     };
-    edge::make_room(u64::from(listen.max_connections) + 2 * edge::INNER_CONNECTIONS as u64);
+    edge::make_room(listen.max_connections);
     edge.open("public", bound.public, public, usize::try_from(listen.max_connections).unwrap_or(usize::MAX));
     edge.open("admin", bound.admin, inner(admin), edge::INNER_CONNECTIONS);
     edge.open("internal", bound.internal, inner(internal), edge::INNER_CONNECTIONS);

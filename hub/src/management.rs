@@ -14,8 +14,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::DATE;
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response, StatusCode, Url, redirect};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Broker, percent_decoded, without_password};
 use crate::http_worker::causes;
@@ -84,6 +84,17 @@ pub(crate) enum ManagementError {
     Refused { what: String, status: u16, why: String },
 }
 
+/// The most that RabbitMQ puts on a page.
+const LARGEST_PAGE: u32 = 500;
+
+/// A part of a list.
+#[derive(Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
+    filtered_count: u64,
+    page_count: u32,
+}
+
 impl Management {
     /// The API of `broker`: `management_url`, or that of the hosts in its URLs under the default port. User and password are those of
     /// the AMQP URL unless `management_url` has its own; authorities and certificate are those of AMQP.
@@ -137,6 +148,49 @@ impl Management {
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, ManagementError> {
         let (node, answer) = self.send(Method::GET, path, query, |request| request).await?;
         node.read(accepted(node, &Method::GET, path, answer).await?).await
+    }
+
+    /// All of a list whose names match `name`, a regular expression of PCRE, page by page.
+    pub(crate) async fn matching<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        name: &str,
+        columns: &str,
+    ) -> Result<Vec<T>, ManagementError> {
+        let mut all = Vec::new();
+        for number in 1_u32.. {
+            let page: Page<T> = self.page(path, name, columns, number, LARGEST_PAGE).await?;
+            all.extend(page.items);
+            if number >= page.page_count {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The first of them, `most` up to 500; and how many there are.
+    pub(crate) async fn some<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        name: &str,
+        columns: &str,
+        most: u32,
+    ) -> Result<(Vec<T>, u64), ManagementError> {
+        let page = self.page(path, name, columns, 1, most.min(LARGEST_PAGE)).await?;
+        Ok((page.items, page.filtered_count))
+    }
+
+    async fn page<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        name: &str,
+        columns: &str,
+        number: u32,
+        size: u32,
+    ) -> Result<Page<T>, ManagementError> {
+        let (number, size) = (number.to_string(), size.to_string());
+        let page = [("page", &*number), ("page_size", &size)];
+        self.get(path, &[&page[..], &[("name", name), ("use_regex", "true"), ("columns", columns)]].concat()).await
     }
 
     /// As [`Management::get`], with the broker's clock, to the second, and ours, half-way between question and answer.

@@ -33,10 +33,10 @@ pub mod tokens;
 pub mod upkeep;
 
 use broker_topology::{Names, TierLimits, Topology};
-/// What mobile delivery needs on the broker, with the limits that devices have by default: the exchanges that lead to devices, where their
-/// dropped messages go, and a policy for each tier. A hub that serves devices merges it. [`broker_topology::devices`] takes other limits.
-pub fn topology(names: &Names) -> Topology {
-    broker_topology::devices(names, &TierLimits::default())
+/// What mobile delivery needs on the broker: the exchanges that lead to devices, where their dropped messages go, and a policy with the
+/// limits of each tier. A hub that serves devices merges it.
+pub fn topology(names: &Names, limits: &TierLimits) -> Topology {
+    broker_topology::devices(names, limits)
 }
 
 #[cfg(test)]
@@ -46,7 +46,8 @@ mod tests {
     #[test]
     fn it_stands_beside_the_core_of_the_hub_and_nothing_is_wrong_with_it() {
         for names in [Names::default(), Names::new("acme.")] {
-            let merged = Topology::merge([broker_topology::core(&names), topology(&names)]).unwrap_or_default();
+            let merged =
+                Topology::merge([broker_topology::core(&names), topology(&names, &TierLimits::default())]).unwrap_or_default();
             assert_eq!(merged.lint(), []);
             assert!(merged.exchanges.iter().any(|exchange| exchange.name == names.devices()));
         }

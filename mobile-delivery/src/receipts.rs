@@ -27,7 +27,7 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::event::{DELIVERY, OFFLINE, ONLINE, Presence};
+pub use self::event::{DELIVERY, OFFLINE, ONLINE, Presence, of_presence, of_receipt};
 
 use self::turns::Turns;
 use crate::processes::Processes;

@@ -2,6 +2,7 @@
 //! natively.
 
 mod broker;
+mod devices;
 mod file;
 mod image;
 mod model;

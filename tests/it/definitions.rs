@@ -18,18 +18,18 @@ use warren_tests::process::{binary, workspace};
 use crate::http_worker::kind;
 use crate::world::{LONG, settled};
 
-/// The kind of `deploy/warren.toml`.
+/// The kind of `deploy/compose.toml`.
 const KIND: &str = "inventory.reserve";
 
 const PARTS: [&str; 4] = ["bindings", "exchanges", "policies", "queues"];
 
 fn export(folder: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(binary("warren"));
-    command.args(["topology", "export", "--config"]).arg(workspace().join("deploy/warren.toml")).args(words);
+    command.args(["topology", "export", "--config"]).arg(workspace().join("deploy/compose.toml")).args(words);
     command.current_dir(folder).env_clear().output().unwrap()
 }
 
-/// The definitions of `deploy/warren.toml` for `vhost`, as a file.
+/// The definitions of `deploy/compose.toml` for `vhost`, as a file.
 fn exported(folder: &TempDir, vhost: &str) -> (PathBuf, Value) {
     let made = export(folder.path(), &["--output", "definitions.json", "--set", &format!("broker.vhost={vhost}")]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

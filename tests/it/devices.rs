@@ -1,12 +1,12 @@
 //! Mobile delivery on a real broker.
 
-mod fleet;
+pub(crate) mod fleet;
 mod lanes;
 mod ledger;
 mod matrix;
 mod operated;
 mod relay;
 mod rough;
-mod served;
+pub(crate) mod served;
 mod sessions;
 mod withdrawn;

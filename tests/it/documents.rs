@@ -68,6 +68,32 @@ fn what_the_readme_misses_is_missing() {
     }
 }
 
+/// Every name of a metric in `folder`, as it is written in the source.
+fn metrics(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            metrics(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&entry).unwrap();
+            let named = |part: &&str| part.starts_with("warren_") && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            found.extend(text.split('"').filter(named).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_in_its_document() {
+    let mut names = BTreeSet::new();
+    for part in ["api-ack", "hub", "messaging", "mobile-delivery"] {
+        metrics(&root().join(part).join("src"), &mut names);
+    }
+    assert!(names.len() > 50 && names.contains("warren_device_slots"), "{names:?}");
+    let page = document("docs/metrics.md");
+    for name in names {
+        assert!(page.contains(&format!("| `{name}` |")), "docs/metrics.md knows no {name}");
+    }
+}
+
 #[test]
 fn the_readme_names_every_target_of_make() {
     let makefile = document("Makefile");
@@ -87,8 +113,15 @@ fn names_beside_the_management_ui_are_those_on_the_broker() {
     let page = document("docs/management-ui.md");
     let names = broker_topology::Names::new("");
     let rungs = broker_topology::Rung::ALL.map(|rung| names.retry(rung));
-    let hubs =
-        [names.lost(), names.submit(), names.results(), names.return_exchange(), names.dead(), names.notices() + ".<random>"];
+    let hubs = [
+        names.lost(),
+        names.submit(),
+        names.results(),
+        names.return_exchange(),
+        names.dead(),
+        names.notices() + ".<random>",
+        names.devices_dropped(),
+    ];
     let known: BTreeSet<String> = rungs.into_iter().chain(hubs).collect();
     let rows = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
     let found: BTreeSet<&str> = rows.flat_map(quoted).filter(|name| name.starts_with("warren.")).collect();

@@ -12,6 +12,9 @@ use crate::workers::examples::tool;
 use crate::world::{Keep, World};
 
 const KINDS: &str = r##"
+[devices]
+enabled = true
+
 [[kind]]
 name = "orders.place"
 worker = "amqp"
@@ -155,7 +158,7 @@ async fn a_hub_serves_its_document_without_saying_where_the_broker_is() {
 #[test]
 fn the_picture_in_the_documentation_is_fresh() {
     let mut command = Command::new(binary("warren"));
-    command.args(["topology", "graph", "--config", "deploy/warren.toml", "--check", "docs/topology.svg"]);
+    command.args(["topology", "graph", "--config", "deploy/compose.toml", "--check", "docs/topology.svg"]);
     let done = command.current_dir(workspace()).env_clear().output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }

@@ -1,7 +1,11 @@
 //! The messages, one after another. docs/worker-contract.md says the same at length.
 
 use api_ack::kinds::KindSpec;
+use messaging::message::Message;
+use mobile_delivery::receipts::{self, Presence};
+use mobile_delivery::store::{Reason, Receipt, State, Transport};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{BINDING, payloads, reference};
 
@@ -83,6 +87,46 @@ pub(super) fn event() -> Value {
         "summary": "AMQP `type` and the routing key are the event's name, `<domain>.<event>`",
         "headers": reference("components/schemas", "cloud-event-headers"),
     })
+}
+
+/// What Warren tells of devices, with an example of each: the event's name and the schema of its payload.
+pub(super) fn of_devices() -> Vec<(String, Value)> {
+    let (message, session) =
+        (Uuid::from_u128(0x0192_f3c4_5b6a_7c8d_9e0f_1122_3344_5566), Uuid::from_u128(0x0192_f3c4_5b6a_7c8d_9e0f_1122_3344_5577));
+    let (tenant, device, user, at) = ("acme".to_owned(), "phone-1".to_owned(), "olga".to_owned(), 1_795_346_100_000_000);
+    let receipt = |state, reason| {
+        let (tenant, device, user) = (tenant.clone(), device.clone(), user.clone());
+        receipts::of_receipt(&Receipt { number: 1, tenant, message, device, user, state, reason, at })
+    };
+    let presence = |online| {
+        let (tenant, device, user) = (tenant.clone(), device.clone(), user.clone());
+        receipts::of_presence(&Presence { online, tenant, device, user, session, transport: Transport::Socket, at })
+    };
+    let delivery = "At least once, and only if the sender asked with `receipt`; the same event has the same id";
+    let connection = "As far as there is room: some may be missing when thousands come at once";
+    let told = [
+        (receipt(State::Delivered, None), payloads::DELIVERY, "a device has acked a message", delivery),
+        (receipt(State::Read, None), payloads::DELIVERY, "a person has seen a message", delivery),
+        (receipt(State::Expired, None), payloads::DELIVERY, "a message's time was over first", delivery),
+        (receipt(State::Dropped, Some(Reason::Overflow)), payloads::DELIVERY, "a message will not get there", delivery),
+        (presence(true), payloads::PRESENCE, "a device is connected", connection),
+        (presence(false), payloads::PRESENCE, "a device is connected no more", connection),
+    ];
+    let message = |(event, schema, title, summary): (Message, &str, &str, &str)| {
+        let body: Value = serde_json::from_slice(&event.body).unwrap_or_default();
+        let message = json!({
+            "name": event.kind,
+            "title": title,
+            "summary": summary,
+            "contentType": event.content_type,
+            "headers": reference("components/schemas", "cloud-event-headers"),
+            "payload": reference("components/schemas", schema),
+            "examples": [{ "payload": body }],
+            "bindings": { "amqp": { "messageType": event.kind, "bindingVersion": BINDING } },
+        });
+        (event.kind, message)
+    };
+    told.into_iter().map(message).collect()
 }
 
 /// What was given up.

@@ -1,9 +1,17 @@
 //! Schemas: of headers, of what workers report, and of the payloads of kinds.
 
 use broker_topology::Names;
+use mobile_delivery::receipts;
+use mobile_delivery::store::{Reason, Transport};
 use serde_json::{Map, Value, json};
 
 pub(super) const DEAD_LETTER: &str = "dead-letter-headers";
+
+/// Of what became of a message for a device.
+pub(super) const DELIVERY: &str = "delivery";
+
+/// Of who is connected.
+pub(super) const PRESENCE: &str = "device-presence";
 
 /// All that do not depend on kinds, by name.
 pub(super) fn shared(names: &Names) -> Map<String, Value> {
@@ -41,6 +49,35 @@ pub(super) fn shared(names: &Names) -> Map<String, Value> {
     schemas.insert("warren.progress".to_owned(), object(&progress, &[&RUN[..], &["percent", "at"]].concat()));
     schemas.insert("warren.result".to_owned(), object(&result(), &[&RUN[..], &["outcome"]].concat()));
     schemas
+}
+
+/// Of what Warren tells of devices.
+pub(super) fn of_devices() -> [(&'static str, Value); 2] {
+    let uuid = |name: &str, says: &str| (name.to_owned(), json!({ "type": "string", "format": "uuid", "description": says }));
+    let word = |name: &str, words: Vec<&str>, says: &str| {
+        (name.to_owned(), json!({ "type": "string", "enum": words, "description": says }))
+    };
+    let at = |says: &str| ("at".to_owned(), json!({ "type": "string", "format": "date-time", "description": says }));
+    let whose = || [text("device", "The id that its tenant gave it"), text("user", "Whose device it is")];
+    let states = receipts::DELIVERY.iter().filter_map(|kind| Some(kind.split_once('.')?.1)).collect();
+    let reasons = Reason::ALL.map(Reason::name).to_vec();
+    let mut delivery = vec![uuid("message", "As the 202 said")];
+    delivery.extend(whose());
+    delivery.extend([
+        word("state", states, "As in the name of the event"),
+        word("reason", reasons, "Of a message that was dropped"),
+        at("When it became so"),
+    ]);
+    let mut presence = Vec::from(whose());
+    presence.extend([
+        uuid("session", "The same of both events of one session"),
+        word("transport", Transport::ALL.map(Transport::name).to_vec(), "How it is connected"),
+        at("When it began or ended"),
+    ]);
+    [
+        (DELIVERY, object(&delivery, &["message", "device", "user", "state", "at"])),
+        (PRESENCE, object(&presence, &["device", "user", "session", "transport", "at"])),
+    ]
 }
 
 const RUN: [&str; 3] = ["job", "epoch", "attempt"];

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api_ack::kinds::Worker;
 use api_ack::schema::Schema;
-use broker_topology::{Kind, core, subscriber, work_queue};
+use broker_topology::{Kind, TierLimits, core, subscriber, work_queue};
 use messaging::consumer::Word;
 use messaging::handler::{Failure, Outcome};
 use messaging::message::Run;
@@ -11,6 +12,9 @@ use messaging::progress_report::{self, ProgressReport};
 use messaging::results::JobResult;
 use messaging::said::Progress;
 use messaging::started_report::{self, StartedReport};
+use mobile_delivery::receipts::{DELIVERY, OFFLINE, ONLINE, Presence, of_presence, of_receipt};
+use mobile_delivery::store::{Reason, Receipt, State, Transport};
+use uuid::Uuid;
 
 use super::*;
 use crate::config::{Config, Sources};
@@ -113,6 +117,62 @@ fn reports_are_as_described() {
     (least["percent"], least["at"]) = (json!(0), json!("2026-01-01T00:00:00Z"));
     fits(&document, progress_report::KIND, &least);
     ProgressReport::decode(least.to_string().as_bytes()).unwrap();
+}
+
+/// As [`ground`], where devices are served.
+fn with_devices() -> Ground {
+    let ground = ground(&[], false);
+    let devices = mobile_delivery::topology(&ground.names, &TierLimits::default());
+    Ground { topology: ground.topology.clone().and(devices), ..ground }
+}
+
+/// What is published is what the document says, whatever became of a message and however a device is connected.
+#[test]
+fn events_of_devices_are_as_described() {
+    let (without, document) = (ground(&[], false).document(&kinds(None)), with_devices().document(&kinds(None)));
+    assert!(without["components"]["messages"].get("devices.online").is_none() && without["operations"].get("tell").is_none());
+    let receipt = |state: State, reason| Receipt {
+        number: 1,
+        tenant: "acme".to_owned(),
+        message: Uuid::now_v7(),
+        device: "phone".to_owned(),
+        user: "ann".to_owned(),
+        state,
+        reason,
+        at: 1_700_000_000_123_456,
+    };
+    let ends = [State::Delivered, State::Read, State::Expired].map(|state| receipt(state, None));
+    let dropped = Reason::ALL.map(|reason| receipt(State::Dropped, Some(reason)));
+    let deliveries = ends.iter().chain(&dropped).map(|receipt| ("delivery", of_receipt(receipt)));
+    let presence = |(online, transport)| Presence {
+        online,
+        tenant: "acme".to_owned(),
+        device: "phone".to_owned(),
+        user: "ann".to_owned(),
+        session: Uuid::now_v7(),
+        transport,
+        at: 0,
+    };
+    let both = [true, false].into_iter().flat_map(|online| Transport::ALL.map(|transport| (online, transport)));
+    let presences = both.map(|how| ("device-presence", of_presence(&presence(how))));
+    let mut told = BTreeSet::new();
+    for (schema, event) in deliveries.chain(presences) {
+        fits(&document, schema, &serde_json::from_slice(&event.body).unwrap());
+        let message = &document["components"]["messages"][&event.kind];
+        assert_eq!(message["payload"]["$ref"], format!("#/components/schemas/{schema}"), "{}", event.kind);
+        let (example, of) = (&message["examples"][0]["payload"], &message["name"]);
+        fits(&document, schema, example);
+        assert_eq!((of, &message["contentType"]), (&json!(event.kind), &json!(event.content_type)));
+        let there = &document["channels"]["warren.events"]["messages"][&event.kind]["$ref"];
+        assert_eq!(there, &json!(format!("#/components/messages/{}", event.kind)));
+        told.insert(event.kind);
+    }
+    let all = DELIVERY.into_iter().chain([ONLINE, OFFLINE]).map(str::to_owned).collect();
+    assert_eq!(told, all);
+    let unknown = Schema::compile(document["components"]["schemas"]["delivery"].clone()).unwrap();
+    let mut body: Value = serde_json::from_slice(&of_receipt(&ends[0]).body).unwrap();
+    body["state"] = json!("sent");
+    assert_ne!(unknown.violations(&body), []);
 }
 
 #[test]

@@ -12,13 +12,13 @@ use crate::demo;
 use crate::hub::{Hub, Running};
 use crate::telemetry;
 
-/// Without --role it does everything: api, worker, keeper. SIGTERM and Ctrl-C drain it, a second one ends it at once; SIGHUP reads its configuration again.
+/// Without --role it does everything: api, worker, keeper, devices. SIGTERM and Ctrl-C drain it, a second one ends it at once; SIGHUP reads its configuration again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  warren serve --config warren.toml\n  \
                         warren serve --role api --config warren.toml\n  \
                         warren serve --role worker,keeper --config warren.toml --set log.format=text")]
 pub(super) struct Serve {
-    /// What this process does: api, worker, keeper
+    /// What this process does: api, worker, keeper, devices
     #[arg(long, value_name = "ROLE,ROLE")]
     role: Option<String>,
     #[command(flatten)]
@@ -30,6 +30,7 @@ impl Serve {
         let role = self.role.map(|roles| ("roles".to_owned(), roles));
         let load = || self.settings.load_with(around, &around.folder, role.as_slice());
         let config = load()?;
+        let devices = config.serves_devices();
         telemetry::init(&config.log);
         let mut stop = Stop::listen(Hangup::Reloads)?;
         // What changes while it starts is read once it has.
@@ -47,6 +48,9 @@ impl Serve {
         };
         let at = running.addresses;
         talk(&format!("warren: API on http://{}, admin on http://{}, metrics on http://{}", at.public, at.admin, at.internal));
+        if devices {
+            talk(&format!("warren: devices connect to ws://{}/v1/device/socket", at.public));
+        }
         while changed || matches!(stop.heard().await, Heard::Reload) {
             changed = false;
             reload(&mut running, load());

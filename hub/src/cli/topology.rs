@@ -30,8 +30,8 @@ use output::{Checked, Output};
 #[derive(Debug, Subcommand)]
 pub(super) enum Topology {
     /// Print definitions that RabbitMQ imports, or check a file of them
-    #[command(after_help = "Examples:\n  warren topology export --config deploy/warren.toml --output definitions.json\n  \
-                            warren topology export --config deploy/warren.toml --check definitions.json\n  \
+    #[command(after_help = "Examples:\n  warren topology export --config deploy/compose.toml --output definitions.json\n  \
+                            warren topology export --config deploy/compose.toml --check definitions.json\n  \
                             warren topology export --with-users users.toml --output /run/secrets/definitions.json")]
     Export(Export),
     /// Print what is wrong with it, and what looks so
@@ -54,7 +54,7 @@ pub(super) enum Topology {
     /// Make queues anew whose arguments must change, without losing a message
     Migrate(migrate::Migrate),
     /// Draw it: exchanges, queues, bindings, dead letters
-    #[command(after_help = "Examples:\n  warren topology graph --config deploy/warren.toml --output topology.svg\n  \
+    #[command(after_help = "Examples:\n  warren topology graph --config deploy/compose.toml --output topology.svg\n  \
                             warren topology graph --focus orders.place --format mermaid\n  \
                             warren topology graph --format dot | dot -Tpdf -o topology.pdf")]
     Graph(graph::Graph),

@@ -8,7 +8,7 @@ use api_ack::kinds::{JSON, is_json};
 use messaging::consumer::rounds;
 
 use super::kinds::wait;
-use super::units::show_duration;
+use super::units::{show_duration, show_size};
 use super::{Config, Cors, CronConfig, Fault, KindConfig, Problem, Role, Worker};
 
 mod callbacks;
@@ -38,6 +38,16 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     }
     if config.roles == [Role::Devices] && !config.devices.enabled {
         say("roles", "leaves this process nothing to do: set devices.enabled = true".to_owned());
+    }
+    let devices = &config.devices;
+    for (tier, queue) in [("standard", devices.queue_standard), ("lite", devices.queue_lite)] {
+        if queue.bytes < devices.payload {
+            let most = show_size(devices.payload);
+            say(
+                &format!("devices.queue_{tier}.bytes"),
+                format!("has no room for a message of devices.payload ({most}): raise it, or lower that one"),
+            );
+        }
     }
     let mut names = BTreeSet::new();
     for (index, kind) in config.kinds.iter().enumerate() {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use broker_topology::{Limits, TierLimits};
 use serde::Serialize;
 
 use super::section::Section;
 use super::units::{dump_duration, dump_size};
 use super::value::Size;
+use super::{Config, Role};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -44,14 +46,50 @@ pub struct Devices {
     pub retention: Duration,
     /// Queues of devices that this process declares in a second at most, 1 to 2000; default 200.
     pub declares_per_second: u32,
+    /// What the queue of a device of the tier `standard` holds; default 1000 messages, 4 MiB, 28 days.
+    pub queue_standard: QueueLimits,
+    /// The same for the tier `lite`; default 100 messages, 256 KiB, 3 days.
+    pub queue_lite: QueueLimits,
+}
+
+/// What the queue of a device holds at most, as the policy of its tier says. What goes over stays in the store, as far as the backlog of the
+/// device allows, and the device reads it there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct QueueLimits {
+    /// Messages, 1 to 100,000; those a session holds are not counted.
+    pub messages: u32,
+    /// Bytes of them, up to 1 GiB, and no less than `payload`.
+    #[serde(serialize_with = "dump_size")]
+    pub bytes: u64,
+    /// How long a message stays there, 1 minute to 28 days.
+    #[serde(serialize_with = "dump_duration")]
+    pub ttl: Duration,
+}
+
+impl Config {
+    /// Whether this process serves devices.
+    pub(crate) fn serves_devices(&self) -> bool {
+        self.devices.enabled && self.roles.contains(&Role::Devices)
+    }
 }
 
 impl Devices {
+    /// For the policies of the tiers.
+    pub(crate) fn queue_limits(&self) -> TierLimits {
+        let limits = |QueueLimits { messages, bytes, ttl }: QueueLimits| Limits {
+            message_ttl: ttl,
+            max_length: messages,
+            max_length_bytes: bytes,
+        };
+        TierLimits { standard: limits(self.queue_standard), lite: limits(self.queue_lite) }
+    }
+
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let (kib, longest) = (1 << 10, DAY * 28);
         let mut waits = |key, default| section.within(key, default, Duration::from_secs(1)..=longest, "from 1s to 28d");
         let (ttl_standard, ttl_lite) = (waits("ttl_standard", longest), waits("ttl_lite", DAY * 3));
         let size = |most| Size(1)..=Size(most);
+        let queues = TierLimits::default();
         Self {
             enabled: section.get("enabled", false),
             token_ttl: section.within("token_ttl", HOUR, HOUR / 60..=DAY, "from 1m to 1d"),
@@ -64,6 +102,19 @@ impl Devices {
             cool_after: section.within("cool_after", DAY * 2, HOUR / 60..=DAY * 365, "from 1m to 365d"),
             retention: section.within("retention", DAY * 7, HOUR / 60..=DAY * 365, "from 1m to 365d"),
             declares_per_second: section.within("declares_per_second", 200, 1..=2000, "from 1 to 2000"),
+            queue_standard: QueueLimits::read(&mut section.section("queue_standard"), queues.standard),
+            queue_lite: QueueLimits::read(&mut section.section("queue_lite"), queues.lite),
+        }
+    }
+}
+
+impl QueueLimits {
+    fn read(section: &mut Section<'_>, default: Limits) -> Self {
+        let bytes = Size(1)..=Size(1 << 30);
+        Self {
+            messages: section.within("messages", default.max_length, 1..=100_000, "from 1 to 100000"),
+            bytes: section.within("bytes", Size(default.max_length_bytes), bytes, "from 1B to 1GiB").0,
+            ttl: section.within("ttl", default.message_ttl, HOUR / 60..=DAY * 28, "from 1m to 28d"),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Config {
     /// What is Warren's own, whatever the kinds.
     fn shared(&self, names: &Names) -> Topology {
         let core = core(names);
-        if self.devices.enabled { core.and(mobile_delivery::topology(names)) } else { core }
+        if self.devices.enabled { core.and(mobile_delivery::topology(names, &self.devices.queue_limits())) } else { core }
     }
 
     /// What the team declares, one by one.

@@ -2,6 +2,7 @@
 
 mod access;
 mod broker;
+mod devices;
 mod nodes;
 mod policies;
 mod queues;
@@ -34,6 +35,9 @@ pub(super) const ALL: &[fn(&Snapshot) -> Vec<Finding>] = &[
     queues::missing,
     queues::members,
     queues::work,
+    devices::policies,
+    devices::queues,
+    devices::files,
     way::clock,
     way::connection,
     way::certificates,

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::snapshot::{Amqp, Expected, Snapshot};
 use crate::config::{Config, Role};
+use crate::edge;
 use crate::hub;
 use crate::management::Management;
 
@@ -24,9 +25,10 @@ pub(super) async fn look(config: &Config) -> Result<Snapshot, String> {
         format!("the topology breaks {} rules: {}", all.len(), all.join("; "))
     })?;
     let options = hub::broker::options(&config.broker)?;
+    let names = Names::new(&config.broker.prefix);
     let client = Management::new(&config.broker)?;
     let (met, management, store) =
-        tokio::join!(amqp::look(config, &options), management::look(&client), store::look(&config.store));
+        tokio::join!(amqp::look(config, &options), management::look(&client, &names), store::look(&config.store));
     let met = met.ok_or("broker.url names no broker: set it")?;
     // Less than the management API tells: what only that one knows stays unseen.
     let (mut queues, mut guest) = (None, None);
@@ -45,10 +47,15 @@ pub(super) async fn look(config: &Config) -> Result<Snapshot, String> {
         user,
         warrens: warrens_queues(&topology).into_iter().map(str::to_owned).collect(),
         topology,
-        lost: Names::new(&config.broker.prefix).lost(),
+        lost: names.lost(),
+        names,
+        devices: config.devices.enabled,
+        connections: config.listen.max_connections.into(),
+        files: edge::files_for(config.listen.max_connections),
         keeper: config.roles.contains(&Role::Keeper),
         consumer_timeout: config.broker.consumer_timeout,
         heartbeat: config.broker.heartbeat,
     };
-    Ok(Snapshot { at: Timestamp::now(), expected, amqp, management, certificates, store })
+    let files = edge::most_files();
+    Ok(Snapshot { at: Timestamp::now(), expected, amqp, management, certificates, store, files })
 }

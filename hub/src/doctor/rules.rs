@@ -77,6 +77,13 @@ rules! {
     QUEUE_UNATTENDED "queue-unattended" Warning "Messages wait, and nobody is there to take them.";
     LOST "lost-messages" Warning "These messages reached no queue; with the keeper running they are in `warren dead list` within seconds.";
 
+    // Devices.
+    DEVICE_POLICY_MISSING "device-policy-missing" Error "Nothing bounds the queue of a device that stays away; the hub lets no device in until something does.";
+    DEVICE_POLICY_WRONG "device-policy-wrong" Error "A queue of a device would fill the disk, refuse messages or vanish with them; the hub lets no device in until that is mended.";
+    DEVICE_POLICY_UNREAD "device-policy-unread" Warning "Whether it holds for queues of devices is not known.";
+    DEVICE_QUEUES "device-queues" Error "The hub declares them otherwise: what RabbitMQ has is refused, and their devices get messages from the store alone, later.";
+    FILES_OWN "files-own" Warning "Each device that is connected is an open file; without a free one the hub takes no connection until another ends.";
+
     // The way there.
     CLOCK_SKEW "clock-skew" Warning "Deadlines, schedules and tokens go by clocks; the broker's stamps and ours do not compare.";
     HEARTBEAT_OFF "heartbeat-off" Error "A connection that died without a word is noticed after minutes, and holds its messages as long.";

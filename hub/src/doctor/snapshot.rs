@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use broker_topology::Topology;
+use broker_topology::{LivePolicy, LiveQueue, Names, Topology};
 use database::Inspection;
 use jiff::Timestamp;
 use messaging::connection::Negotiated;
 use messaging::greeting::Greeting;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// What was seen, or why not.
 pub(super) type Seen<T> = Result<T, Unseen>;
@@ -38,6 +38,8 @@ pub(super) struct Snapshot {
     pub(super) management: ManagementApi,
     pub(super) certificates: Vec<Certificate>,
     pub(super) store: Store,
+    /// What a process of this user may open, where this runs; `None` where it cannot be told.
+    pub(super) files: Option<u64>,
 }
 
 impl Snapshot {
@@ -56,9 +58,15 @@ pub(super) struct Expected {
     pub(super) topology: Topology,
     /// The queues of it that Warren's promises rest on.
     pub(super) warrens: BTreeSet<String>,
+    pub(super) names: Names,
     pub(super) lost: String,
     /// Whether a process with this configuration keeps dead letters.
     pub(super) keeper: bool,
+    /// Whether devices are served.
+    pub(super) devices: bool,
+    /// Connections that the public listener of a process takes, and what such a process opens.
+    pub(super) connections: u64,
+    pub(super) files: u64,
     pub(super) consumer_timeout: Duration,
     pub(super) heartbeat: Duration,
 }
@@ -98,10 +106,11 @@ pub(super) struct ManagementApi {
     pub(super) vhost_limits: Seen<Vec<VhostLimits>>,
     /// Open in the vhost; `None` where their number has no limit.
     pub(super) connections: Option<Seen<Vec<Connection>>>,
-    pub(super) policies: Seen<Vec<Policy>>,
-    pub(super) operator_policies: Seen<Vec<Policy>>,
-    /// Of the vhost.
+    pub(super) policies: Seen<Vec<LivePolicy>>,
+    pub(super) operator_policies: Seen<Vec<LivePolicy>>,
+    /// Of the vhost, but those of devices.
     pub(super) queues: Seen<Vec<Queue>>,
+    pub(super) devices: Seen<DeviceQueues>,
 }
 
 impl ManagementApi {
@@ -244,11 +253,13 @@ pub(super) struct VhostLimits {
     pub(super) value: BTreeMap<String, i64>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Policy {
-    pub(super) name: String,
-    pub(super) definition: Map<String, Value>,
+/// Queues of devices: there may be hundreds of thousands, of which some are looked at.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DeviceQueues {
+    /// How many there are.
+    pub(super) count: u64,
+    /// The first of them.
+    pub(super) some: Vec<LiveQueue>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use broker_topology::{HUB, Kind, Names, QueueKind, Topology, core, subscriber, warrens_queues, work_queue};
+use broker_topology::{
+    Device, HUB, Kind, Live, LivePolicy, LiveQueue, Names, QueueKind, Tier, TierLimits, Topology, core, device_queue, devices,
+    subscriber, warrens_queues, work_queue,
+};
 use database::{Inspection, Standing};
 use jiff::{SignedDuration, Timestamp};
 use messaging::connection::Negotiated;
@@ -16,7 +19,8 @@ use serde_json::Value;
 use super::finding::{Finding, Severity};
 use super::rules::RULES;
 use super::snapshot::{
-    Amqp, Certificate, Connection, Deprecated, Expected, ManagementApi, Node, Place, Queue, Snapshot, Store, Unseen, UserLimits,
+    Amqp, Certificate, Connection, Deprecated, DeviceQueues, Expected, ManagementApi, Node, Place, Queue, Snapshot, Store,
+    Unseen, UserLimits,
 };
 use super::{checks, findings};
 
@@ -46,7 +50,11 @@ fn recorded(version: &str) -> Snapshot {
             warrens: warrens_queues(&topology).into_iter().map(str::to_owned).collect(),
             topology,
             lost: "warren.lost".into(),
+            names,
             keeper: true,
+            devices: false,
+            connections: 4096,
+            files: 5000,
             consumer_timeout: Duration::from_secs(1800),
             heartbeat: Duration::from_secs(10),
         },
@@ -76,6 +84,7 @@ fn recorded(version: &str) -> Snapshot {
             policies: part(&recorded, "policies"),
             operator_policies: part(&recorded, "operator_policies"),
             queues: part(&recorded, "queues"),
+            devices: Ok(DeviceQueues::default()),
         },
         certificates: Vec::new(),
         store: Store {
@@ -83,6 +92,7 @@ fn recorded(version: &str) -> Snapshot {
             found: Ok(Inspection { settings: BTreeMap::new(), schema: Standing::Current, path: None }),
             place: None,
         },
+        files: Some(1 << 20),
     }
 }
 
@@ -256,6 +266,81 @@ fn limits_of_a_node() {
     found("files-near", &["19000 of 20000"], |seen| node(seen).fd_used = Some(19_000));
     found("sockets-near", &["900 of 1000"], |seen| (node(seen).sockets_used, node(seen).sockets_total) = (Some(900), Some(1000)));
     found("processes-near", &["1000000 of 1048576"], |seen| node(seen).proc_used = Some(1_000_000));
+}
+
+/// With policies as they are made, and a queue as it is declared.
+fn serve(seen: &mut Snapshot) {
+    seen.expected.devices = true;
+    let names = &seen.expected.names;
+    let own = devices(names, &TierLimits::default());
+    seen.management.policies.as_mut().unwrap().extend(own.policies.iter().map(LivePolicy::of));
+    let queue = device_queue(names, Device { number: 1, tier: Tier::Standard });
+    let live = Live::of(&Topology::default().queue(queue));
+    seen.management.devices = Ok(DeviceQueues { count: 1, some: live.queues.into_values().collect() });
+}
+
+#[test]
+fn what_devices_stand_on() {
+    assert_eq!(changed(|seen| (seen.files, seen.management.policies) = (Some(100), Ok(Vec::new()))), [], "they are not served");
+    let served = |change: fn(&mut Snapshot)| {
+        move |seen: &mut Snapshot| {
+            serve(seen);
+            change(seen);
+        }
+    };
+    let missing = |seen: &mut Snapshot| seen.management.policies.as_mut().unwrap().retain(|one| !one.name.ends_with(".lite"));
+    let says = ["queues device.lite.*", "nothing bounds them", "warren topology apply"];
+    found("device-policy-missing", &says, served(missing));
+    let expires = |seen: &mut Snapshot| {
+        let policy = LivePolicy {
+            name: "tidy".into(),
+            pattern: r"^device\.standard".into(),
+            apply_to: "queues".into(),
+            definition: BTreeMap::from([("expires".into(), 1.into())]),
+            ..LivePolicy::default()
+        };
+        seen.management.operator_policies.as_mut().unwrap().push(policy);
+    };
+    found("device-policy-wrong", &["queues device.standard.*", "`expires` 1 by `tidy`"], served(expires));
+    let unread = |seen: &mut Snapshot| {
+        let odd = LivePolicy { name: "odd".into(), pattern: "^(".into(), apply_to: "queues".into(), ..LivePolicy::default() };
+        seen.management.policies.as_mut().unwrap().push(odd);
+    };
+    found("device-policy-unread", &["policy odd"], served(unread));
+    found("files-own", &["100 files", "4096", "5000", "LimitNOFILE"], served(|seen| seen.files = Some(100)));
+    let faults: [(&str, fn(&mut LiveQueue)); 5] = [
+        ("not classic", |queue| queue.kind = Some("quorum".into())),
+        ("gone with a restart", |queue| queue.durable = false),
+        ("gone with its consumer", |queue| queue.auto_delete = true),
+        ("gone when nobody uses it", |queue| drop(queue.arguments.insert("x-expires".into(), 1.into()))),
+        ("without a single active consumer", |queue| queue.arguments.clear()),
+    ];
+    for (says, fault) in faults {
+        found("device-queues", &["1 of 1 queues", says, "`device.standard.1`", "delete them"], |seen| {
+            serve(seen);
+            fault(&mut seen.management.devices.as_mut().unwrap().some[0]);
+        });
+    }
+    let many = |seen: &mut Snapshot| {
+        seen.management.devices.as_mut().unwrap().count = 40_000;
+        seen.management.vhost_limits = Ok(Vec::new());
+        node(seen).fd_total = Some(65_536);
+    };
+    found("files-few", &["40000 of devices", "LimitNOFILE"], served(many));
+    let full = |seen: &mut Snapshot| {
+        let there = seen.management.queues.as_ref().unwrap().len() as i64 + 1;
+        seen.management.vhost_limits.as_mut().unwrap()[0].value.insert("max-queues".to_owned(), there);
+    };
+    found("vhost-queues", &["max-queues is", "0 of Warren's are missing"], served(full));
+    let dropped = |seen: &mut Snapshot| {
+        let topology = devices(&seen.expected.names, &TierLimits::default());
+        seen.expected.warrens.extend(warrens_queues(&topology).into_iter().map(str::to_owned));
+        seen.expected.topology = topology;
+        let (messages, consumers) = (Some(3), Some(0));
+        let queue = Queue { name: "warren.devices.dropped".into(), messages, consumers, ..Queue::default() };
+        seen.management.queues.as_mut().unwrap().push(queue);
+    };
+    found("queue-unattended", &["`warren.devices.dropped`", "3 messages", "role devices"], served(dropped));
 }
 
 #[test]

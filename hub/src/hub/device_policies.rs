@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use broker_topology::{LivePolicy, Names, Severity};
+use broker_topology::{LivePolicy, Names, Severity, TierLimits};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ pub(super) async fn watch(
     broker: Broker,
     manage: Manage,
     names: Names,
+    limits: TierLimits,
     fits: watch::Sender<Option<String>>,
     drain: CancellationToken,
 ) {
@@ -33,7 +34,7 @@ pub(super) async fn watch(
             Err(why) => return tell(&fits, Some(format!("their policies cannot be seen: {why}"))),
         };
         loop {
-            let wrong = match look(&management, manage, &names).await {
+            let wrong = match look(&management, manage, &names, &limits).await {
                 Ok(wrong) => wrong,
                 Err(error) => Some(format!("their policies cannot be seen: {error}")),
             };
@@ -62,11 +63,16 @@ fn tell(fits: &watch::Sender<Option<String>>, wrong: Option<String>) {
 }
 
 /// Sets what is missing, if it may, and says what is wrong after that.
-async fn look(management: &Management, manage: Manage, names: &Names) -> Result<Option<String>, ManagementError> {
+async fn look(
+    management: &Management,
+    manage: Manage,
+    names: &Names,
+    limits: &TierLimits,
+) -> Result<Option<String>, ManagementError> {
     let vhost = management.vhost().to_owned();
     let mut policies: Vec<LivePolicy> = management.get(&["policies", &vhost], &[]).await?;
     if manage == Manage::Declare {
-        let own = mobile_delivery::topology(names).policies;
+        let own = mobile_delivery::topology(names, limits).policies;
         let missing: Vec<_> = own.iter().filter(|own| !policies.iter().any(|policy| policy.name == own.name)).collect();
         for policy in &missing {
             set_policy(management, policy).await?;

@@ -186,6 +186,7 @@ impl Devices {
             wiring.config.broker.clone(),
             wiring.config.topology.manage,
             wiring.names.clone(),
+            settings.queue_limits(),
             fits,
             stages.drain.clone(),
         ));

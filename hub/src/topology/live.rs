@@ -1,7 +1,7 @@
 //! What a broker holds, asked of its management API by the cheapest of its answers: no statistics but the depths of queues, and of those
 //! no more than "at least": see [`super::figures`].
 
-use broker_topology::{Live, LiveBinding, LiveExchange, LivePolicy, LiveQueue, Sight, Topology};
+use broker_topology::{Live, LiveBinding, LiveExchange, LivePolicy, LiveQueue, Names, Sight, Topology};
 use messaging::apply::{self, ApplyError, Declare};
 use messaging::connection::Link;
 
@@ -12,6 +12,9 @@ const EXCHANGES: &str = "name,type,durable,auto_delete,internal,arguments";
 
 /// Columns of queues. With them the broker leaves out the rest, which is most of the work.
 const QUEUES: &str = "name,type,durable,auto_delete,exclusive,arguments,messages_ready,messages_unacknowledged,policy";
+
+/// The same without their depths.
+const SHAPES: &str = "name,type,durable,auto_delete,exclusive,arguments,policy";
 
 /// Everything in the virtual host; and what could not be looked at, each a sentence.
 ///
@@ -40,6 +43,44 @@ pub(crate) async fn read(management: &Management) -> Result<(Live, Vec<String>),
         sight: Sight::Full,
     };
     Ok((live, unseen))
+}
+
+/// Everything but the queues of devices and their bindings, of which there may be hundreds of thousands; without depths of queues. For a
+/// topology that serves devices: what these live by is part of it, whether or not one is there.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_shared(management: &Management, names: &Names) -> Result<Live, ManagementError> {
+    let vhost = management.vhost();
+    let (exchanges, queues) = (["exchanges", vhost], ["queues", vhost]);
+    let columns = [("columns", EXCHANGES)];
+    let others = names.queues_but_of_devices();
+    let (policies, operators) = (["policies", vhost], ["operator-policies", vhost]);
+    let (exchanges, queues, policies, operator_policies) = tokio::join!(
+        management.get::<Vec<LiveExchange>>(&exchanges, &columns),
+        management.matching::<LiveQueue>(&queues, &others, SHAPES),
+        management.get::<Vec<LivePolicy>>(&policies, &[]),
+        management.get::<Vec<LivePolicy>>(&operators, &[]),
+    );
+    let exchanges = exchanges?;
+    let of_devices = [names.devices(), names.groups(), names.broadcast()];
+    let mut bindings = Vec::new();
+    for exchange in exchanges.iter().filter(|exchange| !exchange.name.is_empty() && !of_devices.contains(&exchange.name)) {
+        // One that was there a moment ago.
+        let found: Option<Vec<LiveBinding>> =
+            management.find(&["exchanges", vhost, &exchange.name, "bindings", "source"]).await?;
+        bindings.extend(found.into_iter().flatten());
+    }
+    let mut unseen = Vec::new();
+    Ok(Live {
+        vhost: vhost.to_owned(),
+        exchanges: exchanges.into_iter().map(|exchange| (exchange.name.clone(), exchange)).collect(),
+        queues: queues?.into_iter().map(|queue| (queue.name.clone(), queue)).collect(),
+        bindings,
+        policies: permitted(policies, &mut unseen)?,
+        operator_policies: permitted(operator_policies, &mut unseen)?,
+        sight: Sight::Full,
+    })
 }
 
 fn permitted(

@@ -1,6 +1,6 @@
 //! Drift, looked for while the hub runs, and shown as `warren_topology_drift`.
 //!
-//! One process of all looks, since a look lists everything in the virtual host.
+//! One process of all looks, since a look lists everything in the virtual host, but queues of devices.
 //!
 //! Not part of `/health`: whoever changes the broker by hand does not make this process unable to work. The gauge is there for an alert.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_ack::processes::Processes;
-use broker_topology::{Drift, Plan, Scope, Topology};
+use broker_topology::{Drift, Names, Plan, Scope, Topology};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,9 @@ use crate::management::Management;
 
 /// Less than this between two looks is a load on the broker, and tells nothing more.
 const LEAST: Duration = Duration::from_secs(1);
+
+/// A difference is looked at again after this before it is called one: another process may be about to declare it.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// The gauge.
 #[derive(Clone, Debug)]
@@ -71,25 +74,35 @@ pub(crate) async fn run(
             Ok(management) => management,
             Err(why) => return tracing::warn!(why, "drift of the topology is not looked for"),
         };
-        let scope = Scope::of(&topology, &broker.prefix);
+        let (scope, names) = (Scope::of(&topology, &broker.prefix), Names::new(&broker.prefix));
+        let with_devices = topology.exchanges.iter().any(|exchange| exchange.name == names.devices());
         let mut ticks = tokio::time::interval(every.max(LEAST));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut blind, mut before) = (false, 0);
+        let (mut blind, mut told, mut suspected) = (false, 0, 0);
         loop {
             ticks.tick().await;
             if !processes.leads() {
                 metrics.drift.reset();
                 continue;
             }
-            match live::read(&management).await {
-                Ok((found, _)) => {
+            let read = match with_devices {
+                true => live::read_shared(&management, &names).await,
+                false => live::read(&management).await.map(|(found, _)| found),
+            };
+            match read {
+                Ok(found) => {
                     let drift = Plan::new(&topology, &found, &scope, false).drift();
                     metrics.show(drift);
                     let all: usize = drift.by_kind().iter().filter_map(|(_, count)| *count).sum();
-                    if all > 0 && all != before {
-                        tracing::warn!(?drift, "the broker differs from the topology: `warren topology check` says in what");
+                    if all > 0 && all != told && all != suspected {
+                        ticks.reset_after(every.clamp(LEAST, AGAIN));
+                    } else if all != told {
+                        if all > 0 {
+                            tracing::warn!(?drift, "the broker differs from the topology: `warren topology check` says in what");
+                        }
+                        told = all;
                     }
-                    (blind, before) = (false, all);
+                    (blind, suspected) = (false, all);
                 }
                 Err(error) => {
                     metrics.drift.reset();

@@ -62,7 +62,7 @@ struct Connection<'a> {
 }
 
 /// A receipt as an event; the same receipt is the same event, id included.
-pub(super) fn of_receipt(receipt: &Receipt) -> Message {
+pub fn of_receipt(receipt: &Receipt) -> Message {
     let Receipt { message, device, user, at, .. } = receipt;
     let (state, at) = (receipt.state.name(), timestamp(*at));
     let reason = receipt.reason.map(crate::store::Reason::name);
@@ -72,7 +72,7 @@ pub(super) fn of_receipt(receipt: &Receipt) -> Message {
 }
 
 /// A presence as an event.
-pub(super) fn of_presence(presence: &Presence) -> Message {
+pub fn of_presence(presence: &Presence) -> Message {
     let Presence { online, tenant, device, user, session, transport, at } = presence;
     let (kind, at) = (if *online { ONLINE } else { OFFLINE }, timestamp(*at));
     let body = Connection { device, user, session: *session, transport: transport.name(), at };

@@ -159,7 +159,7 @@ fn only_nginx_is_open_to_the_network() {
 fn the_environment_is_one_that_the_hub_reads() {
     let file = model::with(&filled()).unwrap();
     let hubs = hubs(&file);
-    assert_eq!(hubs.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["api", "keeper", "topology", "worker"]);
+    assert_eq!(hubs.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["api", "devices", "keeper", "topology", "worker"]);
     for (name, service) in hubs {
         let environment = environment(service);
         let checked = warren(service, &environment, &["config", "check"]);
@@ -183,7 +183,7 @@ fn the_environment_is_one_that_the_hub_reads() {
     let keeper = texts(&file["services"]["keeper"]["ports"]);
     assert_eq!(keeper, ["127.0.0.1:8081:8081"]);
     let nginx = std::fs::read_to_string(workspace().join("deploy/nginx/upstream.conf")).unwrap();
-    assert!(nginx.contains("server api:8080 "));
+    assert!(nginx.contains("server api:8080 ") && nginx.contains("server devices:8080 "));
 }
 
 #[test]
@@ -213,10 +213,10 @@ fn services_are_upgraded_before_the_hub() {
     let file = model::with(&filled()).unwrap();
     let order = model::start_order(&file);
     let at = |name: &str| order.iter().position(|other| *other == name).unwrap();
-    for hub in ["api", "worker", "keeper"] {
+    for hub in ["api", "devices", "worker", "keeper"] {
         assert!(at("rabbitmq") < at("topology") && at("topology") < at("shop") && at("shop") < at(hub), "{order:?}");
     }
-    assert!(at("api") < at("nginx"), "{order:?}");
+    assert!(at("api") < at("nginx") && at("devices") < at("nginx"), "{order:?}");
 }
 
 #[test]

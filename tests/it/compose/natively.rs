@@ -57,8 +57,8 @@ impl Deployment {
                 "postgres" => databases(&variables).await,
                 "topology" => all.topology(service).await,
                 "nginx" => {
-                    let ports: Vec<u16> = all.running["api"].iter().map(|api| api.public).collect();
-                    all.nginx = Some(Nginx::start(&ports).await);
+                    let ports = |name| all.running[name].iter().map(|one: &Running| one.public).collect::<Vec<_>>();
+                    all.nginx = Some(Nginx::start(&ports("api"), &ports("devices")).await);
                 }
                 _ => all.start(name, service).await,
             }
@@ -237,6 +237,7 @@ async fn the_deployment_does_its_main_job_through_nginx() {
     let listed = read(&client, &format!("{orders}?limit=5"), &token).await;
     assert_eq!((&listed["items"][0]["id"], &listed["items"][0]["kind"]), (&json!(job), &json!("inventory.reserve")), "{listed}");
     streams(&all, &client, &token).await;
+    a_device(&all, &client).await;
     strangers(&all).await;
     broker_metrics(&all).await;
     document(&all).await;
@@ -308,6 +309,20 @@ async fn streams(all: &Deployment, client: &Client, token: &str) {
     };
     tokio::time::timeout(LONG, rest).await.expect("the stream ends with the job");
     assert!(told.contains("cancelled"), "{told}");
+}
+
+/// It is registered, sent to, and has its message, all by processes that declare nothing.
+async fn a_device(all: &Deployment, client: &Client) {
+    let mint = ["token", "mint", "--tenant", "acme", "--subject", "app", "--scope", "devices:write messages:send"];
+    let owner = String::from_utf8(all.exec("api", &mint).stdout).unwrap().trim().to_owned();
+    let put = client.put(all.url("/v1/devices/phone-1")).bearer_auth(&owner).json(&json!({"user": "olga"}));
+    let registered = put.send().await.unwrap();
+    assert_eq!(registered.status(), StatusCode::CREATED);
+    let token = registered.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    let sent = client.post(all.url("/v1/users/olga/messages")).bearer_auth(&owner).json(&json!("hello")).send().await.unwrap();
+    assert_eq!(sent.status(), StatusCode::ACCEPTED);
+    let got = read(client, &all.url("/v1/device/messages?wait=5"), &token).await;
+    assert_eq!(got["messages"][0]["data"], "hello", "{got}");
 }
 
 /// A stranger with bad tokens is turned away under his own address, whatever he says it is; nobody else is.

@@ -21,8 +21,8 @@ pub(super) struct Nginx {
 }
 
 impl Nginx {
-    /// In front of what listens on these ports, instead of the addresses of `api`.
-    pub(super) async fn start(upstreams: &[u16]) -> Self {
+    /// In front of what listens on these ports, instead of the addresses of `api` and `devices`.
+    pub(super) async fn start(jobs: &[u16], devices: &[u16]) -> Self {
         let folder = folder("nginx");
         let port = free_port();
         let read = |name: &str| std::fs::read_to_string(workspace().join("deploy/nginx").join(name)).unwrap();
@@ -33,9 +33,11 @@ impl Nginx {
         };
         let main = replaced(read("nginx.conf"), "listen 8080 ", &format!("listen 127.0.0.1:{port} "));
         let main = main.replace(" /tmp/", &format!(" {}/", folder.path().display()));
-        let servers: String =
-            upstreams.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=2 fail_timeout=5s;")).collect();
-        let upstream = replaced(read("upstream.conf"), "server api:8080 resolve max_fails=2 fail_timeout=5s;", &servers);
+        let servers = |text, name: &str, ports: &[u16]| {
+            let here: String = ports.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=2 fail_timeout=5s;")).collect();
+            replaced(text, &format!("server {name}:8080 resolve max_fails=2 fail_timeout=5s;"), &here)
+        };
+        let upstream = servers(servers(read("upstream.conf"), "api", jobs), "devices", devices);
         // Docker's.
         let upstream = replaced(upstream, "resolver 127.0.0.11 valid=5s ipv6=off;", "");
         std::fs::write(folder.path().join("nginx.conf"), main).unwrap();
@@ -91,7 +93,7 @@ pub(super) fn client_at(last: u8) -> reqwest::Client {
 
 #[tokio::test]
 async fn what_nginx_answers_itself_is_a_problem_document() {
-    let nginx = Nginx::start(&[free_port(), free_port()]).await;
+    let nginx = Nginx::start(&[free_port(), free_port()], &[free_port()]).await;
     let client = reqwest::Client::new();
     let answer = client.get(nginx.url("/v1/kinds")).header("x-request-id", "mine").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -116,7 +118,7 @@ async fn what_nginx_answers_itself_is_a_problem_document() {
 
 #[tokio::test]
 async fn bodies_that_wait_are_bounded_by_address() {
-    let nginx = Nginx::start(&[free_port()]).await;
+    let nginx = Nginx::start(&[free_port()], &[free_port()]).await;
     let address: SocketAddr = nginx.url("").trim_start_matches("http://").parse().unwrap();
     // A head is enough to be counted: the body is waited for.
     let send = || {
@@ -145,7 +147,7 @@ async fn bodies_that_wait_are_bounded_by_address() {
 #[tokio::test]
 async fn a_websocket_goes_through_in_both_directions() {
     let device = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nginx = Nginx::start(&[device.local_addr().unwrap().port()]).await;
+    let nginx = Nginx::start(&[free_port()], &[device.local_addr().unwrap().port()]).await;
     // What the hub's side of an upgrade is, seen from nginx: a 101, and then bytes both ways.
     let hub = std::thread::spawn(move || {
         let (mut stream, _) = device.accept().unwrap();

@@ -150,7 +150,7 @@ fn what_is_scraped_and_provisioned_is_what_runs() {
             assert!(host == "localhost" || services.contains_key(host), "{target}");
         }
     }
-    assert_eq!(jobs, BTreeSet::from(["api", "keeper", "worker"]));
+    assert_eq!(jobs, BTreeSet::from(["api", "devices", "keeper", "worker"]));
     let provider = yaml("grafana/provisioning/dashboards/warren.yml");
     let path = provider["providers"][0]["options"]["path"].as_str().unwrap();
     let grafana = services["grafana"];

@@ -11,10 +11,10 @@ use warren_tests::wait::until;
 
 use crate::world::{LONG, World, settled};
 
-pub(super) const OWNER: &str = "devices:write devices:read messages:send messages:read";
+pub(crate) const OWNER: &str = "devices:write devices:read messages:send messages:read";
 
 /// With `more` in the section of devices.
-pub(super) fn options(world: &World, more: &str) -> HubOptions {
+pub(crate) fn options(world: &World, more: &str) -> HubOptions {
     let options = world.options();
     HubOptions { extra_toml: format!("[devices]\nenabled = true\n{more}\n{}", options.extra_toml), ..options }
 }
@@ -46,7 +46,7 @@ pub(super) struct Registered {
     pub(super) refresh: String,
 }
 
-pub(super) async fn put(owner: &HubClient, id: &str, user: &str) -> Answer {
+pub(crate) async fn put(owner: &HubClient, id: &str, user: &str) -> Answer {
     owner.send(owner.request(Method::PUT, &format!("/v1/devices/{id}")).json(&json!({"user": user}))).await.unwrap()
 }
 

@@ -13,18 +13,18 @@ use crate::workers::examples::tool;
 use crate::world::{Keep, LONG, World};
 
 /// Answers the message's id.
-async fn send(owner: &HubClient, device: &str, number: u32) -> String {
+pub(crate) async fn send(owner: &HubClient, device: &str, number: u32) -> String {
     let path = format!("/v1/devices/{device}/messages");
     let sent = owner.send(owner.request(Method::POST, &path).json(&json!({"number": number}))).await.unwrap();
     assert_eq!((sent.status, &sent.body["state"]), (202, &json!("queued")), "{}", sent.body);
     sent.body["id"].as_str().unwrap().to_owned()
 }
 
-/// The example device, until it has got `count` messages or, without a count, all.
-fn device(hub: &HubProcess, token: &str, count: Option<u32>) -> Process {
+/// The example device at `url`, until it has got `count` messages or, without a count, all.
+pub(crate) fn device(url: &str, token: &str, count: Option<u32>) -> Process {
     let mut command = Command::new(tool("device-python/bin/python"));
     command.arg(workspace().join("docs/examples/device-client/device_client.py"));
-    command.args(["--url", &hub.public_url().replace("http://", "ws://"), "--device", "phone-1", "--json"]);
+    command.args(["--url", &url.replace("http://", "ws://"), "--device", "phone-1", "--json"]);
     match count {
         Some(count) => command.args(["--count", &count.to_string()]),
         None => command.arg("--until-idle"),
@@ -34,7 +34,7 @@ fn device(hub: &HubProcess, token: &str, count: Option<u32>) -> Process {
 }
 
 /// What it got once it has ended, by number.
-async fn got(mut device: Process) -> Vec<u64> {
+pub(crate) async fn got(mut device: Process) -> Vec<u64> {
     let status = device.wait(LONG).await;
     assert!(status.success(), "{}", device.stderr());
     let lines = device.stdout();
@@ -55,9 +55,9 @@ async fn a_device_gets_what_was_sent_while_it_was_away_and_while_it_is_there_and
     for number in 1..=3 {
         ids.push(send(&owner, "phone-1", number).await);
     }
-    assert_eq!(got(device(&hub, &token, None)).await, [1, 2, 3]);
+    assert_eq!(got(device(&hub.public_url(), &token, None)).await, [1, 2, 3]);
 
-    let there = device(&hub, &token, Some(4));
+    let there = device(&hub.public_url(), &token, Some(4));
     until_true(LONG, "it to be there", async || {
         owner.get("/v1/devices/phone-1").await.is_ok_and(|device| device.body["presence"] == "online")
     })

@@ -30,6 +30,7 @@ pub(super) fn banner(at: &Addresses, management: &str, home: &Path, auth: &Auth)
     let flaky = submit(demo::FLAKY, r#"{"fails":"twice"}"#);
     Ok(format!(
         "\n  API       http://{public}   (OpenAPI: /openapi.json)\
+         \n  Devices   ws://{public}/v1/device/socket   (README.md: Deliver to devices)\
          \n  Admin     http://{admin}   (`warren jobs list` and `warren dead list` in this folder)\
          \n  Metrics   http://{internal}/metrics\
          \n  RabbitMQ  {management}   (user guest, password guest)\

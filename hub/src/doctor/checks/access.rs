@@ -59,9 +59,11 @@ pub(in crate::doctor) fn limits(seen: &Snapshot) -> Vec<Finding> {
     if let (Some(most), Ok(queues)) = (api.vhost_limit("max-queues"), &api.queues) {
         let there = |name: &str| queues.iter().any(|queue| queue.name == name);
         let missing = seen.expected.topology.queues.iter().filter(|queue| !there(&queue.name)).count();
-        let wanted = u64::try_from(queues.len() + missing).unwrap_or(u64::MAX);
+        let there = u64::try_from(queues.len()).unwrap_or(u64::MAX) + api.devices.as_ref().map_or(0, |devices| devices.count);
+        // The next device needs one too.
+        let wanted = there + u64::try_from(missing).unwrap_or(u64::MAX) + u64::from(seen.expected.devices);
         if wanted > most {
-            let has = format!("max-queues is {most}; {} are there, and {missing} of Warren's are missing", queues.len());
+            let has = format!("max-queues is {most}; {there} are there, and {missing} of Warren's are missing");
             found.push(VHOST_QUEUES.finds(&object, has, more("max-queues", wanted.saturating_mul(2))));
         }
     }

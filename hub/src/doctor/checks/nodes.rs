@@ -99,13 +99,16 @@ pub(in crate::doctor) fn disk(seen: &Snapshot) -> Vec<Finding> {
 pub(in crate::doctor) fn limits(seen: &Snapshot) -> Vec<Finding> {
     let connections = seen.management.overview.as_ref().ok().and_then(|all| all.object_totals.connections).unwrap_or(0);
     let classic = seen.management.queues.iter().flatten().filter(|queue| queue.kind.as_deref() == Some("classic")).count();
-    let needed = OWN_FILES + 2 * u64::try_from(classic).unwrap_or(u64::MAX / 4) + connections;
+    let devices = seen.management.devices.as_ref().map_or(0, |devices| devices.count);
+    let classic = u64::try_from(classic).unwrap_or(u64::MAX / 4) + devices;
+    let needed = OWN_FILES + 2 * classic + connections;
     let more = "LimitNOFILE=65536 in the unit of rabbitmq-server (or ulimit -n), then restart the node";
     let mut found = Vec::new();
     for node in nodes(seen).filter(|node| node.running) {
         if let Some(total) = node.fd_total.filter(|total| *total > 0 && *total < needed) {
-            let has =
-                format!("{total} open files at most; {classic} classic queues and {connections} connections may need {needed}");
+            let has = format!(
+                "{total} open files at most; {classic} classic queues, {devices} of devices, and {connections} connections may need {needed}"
+            );
             found.push(FILES_FEW.finds(object(node), has, more));
         }
         let mut used = |rule: &crate::doctor::finding::Rule, what: &str, used, total, remedy: &str| {

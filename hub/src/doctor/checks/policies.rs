@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use broker_topology::{Argument, Queue as Declared, policy_holds};
+use broker_topology::{Argument, LivePolicy, Queue as Declared, policy_holds};
 use serde_json::Value;
 
 use super::{listed, quoted};
@@ -12,7 +12,7 @@ use crate::doctor::rules::{
     CONSUMER_TIMEOUT_UNSEEN, POLICY_CONSUMER_TIMEOUT, POLICY_DEAD_LETTER, POLICY_DELIVERY_LIMIT, POLICY_EXPIRES, POLICY_LENGTH,
     POLICY_TTL,
 };
-use crate::doctor::snapshot::{Policy, Queue, Seen, Snapshot};
+use crate::doctor::snapshot::{Queue, Seen, Snapshot};
 
 /// Which rule a key of a policy breaks on a queue, if it does.
 fn broken(key: &str, value: &Value, queue: &Declared, seen: &Snapshot) -> Option<&'static Rule> {
@@ -76,7 +76,7 @@ enum Source {
 
 impl Source {
     fn of(key: &str, queue: &Queue, seen: &Snapshot) -> Self {
-        let sets = |policies: &Seen<Vec<Policy>>, name: &str| {
+        let sets = |policies: &Seen<Vec<LivePolicy>>, name: &str| {
             policies.iter().flatten().any(|policy| policy.name == name && policy.definition.contains_key(key))
         };
         // Where both set it, an operator policy can only make it stricter: it is the one that has to go first.

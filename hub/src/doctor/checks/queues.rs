@@ -94,6 +94,7 @@ pub(in crate::doctor) fn work(seen: &Snapshot) -> Vec<Finding> {
         let kept = queue.name.ends_with(".dead") || queue.name == seen.expected.lost;
         if messages > 0 && queue.consumers == Some(0) && !rung && (seen.expected.keeper || !kept) {
             let who = match () {
+                () if queue.name == seen.expected.names.devices_dropped() => "start a process with the role devices".to_owned(),
                 () if kept => "start a process with the role keeper".to_owned(),
                 () if wanted.owner != HUB => format!("start the program of `{}` that consumes from it", wanted.owner),
                 () if queue.name.contains("jobs.") => {

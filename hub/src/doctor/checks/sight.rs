@@ -56,6 +56,7 @@ pub(in crate::doctor) fn management(seen: &Snapshot) -> Vec<Finding> {
     note(&mut kept, "policies", &api.policies);
     note(&mut kept, "operator policies", &api.operator_policies);
     note(&mut kept, "queues", &api.queues);
+    note(&mut kept, "queues of devices", &api.devices);
     note(&mut kept, "users", &api.users);
     note(&mut kept, "limits of users", &api.user_limits);
     note(&mut kept, "limits of the virtual host", &api.vhost_limits);

@@ -1,17 +1,24 @@
 //! What the management API tells, part by part.
 
+use broker_topology::Names;
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 
 use super::amqp::is_loopback;
-use crate::doctor::snapshot::{ManagementApi, Overview, Seen, Unseen, VhostInfo};
+use crate::doctor::snapshot::{DeviceQueues, ManagementApi, Overview, Queue, Seen, Unseen, VhostInfo};
 use crate::management::{Management, ManagementError};
 
 /// Of each queue; without them a broker with thousands of queues answers with tens of megabytes.
 const COLUMNS: &str = "name,type,state,policy,operator_policy,effective_policy_definition,leader,members,online,consumers,messages,\
                        messages_unacknowledged,message_stats.ack_details.rate";
 
-pub(super) async fn look(client: &Management) -> ManagementApi {
+/// Of each queue of a device that is looked at.
+const DEVICE_COLUMNS: &str = "name,type,durable,auto_delete,exclusive,arguments";
+
+/// Queues of devices that are looked at: who declares one wrong declares them all so.
+const SOME: u32 = 100;
+
+pub(super) async fn look(client: &Management, names: &Names) -> ManagementApi {
     let at = client.at().to_owned();
     let secure = at.starts_with("https://");
     let loopback = match Url::parse(&at).ok().and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?))) {
@@ -26,7 +33,7 @@ pub(super) async fn look(client: &Management) -> ManagementApi {
         return ManagementApi { secure, loopback, ..away(at, unseen) };
     }
     let vhost = client.vhost();
-    let (nodes, flags, deprecated, users, user_limits, vhosts, vhost_limits, policies, operator_policies, queues) = tokio::join!(
+    let (nodes, flags, deprecated, users, user_limits, vhosts, vhost_limits, policies, operator_policies, queues, devices) = tokio::join!(
         get(client, ["nodes"], &[]),
         get(client, ["feature-flags"], &[]),
         // Older brokers have no such page.
@@ -38,7 +45,8 @@ pub(super) async fn look(client: &Management) -> ManagementApi {
         get(client, ["vhost-limits", vhost], &[]),
         get(client, ["policies", vhost], &[]),
         get(client, ["operator-policies", vhost], &[]),
-        get(client, ["queues", vhost], &[("columns", COLUMNS)]),
+        queues(client, names),
+        devices(client, names),
     );
     let mut api = ManagementApi {
         at,
@@ -57,11 +65,22 @@ pub(super) async fn look(client: &Management) -> ManagementApi {
         policies,
         operator_policies,
         queues,
+        devices,
     };
     if api.vhost_limit("max-connections").is_some() {
         api.connections = Some(get(client, ["vhosts", vhost, "connections"], &[("columns", "name")]).await);
     }
     api
+}
+
+/// All queues but those of devices, however many these are.
+async fn queues(client: &Management, names: &Names) -> Seen<Vec<Queue>> {
+    client.matching(&["queues", client.vhost()], &names.queues_but_of_devices(), COLUMNS).await.map_err(unseen)
+}
+
+async fn devices(client: &Management, names: &Names) -> Seen<DeviceQueues> {
+    let found = client.some(&["queues", client.vhost()], &names.device_queues(None), DEVICE_COLUMNS, SOME).await;
+    found.map(|(some, count)| DeviceQueues { count, some }).map_err(unseen)
 }
 
 async fn get<T: DeserializeOwned, const N: usize>(client: &Management, path: [&str; N], query: &[(&str, &str)]) -> Seen<T> {
@@ -114,5 +133,6 @@ fn away(at: String, why: &Unseen) -> ManagementApi {
         policies: all(why),
         operator_policies: all(why),
         queues: all(why),
+        devices: all(why),
     }
 }
