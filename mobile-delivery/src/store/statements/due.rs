@@ -91,7 +91,7 @@ pub(super) async fn place_due(
         .iter()
         .map(|scheduled| Newcomer { collapse_key: scheduled.collapse_key.as_deref(), ..newcomer(scheduled) })
         .collect();
-    let placed = place(conn, &mut holding, &newcomers, limits, now).await?;
+    let placed = place(conn, &mut holding, &[], &newcomers, limits, now).await?;
     drop_removed(conn, &mut holding, &gone, now).await?;
     holding.write(conn, shard).await?;
     Ok(placed)
