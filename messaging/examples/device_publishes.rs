@@ -42,7 +42,10 @@ async fn consumed(channel: &Channel, names: &Names, number: usize) -> lapin::Con
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.name.clone().into(), durable, arguments).await.unwrap();
     let (exchange, key) = (names.devices().into(), Names::device_key(device(number).number).into());
-    channel.queue_bind(queue.name.clone().into(), exchange, key, QueueBindOptions::default(), FieldTable::default()).await.unwrap();
+    channel
+        .queue_bind(queue.name.clone().into(), exchange, key, QueueBindOptions::default(), FieldTable::default())
+        .await
+        .unwrap();
     channel.basic_consume(queue.name.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default()).await.unwrap()
 }
 
@@ -74,7 +77,7 @@ async fn main() {
     let (got, confirmed, come) = (times(), times(), Arc::new(AtomicUsize::new(0)));
     let every = Duration::from_secs(1) / u32::try_from(rate).unwrap();
     let begun = Arc::new(std::sync::OnceLock::<Instant>::new());
-    let after = |n: usize, begun: Instant| u64::try_from((begun + every * n as u32).elapsed().as_nanos()).unwrap().max(1);
+    let after = move |n: usize, begun: Instant| u64::try_from((begun + every * n as u32).elapsed().as_nanos()).unwrap().max(1);
 
     let mut consumers = Vec::new();
     for first in (0..queues).step_by(PER_CHANNEL) {

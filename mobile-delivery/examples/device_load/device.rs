@@ -55,12 +55,13 @@ pub struct Fleet {
 
 impl Fleet {
     /// Begins to connect all of them at once; `got` hears of the number in each message.
-    pub fn start(address: &str, members: Vec<Arc<Member>>, got: impl Fn(usize) + Clone + Send + 'static) -> Self {
+    pub fn start(address: &str, members: Vec<Arc<Member>>, got: impl Fn(usize) + Clone + Send + Sync + 'static) -> Self {
         let (count, begun) = (members.len(), Instant::now());
         let (round, _) = watch::channel(0);
         let (tell, idle) = mpsc::unbounded_channel();
         for member in members {
-            let device = Device { member, address: address.to_owned(), round: round.subscribe(), tell: tell.clone(), got: got.clone() };
+            let device =
+                Device { member, address: address.to_owned(), round: round.subscribe(), tell: tell.clone(), got: got.clone() };
             tokio::spawn(device.run());
         }
         Self { count, begun, round, idle }
@@ -104,7 +105,7 @@ enum Over {
     Broken,
 }
 
-impl<F: Fn(usize)> Device<F> {
+impl<F: Fn(usize) + Send + Sync> Device<F> {
     async fn run(mut self) {
         let (mut tries, mut of) = (0, *self.round.borrow_and_update());
         loop {

@@ -1,15 +1,15 @@
 //! A constant rate of messages, and how long each takes.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::PATIENCE;
 use crate::device::{Fleet, Member};
 use crate::owner::Owner;
-use crate::PATIENCE;
 
 /// Sent first, and not counted.
 const WARM_UP: usize = 2;
