@@ -24,11 +24,11 @@
 mod batch;
 mod caller;
 mod devices;
-mod items;
+pub(crate) mod items;
 mod listing;
 mod messages;
 mod metrics;
-mod refusals;
+pub(crate) mod refusals;
 mod registering;
 mod send;
 mod tokens;

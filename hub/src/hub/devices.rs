@@ -21,6 +21,7 @@ use door::rates::RateLimits;
 use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
+use messaging::submission::Submit;
 use mobile_delivery::follow::Follow;
 use mobile_delivery::http::{Api, ApiOptions, Parts};
 use mobile_delivery::processes::Processes;
@@ -36,8 +37,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
-use super::device_policies;
 use super::{HubError, Stages, Wiring};
+use super::{device_policies, device_submissions};
 use crate::config;
 
 /// The rows of devices, and this process among those that serve them.
@@ -52,6 +53,8 @@ pub(crate) struct Served {
     pub(crate) routes: Router,
     /// What describes them.
     pub(crate) openapi: OpenApi,
+    /// Takes what is submitted for devices by message.
+    pub(crate) submissions: Arc<dyn Submit>,
     /// Why devices cannot connect, while they cannot.
     pub(crate) unfit: watch::Receiver<Option<String>>,
 }
@@ -144,7 +147,7 @@ impl Devices {
         };
         let notices = relay::Notices {
             wake: wake.clone(),
-            processes: processes.clone(),
+            processes: Some(processes.clone()),
             publisher: (ground.publisher)(),
             link: ground.listening.clone(),
             names: names.clone(),
@@ -185,6 +188,7 @@ impl Devices {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);
+        let submissions = device_submissions::submissions(sender.clone(), settings.payload);
         let api = Api::new(
             Parts {
                 devices: stores.devices.clone(),
@@ -206,14 +210,14 @@ impl Devices {
         let (owners, mut openapi) = http::router(api);
         let (connecting, described) = poll::router(sessions);
         openapi.merge(described);
-        Ok(Served { routes: owners.merge(guarded(connecting, unfit.clone())), openapi, unfit })
+        Ok(Served { routes: owners.merge(guarded(connecting, unfit.clone())), openapi, submissions, unfit })
     }
 }
 
-type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs `work` once the topology is there; a process that leaves before has nothing to do.
-async fn once(mut declared: watch::Receiver<bool>, work: Work) {
+pub(super) async fn once(mut declared: watch::Receiver<bool>, work: Work) {
     if declared.wait_for(|declared| *declared).await.is_ok() {
         work.await;
     }
@@ -238,7 +242,7 @@ fn guarded(routes: Router, unfit: watch::Receiver<Option<String>>) -> Router {
     }))
 }
 
-fn limits(settings: &config::Devices) -> Limits {
+pub(super) fn limits(settings: &config::Devices) -> Limits {
     let micros = |time: std::time::Duration| Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX);
     Limits {
         device_messages: settings.backlog_messages.into(),
