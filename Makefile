@@ -11,7 +11,7 @@ BROKERS ?= own 4.0 4.3
 .DEFAULT_GOAL := help
 # Filters of the integration tests, such as `TESTS=flow::`; all of them unless told.
 TESTS ?=
-.PHONY: help run test test-brokers check conformance secrets bench load soak
+.PHONY: help run test test-brokers check conformance secrets bench bench-devices load soak
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ secrets: ## Write .env for docker-compose.yml, with random secrets; what it has 
 bench: ## Compare Warren with what a team would write without it
 	@scripts/install-test-tools
 	tests/bench/run
+
+bench-devices: ## What devices cost and how fast a message gets to one (ARGS="--runs 3 --json")
+	@scripts/install-test-tools
+	tests/bench/run --only devices-idle,devices-latency,device-declares,devices-sizes $(ARGS)
 
 load: ## Run k6 against a running hub
 	tests/k6/run

@@ -1,4 +1,5 @@
-//! Jobs that are submitted by message: what comes to `warren.submit` becomes rows, as if it had come by HTTP.
+//! Jobs that are submitted by message: what comes to `warren.submit` becomes rows, as if it had come by HTTP. What others take ([`Submit`]) goes to them, and is
+//! kept as jobs are when they refuse it.
 //!
 //! AMQP `type` is the kind, the body the payload, `message_id` the idempotency key, CloudEvents `source` the subject, the header
 //! `warren-tenant` the tenant; `warren-run-at`, `warren-delay`, `warren-deadline`, `warren-priority`, `warren-tags`,
@@ -9,10 +10,13 @@
 //! this queue, its reason a problem code. While the store is away, or too much waits in all, messages stay in the queue. Those of
 //! a tenant for which too much waits go round through a rung until there is room, so that nobody else's wait behind them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use broker_topology::{Names, Rung};
 use futures::future::join_all;
 use messaging::consumer::{Batch, BatchHandler, Delivered, Later};
+use messaging::submission::{Refused, Submit};
 
 use crate::accept::{AcceptError, Acceptor, PRIORITY_HEADER, Submission, TIMING_HEADERS, Timing, parse_priority};
 use crate::callbacks::CALLBACK_HEADER;
@@ -37,30 +41,26 @@ pub struct Submissions {
     queue: String,
     return_exchange: String,
     body_limit: usize,
+    others: Vec<Arc<dyn Submit>>,
 }
 
 /// What becomes of a message that is no job now.
-enum Refused {
-    /// It may be one later, and so may those behind it.
-    ForNow(String),
-    /// It may be one later; those of other tenants may be now.
-    Apart,
-    /// It never will.
-    ForEver(Problem),
-}
+struct NoJob(Refused);
 
-impl From<Problem> for Refused {
+impl From<Problem> for NoJob {
     fn from(problem: Problem) -> Self {
-        Self::ForEver(problem)
+        Self(Refused::ForEver { code: problem.code.as_str(), detail: problem.detail.into_owned() })
     }
 }
 
-impl From<AcceptError> for Refused {
+impl From<AcceptError> for NoJob {
     fn from(error: AcceptError) -> Self {
         match error {
-            AcceptError::TenantBacklog { .. } => Self::Apart,
-            AcceptError::Backlog { .. } | AcceptError::Unavailable(_) | AcceptError::Undecided => Self::ForNow(error.to_string()),
-            error => Self::ForEver(error.into()),
+            AcceptError::TenantBacklog { .. } => Self(Refused::Apart),
+            AcceptError::Backlog { .. } | AcceptError::Unavailable(_) | AcceptError::Undecided => {
+                Self(Refused::ForNow(error.to_string()))
+            }
+            error => Problem::from(error).into(),
         }
     }
 }
@@ -68,14 +68,27 @@ impl From<AcceptError> for Refused {
 impl Submissions {
     /// Into `acceptor`, bodies of `body_limit` bytes at most; what is of no use goes to `stores` as a dead letter.
     pub fn new(acceptor: Acceptor, stores: Stores, names: &Names, body_limit: usize) -> Self {
-        Self { acceptor, stores, queue: names.submit(), return_exchange: names.return_exchange(), body_limit }
+        let (queue, return_exchange) = (names.submit(), names.return_exchange());
+        Self { acceptor, stores, queue, return_exchange, body_limit, others: Vec::new() }
+    }
+
+    /// With others, who are asked first whether a message is theirs.
+    pub fn with(self, others: Vec<Arc<dyn Submit>>) -> Self {
+        Self { others, ..self }
     }
 
     async fn accept(&self, delivered: &Delivered) -> Result<(), Refused> {
+        match self.others.iter().find(|other| other.is_for(delivered)) {
+            Some(other) => other.submit(delivered).await,
+            None => self.job(delivered).await.map_err(|NoJob(refused)| refused),
+        }
+    }
+
+    async fn job(&self, delivered: &Delivered) -> Result<(), NoJob> {
         let (submission, checked) = self.submission(delivered)?;
         match checked {
-            Ok(()) => self.acceptor.accept_traced(submission).await.map_err(Refused::from)?,
-            checked => store(&self.acceptor, submission, checked, Refused::from).await?,
+            Ok(()) => self.acceptor.accept_traced(submission).await.map_err(NoJob::from)?,
+            checked => store(&self.acceptor, submission, checked, NoJob::from).await?,
         };
         Ok(())
     }
@@ -144,14 +157,9 @@ impl BatchHandler for Submissions {
                 Ok(()) => {}
                 Err(Refused::ForNow(why)) => stopped = Some(why),
                 Err(Refused::Apart) => later.push(Later { at, rung: self.rung(delivered) }),
-                Err(Refused::ForEver(problem)) => {
-                    tracing::warn!(
-                        kind = delivered.message.kind,
-                        problem.code = problem.code.as_str(),
-                        "a message is no job: {}",
-                        problem.detail
-                    );
-                    letters.push(letter_of(delivered, &self.queue, problem.code.as_str(), &problem.detail));
+                Err(Refused::ForEver { code, detail }) => {
+                    tracing::warn!(kind = delivered.message.kind, problem.code = code, "nothing became of a message: {detail}");
+                    letters.push(letter_of(delivered, &self.queue, code, &detail));
                 }
             }
         }

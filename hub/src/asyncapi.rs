@@ -106,8 +106,19 @@ impl Document<'_> {
         }
         self.components.insert("event".to_owned(), messages::event());
         self.components.insert("dead-letter".to_owned(), messages::dead_letter());
+        let for_devices = self.ground.topology.exchanges.iter().any(|exchange| exchange.name == names.devices());
+        let (submitted, also) = match for_devices {
+            false => ("Jobs submitted by message; `message_id` is the idempotency key", vec![]),
+            true => (
+                "Jobs, and messages for devices, submitted by message; `message_id` is the idempotency key",
+                vec!["device-message"],
+            ),
+        };
+        if for_devices {
+            self.components.insert("device-message".to_owned(), messages::to_devices());
+        }
         let exchanges = [
-            (names.submit(), "Jobs submitted by message; `message_id` is the idempotency key", vec![]),
+            (names.submit(), submitted, also),
             (names.results(), "What workers report of their runs", vec!["warren.started", "warren.progress", "warren.result"]),
             (names.events(), "Events of services, by `<domain>.<event>`", vec!["event"]),
         ];
@@ -116,7 +127,12 @@ impl Document<'_> {
                 self.exchange(exchange, summary, &messages);
             }
         }
-        self.operation("submit", "receive", &names.submit(), "Warren makes jobs of what is submitted");
+        self.operation(
+            "submit",
+            "receive",
+            &names.submit(),
+            "Warren makes jobs of what is submitted, and sends to devices what is for them",
+        );
         self.operation("report", "receive", &names.results(), "Warren hears what workers report");
         self.dead_letters(&names.lost(), "Messages whose queue of origin is gone");
     }

@@ -13,6 +13,7 @@
 
 pub(crate) mod broker;
 mod device_policies;
+mod device_submissions;
 pub(crate) mod devices;
 mod reload;
 mod roles;
@@ -61,6 +62,7 @@ use crate::http_worker;
 use crate::listeners::{self, Bound};
 use crate::topology::watch as drift;
 
+use device_submissions::{Elsewhere, Telling};
 use devices::Devices;
 
 pub use reload::NeedsRestart;
@@ -174,12 +176,13 @@ impl Hub {
         let stores = opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let joined = Processes::join(stores.jobs.clone()).await;
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
-        let devices = if config.serves_devices() {
-            let opened = Devices::open(&database).await;
-            Some(opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?)
-        } else {
-            None
+        let (mut devices, mut elsewhere) = (None, None);
+        let opened = match (config.devices.enabled, config.serves_devices()) {
+            (true, true) => Devices::open(&database).await.map(|opened| devices = Some(opened)),
+            (true, false) => Elsewhere::open(&database).await.map(|opened| elsewhere = Some(opened)),
+            (false, _) => Ok(()),
         };
+        opened.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let read = Pauses::load(stores.pauses.clone()).await;
         let pauses = read.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let secret = RunTokens::open(&*stores.secrets).await;
@@ -220,6 +223,7 @@ impl Hub {
             stores,
             processes,
             devices,
+            elsewhere,
             tokens,
             pauses,
             destinations,
@@ -251,6 +255,8 @@ pub(crate) struct Wiring {
     pub(crate) processes: Arc<Processes>,
     /// Of a process that serves devices.
     pub(crate) devices: Option<Devices>,
+    /// Of one that does not, where others do.
+    pub(crate) elsewhere: Option<Elsewhere>,
     pub(crate) tokens: RunTokens,
     pub(crate) pauses: Pauses,
     pub(crate) destinations: Arc<Destinations>,
@@ -466,7 +472,15 @@ impl Wiring {
         let addresses = bound.addresses();
         let acceptor = self.config.roles.contains(&Role::Api).then(|| self.acceptor(backlog, estimates, hand_over));
         if let Some(acceptor) = &acceptor {
-            roles::submissions(&self, &runtime, acceptor.clone(), topology_ready, &intake);
+            let for_devices = match (&served, &self.elsewhere) {
+                (Some(served), _) => served.submissions.clone(),
+                (None, Some(elsewhere)) => {
+                    let (publisher, link, declared) = (publisher(256), runtime.link.clone(), topology_ready.clone());
+                    elsewhere.start(&self, Telling { publisher, link, declared, stop: stages.relay.clone(), outlet: &outlet })?
+                }
+                (None, None) => device_submissions::not_served(),
+            };
+            roles::submissions(&self, &runtime, acceptor.clone(), vec![for_devices], topology_ready, &intake);
             let entries: Vec<CronSpec> = self.config.cron.iter().map(cron_spec).collect();
             if !entries.is_empty() {
                 intake.spawn(cron::run(entries, acceptor.clone(), self.stores.jobs.clone(), stages.drain.clone()));

@@ -15,6 +15,7 @@
 //! | [`tap`] | messages taken one by one, by whoever plays a part in person |
 //! | [`devices`] | lanes: a queue for each device, declared, published to, consumed from, retired |
 //! | [`dead_letter`] | why and where a message died |
+//! | [`submission`] | the port through which submitted messages become rows |
 //! | [`results`] | what is reported on `warren.results` when a run has ended |
 //! | [`inbox`], [`outbox`] | an effect once, and a message if and only if its transaction committed, in a service's Postgres |
 //! | [`service_ledger`], [`event_ledger`] | the ledgers of a process without the hub's database, for jobs and for events |
@@ -51,6 +52,7 @@ pub mod schema;
 pub mod service;
 pub mod service_ledger;
 pub mod started_report;
+pub mod submission;
 pub mod tap;
 pub mod trace;
 pub mod wire;

@@ -24,7 +24,7 @@
 mod batch;
 mod caller;
 mod devices;
-mod items;
+pub(crate) mod items;
 mod listing;
 mod messages;
 mod metrics;

@@ -14,7 +14,7 @@
 //! Owns rows, their order and their fences. Refuses to own the broker's side, HTTP, and *when* something is done: callers bring the time,
 //! the limits and the ids.
 //!
-//! Guarantees: what was answered is committed (fsynced), but for marks of the relay on SQLite, whose loss costs a copy. The `seq` of a device rises in the order of
+//! Guarantees: what was answered is committed (fsynced), but for marks of the relay and receipts that are forgotten, whose loss costs a copy. The `seq` of a device rises in the order of
 //! commits. A row ends once, and what outsiders are to hear of it is in the outbox of receipts by the same commit. An answer of
 //! [`StoreError::Unavailable`] leaves open whether it was done; every call says what doing it again costs.
 //!
@@ -298,7 +298,7 @@ pub trait LaneStore: Send + Sync + 'static {
     async fn unsent_of(&self, devices: &[Number], reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError>;
 
     /// Says up to which `seq` lanes were filled (confirmed). Counts only under the fence of the device's slot and on the turn of the lane that was read. Answers in
-    /// order whether it did. Devices are distinct; at most 4096. Lost with the power on SQLite, it costs copies.
+    /// order whether it did. Devices are distinct; at most 4096. Lost with the power, it costs copies.
     ///
     /// # Errors
     /// As [`StoreError`].

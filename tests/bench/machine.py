@@ -26,6 +26,8 @@ OUT = BENCH / "out"
 TARGET = OUT / "target"
 VENV = OUT / "venv"
 NODE = OUT / "node"
+# Where cargo puts what is built of this workspace.
+RELEASE = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 
 
 class Failure(Exception):
@@ -155,15 +157,18 @@ def build_warren():
     """The binary a newcomer has: release profile, no LTO, in the ordinary target folder."""
     say("building warren (release)")
     cargo(ROOT, "--package", "warren-hub", "--bin", "warren")
-    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "warren"
+    return RELEASE / "warren"
 
 
-DECLARER = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / "device_declares"
+DECLARER, DEVICE_PUBLISHES, DEVICE_LOAD = (RELEASE / "examples" / name for name in ("device_declares", "device_publishes", "device_load"))
 
 
-def build_declarer():
-    say("building the declarer of devices (release)")
-    cargo(ROOT, "--package", "messaging", "--example", "device_declares")
+def build_devices():
+    """The hub too: built together they share what they are made of."""
+    say("building warren, the load of devices and its yardsticks (release)")
+    cargo(ROOT, "--package", "warren-hub", "--bin", "warren", "--package", "mobile-delivery", "--example", "device_load",
+          "--package", "messaging", "--example", "device_declares", "--example", "device_publishes")
+    return RELEASE / "warren"
 
 
 def build_axum():
@@ -283,7 +288,7 @@ class Servers:
         # Started by us, so that it ends with us: a broker would leave its own behind.
         epmd = Process(["epmd", "-port", epmd_port, "-address", "127.0.0.1"], logs / "epmd.log", env)
         stack.callback(epmd.stop)
-        node = Process([script], logs / "rabbitmq.log", env)
+        self.node = node = Process([script], logs / "rabbitmq.log", env)
         stack.callback(node.stop)
 
         def answers():
@@ -317,7 +322,7 @@ class Servers:
             yield Field(
                 amqp_url=f"amqp://guest:guest@127.0.0.1:{self.amqp_port}/{name}",
                 management=f"http://127.0.0.1:{self.http_port}",
-                database_url=f"{self.postgres}/{name}", sql=session, folder=folder, logs=logs,
+                database_url=f"{self.postgres}/{name}", sql=session, folder=folder, logs=logs, node=self.node,
             )
         finally:
             session.close()
@@ -329,9 +334,18 @@ class Servers:
 class Field:
     """Where one run of one side takes place."""
 
-    def __init__(self, amqp_url, management, database_url, sql, folder, logs):
+    def __init__(self, amqp_url, management, database_url, sql, folder, logs, node):
         self.amqp_url, self.management, self.database_url = amqp_url, management, database_url
-        self.sql, self.folder, self.logs = sql, folder, logs
+        self.sql, self.folder, self.logs, self.node = sql, folder, logs, node
+
+    def broker_mib(self):
+        """Resident memory of the broker, all its processes together."""
+        sizes = []
+        for status in pathlib.Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError, ProcessLookupError):
+                if os.getsid(int(status.parent.name)) == self.node.pid and "VmRSS:" in (text := status.read_text()):
+                    sizes.append(int(text.split("VmRSS:")[1].split()[0]))
+        return sum(sizes) / 1024
 
     def manage(self, method, path, body=None, wait=30):
         """One call of the broker's management API, `{vhost}` in `path` filled in; the JSON it answers."""

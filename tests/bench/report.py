@@ -12,7 +12,10 @@ from scenarios import SCENARIOS
 UNITS = {"per_second": "/s", "answered_per_second": "/s", "p50_ms": " ms", "p99_ms": " ms", "max_ms": " ms",
          "minutes_p50_ms": " ms", "minutes_p99_ms": " ms", "longest_wait_ms": " ms", "window_ms": " ms",
          "minute_p50_ms": " ms", "minute_p99_ms": " ms", "second_p50_ms": " ms", "second_p99_ms": " ms",
-         "ready_ms": " ms", "seconds": " s", "resident_mib": " MiB"}
+         "ready_ms": " ms", "seconds": " s", "resident_mib": " MiB",
+         "kib_each": " KiB", "cpu_percent": " %", "back_seconds": " s", "first_seconds": " s", "resident_after_mib": " MiB",
+         "taken_p50_ms": " ms", "taken_p99_ms": " ms", "hub_cpu_seconds": " s", "declared_per_second": "/s",
+         "registered_per_second": "/s", "broker_mib": " MiB"}
 
 
 def facts():

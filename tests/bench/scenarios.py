@@ -17,7 +17,7 @@ start     the topology and schema are there from a first start; the clock runs f
           `/ready` says 200, looked at every 2 ms. Resident memory after 10 s without a request.
 
 What stands behind or beside a job (`relay`, `tenants`, `hanging`) is in crowds.py; what is done elsewhere (`foreign`, `later`) in elsewhere.py,
-what is read and made of a topology (`topology-plan`, `topology-apply`, `device-declares`) in shapes.py.
+what is read and made of a topology (`topology-plan`, `topology-apply`, `device-declares`) in shapes.py, what devices cost (`devices-*`) in fleet.py.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ import typing
 
 import crowds
 import elsewhere
+import fleet
 import shapes
 from load import RATE, batch, k6, percentile, wrk
 from machine import Failure, await_true
@@ -201,6 +202,13 @@ SCENARIOS = {
                                ["warren", "node-plain"], "per_second", wanted={"node-plain": 0.8}),
     "device-declares": Scenario("devices per second that get their queue and bindings, against 16 plain connections", shapes.declares,
                                 ["lanes", "lanes-raw"], "per_second", wanted={"lanes-raw": 0.8}),
+    "devices-idle": Scenario("5,000 connected devices with nothing to get: memory of the hub for each, its idle CPU, and all of them back after a cut", fleet.idle,
+                             ["devices"], "kib_each", higher_is_better=False,
+                             under={"kib_each": 16, "cpu_percent": 10, "back_seconds": 10, "redeclared": 1}),
+    "devices-latency": Scenario(f"from a request to the frame on the socket of a device, {fleet.RATE} messages/s constant to {fleet.SENT_TO} devices, and of the broker alone",
+                                fleet.latency, ["devices", "devices-raw"], "p99_ms", higher_is_better=False, under={"p50_ms": 5, "p99_ms": 20}),
+    "devices-sizes": Scenario("1,000 and 10,000 devices with queues, and 1,000 beside 1,000,000 cold ones: declares, start, memory of hub and broker", fleet.sizes,
+                              ["devices-1k", "devices-10k", "devices-1m"], "declared_per_second"),
     "start": Scenario("from exec to ready, and memory when idle", start,
                       ["warren"], "ready_ms", higher_is_better=False, under={"ready_ms": 1000, "resident_mib": 40}),
 }

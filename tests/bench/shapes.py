@@ -72,7 +72,7 @@ class Declarer:
         self.name, self.way = name, way
 
     def build(self):
-        machine.build_declarer()
+        machine.build_devices()
 
 
 def declares(side, field, options):

@@ -13,6 +13,7 @@ import sqlite3
 import time
 
 import elsewhere
+import fleet
 import machine
 import shapes
 from machine import Failure, Process, await_true, free_port, http_status
@@ -34,6 +35,7 @@ class Warren:
     LATER = "bench.later"
     SECRET = "a-secret-of-the-benchmark-which-guards-nothing"
     ISSUER = "bench"
+    SCOPE = "jobs:submit jobs:read"
     # A row waits to be published while it has a due time; 5 is the state `succeeded`.
     UNPUBLISHED = "select count(*) from jobs where outlet is not null"
     SUCCEEDED = "select count(*) from jobs where state = 5"
@@ -63,9 +65,11 @@ url = "http://127.0.0.1:{self.silent}/"
         return f"""
 [broker]
 url = "{field.amqp_url}"
+{self.more(field, "broker")}
 [store]
 url = "{store}"
 [listen]
+{self.more(field, "listen")}
 public = "127.0.0.1:{public}"
 admin = "127.0.0.1:{admin}"
 internal = "127.0.0.1:{internal}"
@@ -74,6 +78,7 @@ level = "warn"
 [limits]
 backlog_total = 10000000
 backlog_per_tenant = 10000000
+{self.more(field)}
 [auth]
 issuer = "{self.ISSUER}"
 [[auth.keys]]
@@ -101,13 +106,17 @@ url = "http://127.0.0.1:{self.later}/"
 completion = "async"
 {hanging if self.silent else ""}"""
 
+    def more(self, field, section=None):
+        """What else its configuration says, in a section that others have too, or in sections of its own."""
+        return ""
+
     def token(self, number, tenant="bench"):
         """An hour's token, made here so that a run needs nothing but the configuration above."""
         def part(data):
             return base64.urlsafe_b64encode(data).rstrip(b"=")
 
         claims = {"iss": self.ISSUER, "aud": "warren", "exp": int(time.time()) + 3600, "sub": "bench",
-                  "tenant": tenant, "scope": "jobs:submit jobs:read", "jti": str(number)}
+                  "tenant": tenant, "scope": self.SCOPE, "jti": str(number)}
         header = {"alg": "HS256", "typ": "JWT", "kid": "bench"}
         signed = part(json.dumps(header).encode()) + b"." + part(json.dumps(claims).encode())
         mac = hmac.new(self.SECRET.encode(), signed, hashlib.sha256).digest()
@@ -183,6 +192,40 @@ completion = "async"
         return self.value(field, self.UNFINISHED)
 
 
+class Devices(Warren):
+    """A hub that serves devices: `hot` of them have a queue, `cold` more are in its store."""
+
+    SCOPE = "devices:write devices:read messages:send messages:read"
+
+    def __init__(self, name, hot=0, cold=0):
+        super().__init__(name)
+        self.hot, self.cold = hot, cold
+
+    def more(self, field, section=None):
+        return {
+            # Where it sees whether the queues of devices would have limits: it lets none connect before.
+            "broker": f'management_url = "{field.management}"',
+            # Each device is a connection.
+            "listen": "max_connections = 20000",
+            # The pace of declares is out of the way: it is there to spare a cluster.
+            None: "[devices]\nenabled = true\ndeclares_per_second = 2000",
+        }[section]
+
+    def freeze(self, field):
+        """Puts devices into the store that have no queue and never had one, as if they had been registered long ago."""
+        if not self.cold:
+            return
+        field.sql.value(f"""
+            insert into devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at)
+            select 'bench', 'cold-' || n, 'cold-user-' || n / 2, '["all"]', '{{"os":"ios"}}', 0, 0, 0 from generate_series(1, {self.cold}) n""")
+        field.sql.value("insert into device_states (device, tenant, seq, backlog, backlog_bytes, fence, turn, gap_since, gap_count, gap_reason) "
+                        "select number, tenant, 0, 0, 0, 0, 0, 0, 0, 0 from devices")
+        field.sql.value("insert into device_tags (tenant, tag, device) select tenant, tag, number from devices, "
+                        "(values ('g:all'), ('l:os=ios')) tags (tag)")
+        field.sql.value("vacuum analyze")
+        field.sql.value("checkpoint")
+
+
 class Peer:
     """A service a team would write without Warren: `POST /jobs`, one table, one queue."""
 
@@ -245,6 +288,12 @@ SIDES = {
              [machine.VENV / "bin/celery", "-A", "app.tasks", "worker", "-Q", "peer.celery", "-c", "2", "-l", "WARNING"],
              machine.BENCH / "peers/celery"),
         elsewhere.Plain(),
+        # So many devices that have a queue, and that have none: see fleet.py.
+        Devices("devices"),
+        fleet.Raw(),
+        Devices("devices-1k", hot=1_000),
+        Devices("devices-10k", hot=10_000),
+        Devices("devices-1m", hot=1_000, cold=1_000_000),
         shapes.Declarer("lanes", "lanes"),
         shapes.Declarer("lanes-raw", "raw"),
         Peer("node", machine.build_node, ["node", "server.mjs"], ["node", "worker.mjs"], machine.NODE),
@@ -254,12 +303,14 @@ SIDES = {
 
 def build(names, warren):
     """Builds what the named sides need, each once; `warren` is a binary to use as it is."""
+    # Who serves devices is built with what loads it.
+    built = machine.build_devices() if any(isinstance(SIDES[name], Devices) for name in names) else None
     for name in names:
         side = SIDES[name]
         if not isinstance(side, Warren):
             side.build()
         elif side.binary is None:
-            binary = warren or machine.build_warren()
+            binary = warren or built or machine.build_warren()
             if not binary.exists():
                 raise Failure(f"there is no binary at {binary}")
             for other in SIDES.values():

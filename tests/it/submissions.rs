@@ -1,6 +1,7 @@
 //! Jobs submitted by message: any program that can publish can have a job, once per message id.
 
 mod apart;
+mod devices;
 
 use serde_json::{Value, json};
 use warren_tests::hub::{HubOptions, HubProcess};

@@ -4,6 +4,7 @@ use api_ack::kinds::KindSpec;
 use messaging::message::Message;
 use mobile_delivery::receipts::{self, Presence};
 use mobile_delivery::store::{Reason, Receipt, State, Transport};
+use mobile_delivery::submissions::{DEVICE_HEADER, USER_HEADER};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -28,6 +29,32 @@ pub(super) fn submission(spec: &KindSpec, schema: Option<&Value>) -> Value {
     message["summary"] = "AMQP `type` is the kind, `message_id` the idempotency key, the body the payload".into();
     message["headers"] = json!({ "type": "object", "properties": headers });
     message
+}
+
+/// What a client publishes to send to devices.
+pub(super) fn to_devices() -> Value {
+    let words = [
+        (DEVICE_HEADER, "The device it is for, or several separated by commas"),
+        (USER_HEADER, "Instead: the user whose devices it is for"),
+        ("warren-except", "With a user: but not to this device"),
+        ("warren-tenant", "Whose devices, 200 bytes at most"),
+        ("warren-ttl", "As in `1h`: how long it may wait for a device"),
+        ("warren-collapse-key", "Of two undelivered messages with the same key the older is dropped"),
+        ("warren-priority", "`normal` or `high`: whether it is worth waking the device for"),
+        ("warren-run-at", "RFC 3339: not before"),
+        ("warren-delay", "As in `30s`: not before"),
+        ("warren-receipt", "The text `true`: its end is told by receipts"),
+        ("traceparent", "W3C trace context"),
+        ("cloudEvents_source", "Who sends, 128 bytes at most"),
+    ];
+    let headers: Map<String, Value> = words.into_iter().map(|(name, says)| (name.to_owned(), text(says))).collect();
+    let one_of = [DEVICE_HEADER, USER_HEADER].map(|name| json!({ "required": [name] }));
+    json!({
+        "name": "device-message",
+        "title": "a message for devices, submitted",
+        "summary": "AMQP `type` is what the message is, `message_id` the idempotency key, the body the payload, of any type",
+        "headers": { "type": "object", "properties": headers, "oneOf": one_of },
+    })
 }
 
 /// What a worker of this kind gets.

@@ -193,6 +193,21 @@ fn the_schema_of_a_kind_is_there_with_its_pointers_bent() {
 }
 
 #[test]
+fn what_is_submitted_for_devices_is_told_of_where_they_are_served() {
+    let submitted = |flags: &[(&str, &str)]| {
+        let config_of = |flags: &[(&str, &str)]| -> Vec<(String, String)> {
+            flags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let config = Config::load(&Sources { flags: &config_of(flags), ..Sources::default() }).unwrap().config;
+        let ground = Ground::new(&config.broker, config.topology().unwrap(), false);
+        ground.document(&kinds(None))["channels"]["warren.submit"]["messages"].clone()
+    };
+    let served = [("devices.enabled", "true")];
+    assert_eq!(submitted(&served)["device-message"]["$ref"], "#/components/messages/device-message");
+    assert!(submitted(&[]).get("device-message").is_none());
+}
+
+#[test]
 fn a_schema_that_cannot_be_held_is_pointed_to() {
     let old = json!({ "$schema": "http://json-schema.org/draft-04/schema#", "type": "object" });
     let anchored = json!({ "$defs": { "sku": { "$anchor": "sku", "type": "string" } }, "$ref": "#sku" });

@@ -21,6 +21,7 @@ use door::rates::RateLimits;
 use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
+use messaging::submission::Submit;
 use mobile_delivery::follow::Follow;
 use mobile_delivery::http::{Api, ApiOptions, Parts};
 use mobile_delivery::operating::Operating;
@@ -37,8 +38,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
-use super::device_policies;
 use super::{HubError, Stages, Wiring};
+use super::{device_policies, device_submissions};
 use crate::config;
 
 /// The rows of devices, and this process among those that serve them.
@@ -55,6 +56,8 @@ pub(crate) struct Served {
     pub(crate) openapi: OpenApi,
     /// For those who operate the hub.
     pub(crate) operating: Operating,
+    /// Takes what is submitted for devices by message.
+    pub(crate) submissions: Arc<dyn Submit>,
     /// Why devices cannot connect, while they cannot.
     pub(crate) unfit: watch::Receiver<Option<String>>,
 }
@@ -151,7 +154,7 @@ impl Devices {
         };
         let notices = relay::Notices {
             wake: wake.clone(),
-            processes: processes.clone(),
+            processes: Some(processes.clone()),
             publisher: (ground.publisher)(),
             link: ground.listening.clone(),
             names: names.clone(),
@@ -196,6 +199,7 @@ impl Devices {
         let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);
         let tokens = tokens(&wiring.config).map_err(HubError::Auth)?;
         let operating = Operating::new(stores.clone(), sessions.clone(), tokens.clone());
+        let submissions = device_submissions::submissions(sender.clone(), settings.payload);
         let api = Api::new(
             Parts {
                 devices: stores.devices.clone(),
@@ -217,14 +221,15 @@ impl Devices {
         let (owners, mut openapi) = http::router(api);
         let (connecting, described) = poll::router(sessions);
         openapi.merge(described);
-        Ok(Served { routes: owners.merge(guarded(connecting, unfit.clone())), openapi, operating, unfit })
+        let routes = owners.merge(guarded(connecting, unfit.clone()));
+        Ok(Served { routes, openapi, operating, submissions, unfit })
     }
 }
 
-type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs `work` once the topology is there; a process that leaves before has nothing to do.
-async fn once(mut declared: watch::Receiver<bool>, work: Work) {
+pub(super) async fn once(mut declared: watch::Receiver<bool>, work: Work) {
     if declared.wait_for(|declared| *declared).await.is_ok() {
         work.await;
     }
@@ -249,7 +254,7 @@ fn guarded(routes: Router, unfit: watch::Receiver<Option<String>>) -> Router {
     }))
 }
 
-fn limits(settings: &config::Devices) -> Limits {
+pub(super) fn limits(settings: &config::Devices) -> Limits {
     let micros = |time: std::time::Duration| Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX);
     Limits {
         device_messages: settings.backlog_messages.into(),

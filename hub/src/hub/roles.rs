@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use broker_topology::Priority;
 use messaging::consumer::{Batch, BatchHandler, ConsumerSpec, Later, Runtime, consume, consume_batches};
 use messaging::handler::AnyHandler;
+use messaging::submission::Submit;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,10 +63,17 @@ pub(super) fn worker(
 }
 
 /// A consumer of what is submitted by message.
-pub(super) fn submissions(wiring: &Wiring, runtime: &Runtime, acceptor: Acceptor, ready: Ready, tasks: &TaskTracker) {
+pub(super) fn submissions(
+    wiring: &Wiring,
+    runtime: &Runtime,
+    acceptor: Acceptor,
+    others: Vec<Arc<dyn Submit>>,
+    ready: Ready,
+    tasks: &TaskTracker,
+) {
     let queue = wiring.names.submit();
     let limit = usize::try_from(wiring.config.limits.body).unwrap_or(usize::MAX);
-    let handler = Submissions::new(acceptor, wiring.stores.clone(), &wiring.names, limit);
+    let handler = Submissions::new(acceptor, wiring.stores.clone(), &wiring.names, limit).with(others);
     batches(queue, SUBMITTED, handler, runtime, &ready, tasks);
 }
 

@@ -40,10 +40,12 @@ const KNOWN: [&str; 8] = [
 /// What the headers of a message ask for. Only what goes to a user can leave a device out.
 pub(super) fn options(headers: &HeaderMap, to_user: bool) -> Result<Options, Problem> {
     header::refuse_but(headers, if to_user { &KNOWN } else { &KNOWN[..7] })?;
-    let said = |field: &str, code, name| match header::once(headers, name) {
-        Ok(text) => Ok(text.map(str::to_owned)),
-        Err(why) => Err(Place::Header.wrong(code, field, why)),
-    };
+    options_of(|name| header::once(headers, name).map(|text| text.map(str::to_owned)))
+}
+
+/// The same of headers in whatever form: `once` reads one by its name, or says what is wrong with it.
+pub(crate) fn options_of(once: impl Fn(&'static str) -> Result<Option<String>, &'static str>) -> Result<Options, Problem> {
+    let said = |field: &str, code, name| once(name).map_err(|why| Place::Header.wrong(code, field, why));
     let receipt = match said("receipt", Code::InvalidMessage, "warren-receipt")?.as_deref() {
         None => None,
         Some("true") => Some(true),
@@ -72,7 +74,7 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
 }
 
 /// `type/subtype`, with whatever parameters.
-fn typed(text: &str) -> Result<String, &'static str> {
+pub(crate) fn typed(text: &str) -> Result<String, &'static str> {
     let token = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b));
     let essence = text.split(';').next().unwrap_or_default().trim();
     let good = essence.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
@@ -83,7 +85,7 @@ fn typed(text: &str) -> Result<String, &'static str> {
 }
 
 /// Whether bytes are what their type says: a device gets JSON as JSON, and would choke on anything else. All other types are opaque.
-pub(super) fn check_body(content_type: &str, bytes: &[u8]) -> Result<(), Problem> {
+pub(crate) fn check_body(content_type: &str, bytes: &[u8]) -> Result<(), Problem> {
     if media::is_json(content_type) { body::check_json(bytes) } else { Ok(()) }
 }
 
@@ -96,11 +98,11 @@ pub(super) fn user_of(user: Result<Path<String>, PathRejection>) -> Result<Strin
     }
 }
 
-fn is_user(user: &str) -> bool {
+pub(crate) fn is_user(user: &str) -> bool {
     (1..=USER).contains(&user.len()) && !user.chars().any(char::is_control)
 }
 
-fn named(place: &Place<'_>, field: &str, id: &str) -> Result<(), Problem> {
+pub(crate) fn named(place: &Place<'_>, field: &str, id: &str) -> Result<(), Problem> {
     check_id(id).map_err(|error| place.wrong(Code::InvalidMessage, field, &error.why))
 }
 

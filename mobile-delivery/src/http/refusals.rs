@@ -8,7 +8,7 @@ use crate::store::RECIPIENTS;
 use crate::tokens::{Token, Tokens};
 
 /// Where a part of a message stands in a request: in a header of its own, or in a member of a batch's item.
-pub(super) enum Place<'a> {
+pub(crate) enum Place<'a> {
     /// A request of its own.
     Header,
     /// An item of a batch, by its JSON Pointer.
@@ -37,12 +37,12 @@ impl Place<'_> {
     }
 
     /// A part of the message is wrong.
-    pub(super) fn wrong(&self, code: Code, field: &str, why: &str) -> Problem {
+    pub(crate) fn wrong(&self, code: Code, field: &str, why: &str) -> Problem {
         self.at(Problem::new(code, format!("`{}` {why}", self.name(field))), field, why)
     }
 
     /// Why a message was not sent.
-    pub(super) fn refused(&self, error: SendError) -> Problem {
+    pub(crate) fn refused(&self, error: SendError) -> Problem {
         match error {
             SendError::Invalid { field, why } => self.wrong(Code::InvalidMessage, field, &why),
             SendError::Timing(error) => self.wrong(Code::InvalidTiming, error.field, &error.why),

@@ -33,8 +33,8 @@ struct Notice {
 pub struct Notices {
     /// What is told, and who is woken.
     pub wake: Wake,
-    /// Who lives.
-    pub processes: Arc<Processes>,
+    /// Who lives; `None` in a process that relays nothing: it tells, and does not listen.
+    pub processes: Option<Arc<Processes>>,
     /// To publish with; one of its own, since who may not publish notices loses its channel.
     pub publisher: Publisher,
     /// To listen with.
@@ -48,19 +48,24 @@ pub struct Notices {
 impl Notices {
     /// Tells and listens until `stop`. The exchange must have been declared.
     pub async fn run(self, stop: CancellationToken) {
-        let (sender, heard) = mpsc::channel(64);
-        let listening = notices::listen_to(KIND, self.link.clone(), self.names.clone(), sender, stop.clone());
+        let listening = async {
+            if let Some(processes) = &self.processes {
+                let (sender, heard) = mpsc::channel(64);
+                let listening = notices::listen_to(KIND, self.link.clone(), self.names.clone(), sender, stop.clone());
+                tokio::join!(listening, self.hear(heard, processes.me().0));
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = async { tokio::join!(listening, self.hear(heard), self.tell()) } => {}
+            _ = async { tokio::join!(listening, self.tell()) } => {}
         }
     }
 
-    async fn hear(&self, mut heard: mpsc::Receiver<Heard>) {
+    async fn hear(&self, mut heard: mpsc::Receiver<Heard>, me: i64) {
         while let Some(heard) = heard.recv().await {
             match heard {
                 Heard::Notice(body) => match serde_json::from_slice::<Notice>(&body) {
-                    Ok(notice) if notice.from == self.processes.me().0 => {}
+                    Ok(notice) if notice.from == me => {}
                     Ok(notice) => self.wake.heard(&notice.devices, notice.slots),
                     Err(error) => tracing::debug!(error = %error, "a notice about devices cannot be read"),
                 },
@@ -74,11 +79,13 @@ impl Notices {
     async fn tell(&self) {
         loop {
             let woken = self.wake.next_there().await;
-            if self.processes.count() == 1 {
+            if self.processes.as_ref().is_some_and(|processes| processes.count() == 1) {
                 continue;
             }
             let devices = woken.devices.into_iter().map(|device| device.0).collect();
-            let notice = Notice { from: self.processes.me().0, devices, slots: woken.slots };
+            // 0 is nobody's.
+            let from = self.processes.as_ref().map_or(0, |processes| processes.me().0);
+            let notice = Notice { from, devices, slots: woken.slots };
             let result = match notices::tell(&self.publisher, &self.names, KIND, SOURCE, &notice).await {
                 Ok(()) => "told",
                 Err(error) => {

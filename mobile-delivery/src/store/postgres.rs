@@ -55,8 +55,11 @@ macro_rules! of_tenant {
 /// Does `$work` in a transaction of the pool `$pool`.
 macro_rules! write {
     ($pool:expr, $conn:ident => $work:expr) => {
+        write!("BEGIN", $pool, $conn => $work)
+    };
+    ($begin:literal, $pool:expr, $conn:ident => $work:expr) => {
         database::ask!($pool, held => async {
-            let mut tx = sqlx::Connection::begin(&mut *held).await?;
+            let mut tx = sqlx::Connection::begin_with(&mut *held, $begin).await?;
             let done = {
                 let $conn: &mut sqlx::PgConnection = &mut tx;
                 $work.await?
@@ -67,10 +70,10 @@ macro_rules! write {
     };
 }
 
-/// The same, of what may be lost with the power. It is not: here a commit for fewer is a commit the same.
+/// The same, of what may be lost with the power: nobody waits for the disk.
 macro_rules! mark {
     ($pool:expr, $conn:ident => $work:expr) => {
-        write!($pool, $conn => $work)
+        write!("BEGIN; SET LOCAL synchronous_commit TO off", $pool, $conn => $work)
     };
 }
 
@@ -80,6 +83,10 @@ macro_rules! read {
         database::ask!($pool, $conn => $work)
     };
 }
+
+#[macro_use]
+#[path = "statements/texts.rs"]
+mod texts;
 
 use std::sync::Arc;
 
@@ -136,12 +143,27 @@ impl PostgresDevices {
     }
 }
 
-const MESSAGES: &str = "INSERT INTO device_messages (id, tenant, sender, kind, content_type, body, traceparent, collapse_key, \
-     priority, created_at, not_before) SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], \
-     $6::bytea[], $7::text[], $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])";
+// One statement, since each is a round trip: none of them looks at what another does. Postgres carries out the counters, which everybody wants, after the rest.
+const STATES: &str = concat!("WITH counted AS (", counters!("$2", "$3"), ") ", states!("$1"));
 
-/// Stores messages with their bodies, which travel as they are.
-async fn put_messages(conn: &mut Conn, sends: &[&NewMessage]) -> Result<(), Fault> {
+/// Writes what became of devices, and then what their tenants have to get.
+async fn write_states(conn: &mut Conn, states: String, counted: String, shard: i16) -> Result<(), Fault> {
+    sqlx::query(STATES).bind(states).bind(counted).bind(shard).execute(conn).await?;
+    Ok(())
+}
+
+const MESSAGES: &str = concat!(
+    "WITH behind AS (",
+    behind!("$13"),
+    "), placed AS (",
+    places!("$12"),
+    ") INSERT INTO device_messages (id, tenant, sender, kind, content_type, body, traceparent, collapse_key, \
+     priority, created_at, not_before) SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], \
+     $6::bytea[], $7::text[], $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])"
+);
+
+/// Stores messages with their bodies, which travel as they are, and deliveries in their places; and says so of the lanes of `devices`.
+async fn put_messages(conn: &mut Conn, sends: &[&NewMessage], places: String, devices: String) -> Result<(), Fault> {
     let messages = || sends.iter().map(|send| &send.message);
     let query = sqlx::query(MESSAGES)
         .bind(messages().map(|message| message.id).bind_iter())
@@ -154,7 +176,9 @@ async fn put_messages(conn: &mut Conn, sends: &[&NewMessage]) -> Result<(), Faul
         .bind(messages().map(|message| message.collapse_key.as_deref()).bind_iter())
         .bind(messages().map(|message| priority_number(message.priority)).bind_iter())
         .bind(messages().map(|message| message.created_at).bind_iter())
-        .bind(sends.iter().map(|send| send.not_before).bind_iter());
+        .bind(sends.iter().map(|send| send.not_before).bind_iter())
+        .bind(places)
+        .bind(devices);
     query.execute(conn).await?;
     Ok(())
 }

@@ -72,6 +72,11 @@ macro_rules! read {
     };
 }
 
+#[macro_use]
+#[path = "statements/texts.rs"]
+#[allow(clippy::duplicate_mod, reason = "the same texts, for each database")]
+mod texts;
+
 use std::sync::Arc;
 
 use database::Step;
@@ -159,8 +164,15 @@ async fn forget_all(conn: &mut Conn) -> Result<(), Fault> {
 const MESSAGE: &str = "INSERT INTO device_messages (id, tenant, sender, kind, content_type, body, traceparent, collapse_key, \
      priority, created_at, not_before) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
-/// Stores messages with their bodies, which travel as they are.
-async fn put_messages(conn: &mut Conn, sends: &[&NewMessage]) -> Result<(), Fault> {
+/// Writes what became of devices, and then what their tenants have to get.
+async fn write_states(conn: &mut Conn, states: String, counted: String, shard: i16) -> Result<(), Fault> {
+    sqlx::query(states!("$1")).bind(states).execute(&mut *conn).await?;
+    sqlx::query(counters!("$1", "$2")).bind(counted).bind(shard).execute(conn).await?;
+    Ok(())
+}
+
+/// Stores messages with their bodies, which travel as they are, and deliveries in their places; and says so of the lanes of `devices`.
+async fn put_messages(conn: &mut Conn, sends: &[&NewMessage], places: String, devices: String) -> Result<(), Fault> {
     for send in sends {
         let message = &send.message;
         let query = sqlx::query(MESSAGE)
@@ -177,5 +189,7 @@ async fn put_messages(conn: &mut Conn, sends: &[&NewMessage]) -> Result<(), Faul
             .bind(send.not_before);
         query.execute(&mut *conn).await?;
     }
+    sqlx::query(places!("$1")).bind(places).execute(&mut *conn).await?;
+    sqlx::query(behind!("$1")).bind(devices).execute(conn).await?;
     Ok(())
 }

@@ -27,7 +27,7 @@ mod turning;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Conn, Fault, put_messages};
+use super::{Conn, Fault, put_messages, write_states};
 use crate::store::{
     Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Idle, Lane, LaneStore,
     Limit, Limits, Lost, Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt,

@@ -85,7 +85,7 @@ pub(super) async fn place_due(conn: &mut Conn, shard: i16, limits: &Limits, now:
         .iter()
         .map(|scheduled| Newcomer { collapse_key: scheduled.collapse_key.as_deref(), ..newcomer(scheduled) })
         .collect();
-    let (placed, ended) = place(conn, &mut holding, &newcomers, limits, now).await?;
+    let (placed, ended) = place(conn, &mut holding, &[], &newcomers, limits, now).await?;
     let withdrawn = ending::withdrawn(conn, &ended).await?;
     drop_removed(conn, &mut holding, &gone, now).await?;
     holding.write(conn, shard).await?;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::batch;
-use super::{Conn, Fault};
+use super::{Conn, Fault, write_states};
 use crate::rules;
 use crate::store::{Gap, GapReason, StoreError};
 
@@ -16,43 +16,6 @@ const HOLD: &str = concat!(
     each!("$1"),
     ") ORDER BY s.device",
     for_update!("s")
-);
-
-const WRITE: &str = concat!(
-    "UPDATE device_states AS s SET seq = ",
-    int!("1"),
-    ", backlog = ",
-    int!("2"),
-    ", backlog_bytes = ",
-    int!("3"),
-    ", fence = ",
-    int!("4"),
-    ", turn = ",
-    int!("5"),
-    ", missed = ",
-    int!("6"),
-    ", missed_told = ",
-    int!("7"),
-    ", gap_reason = ",
-    int!("8"),
-    ", revoked_at = ",
-    int!("9"),
-    ", tokens_since = ",
-    int!("10"),
-    ", load = ",
-    int!("11"),
-    " FROM ",
-    each!("$1"),
-    " WHERE s.device = ",
-    int!("0")
-);
-
-const COUNT: &str = concat!(
-    "INSERT INTO device_backlogs (tenant, shard, messages) SELECT n.value->>0, $2, ",
-    int!("1"),
-    " FROM ",
-    each!("$1"),
-    " WHERE true ON CONFLICT (tenant, shard) DO UPDATE SET messages = device_backlogs.messages + excluded.messages"
 );
 
 type Row = (i64, String, i64, i64, i64, i64, i64, i64, i64, i16, Option<i64>, Option<i64>);
@@ -176,12 +139,9 @@ impl Holding {
                 (device, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, tokens_since, load)
             })
             .collect();
-        if !rows.is_empty() {
-            sqlx::query(WRITE).bind(batch(rows)?).execute(&mut *conn).await?;
-        }
         let counted: Vec<_> = self.counted.iter().filter(|(_, messages)| **messages != 0).collect();
-        if !counted.is_empty() {
-            sqlx::query(COUNT).bind(batch(counted)?).bind(shard).execute(conn).await?;
+        if !rows.is_empty() || !counted.is_empty() {
+            write_states(conn, batch(rows)?, batch(counted)?, shard).await?;
         }
         Ok(())
     }

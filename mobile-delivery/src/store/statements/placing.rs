@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::batch::batch;
 use super::ending::{End, Ended, end, put_down};
 use super::hold::Holding;
-use super::{Conn, Fault};
+use super::{Conn, Fault, put_messages};
 use crate::rules;
-use crate::store::{Limits, Micros, Number, Placed, Reason};
+use crate::store::{Limits, Micros, NewMessage, Number, Placed, Reason};
 
 const OLDER: &str = concat!(
     "SELECT d.device, d.seq FROM ",
@@ -19,30 +19,7 @@ const OLDER: &str = concat!(
     " AND d.collapse_key = n.value->>1"
 );
 
-const PLACE: &str = concat!(
-    "INSERT INTO device_deliveries (device, seq, message, bytes, expires_at, receipt, collapse_key) SELECT ",
-    int!("0"),
-    ", ",
-    int!("1"),
-    ", ",
-    uuid!("2"),
-    ", ",
-    int!("3"),
-    ", ",
-    int!("4"),
-    ", ",
-    int!("5"),
-    ", n.value->>6 FROM ",
-    each!("$1")
-);
-
 const OLDEST: &str = "SELECT seq, CAST(bytes AS bigint) FROM device_deliveries WHERE device = $1 ORDER BY seq LIMIT $2";
-
-const BEHIND: &str = concat!(
-    "UPDATE device_lanes SET behind = 1 WHERE behind = 0 AND temperature = 1 AND device IN (SELECT CAST(n.value AS bigint) FROM ",
-    each!("$1"),
-    ")"
-);
 
 /// Rows that make way in one device by one call at most; with more over its limits, the rest goes by the next send.
 const WAY: i64 = 1024;
@@ -58,10 +35,11 @@ pub(super) struct Newcomer<'a> {
     pub(super) collapse_key: Option<&'a str>,
 }
 
-/// Places `newcomers`, in their order. Their devices are held, and there. Answers in order.
+/// Places `newcomers`, in their order, and stores `messages`, those that nothing is stored of yet. Their devices are held, and there. Answers in order.
 pub(super) async fn place(
     conn: &mut Conn,
     holding: &mut Holding,
+    messages: &[&NewMessage],
     newcomers: &[Newcomer<'_>],
     limits: &Limits,
     now: Micros,
@@ -80,15 +58,12 @@ pub(super) async fn place(
             stay.push((device, seq, message, bytes, newcomer.expires_at, i16::from(receipt), newcomer.collapse_key));
         }
     }
-    if !stay.is_empty() {
-        sqlx::query(PLACE).bind(batch(&stay)?).execute(&mut *conn).await?;
+    let devices: BTreeSet<i64> = stay.iter().map(|row| row.0).collect();
+    if !messages.is_empty() || !stay.is_empty() {
+        put_messages(conn, messages, batch(&stay)?, batch(&devices)?).await?;
     }
     put_down(conn, &gone, now).await?;
-    let devices: BTreeSet<i64> = stay.iter().map(|row| row.0).collect();
     ended.extend(make_way(conn, holding, &devices, limits, now).await?);
-    if !devices.is_empty() {
-        sqlx::query(BEHIND).bind(batch(devices)?).execute(conn).await?;
-    }
     Ok((placed, ended))
 }
 

@@ -1,4 +1,4 @@
-//! Whom a message goes to: names to numbers.
+//! Whom a message goes to: names to numbers. In the same round trip, how much the devices of its tenant have to get already.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,21 +7,33 @@ use super::sending::too_many;
 use super::{Conn, Fault};
 use crate::store::{NewMessage, Sent, Target, Tier};
 
-const DEVICES: &str = concat!(
-    "SELECT ",
-    int!("0"),
-    ", d.number, d.id, d.tier FROM ",
-    each!("$1"),
-    " CROSS JOIN devices AS d WHERE d.tenant = n.value->>1 AND d.id = n.value->>2 AND d.removed_at IS NULL"
-);
+/// Found devices; and a row for each tenant, at [`TENANT`], with the sum of its counters.
+macro_rules! found {
+    ($by:literal) => {
+        concat!(
+            "SELECT ",
+            int!("0"),
+            ", d.number, d.id, d.tier FROM ",
+            each!("$1"),
+            " CROSS JOIN devices AS d WHERE d.tenant = n.value->>1 AND d.",
+            $by,
+            " = n.value->>2 AND d.removed_at IS NULL UNION ALL SELECT -1, CAST(sum(b.messages) AS bigint), b.tenant, CAST(0 AS smallint) \
+             FROM device_backlogs AS b WHERE b.tenant IN (SELECT n.value->>1 FROM ",
+            each!("$1"),
+            ") GROUP BY b.tenant"
+        )
+    };
+}
 
-const OF_USERS: &str = concat!(
-    "SELECT ",
-    int!("0"),
-    ", d.number, d.id, d.tier FROM ",
-    each!("$1"),
-    " CROSS JOIN devices AS d WHERE d.tenant = n.value->>1 AND d.user_id = n.value->>2 AND d.removed_at IS NULL"
-);
+const DEVICES: &str = found!("id");
+
+const OF_USERS: &str = found!("user_id");
+
+/// Where a row stands that is a tenant's.
+const TENANT: i64 = -1;
+
+/// What devices of tenants have to get.
+pub(super) type Backlogs = HashMap<String, i64>;
 
 /// A device that a message goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +43,13 @@ pub(super) struct Recipient {
     pub(super) tier: Tier,
 }
 
-/// The recipients of each of `asked` that can be sent to; the others are answered.
+/// The recipients of each of `asked` that can be sent to, and what their tenants have to get; the others are answered.
 pub(super) async fn recipients(
     conn: &mut Conn,
     sends: &[NewMessage],
     asked: &[usize],
     answers: &mut [Option<Sent>],
-) -> Result<BTreeMap<usize, Vec<Recipient>>, Fault> {
+) -> Result<(BTreeMap<usize, Vec<Recipient>>, Backlogs), Fault> {
     let (mut by_id, mut by_user) = (Vec::new(), Vec::new());
     for &at in asked {
         let tenant = sends[at].tenant.as_str();
@@ -52,13 +64,17 @@ pub(super) async fn recipients(
             Target::User { user, .. } => by_user.push((at, tenant, user.as_str())),
         }
     }
-    let mut found: HashMap<usize, Vec<Recipient>> = HashMap::new();
+    let (mut found, mut backlogs) = (HashMap::<usize, Vec<Recipient>>::new(), Backlogs::new());
     for (statement, rows) in [(DEVICES, by_id), (OF_USERS, by_user)] {
         if rows.is_empty() {
             continue;
         }
         let rows: Vec<(i64, i64, String, i16)> = sqlx::query_as(statement).bind(batch(rows)?).fetch_all(&mut *conn).await?;
         for (at, device, id, tier) in rows {
+            if at == TENANT {
+                backlogs.insert(id, device);
+                continue;
+            }
             let recipient = Recipient { device, id, tier: Tier::of_stored(tier)? };
             found.entry(usize::try_from(at).unwrap_or_default()).or_default().push(recipient);
         }
@@ -70,7 +86,7 @@ pub(super) async fn recipients(
             Err(answer) => answers[at] = Some(answer),
         }
     }
-    Ok(recipients)
+    Ok((recipients, backlogs))
 }
 
 fn chosen(target: &Target, mut found: Vec<Recipient>) -> Result<Vec<Recipient>, Sent> {

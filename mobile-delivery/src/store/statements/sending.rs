@@ -10,8 +10,8 @@ use super::batch::{batch, count, hex};
 use super::ending::withdrawn;
 use super::hold::Holding;
 use super::placing::{Newcomer, place};
-use super::resolving::{self, Recipient};
-use super::{Conn, Fault, put_messages};
+use super::resolving::{self, Backlogs, Recipient};
+use super::{Conn, Fault};
 use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError, Target};
 
 /// Deliveries that one call stores: what comes after is deferred. The first message always goes.
@@ -34,12 +34,6 @@ const TAKE: &str = concat!(
     ", $2 FROM ",
     each!("$1"),
     " WHERE true ON CONFLICT (hash) DO NOTHING RETURNING hash"
-);
-
-const BACKLOGS: &str = concat!(
-    "SELECT b.tenant, CAST(sum(b.messages) AS bigint) FROM ",
-    each!("$1"),
-    " CROSS JOIN device_backlogs AS b WHERE b.tenant = n.value->>0 GROUP BY b.tenant"
 );
 
 const SCHEDULE: &str = concat!(
@@ -93,9 +87,9 @@ pub(super) async fn send(
     let is_first = |at: usize| sends[at].key.is_none_or(|key| firsts.get(&key.hash).is_some_and(|(first, _)| *first == at));
     let asked: Vec<usize> = (0..sends.len()).filter(|&at| answers[at].is_none() && is_first(at)).collect();
 
-    let mut recipients = resolving::recipients(conn, sends, &asked, &mut answers).await?;
+    let (mut recipients, backlogs) = resolving::recipients(conn, sends, &asked, &mut answers).await?;
     defer(&asked, &mut recipients, &mut answers);
-    refuse_full(conn, sends, &mut recipients, limits, &mut answers).await?;
+    refuse_full(sends, &mut recipients, backlogs, limits, &mut answers);
     let mut holding = Holding::of(conn, recipients.values().flatten().map(|recipient| recipient.device)).await?;
     recipients.retain(|&at, to| {
         let named = matches!(sends[at].target, Target::Devices(_));
@@ -173,20 +167,14 @@ fn defer(asked: &[usize], recipients: &mut Recipients, answers: &mut [Option<Sen
     }
 }
 
-async fn refuse_full(
-    conn: &mut Conn,
+/// Refuses what is more than a tenant's devices may have to get.
+fn refuse_full(
     sends: &[NewMessage],
     recipients: &mut Recipients,
+    mut backlogs: Backlogs,
     limits: &Limits,
     answers: &mut [Option<Sent>],
-) -> Result<(), Fault> {
-    let tenants: BTreeSet<&str> = recipients.keys().map(|&at| sends[at].tenant.as_str()).collect();
-    if tenants.is_empty() {
-        return Ok(());
-    }
-    let asked = batch(tenants.iter().map(|tenant| [tenant]))?;
-    let found: Vec<(String, i64)> = sqlx::query_as(BACKLOGS).bind(asked).fetch_all(conn).await?;
-    let mut backlogs: HashMap<String, i64> = found.into_iter().collect();
+) {
     recipients.retain(|&at, to| {
         let backlog = backlogs.entry(sends[at].tenant.clone()).or_default();
         let fits = *backlog + count(to.len()) <= limits.tenant_messages;
@@ -196,7 +184,6 @@ async fn refuse_full(
         }
         fits
     });
-    Ok(())
 }
 
 /// Takes the keys of what is to be stored; who has lost his is answered.
@@ -244,7 +231,6 @@ async fn store(
     if accepted.is_empty() {
         return Ok(());
     }
-    put_messages(conn, &accepted).await?;
     let (mut newcomers, mut whose, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
     for (&at, to) in recipients {
         let send = &sends[at];
@@ -267,7 +253,7 @@ async fn store(
     if !scheduled.is_empty() {
         sqlx::query(SCHEDULE).bind(batch(scheduled)?).execute(&mut *conn).await?;
     }
-    let (places, ended) = place(conn, holding, &newcomers, limits, now).await?;
+    let (places, ended) = place(conn, holding, &accepted, &newcomers, limits, now).await?;
     let made_way = withdrawn(conn, &ended).await?;
     let last = answers.iter_mut().rev().find_map(|answer| match answer {
         Some(Sent::Accepted { withdrawn, .. }) => Some(withdrawn),

@@ -275,7 +275,7 @@ async fn begin(url: String, database: String, how: How) -> Process {
     if !how.mute {
         let notices = Notices {
             wake: wake.clone(),
-            processes: processes.clone(),
+            processes: Some(processes.clone()),
             publisher: telling,
             link: link.clone(),
             names: names.clone(),

@@ -232,7 +232,7 @@ async fn begin(url: String, database: &str, how: How) -> Process {
     work.spawn(relay.run(stop.clone()));
     let told = relay::Notices {
         wake: wake.clone(),
-        processes: processes.clone(),
+        processes: Some(processes.clone()),
         publisher: publisher.clone(),
         link: link.clone(),
         names: names.clone(),
