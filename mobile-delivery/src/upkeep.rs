@@ -46,6 +46,8 @@ pub struct UpkeepOptions {
     pub cool_per_second: u32,
     /// Queues that are being taken away at one time, 8 by default.
     pub cool_together: usize,
+    /// How long a queue that could not be taken away is left alone, 30 s by default.
+    pub cool_again: Duration,
 }
 
 impl Default for UpkeepOptions {
@@ -58,6 +60,7 @@ impl Default for UpkeepOptions {
             cool_after: 2 * day,
             cool_per_second: 20,
             cool_together: 8,
+            cool_again: Duration::from_secs(30),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The policies of devices' queues: seen to before devices connect, and looked at again.
 //!
 //! AMQP sets no policies. Where the hub declares, it sets its own where they are missing, over the management API; it changes none that
-//! is there. Without them a queue of a device has no limits: no device is let in then.
+//! is there. Without them a queue of a device has no limits: no device is let in then, nor before they were seen. Once they were, a broker that
+//! is away changes nothing: rows do not wait for it.
 
 use std::time::Duration;
 
@@ -33,19 +34,33 @@ pub(super) async fn watch(
             Ok(management) => management,
             Err(why) => return tell(&fits, Some(format!("their policies cannot be seen: {why}"))),
         };
+        let mut seen = false;
         loop {
-            let wrong = match look(&management, manage, &names, &limits).await {
-                Ok(wrong) => wrong,
-                Err(error) => Some(format!("their policies cannot be seen: {error}")),
-            };
-            let wait = if wrong.is_some() { AGAIN } else { EVERY };
-            tell(&fits, wrong);
+            let looked = look(&management, manage, &names, &limits).await;
+            let wait = if matches!(looked, Ok(None)) { EVERY } else { AGAIN };
+            let is_look = looked.is_ok();
+            if let Some(wrong) = verdict(seen, looked) {
+                tell(&fits, wrong);
+            }
+            seen |= is_look;
             tokio::time::sleep(wait).await;
         }
     };
     tokio::select! {
         () = drain.cancelled() => {}
         () = watching => drain.cancelled().await,
+    }
+}
+
+/// What is wrong, or nothing, by a look; `None` when it stays as it was `seen` before, since nobody can look.
+fn verdict(seen: bool, looked: Result<Option<String>, ManagementError>) -> Option<Option<String>> {
+    match looked {
+        Ok(wrong) => Some(wrong),
+        Err(error) if seen => {
+            tracing::debug!(error = %error, "the policies of devices cannot be seen; they are taken for what they were");
+            None
+        }
+        Err(error) => Some(Some(format!("their policies cannot be seen: {error}"))),
     }
 }
 
@@ -87,4 +102,19 @@ async fn look(
     let errors: Vec<String> =
         wrong.iter().filter(|violation| violation.severity == Severity::Error).map(ToString::to_string).collect();
     Ok((!errors.is_empty()).then(|| errors.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_once_holds_while_nobody_can_look() {
+        let away = || Err(ManagementError::Silent { at: "http://127.0.0.1:15672".to_owned(), why: "refused".to_owned() });
+        let never_seen = verdict(false, away()).flatten().unwrap_or_default();
+        assert!(never_seen.contains("cannot be seen"), "{never_seen}");
+        assert_eq!(verdict(true, away()), None, "as it was");
+        let wrong = Some("no length".to_owned());
+        assert_eq!((verdict(true, Ok(None)), verdict(true, Ok(wrong.clone()))), (Some(None), Some(wrong)));
+    }
 }

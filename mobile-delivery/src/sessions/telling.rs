@@ -14,6 +14,7 @@ use messaging::publisher::Publisher;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::Sessions;
 use super::tenure::{DISPLACED, Identity};

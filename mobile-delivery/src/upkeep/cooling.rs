@@ -31,8 +31,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Lanes in one look, beside those that are put off.
 const BATCH: usize = 256;
 
-/// How long one that could not be cooled is left alone, and how many of those are remembered.
-const OFF: Duration = Duration::from_secs(30);
+/// How many of those that could not be cooled are remembered, to be left alone.
 const OFF_AT_MOST: usize = 4096;
 
 pub(super) struct Cooling {
@@ -126,7 +125,7 @@ impl Cooling {
             if matches!(result, "in-use" | "failed") {
                 let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
                 if off.len() < OFF_AT_MOST {
-                    off.insert(idle.device, Instant::now() + OFF);
+                    off.insert(idle.device, Instant::now() + self.options.cool_again);
                 }
             }
         };

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use warren_tests::broker::{Broker, Vhost};
 use warren_tests::postgres::Postgres;
-use warren_tests::wait::until_true;
+use warren_tests::wait::{until_true, within};
 
 use self::clients::{Nature, Pace, roam_by_polls, roam_by_sockets};
 use self::diary::{Diary, Dice};
@@ -89,31 +89,31 @@ async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
     });
     let handled = || diaries.iter().map(Diary::count).collect::<Vec<usize>>();
     // Everybody goes on, before the next one dies and after the last.
-    let progress = async || {
+    let progress = async |when: &str| {
         let before = handled();
-        until_true(LONG, "every device to get more", async || {
-            handled().iter().zip(&before).all(|(now, before)| now >= &(before + 3))
-        })
-        .await;
+        let all_go_on = async || handled().iter().zip(&before).all(|(now, before)| now >= &(before + 3)).then_some(());
+        if within(LONG, all_go_on).await.is_none() {
+            let standing: Vec<String> = diaries.iter().map(ToString::to_string).collect();
+            panic!("{when}: not every device gets more than {before:?}: {standing:?}");
+        }
     };
     let killing = async {
         for turn in 0..2 {
-            progress().await;
+            progress("before a hub is killed").await;
             let hub = if turn == 0 { &mut one } else { &mut two };
             hub.kill9();
-            progress().await;
+            progress("with one hub").await;
             hub.start_again().await;
         }
-        progress().await;
+        progress("before the broker is killed").await;
         broker.sync_declarations().await;
         broker.kill9();
-        progress().await;
+        progress("without a broker").await;
         broker.start_again().await;
-        progress().await;
-        // While its device sessions, slots and receipts are in full swing again.
+        progress("with another broker").await;
         one.kill9();
         one.start_again().await;
-        progress().await;
+        progress("at the end").await;
         enough.store(true, Ordering::Relaxed);
     };
     let work = async { tokio::join!(join_all(sending), join_all(roaming), killing) };

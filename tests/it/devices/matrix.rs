@@ -1,6 +1,7 @@
 //! A hundred devices of four tenants against each other: each gets its own, whatever it shows wherever, and nothing of anybody else.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::stream::{StreamExt, iter};
 use mobile_delivery::protocol::{ServerFrame, Window};
@@ -63,31 +64,38 @@ async fn of_a_hundred_devices_none_gets_anything_of_another() {
         })
         .await;
 
-    // Everybody against everybody else.
+    // Everybody against everybody else, at one address of four: each device shows itself at each, and is met at each, by a quarter of the others.
     let pairs =
-        parties.iter().flat_map(|one| parties.iter().filter(|other| !std::ptr::eq(one, *other)).map(move |other| (one, other)));
-    let refused = std::sync::atomic::AtomicUsize::new(0);
+        (0..parties.len()).flat_map(|one| (0..parties.len()).map(move |other| (one, other))).filter(|(one, other)| one != other);
+    let refused = AtomicUsize::new(0);
     iter(pairs)
-        .for_each_concurrent(TOGETHER, async |(Party { device, .. }, other)| {
-            let theirs = &other.device;
+        .for_each_concurrent(TOGETHER, async |(one, other)| {
+            let (device, theirs, address) = (&parties[one].device, &parties[other].device, (one + other) % 4);
             let who = || format!("{}/{} at {}/{}", device.tenant, device.id, theirs.tenant, theirs.id);
             let ask = async |method: Method, path: String, body: Value| {
                 let request = http.request(method, format!("{url}{path}")).bearer_auth(&device.token).json(&body);
                 request.send().await.unwrap().status().as_u16()
             };
-            let receipt = ask(Method::GET, format!("/v1/messages/{}", other.own[0]), Value::Null).await;
-            assert_eq!(receipt, 403, "{}", who());
-            // A device of that id in its own tenant is itself.
-            if device.id != theirs.id {
-                let mut socket = Socket::open(to, Some(&device.token)).await;
-                socket.hello(&theirs.id, Window::default()).await;
-                assert_eq!(socket.closes().await, Some(4103), "{}", who());
-                let shown = json!({"refresh_token": device.refresh});
-                let refreshed = ask(Method::POST, format!("/v1/devices/{}/token", theirs.id), shown).await;
-                assert_eq!(refreshed, 401, "{}", who());
-                assert_eq!(ask(Method::GET, format!("/v1/devices/{}", theirs.id), Value::Null).await, 403, "{}", who());
+            // A device of that id in its own tenant is itself: then it asks for what became of the other's messages.
+            match address {
+                0 if device.id != theirs.id => {
+                    let mut socket = Socket::open(to, Some(&device.token)).await;
+                    socket.hello(&theirs.id, Window::default()).await;
+                    assert_eq!(socket.closes().await, Some(4103), "{}", who());
+                }
+                1 if device.id != theirs.id => {
+                    let shown = json!({"refresh_token": device.refresh});
+                    assert_eq!(ask(Method::POST, format!("/v1/devices/{}/token", theirs.id), shown).await, 401, "{}", who());
+                }
+                2 if device.id != theirs.id => {
+                    assert_eq!(ask(Method::GET, format!("/v1/devices/{}", theirs.id), Value::Null).await, 403, "{}", who());
+                }
+                _ => {
+                    let message = &parties[other].own[0];
+                    assert_eq!(ask(Method::GET, format!("/v1/messages/{message}"), Value::Null).await, 403, "{}", who());
+                }
             }
-            refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            refused.fetch_add(1, Ordering::Relaxed);
         })
         .await;
     assert_eq!(refused.into_inner(), parties.len() * (parties.len() - 1));

@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::diary::{Diary, Dice};
 use crate::devices::sessions::socket::{Said, Socket};
 
-/// Whoever hears nothing for so long looks whether he is still connected.
-const SILENCE: Duration = Duration::from_millis(1500);
+/// Whoever hears nothing for so long comes anew. A hub that has lost its broker takes two seconds to begin without it.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Before the next try to connect.
 const AGAIN: Duration = Duration::from_millis(50);

@@ -19,6 +19,7 @@ fn at_once() -> How {
         cool_after: Duration::ZERO,
         cool_per_second: 1000,
         cool_together: 16,
+        cool_again: Duration::from_millis(500),
         ..UpkeepOptions::default()
     };
     How { upkeep, ..How::default() }

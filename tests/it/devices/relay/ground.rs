@@ -145,7 +145,7 @@ where
         loop {
             match ask().await {
                 Ok(answer) => return answer,
-                Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(StoreError::Unavailable(_) | StoreError::Undecided(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
                 Err(error) => panic!("{error}"),
             }
         }
