@@ -16,7 +16,7 @@ use database::Database;
 use database::postgres::Postgres;
 use database::sqlite::Sqlite;
 use mobile_delivery::store::{
-    Ack, After, Claim, Claimed, Filter, Limit, Limits, Message, NewMessage, Number, Outcome, Priority, ProcessId, Put,
+    Ack, After, Claim, Claimed, Filter, Limit, Limits, Message, NewMessage, Number, Order, Outcome, Priority, ProcessId, Put,
     Registration, Sent, Stores, TABLES, Target, Tier, Transport, Which,
 };
 use uuid::Uuid;
@@ -144,6 +144,14 @@ async fn probe(stores: &Stores, cold: usize) {
         assert_eq!(page.devices.len(), 100);
     })
     .await;
+    for (name, order) in [
+        ("list by messages, a page", Order::Messages),
+        ("list by bytes, a page", Order::Bytes),
+        ("list by age, a page", Order::Age),
+    ] {
+        let filter = Filter { tenant: None, order, limit: 50, scan: 5000, ..Filter::of("acme") };
+        measure(name, 1, 20, async |_| assert_eq!(stores.devices.list(&filter).await.unwrap().devices.len(), 50)).await;
+    }
     measure("expire and idle, nothing to do", 1, 300, async |_| {
         stores.messages.expire(NOW, 512).await.unwrap();
         stores.lanes.idle(NOW - 1, 100).await.unwrap();

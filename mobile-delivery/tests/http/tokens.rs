@@ -73,6 +73,12 @@ async fn a_token_ends_and_does_not_outlive_its_registration() {
         let token = signed(claims(iat.clone(), now + 600));
         assert_eq!(ground.get("/v1/devices/pixel-7", &token).await.status(), 200, "{iat}");
     }
+    // Nor a revocation: one that was made before does not come to life again when the device is let in.
+    assert_eq!(ground.post("/v1/devices/pixel-7/revoke").send().await.unwrap().status(), 200);
+    let let_in = rotate(&ground, "pixel-7").await;
+    assert_eq!(ground.get("/v1/devices/pixel-7", text(&let_in, "token")).await.status(), 200);
+    let old = ground.get("/v1/devices/pixel-7", &signed(claims(json!(now - 5), now + 600))).await;
+    assert!(problem(old, 401, "token-invalid").await["detail"].as_str().unwrap().contains("before the device was revoked"));
     let mut forged = signed(claims(json!(now), now + 600));
     forged.pop();
     problem(ground.get("/v1/devices/pixel-7", &forged).await, 401, "token-invalid").await;

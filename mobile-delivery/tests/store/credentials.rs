@@ -71,7 +71,12 @@ async fn a_revoked_device_keeps_its_messages_and_is_let_in_with_a_new_credential
     ground.send(&to_user(&registration("phone").user)).await;
     ground.stores.devices.revoke(device, T0 + 6).await.unwrap();
     assert_eq!(ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().revoked_at, Some(T0 + 5));
+    let tokens_since = async || ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().tokens_since;
+    assert_eq!(tokens_since().await, None);
     assert!(ground.stores.devices.credit(device, secret("a"), T0 + 7).await.unwrap());
+    assert_eq!(tokens_since().await, Some(T0 + 5), "tokens of before do not count again");
+    assert!(ground.stores.devices.credit(device, secret("c"), T0 + 8).await.unwrap());
+    assert_eq!(tokens_since().await, Some(T0 + 5), "nor do those of since stop for a new credential");
     assert!(matches!(ground.claim(device, ME).await, Claimed::Yours { backlog: 2, .. }));
     let gone = mobile_delivery::store::Number(device.0 + 1);
     assert!(!ground.stores.devices.credit(gone, secret("b"), T0).await.unwrap());

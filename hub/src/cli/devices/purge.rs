@@ -23,8 +23,8 @@ pub(in super::super) struct Purge {
     #[command(flatten)]
     which: Which,
     /// Why; kept in the log
-    #[arg(long, required_unless_present = "dry_run", default_value = "", hide_default_value = true)]
-    reason: String,
+    #[arg(long, required_unless_present = "dry_run")]
+    reason: Option<String>,
     /// Tell what would go, and drop nothing
     #[arg(long)]
     dry_run: bool,
@@ -58,7 +58,7 @@ impl Purge {
             true => format!("{} messages would be dropped", purged.messages),
             false => format!("{} messages were dropped", purged.messages),
         };
-        let order = json!({ "reason": self.reason, "dry_run": self.dry_run });
+        let order = json!({ "reason": self.reason.clone().unwrap_or_default(), "dry_run": self.dry_run });
         each(&hub, &devices, "purge", &order, self.json, told).await
     }
 

@@ -56,6 +56,9 @@ pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i6
 
 async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
     type Row = (i64, String, String, String, String, String, i16, Micros, Micros, Option<Micros>, Option<Micros>, i64, i64, i64);
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows: Vec<Row> = sqlx::query_as(DEVICES).bind(batch(numbers)?).fetch_all(&mut *conn).await?;
     let mut sessions = sessions(conn, numbers).await?;
     let lanes = lanes(conn, numbers).await?;
@@ -111,17 +114,22 @@ pub(super) async fn list(conn: &mut Conn, filter: &Filter) -> Result<Page, Fault
         if page.devices.len() == limit || looked >= filter.scan.max(1) {
             return Ok(page);
         }
-        let numbers: Vec<i64> = portion.iter().filter_map(|step| step.device).collect();
-        let loaded = load(conn, &numbers).await?.into_iter().map(|device| (device.number.0, device));
-        let mut loaded: HashMap<i64, Device> = loaded.collect();
-        for step in portion {
+        for some in portion.chunks(limit) {
             if page.devices.len() == limit {
                 return Ok(page);
             }
-            looked += 1;
-            page.next = Some(step.after);
-            let device = step.device.and_then(|device| loaded.remove(&device));
-            page.devices.extend(device.filter(|device| matches(filter, device)));
+            let numbers: Vec<i64> = some.iter().filter_map(|step| step.device).collect();
+            let loaded = load(conn, &numbers).await?.into_iter().map(|device| (device.number.0, device));
+            let mut loaded: HashMap<i64, Device> = loaded.collect();
+            for step in some {
+                if page.devices.len() == limit {
+                    return Ok(page);
+                }
+                looked += 1;
+                page.next = Some(step.after);
+                let device = step.device.and_then(|device| loaded.remove(&device));
+                page.devices.extend(device.filter(|device| matches(filter, device)));
+            }
         }
     }
 }
