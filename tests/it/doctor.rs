@@ -136,6 +136,24 @@ async fn a_healthy_broker_is_without_errors_and_an_operator_policy_is_found_unti
     patient.once("the policy to be gone", |said| said.code == Some(0) && said.finding("policy-length").is_none()).await;
 }
 
+#[tokio::test]
+async fn what_devices_stand_on_is_found_until_it_is_mended() {
+    let broker = Broker::shared().await;
+    let vhost = broker.vhost().await;
+    let patient = Patient::of(broker, &vhost).with("WARREN__DEVICES__ENABLED", "true");
+    vhost.declare_queue("device.standard.1", json!({"x-queue-type": "classic"})).await;
+    let said = patient.seen().await;
+    said.has("device-policy-missing", "error", &["queues device.standard.*", "nothing bounds them", "warren topology apply"]);
+    let queues = ["1 of 1 queues of devices", "without a single active consumer", "`device.standard.1`"];
+    said.has("device-queues", "error", &queues);
+    let (code, _, err) = patient.warren(&["topology", "apply"]).await;
+    assert_eq!(code, Some(0), "{err}");
+    vhost.delete_queue("device.standard.1").await;
+    vhost.declare_queue("device.standard.1", json!({"x-queue-type": "classic", "x-single-active-consumer": true})).await;
+    let said = patient.once("no error", |said| said.code == Some(0)).await;
+    said.has_not(&["device-policy-missing", "device-policy-wrong", "device-queues", "queue-missing", "unseen"]);
+}
+
 /// A stream, classic queues, and a policy that limits one of them.
 #[tokio::test]
 async fn what_a_team_declares_of_its_own_is_no_fault() {

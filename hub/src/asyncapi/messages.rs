@@ -129,7 +129,7 @@ pub(super) fn of_devices() -> Vec<(String, Value)> {
         let (tenant, device, user) = (tenant.clone(), device.clone(), user.clone());
         receipts::of_presence(&Presence { online, tenant, device, user, session, transport: Transport::Socket, at })
     };
-    let delivery = "At least once, and only if the sender asked with `receipt`; the same event has the same id";
+    let delivery = "At least once, and only if the sender asked with `Warren-Receipt`; the same event has the same id";
     let connection = "As far as there is room: some may be missing when thousands come at once";
     let told = [
         (receipt(State::Delivered, None), payloads::DELIVERY, "a device has acked a message", delivery),

@@ -129,6 +129,12 @@ impl Devices {
         let told = Arc::new(receipts::Metrics::new(registry)?);
         let publisher = (ground.publisher)();
         let (receipts, hears) = Receipts::new(stores.clone(), processes.clone(), publisher, names, &wiring.topology, told);
+        // Each is a connection: one bound, told in the configuration, is enough.
+        let options = sessions::Options {
+            sessions: usize::try_from(wiring.config.listen.max_connections).unwrap_or(usize::MAX),
+            drain_within: wiring.config.drain.grace,
+            ..sessions::Options::default()
+        };
         let sessions = Sessions::start(
             sessions::Parts {
                 stores: stores.clone(),
@@ -138,7 +144,7 @@ impl Devices {
                 notices: Some(sessions_notices(ground, names)),
                 outlet: Some(hears),
             },
-            sessions::Options { drain_within: wiring.config.drain.grace, ..sessions::Options::default() },
+            options,
             intake,
             stages.drain.clone(),
             registry,
