@@ -123,7 +123,8 @@ pub(super) fn of_devices() -> Vec<(String, Value)> {
     let (tenant, device, user, at) = ("acme".to_owned(), "phone-1".to_owned(), "olga".to_owned(), 1_795_346_100_000_000);
     let receipt = |state, reason| {
         let (tenant, device, user) = (tenant.clone(), device.clone(), user.clone());
-        receipts::of_receipt(&Receipt { number: 1, tenant, message, device, user, state, reason, at })
+        let detail = (reason == Some(Reason::Rejected)).then(|| "no such screen".to_owned());
+        receipts::of_receipt(&Receipt { number: 1, tenant, message, device, user, state, reason, detail, at })
     };
     let presence = |online| {
         let (tenant, device, user) = (tenant.clone(), device.clone(), user.clone());

@@ -66,6 +66,7 @@ pub(super) fn of_devices() -> [(&'static str, Value); 2] {
     delivery.extend([
         word("state", states, "As in the name of the event"),
         word("reason", reasons, "Of a message that was dropped"),
+        text("detail", "What the device said of a message that it rejected, if it said anything"),
         at("When it became so"),
     ]);
     let mut presence = Vec::from(whose());

@@ -12,7 +12,7 @@ use messaging::submission::Submit;
 use mobile_delivery::follow::Follow;
 use mobile_delivery::relay::{self, Wake};
 use mobile_delivery::sending::Sender;
-use mobile_delivery::store::{Number, Placed, Session, StoreError, Stores};
+use mobile_delivery::store::{Number, Placed, Session, StoreError, Stores, Withdrawn};
 use mobile_delivery::submissions::{NotServed, Submissions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,9 @@ impl Follow for Relays {
     fn scheduled(&self, _: Micros) {}
 
     fn put_out(&self, _: Number, _: &Session) {}
+
+    /// Nobody is told: what takes the place of an older message may come after it.
+    fn withdrawn(&self, _: &[Withdrawn]) {}
 }
 
 impl Elsewhere {

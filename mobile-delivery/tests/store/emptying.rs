@@ -57,7 +57,7 @@ async fn what_came_since_and_what_is_scheduled_stays(ground: &Ground) {
     assert_eq!(ground.stores.messages.empty(phone, looked.seq, T0, 100).await.unwrap(), 1);
     assert_eq!(ids(&ground.pending(phone).await.messages), [later]);
     assert_eq!(ground.state(scheduled, "phone").await, State::Scheduled);
-    assert_eq!(ground.stores.messages.place_due(&Limits::default(), T0 + SECOND, 10).await.unwrap().len(), 1);
+    assert_eq!(ground.stores.messages.place_due(&Limits::default(), T0 + SECOND, 10).await.unwrap().placed.len(), 1);
     assert_eq!(ids(&ground.pending(phone).await.messages), [later, scheduled]);
     ground.stores.devices.remove("acme", "phone", T0).await.unwrap().unwrap();
     assert_eq!(ground.stores.messages.empty(phone, i64::MAX, T0, 100).await.unwrap(), 0, "of one that is gone");
