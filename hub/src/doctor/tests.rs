@@ -279,6 +279,9 @@ fn serve(seen: &mut Snapshot) {
     seen.management.devices = Ok(DeviceQueues { count: 1, some: live.queues.into_values().collect() });
 }
 
+/// What makes a queue another one than a hub declares.
+type Spoil = fn(&mut LiveQueue);
+
 #[test]
 fn what_devices_stand_on() {
     assert_eq!(changed(|seen| (seen.files, seen.management.policies) = (Some(100), Ok(Vec::new()))), [], "they are not served");
@@ -308,7 +311,7 @@ fn what_devices_stand_on() {
     };
     found("device-policy-unread", &["policy odd"], served(unread));
     found("files-own", &["100 files", "4096", "5000", "LimitNOFILE"], served(|seen| seen.files = Some(100)));
-    let faults: [(&str, fn(&mut LiveQueue)); 5] = [
+    let faults: [(&str, Spoil); 5] = [
         ("not classic", |queue| queue.kind = Some("quorum".into())),
         ("gone with a restart", |queue| queue.durable = false),
         ("gone with its consumer", |queue| queue.auto_delete = true),
