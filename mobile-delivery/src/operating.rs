@@ -56,11 +56,17 @@ impl Operating {
     /// Drops all that `device` had to get when it was read; what came since stays, and so does what is scheduled. Answers how many messages.
     ///
     /// Each is told to its sender as `dropped`, reason `purged`, and the device by a gap, at once if it is connected. What is in its hands unacked is among
-    /// them: its ack changes nothing any more.
+    /// them: its ack changes nothing any more. It goes on to its end when whoever asked does not wait for it.
     ///
     /// # Errors
     /// As [`StoreError`]; some may be dropped then.
-    pub async fn purge(&self, device: &Device) -> Result<u32, StoreError> {
+    pub async fn purge(&self, device: Device) -> Result<u32, StoreError> {
+        let operating = self.clone();
+        let purging = self.sessions.tasks().spawn(async move { operating.empty(&device).await });
+        purging.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the purge was cut off".to_owned())))
+    }
+
+    async fn empty(&self, device: &Device) -> Result<u32, StoreError> {
         let mut purged = 0;
         let done = loop {
             match self.stores.messages.empty(device.number, device.seq, clock::now(), STEP).await {

@@ -180,10 +180,8 @@ pub(super) async fn purge(
         let messages = device.backlog;
         return Ok(Json(Purged { messages, dry_run: true, device: line(&api, device).await? }));
     }
-    let (operating, number) = (served(&api)?.operating.clone(), device.number);
-    // It goes on to its end when whoever asked does not wait for it.
-    let purging = tokio::spawn(async move { operating.purge(&device).await });
-    let messages = purging.await.map_err(|_| Problem::store_unavailable("the purge was cut off"))??;
+    let number = device.number;
+    let messages = served(&api)?.operating.purge(device).await?;
     tracing::info!(
         device.number = number.0,
         tenant,

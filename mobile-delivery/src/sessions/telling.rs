@@ -14,6 +14,7 @@ use messaging::publisher::Publisher;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::Sessions;
@@ -110,6 +111,11 @@ impl Sessions {
         }
         self.put_out_session(device.number, session);
         Ok(was)
+    }
+
+    /// What the drain waits for.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
     }
 
     /// Says that receipts may have been written.
