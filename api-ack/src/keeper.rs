@@ -20,14 +20,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::accept::{PRIORITY_HEADER, TIMING_HEADERS};
 use crate::decide::{Decision, change, decide};
 use crate::feed::Feed;
 use crate::letter::letter_of;
 use crate::metrics::Metrics;
 use crate::rules;
 use crate::store::{DeadLetter, DeadState, JobStore, Move, NewDeadLetter, StoreError, Stores};
-use crate::tags::TAGS_HEADER;
 use database::clock;
 
 /// Stores what is found in one terminal queue.
@@ -194,18 +192,29 @@ fn source_of(properties: &serde_json::Value) -> String {
     header("cloudEvents_source").or_else(|| header("cloudEvents:source")).unwrap_or_default().to_owned()
 }
 
-/// Text headers that are neither the broker's nor Warren's, but for those that say when a submission is to run and how soon,
-/// its tags, and what was edited.
+/// What Warren writes itself of a message's way: a message that is put back begins anew, with the tenant that its letter has.
+const WAY: [&str; 11] = [
+    header::VERSION,
+    header::EPOCH,
+    header::ATTEMPT,
+    header::TOKEN,
+    header::TENANT,
+    header::EXCHANGE,
+    header::KEY,
+    header::MOVED_FROM,
+    header::QUEUE,
+    header::REASON,
+    header::ERROR,
+];
+
+/// Text headers as they came, but for the broker's and those of the way: what a submission says goes along, whoever it is for.
 fn app_headers(properties: &serde_json::Value) -> std::collections::BTreeMap<String, String> {
     let headers = properties.get("headers").and_then(|v| v.as_object());
     headers
         .into_iter()
         .flatten()
         .filter(|(name, _)| !name.starts_with("x-") && !name.starts_with("cloudEvents"))
-        .filter(|(name, _)| {
-            let ours = [header::EDITED_FROM, PRIORITY_HEADER, TAGS_HEADER];
-            !name.starts_with("warren-") || TIMING_HEADERS.contains(&name.as_str()) || ours.contains(&name.as_str())
-        })
+        .filter(|(name, _)| !WAY.contains(&name.as_str()))
         .filter(|(name, _)| name.as_str() != header::TRACEPARENT)
         .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
         .collect()

@@ -139,6 +139,7 @@ fn events_of_devices_are_as_described() {
         user: "ann".to_owned(),
         state,
         reason,
+        detail: (reason == Some(Reason::Rejected)).then(|| "no such screen".to_owned()),
         at: 1_700_000_000_123_456,
     };
     let ends = [State::Delivered, State::Read, State::Expired].map(|state| receipt(state, None));
