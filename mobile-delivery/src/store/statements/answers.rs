@@ -29,9 +29,9 @@ use uuid::Uuid;
 
 use super::{Conn, Fault, put_messages, write_states};
 use crate::store::{
-    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Idle, Lane, LaneStore,
-    Limit, Limits, Lost, Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt,
-    Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
+    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Idle, Lane, LaneStore, Limit,
+    Limits, Lost, Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt, Record,
+    Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
 };
 
 #[async_trait]
