@@ -58,11 +58,7 @@ async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
     hear_receipts(&world.vhost).await;
     let hubs = [&one, &two].map(address);
     let owner = Owner::of("acme", &[one.public_url(), two.public_url()]);
-    let natures = [
-        Nature::default(),
-        Nature { slow: true, ..Nature::default() },
-        Nature { twice: true, ..Nature::default() },
-    ];
+    let natures = [Nature::default(), Nature { slow: true, ..Nature::default() }, Nature { twice: true, ..Nature::default() }];
     let mut diaries = Vec::new();
     for transport in ["socket", "poll"] {
         for (n, nature) in natures.iter().enumerate() {
