@@ -59,7 +59,7 @@ async fn visit(socket: &mut Socket, dice: &mut Dice, diary: &Diary) -> bool {
     let mut unacked: Vec<u64> = Vec::new();
     for _ in 0..3 + dice.roll(60) {
         // A full window is acked before anything is waited for.
-        if unacked.len() > dice.roll(4) {
+        if unacked.len() > dice.roll(2) {
             let frame = match dice.roll(4) {
                 0 => ClientFrame::Nack {
                     seq: unacked.remove(0),
