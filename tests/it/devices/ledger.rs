@@ -69,7 +69,7 @@ async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
 
     let enough = AtomicBool::new(false);
     let sending = diaries.iter().map(async |diary| {
-        let mut pace = interval(Duration::from_millis(250));
+        let mut pace = interval(Duration::from_millis(400));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ids = Vec::new();
         while !enough.load(Ordering::Relaxed) {

@@ -59,7 +59,7 @@ async fn visit(socket: &mut Socket, dice: &mut Dice, diary: &Diary) -> bool {
     let mut unacked: Vec<u64> = Vec::new();
     for _ in 0..3 + dice.roll(60) {
         // A full window is acked before anything is waited for.
-        if unacked.len() > dice.roll(4) {
+        if unacked.len() > dice.roll(2) {
             let frame = match dice.roll(4) {
                 0 => ClientFrame::Nack {
                     seq: unacked.remove(0),
@@ -104,7 +104,7 @@ pub(super) async fn roam_by_polls(mut pace: Pace<'_>, diary: &Diary) {
     let http = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     let to = |hub: SocketAddr, path: &str| format!("http://{hub}/v1/device/{path}");
     loop {
-        let url = to(pace.hub(), &format!("messages?wait=1&max={}", 1 + pace.dice.roll(if diary.nature.slow { 2 } else { 30 })));
+        let url = to(pace.hub(), &format!("messages?wait=1&max={}", 1 + pace.dice.roll(if diary.nature.slow { 8 } else { 30 })));
         let Some((200, polled)) = ask(http.get(url), diary).await else {
             sleep(AGAIN).await;
             continue;
