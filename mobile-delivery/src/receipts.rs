@@ -10,7 +10,7 @@
 //!
 //! Who leads publishes receipts; two that do so for a moment tell one twice, under one id. Order is that of the rows, but for
 //! events that failed once. An event that nobody subscribes to is done when the broker has returned it, unless the topology names a subscriber: then it
-//! stays until it gets there, and holds back no other: what is new is told at once, and what failed comes again by turns ([`turns`]).
+//! stays until it gets there, and holds back no other: what is new is told at once, and what failed comes again by turns (`turns.rs`).
 
 mod event;
 mod turns;

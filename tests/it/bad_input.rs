@@ -25,11 +25,15 @@ struct Door {
 
 impl Door {
     async fn new() -> Self {
-        let vhost = Broker::shared().await.vhost().await;
+        let broker = Broker::shared().await;
+        let vhost = broker.vhost().await;
         let needs_key = "[[kind]]\nname = \"test.careful\"\nidempotency = \"required\"\nroutes = [\"/v1/orders\"]\n";
         // All come from one address, and each is to be told what is wrong.
-        let env = vec![("WARREN__LIMITS__BAD_TOKENS_PER_CLIENT".to_owned(), "1000/s".to_owned())];
-        let extra_toml = format!("{KINDS}{needs_key}");
+        let env = vec![
+            ("WARREN__LIMITS__BAD_TOKENS_PER_CLIENT".to_owned(), "1000/s".to_owned()),
+            ("WARREN__BROKER__MANAGEMENT_URL".to_owned(), broker.management().url().to_owned()),
+        ];
+        let extra_toml = format!("{KINDS}{needs_key}[devices]\nenabled = true\n");
         let options = HubOptions { broker_url: vhost.url(), extra_toml, env, ..HubOptions::default() };
         let hub = HubProcess::start(&options).await;
         settled(&hub).await;
