@@ -27,6 +27,9 @@ pub fn normalised(text: &str) -> String {
 
 const NUMBER: &str = "<n>";
 
+/// The longest text of an IPv6 address, in bytes: six groups and an IPv4 address.
+const ADDRESS_MAX: usize = 45;
+
 fn pass(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text;
@@ -74,14 +77,30 @@ fn number(rest: &str, word: usize) -> Option<usize> {
     if uuid::Uuid::try_parse(rest.get(..36).unwrap_or_default()).is_ok() && ends(36) {
         return Some(36);
     }
-    let run = rest.find(|c: char| !(c.is_ascii_hexdigit() || c == ':' || c == '.')).unwrap_or(rest.len());
-    let address = rest[..run].trim_end_matches([':', '.']);
-    if address.contains(':') && address.parse::<Ipv6Addr>().is_ok() && ends(address.len()) {
-        return Some(address.len());
+    if let Some(length) = address(rest).filter(|length| ends(*length)) {
+        return Some(length);
     }
     let whole = &rest[..word];
     let hex = word >= 8 && whole.bytes().all(|byte| byte.is_ascii_hexdigit());
     (hex || whole.contains(char::is_numeric)).then_some(word)
+}
+
+/// How long the IPv6 address at the start is, if there is one, without what ends a sentence.
+fn address(rest: &str) -> Option<usize> {
+    let mut length = 0;
+    for (at, byte) in rest.bytes().enumerate() {
+        match byte {
+            b':' | b'.' => {}
+            _ if byte.is_ascii_hexdigit() => length = at + 1,
+            _ => break,
+        }
+        // Not looked through from each of its places, however long it is.
+        if length > ADDRESS_MAX {
+            return None;
+        }
+    }
+    let address = &rest[..length];
+    (address.contains(':') && address.parse::<Ipv6Addr>().is_ok()).then_some(length)
 }
 
 /// Adds a number, or lets it melt into the one before it.

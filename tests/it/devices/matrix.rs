@@ -32,7 +32,8 @@ async fn of_a_hundred_devices_none_gets_anything_of_another() {
     // A stranger's refresh token counts as a bad one.
     let hub = hub(&world, "[limits]\nbad_tokens_per_client = \"1000000/s\"").await;
     let (to, url, http) = (address(&hub), hub.public_url(), Client::new());
-    let owners: BTreeMap<&str, Owner> = TENANTS.into_iter().map(|tenant| (tenant, Owner::of(tenant, std::slice::from_ref(&url)))).collect();
+    let owners: BTreeMap<&str, Owner> =
+        TENANTS.into_iter().map(|tenant| (tenant, Owner::of(tenant, std::slice::from_ref(&url)))).collect();
     let everybody = (0..DEVICES).flat_map(|n| TENANTS.map(|tenant| (tenant, format!("phone-{n}"))));
     let parties: Vec<Party> = iter(everybody)
         .map(async |(tenant, id)| {
