@@ -112,7 +112,7 @@ async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
         enough.store(true, Ordering::Relaxed);
     };
     let work = async { tokio::join!(join_all(sending), join_all(roaming), killing) };
-    if timeout(3 * LONG, work).await.is_err() {
+    if timeout(5 * LONG, work).await.is_err() {
         diaries.iter().for_each(|diary| eprintln!("{diary}"));
         panic!("not all of it was got");
     }

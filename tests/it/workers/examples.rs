@@ -176,7 +176,7 @@ async fn comes_back_and_drains(language: Language) {
 
     let mut last = Vec::new();
     for _ in 0..8 {
-        last.push(client.accepted(KIND, &json!({"pages": 2, "seconds": 1})).await);
+        last.push(client.accepted(KIND, &json!({"pages": 2, "seconds": 5})).await);
     }
     stage.job_once(&last[0], "a job that runs", |job| job["progress"]["percent"] == 50).await;
     assert_eq!(worker.terminate(LEAVING).await.code(), Some(0));

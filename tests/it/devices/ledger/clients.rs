@@ -48,6 +48,8 @@ pub(super) async fn roam_by_sockets(mut pace: Pace<'_>, diary: &Diary) {
                 if visit(&mut socket, &mut pace.dice, diary).await {
                     return;
                 }
+                // So that of two programs each has its time.
+                sleep(AGAIN * pace.dice.roll(4) as u32).await;
             }
             None => sleep(AGAIN).await,
         }
@@ -104,7 +106,10 @@ pub(super) async fn roam_by_polls(mut pace: Pace<'_>, diary: &Diary) {
     let http = Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     let to = |hub: SocketAddr, path: &str| format!("http://{hub}/v1/device/{path}");
     loop {
-        let url = to(pace.hub(), &format!("messages?wait=1&max={}", 1 + pace.dice.roll(if diary.nature.slow { 8 } else { 30 })));
+        // Two programs that wait for nothing would end each other's waiting for ever.
+        let wait = u8::from(!diary.is_full());
+        let url =
+            to(pace.hub(), &format!("messages?wait={wait}&max={}", 1 + pace.dice.roll(if diary.nature.slow { 8 } else { 30 })));
         let Some((200, polled)) = ask(http.get(url), diary).await else {
             sleep(AGAIN).await;
             continue;
@@ -112,7 +117,11 @@ pub(super) async fn roam_by_polls(mut pace: Pace<'_>, diary: &Diary) {
         assert!(polled["gap"].is_null(), "nothing was dropped: {polled}");
         let messages = polled["messages"].as_array().unwrap();
         if messages.is_empty() && diary.is_full() {
-            return;
+            // Nothing comes while what it has not acked is leased: it leaves once the hub knows that it has all.
+            let (url, body) = (to(pace.hub(), "acks"), json!({"up_to": diary.highest()}).to_string());
+            if let Some((204, _)) = ask(http.post(url).body(body), diary).await {
+                return;
+            }
         }
         for message in messages {
             diary.take(message["id"].as_str().unwrap(), message["seq"].as_u64().unwrap(), &message["data"]);

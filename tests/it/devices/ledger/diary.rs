@@ -86,6 +86,11 @@ impl Diary {
         self.handled.lock().unwrap().iter().map(|(number, _)| *number).collect()
     }
 
+    /// The highest `seq` that has come.
+    pub(super) fn highest(&self) -> u64 {
+        self.handled.lock().unwrap().iter().map(|(_, seq)| *seq).max().unwrap_or(0)
+    }
+
     pub(super) fn count(&self) -> usize {
         self.handled.lock().unwrap().len()
     }
