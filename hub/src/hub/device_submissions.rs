@@ -1,18 +1,17 @@
 //! What a process does with messages for devices that are submitted by message, when it takes submissions and others serve devices.
 //!
-//! It stores them, and wakes those who relay. It is none of them: it does not count among those that share the devices.
+//! It stores them, and wakes those who relay. It is none of them: it does not count among those that share the devices. Sessions it tells nothing:
+//! a message that another took the place of may still be given for a moment, and whoever serves devices looks for what is due.
 
 use std::sync::Arc;
 
-use database::Micros;
 use database::writer::WriterOptions;
 use messaging::connection::Link;
 use messaging::publisher::Publisher;
 use messaging::submission::Submit;
-use mobile_delivery::follow::Follow;
 use mobile_delivery::relay::{self, Wake};
 use mobile_delivery::sending::Sender;
-use mobile_delivery::store::{Number, Placed, Session, StoreError, Stores, Withdrawn};
+use mobile_delivery::store::{StoreError, Stores};
 use mobile_delivery::submissions::{NotServed, Submissions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,22 +32,6 @@ pub(super) struct Telling<'a> {
     pub(super) outlet: &'a TaskTracker,
 }
 
-struct Relays(Wake);
-
-impl Follow for Relays {
-    fn placed(&self, deliveries: &[Placed]) {
-        self.0.placed(deliveries);
-    }
-
-    /// Whoever serves devices looks for what is due.
-    fn scheduled(&self, _: Micros) {}
-
-    fn put_out(&self, _: Number, _: &Session) {}
-
-    /// Nobody is told: what takes the place of an older message may come after it.
-    fn withdrawn(&self, _: &[Withdrawn]) {}
-}
-
 impl Elsewhere {
     pub(super) async fn open(database: &database::Database) -> Result<Self, StoreError> {
         Stores::on(database).await.map(Self)
@@ -67,7 +50,7 @@ impl Elsewhere {
         };
         outlet.spawn(once(declared, Box::pin(notices.run(stop))));
         // The writer ends by itself when the last message is told of.
-        let (follow, writers) = (Arc::new(Relays(wake)), TaskTracker::new());
+        let (follow, writers) = (Arc::new(wake), TaskTracker::new());
         let sender = Sender::start(self.0.messages.clone(), limits(settings), WriterOptions::default(), follow, &writers);
         Ok(submissions(sender, settings.payload))
     }

@@ -14,18 +14,6 @@ use super::fleet::{Owner, Registered, address, hub, register};
 use super::sessions::socket::{Said, Socket};
 use crate::world::{Keep, LONG, World, settled};
 
-/// What closes it, and what was said before.
-async fn closed(mut socket: Socket) -> (Option<u16>, String) {
-    let mut said = String::new();
-    loop {
-        match socket.next().await {
-            Said::Frame(ServerFrame::Error { detail, .. }) => said = detail,
-            Said::Frame(_) => {}
-            Said::Closed(code) => return (code, said),
-        }
-    }
-}
-
 #[tokio::test]
 async fn whoever_keeps_to_nothing_is_told_why_and_the_hub_serves_the_others() {
     let world = World::new(Keep::Sqlite).await;
@@ -55,7 +43,7 @@ async fn whoever_keeps_to_nothing_is_told_why_and_the_hub_serves_the_others() {
     ] {
         let mut socket = open().await;
         socket.text(text).await;
-        let (closed, said) = closed(socket).await;
+        let (closed, said) = socket.refusal().await;
         assert!(closed == Some(code) && !said.is_empty(), "{text}: {closed:?} {said}");
     }
     for (text, code) in [
@@ -67,14 +55,14 @@ async fn whoever_keeps_to_nothing_is_told_why_and_the_hub_serves_the_others() {
     ] {
         let mut socket = welcome(&bad).await;
         socket.text(text).await;
-        let (closed, said) = closed(socket).await;
+        let (closed, said) = socket.refusal().await;
         assert!(closed == Some(code) && !said.is_empty(), "{}: {closed:?} {said}", &text[..text.len().min(60)]);
     }
     // A megabyte, whole and in fragments without an end, is not read; what is on its way may cost the code.
     for message in [Message::text("x".repeat(1 << 20)), Message::binary(vec![0; 1 << 20])] {
         let mut socket = welcome(&bad).await;
         let _ = socket.0.send(message).await;
-        let (closed, _) = closed(socket).await;
+        let (closed, _) = socket.refusal().await;
         assert!(matches!(closed, Some(4413 | 4400) | None), "{closed:?}");
     }
     let mut socket = welcome(&bad).await;
@@ -88,7 +76,7 @@ async fn whoever_keeps_to_nothing_is_told_why_and_the_hub_serves_the_others() {
             break;
         }
     }
-    let (fragmented, _) = closed(socket).await;
+    let (fragmented, _) = socket.refusal().await;
     assert!(matches!(fragmented, Some(4413 | 4400 | 1009) | None), "{fragmented:?}");
 
     // A flood of pings by some who do not read the answers.
@@ -104,7 +92,7 @@ async fn whoever_keeps_to_nothing_is_told_why_and_the_hub_serves_the_others() {
             }
         };
         let _ = timeout(Duration::from_secs(5), flood).await;
-        let (flooded, _) = closed(socket).await;
+        let (flooded, _) = socket.refusal().await;
         assert!(matches!(flooded, Some(4229 | 4409) | None), "{flooded:?}");
     });
     join_all(flooding).await;
@@ -112,7 +100,7 @@ async fn whoever_keeps_to_nothing_is_told_why_and_the_hub_serves_the_others() {
     // What is no frame at all, and a connection that is no handshake.
     let mut socket = welcome(&bad).await;
     socket.0.get_mut().write_all(&[0xFF; 64]).await.unwrap();
-    let (garbled, _) = closed(socket).await;
+    let (garbled, _) = socket.refusal().await;
     assert!(matches!(garbled, Some(1002 | 4400) | None), "{garbled:?}");
     let mut plain = TcpStream::connect(to).await.unwrap();
     plain.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 GET / nothing\r\n\r\n").await.unwrap();

@@ -17,14 +17,7 @@ use super::socket::{Said, Socket};
 /// Says this instead of what is right, and is closed with that code, after an error that says why.
 async fn refused(mut socket: Socket, text: &str) -> (Option<u16>, String) {
     socket.text(text).await;
-    let mut said = String::new();
-    loop {
-        match socket.next().await {
-            Said::Frame(ServerFrame::Error { detail, .. }) => said = detail,
-            Said::Frame(_) => {}
-            Said::Closed(code) => return (code, said),
-        }
-    }
+    socket.refusal().await
 }
 
 #[tokio::test]

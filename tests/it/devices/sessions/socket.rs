@@ -144,6 +144,18 @@ impl Socket {
         all
     }
 
+    /// With which code it closes, and what was said to be wrong before.
+    pub(in crate::devices) async fn refusal(mut self) -> (Option<u16>, String) {
+        let mut said = String::new();
+        loop {
+            match self.next().await {
+                Said::Frame(ServerFrame::Error { detail, .. }) => said = detail,
+                Said::Frame(_) => {}
+                Said::Closed(code) => return (code, said),
+            }
+        }
+    }
+
     /// Reads until it closes.
     pub(in crate::devices) async fn closes(&mut self) -> Option<u16> {
         loop {
