@@ -85,10 +85,10 @@ impl EventLedger {
         let exchange = first_route(message.headers.get(header::EXCHANGE), &self.names.events());
         let key = first_route(message.headers.get(header::KEY), &message.kind);
         let mut more = vec![(header::EXCHANGE, exchange), (header::KEY, key)];
-        let exchange = match follow {
+        let route = match follow {
             Follow::Rung(rung, attempt) => {
                 message.run = Some(Run { attempt: *attempt, ..ending.run });
-                self.names.retry(*rung)
+                Route::waiting(&self.names, *rung, queue)
             }
             Follow::Dead(failure) => {
                 message.run = Some(ending.run);
@@ -97,11 +97,10 @@ impl EventLedger {
                     (header::REASON, cut(&failure.code)),
                     (header::ERROR, cut(&failure.message)),
                 ]);
-                self.names.dead()
+                Route::new(self.names.dead(), queue)
             }
         };
         let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let route = Route::new(exchange, queue);
         Outbound::with_headers(route.clone(), &message, &more).or_else(|_| {
             // Foreign headers may be larger than we send. The body is what must not be lost.
             Outbound::with_headers(route, &slim(message), &more)

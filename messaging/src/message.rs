@@ -4,7 +4,9 @@
 //! them is still a message: its AMQP properties fill the gaps.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use broker_topology::{Names, Rung};
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -18,12 +20,27 @@ pub struct Route {
     pub exchange: String,
     /// Routing key, at most 255 bytes.
     pub key: String,
+    /// Where what goes this way waits.
+    rung: Option<Rung>,
 }
 
 impl Route {
     /// A route to `exchange` with `key`.
     pub fn new(exchange: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { exchange: exchange.into(), key: key.into() }
+        Self { exchange: exchange.into(), key: key.into(), rung: None }
+    }
+
+    /// A route to `rung`, and from there to `queue`.
+    ///
+    /// What goes this way carries how long it waits. RabbitMQ 3.10.8 that is killed within a second of a declaration may come back with a
+    /// rung that has forgotten its time to live, and what is in it would wait for ever.
+    pub fn waiting(names: &Names, rung: Rung, queue: impl Into<String>) -> Self {
+        Self { rung: Some(rung), ..Self::new(names.retry(rung), queue) }
+    }
+
+    /// How long what goes this way waits.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.rung.map(Rung::delay)
     }
 }
 

@@ -380,7 +380,10 @@ async fn open(connection: &lapin::Connection, patience: Duration) -> Result<Chan
 // The one place that publishes.
 #[allow(clippy::disallowed_methods)]
 async fn publish(channel: &Channel, outbound: Outbound, in_flight: InFlight) -> (InFlight, Result<Confirmation, lapin::Error>) {
-    let Outbound { route, properties, body, .. } = outbound;
+    let Outbound { route, mut properties, body, .. } = outbound;
+    if let Some(wait) = route.wait() {
+        properties = properties.with_expiration(wait.as_millis().to_string().into());
+    }
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     // Outbound has checked that both are short strings.
     let sent = channel.basic_publish(route.exchange.into(), route.key.into(), options, &body, properties).await;

@@ -247,6 +247,23 @@ async fn what_the_broker_lost_is_declared_again_on_the_next_connection() {
     client.wait_state(&id, "succeeded", LONG).await;
 }
 
+/// RabbitMQ 3.10.8 makes a rung so that was declared a moment before it was killed.
+#[tokio::test]
+async fn retries_come_back_from_a_rung_that_has_forgotten_its_time() {
+    let world = World::new(Keep::Sqlite).await;
+    let hub = world.hub().await;
+    for rung in ["warren.retry.1s", "warren.retry.5s"] {
+        let mut arguments = world.vhost.queue_arguments(rung).await;
+        assert!(arguments.as_object_mut().unwrap().remove("x-message-ttl").is_some());
+        world.vhost.delete_queue(rung).await;
+        world.vhost.declare_queue(rung, arguments).await;
+        world.vhost.bind(rung, rung, "").await;
+    }
+    let client = hub.client();
+    let id = client.accepted("demo.flaky", &json!({})).await;
+    client.wait_state(&id, "succeeded", LONG).await;
+}
+
 #[tokio::test]
 async fn foreign_and_stale_messages_change_nothing() {
     let world = World::new(Keep::Sqlite).await;

@@ -56,7 +56,7 @@ pub(super) fn outgoing(item: &Item, names: &Names, tokens: &RunTokens, spec: Opt
     let origin = [(header::EXCHANGE, jobs.as_str()), (header::KEY, key.as_str())];
     match status.outlet.unwrap_or(Outlet::Jobs) {
         Outlet::Jobs => Outbound::new(Route::new(jobs.clone(), key.clone()), &message),
-        Outlet::Rung(rung) => Outbound::with_headers(Route::new(names.retry(rung), queue), &message, &origin),
+        Outlet::Rung(rung) => Outbound::with_headers(Route::waiting(names, rung, queue), &message, &origin),
         Outlet::Return => Outbound::with_headers(Route::new(names.return_exchange(), queue), &message, &origin),
         Outlet::Dead => {
             let reason = status.reason.as_deref().unwrap_or("dead");

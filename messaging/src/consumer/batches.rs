@@ -121,7 +121,7 @@ async fn settle(queue: &str, taken: Vec<Delivery>, handler: &dyn BatchHandler, r
     drop(spans);
     let copies = later.iter().filter_map(|later| {
         let (delivered, properties) = (batch.get(later.at)?, came.get(later.at)?);
-        let route = Route::new(runtime.names.retry(later.rung), queue);
+        let route = Route::waiting(&runtime.names, later.rung, queue);
         let message = &delivered.message;
         Some(Outbound::copy(route, id_of(message), properties, Bytes::clone(&message.body), &[]))
     });

@@ -301,8 +301,7 @@ impl Start {
 
     /// Another live process runs it: a copy waits in the first rung, this one is acked.
     async fn elsewhere(&self, arrived: Arrived) {
-        let key = arrived.queue.to_string();
-        let route = Route::new(self.runtime.names.retry(Rung::S1), key);
+        let route = Route::waiting(&self.runtime.names, Rung::S1, &*arrived.queue);
         let copy = Outbound::copy(route, arrived.message.id.clone(), &arrived.properties, arrived.message.body.clone(), &[]);
         self.send_and_ack(arrived, copy).await;
     }

@@ -2,8 +2,10 @@
 
 use serde_json::json;
 use warren_tests::broker::Broker;
+use warren_tests::wait::until_true;
 
 use super::{Migrator, SETTLE, assert_made};
+use crate::world::LONG;
 
 const QUEUE: &str = "reports";
 const LIMITED: &str =
@@ -40,8 +42,7 @@ async fn a_plan_tells_what_a_limit_would_drop() {
     for _ in 0..3 {
         assert!(vhost.publish("", QUEUE, json!({"delivery_mode": 2}), b"").await);
     }
-    warren_tests::wait::until_true(crate::world::LONG, "the figures", async || vhost.queue(QUEUE).await["messages"] == json!(3))
-        .await;
+    until_true(LONG, "the figures", async || vhost.queue(QUEUE).await["messages"] == json!(3)).await;
     let (done, out, said) = migrator.ran(&["migrate", QUEUE, "--plan"]).await;
     let told = "  3 messages are to be kept, and `x-max-length` lets it keep 2: refused without --accept-loss\n";
     assert!(done && out.ends_with(told), "{out}{said}");
@@ -55,7 +56,10 @@ async fn a_plan_tells_what_a_limit_would_drop() {
 async fn what_dies_while_it_is_held_goes_where_the_policy_of_its_queue_says() {
     let vhost = Broker::shared().await.vhost().await;
     vhost.declare_queue(QUEUE, json!({"x-queue-type": "classic"})).await;
-    vhost.set_policy("dying", "^reports$", "queues", json!({"dead-letter-exchange": "letters"})).await;
+    let policy = json!({"dead-letter-exchange": "letters"});
+    vhost.set_policy("dying", "^reports$", "queues", policy.clone()).await;
+    // What the broker tells of a queue is up to five seconds old.
+    until_true(LONG, "the policy to be told of", async || vhost.queue(QUEUE).await["effective_policy_definition"] == policy).await;
     let migrator = Migrator::new(&vhost, LIMITED).await;
     migrator.dies_at(QUEUE, "M1").await;
     assert_eq!(vhost.queue_arguments("warren.moving.reports").await["x-dead-letter-exchange"], json!("letters"));
