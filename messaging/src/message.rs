@@ -32,7 +32,7 @@ impl Route {
 
     /// A route to `rung`, and from there to `queue`.
     ///
-    /// What goes this way carries how long it waits. RabbitMQ 3.10.8 that is killed within a second of a declaration may come back with a
+    /// What goes this way carries how long it waits. RabbitMQ 3.10.8 that is killed within seconds of a declaration may come back with a
     /// rung that has forgotten its time to live, and what is in it would wait for ever.
     pub fn waiting(names: &Names, rung: Rung, queue: impl Into<String>) -> Self {
         Self { rung: Some(rung), ..Self::new(names.retry(rung), queue) }

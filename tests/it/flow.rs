@@ -247,7 +247,7 @@ async fn what_the_broker_lost_is_declared_again_on_the_next_connection() {
     client.wait_state(&id, "succeeded", LONG).await;
 }
 
-/// RabbitMQ 3.10.8 makes a rung so that was declared a moment before it was killed.
+/// As RabbitMQ 3.10.8 comes back that was killed soon after the rung was declared.
 #[tokio::test]
 async fn retries_come_back_from_a_rung_that_has_forgotten_its_time() {
     let world = World::new(Keep::Sqlite).await;

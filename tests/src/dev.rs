@@ -188,11 +188,27 @@ impl DevProcess {
         assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "it was there to be killed");
     }
 
-    /// Kills the broker as `kill -9` does; returns its process number.
-    pub fn kill_broker(&mut self) -> u32 {
+    /// Kills the broker as `kill -9` does, once it has written down that it has these queues; returns its process number.
+    ///
+    /// What it has not, RabbitMQ 3.10.8 makes anew when it is back, and deaf (`docs/guarantees.md`, "A broker that lost a queue").
+    ///
+    /// # Panics
+    /// When it has not within half a minute.
+    pub async fn kill_broker(&mut self, queues: &[&str]) -> u32 {
+        let register = self.register();
+        let written = async || {
+            let register = std::fs::read(&register).unwrap_or_default();
+            queues.iter().all(|queue| register.windows(queue.len()).any(|some| some == queue.as_bytes()))
+        };
+        wait::until_true(Duration::from_secs(30), "the broker to write down which queues it has", written).await;
         let broker = self.broker();
         kill(Pid::from_raw(broker as i32), Signal::SIGKILL).expect("the broker can be killed");
         broker
+    }
+
+    /// Where the broker writes down which quorum queues it has, some seconds after they were declared.
+    fn register(&self) -> PathBuf {
+        self.folder.join(".warren/rabbitmq/data/warren@localhost/quorum/warren@localhost/names.dets")
     }
 
     /// To be called again after the broker was: it is to end with the test process, and leads a group of its own.

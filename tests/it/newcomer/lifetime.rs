@@ -10,6 +10,9 @@ use warren_tests::wait::until_true;
 use super::obstacles::refusal;
 use crate::world::LONG;
 
+/// Those of the jobs that are submitted here.
+const QUEUES: [&str; 4] = ["jobs.demo.echo", "jobs.demo.flaky", "warren.retry.1s", "warren.retry.5s"];
+
 async fn nothing_is_left(folder: &Path, ports: &DevPorts) {
     // Erlang's own helpers notice a moment later that their node is gone.
     until_true(LONG, "every process of the node to be gone", async || node_of(folder).is_empty()).await;
@@ -54,7 +57,7 @@ async fn data_and_accepted_jobs_outlive_every_way_to_end() {
     }
 
     // The broker dies: the hub goes on answering, the broker comes back, and what was accepted meanwhile ends.
-    let killed = dev.kill_broker();
+    let killed = dev.kill_broker(&QUEUES).await;
     jobs.extend(submit(&client, "demo.echo", 20).await);
     all_succeed(&client, &jobs).await;
     dev.watch_node();
