@@ -58,7 +58,7 @@ async fn what_dies_while_it_is_held_goes_where_the_policy_of_its_queue_says() {
     vhost.declare_queue(QUEUE, json!({"x-queue-type": "classic"})).await;
     let policy = json!({"dead-letter-exchange": "letters"});
     vhost.set_policy("dying", "^reports$", "queues", policy.clone()).await;
-    // What the broker tells of a queue is up to five seconds old.
+    // What the broker tells of a queue is seconds old.
     until_true(LONG, "the policy to be told of", async || vhost.queue(QUEUE).await["effective_policy_definition"] == policy)
         .await;
     let migrator = Migrator::new(&vhost, LIMITED).await;
