@@ -69,6 +69,8 @@ fn cold(count: usize, sqlite: bool) -> String {
          SELECT 'acme', 'd' || (n - 1), 'u' || ((n - 1) / 2), '[\"all\"]', '{{\"os\":\"ios\"}}', 0, 0, 0 FROM {series}; \
          INSERT INTO device_states SELECT number, 'acme', 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL FROM devices; \
          INSERT INTO device_tags SELECT 'acme', 'g:all', number FROM devices; \
+         INSERT INTO device_tags SELECT 'acme', 'u:' || user_id, number FROM devices; \
+         INSERT INTO device_tags SELECT 'acme', '*', number FROM devices; \
          INSERT INTO device_tags SELECT 'acme', 'l:os=ios', number FROM devices;"
     )
 }

@@ -218,10 +218,10 @@ class Devices(Warren):
         field.sql.value(f"""
             insert into devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at)
             select 'bench', 'cold-' || n, 'cold-user-' || n / 2, '["all"]', '{{"os":"ios"}}', 0, 0, 0 from generate_series(1, {self.cold}) n""")
-        field.sql.value("insert into device_states (device, tenant, seq, backlog, backlog_bytes, fence, turn, gap_since, gap_count, gap_reason) "
-                        "select number, tenant, 0, 0, 0, 0, 0, 0, 0, 0 from devices")
+        field.sql.value("insert into device_states (device, tenant, seq, backlog, backlog_bytes, load, fence, turn, missed, missed_told, gap_reason) "
+                        "select number, tenant, 0, 0, 0, 0, 0, 0, 0, 0, 0 from devices")
         field.sql.value("insert into device_tags (tenant, tag, device) select tenant, tag, number from devices, "
-                        "(values ('g:all'), ('l:os=ios')) tags (tag)")
+                        "(values ('*'), ('u:' || user_id), ('g:all'), ('l:os=ios')) tags (tag)")
         field.sql.value("vacuum analyze")
         field.sql.value("checkpoint")
 

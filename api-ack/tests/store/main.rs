@@ -32,6 +32,7 @@ mod golden;
 mod ground;
 mod keeping;
 mod letters;
+mod looks;
 mod on_postgres;
 mod on_sqlite;
 mod pages;

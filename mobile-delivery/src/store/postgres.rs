@@ -102,9 +102,10 @@ use super::stored::priority_number;
 #[path = "statements/answers.rs"]
 mod answers;
 
-pub(super) const STEPS: [Step; 2] = [
+pub(super) const STEPS: [Step; 3] = [
     (1001, "devices", include_str!("../../migrations/postgres/1001_devices.sql")),
     (1002, "device_details", include_str!("../../migrations/postgres/1002_device_details.sql")),
+    (1003, "device_finding", include_str!("../../migrations/postgres/1003_device_finding.sql")),
 ];
 
 type Conn = PgConnection;

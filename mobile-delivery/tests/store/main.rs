@@ -22,6 +22,8 @@ mod credentials;
 mod emptying;
 mod ground;
 mod lanes;
+#[path = "../../../api-ack/tests/store/looks.rs"]
+mod looks;
 mod pages;
 mod races;
 mod ranking;

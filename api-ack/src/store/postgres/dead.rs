@@ -39,8 +39,8 @@ const RECORD: &str = "INSERT INTO audit (letter, at, actor, note, from_state, to
      SELECT id, $2, $3, $4, $5, $6, $7, tenant FROM dead_letters WHERE id = $1";
 
 const HOLD: &str = concat!(
-    "UPDATE dead_letters SET held_until = $2 WHERE state = 1 AND id IN (SELECT id FROM dead_letters \
-     WHERE state = 1 AND held_until <= $1 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING ",
+    "UPDATE dead_letters SET held_until = $2 WHERE id = ANY(ARRAY(SELECT id FROM dead_letters \
+     WHERE state = 1 AND held_until <= $1 ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)) RETURNING ",
     letter_columns!(),
 );
 

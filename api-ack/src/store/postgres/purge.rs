@@ -13,13 +13,13 @@ const KINDS: &str = "WITH RECURSIVE kinds AS ( \
      FROM kinds k WHERE k.kind IS NOT NULL) SELECT kind FROM kinds WHERE kind IS NOT NULL";
 
 // A job that ended but still waits for its way to the dead letters is not in place 2. Rows that stay are not locked, which would
-// write them; those that go are looked at once more with the lock.
+// write them; those that go are looked at once more with the lock: by id, which a condition that an index is about would hide (`+ 0`).
 const ENDED: &str = "WITH seen AS MATERIALIZED (SELECT id, ended_at, state, callback FROM jobs WHERE kind = $1 AND place = 2 AND ended_at < $2 \
      AND (ended_at, id) > ($4, $5) ORDER BY ended_at, id LIMIT $6), \
      old AS (SELECT id FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM seen WHERE (state <> 6 OR ended_at < $3) \
      AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.job_id = seen.id AND d.state < 2) \
      AND (callback IS NULL OR NOT EXISTS (SELECT FROM callbacks c WHERE c.job_id = seen.id AND c.state < 2)))) \
-     AND place = 2 AND ended_at < $2 ORDER BY id FOR UPDATE SKIP LOCKED), \
+     AND place + 0 = 2 AND ended_at < $2 ORDER BY id FOR UPDATE SKIP LOCKED), \
      bodies AS (DELETE FROM job_payloads WHERE id IN (SELECT id FROM old)), \
      results AS (DELETE FROM job_results WHERE job_id IN (SELECT id FROM old)), \
      history AS (DELETE FROM job_attempts WHERE job_id IN (SELECT id FROM old)), \

@@ -65,10 +65,10 @@ const OVERDUE: &str = concat!(
     " FROM jobs j WHERE j.kind = kinds.kind AND j.place = 1 AND j.deadline < $1 AND j.ended_at IS NULL \
      ORDER BY j.deadline LIMIT $2) f LIMIT $2) \
      UNION ALL \
-     (SELECT ",
+     (SELECT f.* FROM lane CROSS JOIN LATERAL (SELECT ",
     job_columns!("j"),
-    " FROM lane JOIN jobs j ON j.kind = lane.kind AND j.tenant = lane.tenant AND j.place = 0 AND j.due_at <= $1 \
-     AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) \
+    " FROM jobs j WHERE j.kind = lane.kind AND j.tenant = lane.tenant AND j.place = 0 AND j.due_at <= $1 \
+     AND j.deadline < $1 AND j.ended_at IS NULL LIMIT $2) f LIMIT $2) \
      LIMIT $2",
 );
 

@@ -9,14 +9,14 @@ use super::sessions::{leave_lanes, session_of};
 use super::{Conn, Fault};
 use crate::store::{Invalid, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature};
 
-const FIND: &str =
-    "SELECT number, user_id, groups, labels, tier FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL";
+const NUMBER: &str = concat!("SELECT number FROM devices WHERE tenant = $1 AND ", live_id!(), " = $2");
 
-const OF_USER: &str =
-    "SELECT count(*) FROM (SELECT 1 FROM devices WHERE tenant = $1 AND user_id = $2 AND removed_at IS NULL LIMIT $3) AS few";
+const FIND: &str = "SELECT user_id, groups, labels, tier FROM devices WHERE number = $1 AND removed_at IS NULL";
+
+const OF_USER: &str = "SELECT count(*) FROM (SELECT 1 FROM device_tags WHERE tenant = $1 AND tag = $2 LIMIT $3) AS few";
 
 const MAKE: &str = "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (tenant, id) WHERE removed_at IS NULL DO NOTHING RETURNING number";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING RETURNING number";
 
 const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlog, backlog_bytes, load, fence, turn, missed, \
      missed_told, gap_reason) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
@@ -24,13 +24,20 @@ const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlo
 const CHANGE: &str = "UPDATE devices SET user_id = $2, groups = $3, labels = $4, tier = $5, updated_at = $6 WHERE number = $1";
 
 const TAG: &str = concat!(
-    "INSERT INTO device_tags (tenant, tag, device) SELECT $2, n.value->>0, $3 FROM ",
+    "INSERT INTO device_tags (tenant, tag, device) SELECT n.value->>0, n.value->>1, ",
+    int!("2"),
+    " FROM ",
     each!("$1"),
     " WHERE true ON CONFLICT (tenant, tag, device) DO NOTHING"
 );
 
-const UNTAG: &str =
-    concat!("DELETE FROM device_tags WHERE tenant = $2 AND device = $3 AND tag IN (SELECT n.value->>0 FROM ", each!("$1"), ")");
+const UNTAG: &str = concat!(
+    "DELETE FROM device_tags WHERE (tenant, tag, device) IN (SELECT n.value->>0, n.value->>1, ",
+    int!("2"),
+    " FROM ",
+    each!("$1"),
+    ")"
+);
 
 const PLACES: &str = "SELECT device, seq FROM device_deliveries WHERE device = $1";
 
@@ -53,13 +60,22 @@ struct Written {
     tags: BTreeSet<String>,
 }
 
-fn written(groups: &BTreeSet<String>, labels: &BTreeMap<String, String>) -> Result<Written, Fault> {
+fn written(user: &str, groups: &BTreeSet<String>, labels: &BTreeMap<String, String>) -> Result<Written, Fault> {
     let tags = groups.iter().map(|group| group_tag(group)).chain(labels.iter().map(|(name, value)| label_tag(name, value)));
-    Ok(Written { groups: batch(groups)?, labels: text(labels)?, tags: tags.collect() })
+    let tags = tags.chain([EVERY_TAG.to_owned(), user_tag(user)]).collect();
+    Ok(Written { groups: batch(groups)?, labels: text(labels)?, tags })
 }
 
 fn text(labels: &BTreeMap<String, String>) -> Result<String, Fault> {
     serde_json::to_string(labels).map_err(|error| StoreError::Refused(error.to_string()).into())
+}
+
+/// What every device of a tenant is found by.
+pub(super) const EVERY_TAG: &str = "*";
+
+/// What devices of a user are found by.
+pub(super) fn user_tag(user: &str) -> String {
+    format!("u:{user}")
 }
 
 /// What devices of a group are found by.
@@ -76,19 +92,19 @@ fn refused(invalid: Invalid) -> StoreError {
     StoreError::Refused(invalid.to_string())
 }
 
+/// Which device this is, unless it was removed.
+pub(super) async fn number(conn: &mut Conn, tenant: &str, id: &str) -> Result<Option<i64>, Fault> {
+    let found: Option<(i64,)> = sqlx::query_as(NUMBER).bind(tenant).bind(id).fetch_optional(conn).await?;
+    Ok(found.map(|(number,)| number))
+}
+
 pub(super) async fn put(conn: &mut Conn, registration: &Registration, now: Micros) -> Result<Put, Fault> {
     registration.check().map_err(refused)?;
     let Registration { tenant, id, .. } = registration;
     // Twice: somebody else may have made it in between, and is waited for by the insert.
     for _ in 0..2 {
-        let found: Option<(i64,)> =
-            sqlx::query_as("SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL")
-                .bind(tenant)
-                .bind(id)
-                .fetch_optional(&mut *conn)
-                .await?;
-        let put = match found {
-            Some((device,)) => change(conn, device, registration, now).await?,
+        let put = match number(conn, tenant, id).await? {
+            Some(device) => change(conn, device, registration, now).await?,
             None => make(conn, registration, now).await?,
         };
         if let Some(put) = put {
@@ -100,8 +116,8 @@ pub(super) async fn put(conn: &mut Conn, registration: &Registration, now: Micro
 
 async fn is_full(conn: &mut Conn, registration: &Registration) -> Result<bool, Fault> {
     let full = count(RECIPIENTS);
-    let (found,): (i64,) =
-        sqlx::query_as(OF_USER).bind(&registration.tenant).bind(&registration.user).bind(full).fetch_one(conn).await?;
+    let (tenant, tag) = (&registration.tenant, user_tag(&registration.user));
+    let (found,): (i64,) = sqlx::query_as(OF_USER).bind(tenant).bind(tag).bind(full).fetch_one(conn).await?;
     Ok(found >= full)
 }
 
@@ -111,7 +127,7 @@ async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Resu
         return Ok(Some(Put::Full));
     }
     let Registration { tenant, id, user, groups, labels, tier } = registration;
-    let Written { groups, labels, tags } = written(groups, labels)?;
+    let Written { groups, labels, tags } = written(user, groups, labels)?;
     let made: Option<(i64,)> = sqlx::query_as(MAKE)
         .bind(tenant)
         .bind(id)
@@ -130,22 +146,21 @@ async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Resu
 
 /// `None`: somebody else has removed it.
 async fn change(conn: &mut Conn, device: i64, registration: &Registration, now: Micros) -> Result<Option<Put>, Fault> {
-    let Registration { tenant, id, user, groups, labels, tier } = registration;
-    let fresh = written(groups, labels)?;
+    let Registration { tenant, user, groups, labels, tier, .. } = registration;
+    let fresh = written(user, groups, labels)?;
     let done = Some(Put::Done { device: Number(device), made: false });
     if Holding::of(conn, [device]).await?.get(device).is_none() {
         return Ok(None);
     }
-    type Row = (i64, String, String, String, i16);
-    let found: Option<Row> = sqlx::query_as(FIND).bind(tenant).bind(id).fetch_optional(&mut *conn).await?;
-    let Some((_, had_user, had_groups, had_labels, had_tier)) = found else { return Ok(None) };
+    let found: Option<(String, String, String, i16)> = sqlx::query_as(FIND).bind(device).fetch_optional(&mut *conn).await?;
+    let Some((had_user, had_groups, had_labels, had_tier)) = found else { return Ok(None) };
     if (had_user.as_str(), &had_groups, &had_labels, had_tier) == (user, &fresh.groups, &fresh.labels, tier.stored()) {
         return Ok(done);
     }
     if had_user != *user && is_full(conn, registration).await? {
         return Ok(Some(Put::Full));
     }
-    let had = written(&parsed(&had_groups)?, &parsed(&had_labels)?)?;
+    let had = written(&had_user, &parsed(&had_groups)?, &parsed(&had_labels)?)?;
     retag(conn, tenant, device, &had.tags, &fresh.tags).await?;
     let query = sqlx::query(CHANGE).bind(device).bind(user).bind(fresh.groups).bind(fresh.labels);
     query.bind(tier.stored()).bind(now).execute(conn).await?;
@@ -165,21 +180,16 @@ async fn retag(
     fresh: &BTreeSet<String>,
 ) -> Result<(), Fault> {
     for (statement, tags) in [(UNTAG, had.difference(fresh)), (TAG, fresh.difference(had))] {
-        let tags: Vec<[&String; 1]> = tags.map(|tag| [tag]).collect();
+        let tags: Vec<_> = tags.map(|tag| (tenant, tag, device)).collect();
         if !tags.is_empty() {
-            sqlx::query(statement).bind(batch(tags)?).bind(tenant).bind(device).execute(&mut *conn).await?;
+            sqlx::query(statement).bind(batch(tags)?).execute(&mut *conn).await?;
         }
     }
     Ok(())
 }
 
 pub(super) async fn remove(conn: &mut Conn, shard: i16, tenant: &str, id: &str, now: Micros) -> Result<Option<Removed>, Fault> {
-    let found: Option<(i64,)> = sqlx::query_as("SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL")
-        .bind(tenant)
-        .bind(id)
-        .fetch_optional(&mut *conn)
-        .await?;
-    let Some((device,)) = found else { return Ok(None) };
+    let Some(device) = number(conn, tenant, id).await? else { return Ok(None) };
     let mut holding = Holding::of(conn, [device]).await?;
     if holding.get(device).is_none() {
         return Ok(None);

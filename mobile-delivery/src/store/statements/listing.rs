@@ -7,19 +7,18 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::batch::batch;
-use super::devices::parsed;
+use super::devices::{number, parsed};
 use super::ranking::Walk;
 use super::{Conn, Fault};
 use crate::store::{
     Device, Filter, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier, Transport,
 };
 
-const FIND: &str = "SELECT number FROM devices WHERE tenant = $1 AND id = $2 AND removed_at IS NULL";
-
+// One that was removed has no row in `device_states`.
 const DEVICES: &str = concat!(
     "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.created_at, d.updated_at, s.revoked_at, s.tokens_since, s.seq, \
      s.backlog, s.backlog_bytes FROM devices AS d JOIN device_states AS s ON s.device = d.number \
-     WHERE d.removed_at IS NULL AND d.number IN (SELECT CAST(n.value AS bigint) FROM ",
+     WHERE d.number IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
     ") ORDER BY d.number"
 );
@@ -88,10 +87,9 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
 }
 
 pub(super) async fn get(conn: &mut Conn, tenant: &str, id: &str) -> Result<Option<Device>, Fault> {
-    let found: Option<(i64,)> = sqlx::query_as(FIND).bind(tenant).bind(id).fetch_optional(&mut *conn).await?;
-    match found {
+    match number(conn, tenant, id).await? {
         None => Ok(None),
-        Some((number,)) => Ok(load(conn, &[number]).await?.pop()),
+        Some(number) => Ok(load(conn, &[number]).await?.pop()),
     }
 }
 

@@ -9,22 +9,12 @@ use std::cmp::Reverse;
 use uuid::Uuid;
 
 use super::batch::{batch, count};
-use super::devices::{group_tag, label_tag};
+use super::devices::{EVERY_TAG, group_tag, label_tag, user_tag};
 use super::{Conn, Fault};
 use crate::rules::{LOADED_BYTES, LOADED_MESSAGES, load};
 use crate::store::{After, Filter, Micros, Number, Order, Presence};
 
-const OF_ALL: &str =
-    "SELECT number FROM devices WHERE CAST($1 AS text) IS NULL AND number > $2 AND removed_at IS NULL ORDER BY number LIMIT $3";
-
-const OF_TENANT: &str = concat!(
-    "SELECT number FROM devices WHERE ",
-    of_tenant!("number"),
-    " AND removed_at IS NULL ORDER BY tenant, number LIMIT $3"
-);
-
-const OF_USER: &str = "SELECT number FROM devices WHERE tenant = $1 AND user_id = $4 AND removed_at IS NULL AND number > $2 \
-     ORDER BY number LIMIT $3";
+const ALL: &str = "SELECT device FROM device_states WHERE CAST($1 AS text) IS NULL AND device > $2 ORDER BY device LIMIT $3";
 
 const TAGGED: &str = "SELECT device FROM device_tags WHERE tenant = $1 AND tag = $4 AND device > $2 ORDER BY device LIMIT $3";
 
@@ -231,22 +221,20 @@ impl<'a> Walk<'a> {
 
 /// The next numbers of devices that are asked for.
 async fn numbers(conn: &mut Conn, filter: &Filter, after: i64, many: i64) -> Result<Vec<i64>, Fault> {
-    let label = filter.label.as_ref().map(|(name, value)| label_tag(name, value));
-    let tag = filter.group.as_deref().map(group_tag).or(label);
+    let user = filter.user.as_deref().map(user_tag);
+    let label = || filter.label.as_ref().map(|(name, value)| label_tag(name, value));
+    let tag = user.or_else(|| filter.group.as_deref().map(group_tag)).or_else(label);
     let online = filter.presence == Some(Presence::Online);
-    let (statement, by) = match (&filter.user, tag) {
-        (Some(user), _) => (OF_USER, Some(user.clone())),
-        (None, Some(tag)) => (TAGGED, Some(tag)),
-        (None, None) => match (online, filter.tenant.is_some()) {
-            (true, true) => (ONLINE, None),
-            (true, false) => (ALL_ONLINE, None),
-            (false, true) => (OF_TENANT, None),
-            (false, false) => (OF_ALL, None),
-        },
+    let (statement, tag) = match (tag, online, filter.tenant.is_some()) {
+        (Some(tag), ..) => (TAGGED, Some(tag)),
+        (None, true, true) => (ONLINE, None),
+        (None, true, false) => (ALL_ONLINE, None),
+        (None, false, true) => (TAGGED, Some(EVERY_TAG.to_owned())),
+        (None, false, false) => (ALL, None),
     };
     let query = sqlx::query_as(statement).bind(filter.tenant.as_deref()).bind(after).bind(many);
-    let query = match by {
-        Some(by) => query.bind(by),
+    let query = match tag {
+        Some(tag) => query.bind(tag),
         None => query,
     };
     let numbers: Vec<(i64,)> = query.fetch_all(conn).await?;

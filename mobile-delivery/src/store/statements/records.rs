@@ -32,8 +32,10 @@ const PLACES: &str = "SELECT device, seq FROM device_deliveries WHERE message = 
 const WAITING: &str = "SELECT message, device FROM device_scheduled WHERE message = $1";
 
 const READ: &str = concat!(
-    "UPDATE device_ended SET state = 4, read_at = $3 WHERE state = 3 AND device = $2 AND message IN (SELECT ",
+    "UPDATE device_ended SET state = 4, read_at = $2 WHERE state = 3 AND (message, device) IN (SELECT ",
     uuid!("0"),
+    ", ",
+    int!("1"),
     " FROM ",
     each!("$1"),
     ") RETURNING message, receipt"
@@ -105,8 +107,8 @@ pub(super) async fn cancel(conn: &mut Conn, shard: i16, tenant: &str, message: U
 }
 
 pub(super) async fn read(conn: &mut Conn, device: i64, messages: &[Uuid], now: Micros) -> Result<u32, Fault> {
-    let asked = batch(messages.iter().map(|message| [message]))?;
-    let news: Vec<(Uuid, i16)> = sqlx::query_as(READ).bind(asked).bind(device).bind(now).fetch_all(&mut *conn).await?;
+    let asked = batch(messages.iter().map(|message| (message, device)))?;
+    let news: Vec<(Uuid, i16)> = sqlx::query_as(READ).bind(asked).bind(now).fetch_all(&mut *conn).await?;
     let told = news.iter().filter(|(_, receipt)| *receipt == 1);
     tell(conn, told.map(|(message, _)| (*message, device, End { state: State::Read, reason: None, detail: None })), now).await?;
     Ok(u32::try_from(news.len()).unwrap_or(u32::MAX))

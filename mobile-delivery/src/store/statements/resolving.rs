@@ -1,23 +1,25 @@
 //! Whom a message goes to: names to numbers. In the same round trip, how much the devices of its tenant have to get already.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::batch::batch;
+use super::devices::user_tag;
 use super::sending::too_many;
 use super::{Conn, Fault};
 use crate::store::{NewMessage, Sent, Target, Tier};
 
 /// Found devices; and a row for each tenant, at [`TENANT`], with the sum of its counters.
 macro_rules! found {
-    ($by:literal) => {
+    ($by:expr) => {
         concat!(
             "SELECT ",
             int!("0"),
             ", d.number, d.id, d.tier FROM ",
             each!("$1"),
-            " CROSS JOIN devices AS d WHERE d.tenant = n.value->>1 AND d.",
+            " CROSS JOIN ",
             $by,
-            " = n.value->>2 AND d.removed_at IS NULL UNION ALL SELECT -1, CAST(sum(b.messages) AS bigint), b.tenant, CAST(0 AS smallint) \
+            " UNION ALL SELECT -1, CAST(sum(b.messages) AS bigint), b.tenant, CAST(0 AS smallint) \
              FROM device_backlogs AS b WHERE b.tenant IN (SELECT n.value->>1 FROM ",
             each!("$1"),
             ") GROUP BY b.tenant"
@@ -25,9 +27,10 @@ macro_rules! found {
     };
 }
 
-const DEVICES: &str = found!("id");
+const DEVICES: &str = found!(concat!("devices AS d WHERE d.tenant = n.value->>1 AND ", live_id!(), " = n.value->>2"));
 
-const OF_USERS: &str = found!("user_id");
+const TAGGED: &str =
+    found!("device_tags AS t JOIN devices AS d ON d.number = t.device WHERE t.tenant = n.value->>1 AND t.tag = n.value->>2");
 
 /// Where a row stands that is a tenant's.
 const TENANT: i64 = -1;
@@ -50,7 +53,7 @@ pub(super) async fn recipients(
     asked: &[usize],
     answers: &mut [Option<Sent>],
 ) -> Result<(BTreeMap<usize, Vec<Recipient>>, Backlogs), Fault> {
-    let (mut by_id, mut by_user) = (Vec::new(), Vec::new());
+    let (mut by_id, mut by_tag) = (Vec::new(), Vec::new());
     for &at in asked {
         let tenant = sends[at].tenant.as_str();
         match &sends[at].target {
@@ -58,14 +61,14 @@ pub(super) async fn recipients(
                 let ids: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
                 match too_many(ids.len()) {
                     true => answers[at] = Some(Sent::TooMany),
-                    false => by_id.extend(ids.into_iter().map(|id| (at, tenant, id))),
+                    false => by_id.extend(ids.into_iter().map(|id| (at, tenant, Cow::Borrowed(id)))),
                 }
             }
-            Target::User { user, .. } => by_user.push((at, tenant, user.as_str())),
+            Target::User { user, .. } => by_tag.push((at, tenant, Cow::Owned(user_tag(user)))),
         }
     }
     let (mut found, mut backlogs) = (HashMap::<usize, Vec<Recipient>>::new(), Backlogs::new());
-    for (statement, rows) in [(DEVICES, by_id), (OF_USERS, by_user)] {
+    for (statement, rows) in [(DEVICES, by_id), (TAGGED, by_tag)] {
         if rows.is_empty() {
             continue;
         }

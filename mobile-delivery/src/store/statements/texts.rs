@@ -1,5 +1,12 @@
 //! Writes that Postgres takes several of in one round trip: macros of the parameters they go by, so that there is one text of each all the same.
 
+/// What an id leads to as long as its device is registered: nothing, once it is removed. The index `devices_live` is about this very text.
+macro_rules! live_id {
+    () => {
+        "CASE WHEN removed_at IS NULL THEN id END"
+    };
+}
+
 /// What became of devices that are held: whole rows.
 macro_rules! states {
     ($rows:literal) => {
