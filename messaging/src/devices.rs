@@ -19,6 +19,8 @@
 //!   devices on that channel are attached again at once, and told so.
 //! * A [`Line`] has one message without a confirm at a time, so that nothing overtakes; devices go beside each other. After a failure the
 //!   rest is [`Sent::Held`].
+//! * What is in a queue is lost when the broker is restarted or killed (ADR 50); the queue is not. Whoever is attached is told
+//!   `Reattached` or `Gone`, and reads the rows.
 //! * [`Lanes::retire`] loses nothing that a [`Line`] of this process called queued. What another process publishes meanwhile may be lost with
 //!   the queue, in the moment between its routing and its arrival: whoever retires has fenced the device in the store first.
 //!

@@ -109,6 +109,13 @@ impl Outbound {
         Ok(Self { route, id: message.id.clone(), properties, body: message.body.clone(), trace: None })
     }
 
+    /// The broker need not write it to disk: what it says is kept elsewhere, and whoever waits for it finds it there.
+    #[must_use]
+    pub(crate) fn transient(mut self) -> Self {
+        self.properties = self.properties.with_delivery_mode(1);
+        self
+    }
+
     /// The payload of `message` as it was accepted, for somebody who knows nothing of Warren: AMQP properties (content type, message
     /// id, type, timestamp, app id) and no header at all.
     ///

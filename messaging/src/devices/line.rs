@@ -22,7 +22,7 @@ pub struct DeviceMessage {
 /// What became of a message for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Its queue has it.
+    /// Its queue has it, in memory.
     Queued,
     /// There is no queue, or it is being taken away: the device is cold. Nothing has it.
     Cold,
@@ -95,7 +95,7 @@ impl Inner {
         let mut headers = vec![(header::SEQ, seq.as_str())];
         headers.extend(after.as_deref().map(|after| (header::AFTER, after)));
         let outbound = match Outbound::with_headers(route, &message.message, &headers) {
-            Ok(outbound) => outbound,
+            Ok(outbound) => outbound.transient(),
             Err(unsendable) => return Sent::Failed(unsendable.into()),
         };
         match self.publisher(device).publish(outbound).await {

@@ -5,9 +5,12 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use broker_topology::Names;
 use futures::future::join_all;
+use mobile_delivery::lane::queue_of;
 use mobile_delivery::protocol::{ClientFrame, How as Nack, Message, ServerFrame, Window};
 use mobile_delivery::sessions::Options;
+use mobile_delivery::store::Tier;
 use uuid::Uuid;
 use warren_tests::broker::Broker;
 use warren_tests::wait::until_true;
@@ -192,4 +195,30 @@ async fn rows_go_on_while_the_broker_is_dead_and_lanes_when_it_is_back() {
     tablet.ack(2).await;
     phone.is_idle().await;
     tablet.is_idle().await;
+}
+
+/// A queue keeps its messages in memory alone: those of a device that is away are gone with the broker, and it gets them all the same.
+#[tokio::test]
+async fn what_lay_in_a_queue_when_the_broker_was_killed_comes_from_the_store() {
+    let broker = Broker::dedicated().await;
+    let ground = Ground::on(&broker).await;
+    let process = Process::start(&ground).await;
+    let device = ground.device("phone").await;
+    drop(Socket::idle(process.address, "phone").await);
+    let queue = Names::default().device_queue(queue_of(device, Tier::Standard));
+    let left = async || ground.look("phone").await.session.is_none() && ground.vhost.consumers(&queue).await == Some(0);
+    until_true(Duration::from_secs(20), "the phone to have left", left).await;
+    ground.send_texts(&process, "phone", 5).await;
+    let filled = async || ground.vhost.queue_depth(&queue).await == Some(5);
+    until_true(Duration::from_secs(20), "its queue to be filled", filled).await;
+    broker.sync_declarations().await;
+    broker.kill9();
+    broker.start_again().await;
+    assert_eq!(ground.vhost.queue_depth(&queue).await, Some(0), "the queue is there, and empty");
+    let mut phone = Socket::welcome(process.address, "phone", Window::default()).await;
+    let got = phone.messages(5).await;
+    assert_eq!(got.iter().map(|message| message.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    phone.ack(5).await;
+    phone.is_idle().await;
+    assert!(ground.pending(device).await.is_empty());
 }
