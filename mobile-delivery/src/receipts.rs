@@ -39,6 +39,9 @@ const TOGETHER: usize = 512;
 /// Presences that wait to be told, at most.
 const PRESENCES: usize = 8192;
 
+/// From word of a receipt to the look for it: what comes in that time is found with it.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// Between two looks for receipts, and after the store could not answer.
 const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(2);
@@ -145,7 +148,10 @@ impl Receipts {
             };
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                () = self.written.notified(), if rest == LOOK => {}
+                () = async {
+                    self.written.notified().await;
+                    tokio::time::sleep(GATHER).await;
+                }, if rest == LOOK => {}
             }
         }
     }

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::store::{LaneStore, Mark};
 
 /// Marks in one statement.
 const TOGETHER: usize = 1024;
+
+/// From the beginning of one statement to that of the next: the first mark goes at once, and those that follow go together.
+const PACE: Duration = Duration::from_millis(10);
 
 /// How often a batch is tried; then its devices are read again, and get copies.
 const TRIES: u32 = 5;
@@ -42,10 +46,12 @@ impl Marker {
     pub(super) async fn run(mut self) {
         let mut taken = Vec::new();
         while self.queue.recv_many(&mut taken, TOGETHER).await > 0 {
+            let next = Instant::now() + PACE;
             let (marks, askers): (Vec<Mark>, Vec<oneshot::Sender<bool>>) = taken.drain(..).unzip();
             for (asker, counts) in askers.into_iter().zip(self.put_down(&marks).await) {
                 let _ = asker.send(counts);
             }
+            sleep_until(next).await;
         }
     }
 

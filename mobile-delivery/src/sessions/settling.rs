@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use database::clock;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::tenure::DISPLACED;
@@ -14,6 +15,10 @@ use crate::store::{Ack, Acked, StoreError};
 
 /// Acks in one statement.
 const TOGETHER: usize = 512;
+
+/// From the beginning of one statement to that of the next: the first ack goes at once, and those that follow go together. A device waits for that with a full
+/// window alone.
+const PACE: Duration = Duration::from_millis(20);
 
 /// An ack, and who waits for it.
 pub(super) struct Settlement {
@@ -61,6 +66,7 @@ impl Sessions {
     pub(super) async fn settles(self, over: CancellationToken) {
         let inner = &self.0;
         while let Some(mut batch) = inner.settling.take(TOGETHER, &over).await {
+            let next = Instant::now() + PACE;
             let mut wait = Duration::from_millis(50);
             while !batch.is_empty() {
                 let acks: Vec<Ack> = batch.iter().map(|one| one.ack.clone()).collect();
@@ -96,6 +102,10 @@ impl Sessions {
                         wait = (wait * 2).min(Duration::from_secs(2));
                     }
                 }
+            }
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = over.cancelled() => {}
             }
         }
     }

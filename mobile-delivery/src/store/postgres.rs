@@ -127,7 +127,7 @@ impl PostgresDevices {
     /// The tables in a database that has [`TABLES`](super::TABLES), with two connections of their own: sending is never behind a
     /// reader, and acks and marks are never behind either.
     pub fn on(database: Arc<Postgres>) -> Self {
-        let shard = i16::from(uuid::Uuid::now_v7().into_bytes()[15] % 8);
+        let shard = i16::from(uuid::Uuid::now_v7().into_bytes()[15]) % answers::OF_ACKS;
         Self { sending: database.apart(), settling: database.apart(), database, shard }
     }
 

@@ -34,6 +34,10 @@ use crate::store::{
     Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
 };
 
+/// The counters of a tenant below this are of what is sent, those from here on of what is acked: a counter is held until its transaction is on disk, and neither is
+/// to wait for the other.
+pub(super) const OF_ACKS: i16 = 8;
+
 #[async_trait]
 impl DeviceStore for super::Devices {
     async fn put(&self, registration: &Registration, now: Micros) -> Result<Put, StoreError> {
@@ -150,7 +154,7 @@ impl SessionStore for super::Devices {
     }
 
     async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError> {
-        write!(self.settling(), conn => settling::settle(conn, self.shard, acks, now))
+        write!(self.settling(), conn => settling::settle(conn, self.shard + OF_ACKS, acks, now))
     }
 
     async fn told(&self, device: Number, fence: i64, number: i64) -> Result<bool, StoreError> {
