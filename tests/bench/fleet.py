@@ -6,7 +6,7 @@ and device_declares). Hub, broker, database and load share the machine.
 idle      5,000 devices connect over WebSockets, each with its queue and its consumer; nothing is sent. `kib_each`: what the hub's resident memory has grown by since it
           was ready, registering and connecting included, divided by their number. `cpu_percent`: of one core, over 30 s, with the devices' pings every 25 s. Then all
           connections are broken at one moment: `back_seconds` until the last device has had its `idle` again, `redeclared` queues meanwhile.
-latency   1,000 devices are connected, and messages of 1 KiB are sent to them by HTTP at a constant rate: from the moment a request was due to the frame on the socket
+latency   1,000 devices are connected, each with its queue and its consumer, and messages of 1 KiB are sent to them by HTTP at a constant rate: from the moment a request was due to the frame on the socket
           (`p50_ms`, `p99_ms`), and to the 202 (`taken_*`). `devices-raw` publishes the same to as many queues with consumers, with confirms, without Warren; `taken_*` is the confirm.
 sizes     so many devices are registered and connected (`declared_per_second`: from the first connection to the last `idle`, queues and bindings made on
           the way) and leave. Then the hub is started again: `ready_ms` from exec to `/ready`, resident memory of hub and broker 10 s later.
@@ -33,12 +33,12 @@ IDLE = 30
 
 
 class Load:
-    """The generator of `hold`: it answers in lines of JSON."""
+    """The generator: it is told what to do in lines, and answers in lines of JSON."""
 
-    def __init__(self, side, api, field, count):
+    def __init__(self, side, api, field, *what):
         log = f"{field.logs}.load.log"
         with open(log, "ab") as errors:
-            self.child = subprocess.Popen([machine.DEVICE_LOAD, "hold", base(api), str(count)], text=True, stdin=subprocess.PIPE,
+            self.child = subprocess.Popen([machine.DEVICE_LOAD, what[0], base(api), *map(str, what[1:])], text=True, stdin=subprocess.PIPE,
                                           stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "TOKEN": side.token(0)})
         self.log = pathlib.Path(log)
 
@@ -52,8 +52,8 @@ class Load:
             raise Failure(f"the load ended with {self.child.wait()}; {self.log} ends:\n{self.log.read_text()[-1500:]}")
         return json.loads(line)
 
-    def cut(self):
-        self.child.stdin.write("cut\n")
+    def do(self, what):
+        self.child.stdin.write(f"{what}\n")
         self.child.stdin.flush()
         return self.answer()
 
@@ -68,10 +68,10 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(side, api, field, count):
+def load(side, api, field, what, count, *rest):
     """So many devices, connected and idle."""
     fits(count)
-    generator = Load(side, api, field, count)
+    generator = Load(side, api, field, what, count, *rest)
     try:
         yield generator, generator.answer()
     finally:
@@ -102,7 +102,7 @@ def attached(internal, count):
 def idle(side, field, options):
     with side.hub(field, "devices") as (api, internal):
         before = api.process.resident_mib()
-        with load(side, api, field, CONNECTED) as (devices, first):
+        with load(side, api, field, "hold", CONNECTED) as (devices, first):
             attached(internal, CONNECTED)
             # What was for connecting is given back.
             time.sleep(5)
@@ -111,7 +111,7 @@ def idle(side, field, options):
             time.sleep(IDLE)
             cpu = (cpu_seconds(api.process.pid) - spent) / (time.monotonic() - begun)
             declared = counter(internal, "warren_device_declares_total")
-            back = devices.cut()
+            back = devices.do("cut")
             attached(internal, CONNECTED)
             return {
                 "kib_each": (connected - before) * 1024 / CONNECTED, "cpu_percent": cpu * 100, "back_seconds": back["idle_seconds"],
@@ -121,21 +121,21 @@ def idle(side, field, options):
 
 
 def latency(side, field, options):
-    count, rate, seconds = str(SENT_TO), str(RATE), str(options.seconds)
     if side.name == "devices-raw":
-        return json.loads(machine.run([machine.DEVICE_PUBLISHES, field.amqp_url, count, rate, seconds]))
-    fits(SENT_TO)
+        numbers = map(str, (SENT_TO, RATE, options.seconds))
+        return json.loads(machine.run([machine.DEVICE_PUBLISHES, field.amqp_url, *numbers]))
     with side.hub(field, "devices") as (api, internal):
-        env = {**os.environ, "TOKEN": side.token(0)}
-        spent = cpu_seconds(api.process.pid)
-        told = json.loads(machine.run([machine.DEVICE_LOAD, "send", base(api), count, rate, seconds], env=env))
-        return {**told, "hub_cpu_seconds": cpu_seconds(api.process.pid) - spent}
+        with load(side, api, field, "send", SENT_TO, RATE, options.seconds) as (devices, _):
+            attached(internal, SENT_TO)
+            spent = cpu_seconds(api.process.pid)
+            told = devices.do("send")
+            return {**told, "hub_cpu_seconds": cpu_seconds(api.process.pid) - spent}
 
 
 def sizes(side, field, options):
     with side.hub(field, "devices") as (api, internal):
         side.freeze(field)
-        with load(side, api, field, side.hot) as (_, first):
+        with load(side, api, field, "hold", side.hot) as (_, first):
             attached(internal, side.hot)
     begun = time.monotonic()
     process, public, _ = side.start(field, "devices")

@@ -5,9 +5,9 @@
 //! `idle`. For each line `cut` on its input all connections are broken at one moment, and all devices come back at once: `{"idle_seconds", "tries"}` when the last one has
 //! had its `idle` again. It ends with its input.
 //!
-//! `send <url> <devices> <messages per second> <seconds>` has so many devices connected and idle, and sends each message to the next one of them, at a constant
-//! rate whatever the answers take, after 2 s that are not counted. Prints how long it took from the moment a request was due to the frame
-//! on the socket, and to the 202.
+//! `send <url> <devices> <messages per second> <seconds>` has so many devices connected, and prints `{"idle_seconds"}` once they are idle. With the line `send` on
+//! its input it sends each message to the next one of them, at a constant rate whatever the answers take, after 2 s that are not counted. Prints how long
+//! it took from the moment a request was due to the frame on the socket, and to the 202.
 //!
 //! Devices are plain: they ack each message at once, and ping as often as they are told to.
 

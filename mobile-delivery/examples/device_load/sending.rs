@@ -62,7 +62,9 @@ pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, rate: usize, secon
         move |n| watch.get().into_iter().for_each(|(got, _): &(Watch, Watch)| got.note(n))
     };
     let mut fleet = Fleet::start(&owner.address(), members.clone(), got);
-    fleet.idle(PATIENCE).await;
+    let (idle_seconds, _) = fleet.idle(PATIENCE).await;
+    println!("{{\"idle_seconds\": {idle_seconds}}}");
+    assert_eq!(crate::lines().recv().await.as_deref(), Some("send"), "what is to be done is not known");
     let begun = Instant::now() + Duration::from_millis(100);
     let _ = watch.set((Watch::new(begun, rate, count), Watch::new(begun, rate, count)));
 
