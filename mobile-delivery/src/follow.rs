@@ -3,12 +3,29 @@
 //! It makes things quick, and nothing rests on it: a process that dies between the commit and the call costs the time until somebody
 //! looks at the store by himself. So whoever listens must look there too, every now and then.
 
-use crate::store::{Micros, Number, Placed, Session, Withdrawn};
+use std::sync::Arc;
+
+use crate::store::{Message, Micros, Number, Placed, Session, Withdrawn};
+
+/// A delivery that was committed just now, with what it carries.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// Its place.
+    pub placed: Placed,
+    /// What was sent.
+    pub message: Arc<Message>,
+}
 
 /// Hears of commits. Called by whoever committed, who waits for it: it must neither block nor fail.
 pub trait Follow: Send + Sync + 'static {
     /// These deliveries have their places. [`slot_of`](crate::store::slot_of) tells whose relay each is for.
     fn placed(&self, deliveries: &[Placed]);
+
+    /// The same, and what they carry is at hand: of each device in the order of `seq`.
+    fn stored(&self, deliveries: &[Fresh]) {
+        let placed: Vec<Placed> = deliveries.iter().map(|fresh| fresh.placed).collect();
+        self.placed(&placed);
+    }
 
     /// Messages are scheduled, the first of them for then, and have no places yet.
     fn scheduled(&self, due_at: Micros);

@@ -1,9 +1,10 @@
 //! The relay: what is stored for hot devices goes into their queues, in order.
 //!
 //! ```text
-//! commit of a send --> Wake --> whose turn --> one read for many devices --> a Line each --> confirms --> one mark for many
-//!                       ^  |                                                   |
-//!      another process -+  +-- warren.notices --> the relay of that slot       +-- returned: the lane is cooled
+//!                                      +-- at hand ---------------------+
+//! commit of a send --> Wake --> whose turn --> one read for many devices -+-> a Line each --> confirms --> one mark for many
+//!                       ^  |                                                     |
+//!      another process -+  +-- warren.notices --> the relay of that slot         +-- returned: the lane is cooled
 //! ```
 //!
 //! Every process relays its share of the [`SLOTS`](crate::store::SLOTS); it takes slots that nobody has and gives back what is too many.
@@ -15,6 +16,7 @@
 //!
 //! * A device is under way once at most, and what is read of it is published in the order of `seq`, each confirmed before the next. After a
 //!   failure nothing of it goes on before that has gone: nothing is skipped but what AMQP cannot carry, which a session reads.
+//! * What this process has committed goes without a read if nothing else comes before it (ADR 53); whatever is in doubt is read.
 //! * What is published and not marked is published again: a copy, by its id and `seq`. Marks count only for who has the slot, on the turn that was read.
 //! * What nobody was woken for is found by a look through the slots every [`RelayOptions::look`].
 //!
@@ -22,6 +24,7 @@
 //! processes that both take a slot for theirs, as after a pause, cause copies and a wrong order in the queue, which sessions put right.
 
 mod carry;
+mod fresh;
 mod judge;
 mod marks;
 mod metrics;
@@ -125,6 +128,7 @@ impl Relay {
             turns: Turns::default(),
             shares: Shares::default(),
             under_way: JoinSet::new(),
+            lanes: fresh::Lanes::default(),
             bytes: 0,
             walk: None,
             rest: Number(0),
@@ -141,6 +145,8 @@ struct Running {
     turns: Turns,
     shares: Shares,
     under_way: JoinSet<Back>,
+    /// Where lanes are.
+    lanes: fresh::Lanes,
     /// Bytes of bodies under way.
     bytes: usize,
     /// From where the walk through its slots goes on, while there is one.
@@ -171,6 +177,7 @@ impl Running {
                 _ = share.tick() => self.share().await,
                 () = self.relay.wake.woken_here(), if self.turns.waiting() < IN_LINE => self.woken(),
                 _ = look.tick() => {
+                    self.relay.wake.forget_kept();
                     self.walk.get_or_insert(self.rest);
                 }
                 () = ring => self.turns.ring(Instant::now()),
@@ -230,6 +237,7 @@ impl Running {
         }
         let shares = &self.shares;
         self.turns.forget(|device| shares.fence_of(device).is_none());
+        self.lanes.forget(|device| shares.fence_of(device).is_none());
         self.tell_share();
         let given = self.shares.give(self.relay.processes.me(), &self.turns.slots_under_way());
         if !given.is_empty()
@@ -272,9 +280,13 @@ impl Running {
         }
     }
 
-    /// Reads those whose turn it is.
+    /// Those whose turn it is: they get what is at hand, and the others are read.
     async fn read_those(&mut self, most: usize, reading: &Reading<'_>) -> Result<(), StoreError> {
         let mut devices = self.turns.take(most);
+        devices.retain(|device| !self.carry_on(*device));
+        if devices.is_empty() {
+            return Ok(());
+        }
         devices.sort_unstable();
         match self.relay.stores.lanes.unsent_of(&devices, reading, clock::now()).await {
             Ok(read) => {
@@ -314,8 +326,23 @@ impl Running {
         Ok(())
     }
 
-    /// Puts a device on its way. `cut`: a limit of the reading may have been met in it.
+    /// Puts a device on its way with what is at hand; `false`: it is to be read.
+    fn carry_on(&mut self, device: Number) -> bool {
+        let kept = self.relay.wake.take_kept(device);
+        let next = kept.zip(self.shares.fence_of(device)).and_then(|(kept, fence)| self.lanes.follow(device, fence, kept));
+        let Some(next) = next else { return false };
+        self.relay.metrics.relayed.with_label_values(&["memory"]).inc_by(next.messages.len() as u64);
+        self.go(next, false);
+        true
+    }
+
+    /// Puts a device on its way that was read. `cut`: a limit of the reading may have been met in it.
     fn carry(&mut self, read: Relayed, cut: bool) {
+        self.relay.metrics.relayed.with_label_values(&["store"]).inc_by(read.messages.len() as u64);
+        self.go(read, cut);
+    }
+
+    fn go(&mut self, read: Relayed, cut: bool) {
         let device = read.device;
         let Some(fence) = self.shares.fence_of(device) else { return self.turns.back(device, false) };
         let each = usize::try_from(self.relay.options.each).unwrap_or(usize::MAX);
@@ -324,15 +351,16 @@ impl Running {
         self.bytes += bytes;
         let carrying = AssertUnwindSafe(self.carrier.clone().carry(read, fence, more)).catch_unwind();
         self.under_way.spawn(async move {
-            let how = carrying.await.unwrap_or(How::Later);
-            Back { device, bytes, how }
+            let (how, at) = carrying.await.unwrap_or((How::Later, None));
+            Back { device, bytes, how, at }
         });
     }
 
     fn back(&mut self, back: Result<Back, tokio::task::JoinError>) {
         // Panics are caught, and nothing is aborted.
-        let Ok(Back { device, bytes, how }) = back else { return };
+        let Ok(Back { device, bytes, how, at }) = back else { return };
         self.bytes -= bytes;
+        self.lanes.are(device, at);
         match how {
             How::Well { more } => self.turns.back(device, more),
             How::Later => self.put_off(device),

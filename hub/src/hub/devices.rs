@@ -22,7 +22,7 @@ use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
 use messaging::submission::Submit;
-use mobile_delivery::follow::Follow;
+use mobile_delivery::follow::{Follow, Fresh};
 use mobile_delivery::http::{Api, ApiOptions, Parts};
 use mobile_delivery::operating::Operating;
 use mobile_delivery::processes::Processes;
@@ -87,6 +87,11 @@ impl Follow for Followers {
     fn placed(&self, deliveries: &[Placed]) {
         self.wake.placed(deliveries);
         self.sessions.placed(deliveries);
+    }
+
+    fn stored(&self, deliveries: &[Fresh]) {
+        self.wake.stored(deliveries);
+        self.sessions.stored(deliveries);
     }
 
     fn scheduled(&self, due_at: Micros) {

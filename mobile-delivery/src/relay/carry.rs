@@ -12,7 +12,7 @@ use super::metrics::Metrics;
 use super::wake::Wake;
 use crate::lane::{lane_of, queue_of};
 use crate::lane_message;
-use crate::store::{Mark, Number, Relayed, StoreError, Stores, Temperature, Turned};
+use crate::store::{Mark, Number, Relayed, StoreError, Stores, Temperature, Tier, Turned};
 
 /// What carries devices' messages. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +33,20 @@ pub(super) struct Back {
     /// Bytes of bodies that are free again.
     pub(super) bytes: usize,
     pub(super) how: How,
+    /// Where its lane is, if that is known.
+    pub(super) at: Option<At>,
+}
+
+/// Up to where a lane is filled.
+#[derive(Clone, Debug)]
+pub(super) struct At {
+    pub(super) tenant: String,
+    pub(super) id: String,
+    pub(super) tier: Tier,
+    /// The lane's turn, and the fence of its slot.
+    pub(super) turn: i64,
+    pub(super) fence: i64,
+    pub(super) upto: i64,
 }
 
 /// How it went.
@@ -47,9 +61,15 @@ pub(super) enum How {
 }
 
 impl Carrier {
-    /// Carries what was read of a device under a slot's fence. Answers once the store knows of it.
-    pub(super) async fn carry(self, read: Relayed, fence: i64, more: bool) -> How {
-        let Relayed { device, ref tenant, turn, tier, after, upto, .. } = read;
+    /// Carries what comes next for a device under a slot's fence. Answers once the store knows of it; and where the lane is, if all went well.
+    pub(super) async fn carry(self, read: Relayed, fence: i64, more: bool) -> (How, Option<At>) {
+        let (how, upto) = self.published(&read, fence, more).await;
+        let Relayed { tenant, id, tier, turn, .. } = read;
+        (how, upto.map(|upto| At { tenant, id, tier, turn, fence, upto }))
+    }
+
+    async fn published(&self, read: &Relayed, fence: i64, more: bool) -> (How, Option<i64>) {
+        let &Relayed { device, ref tenant, turn, tier, after, upto, .. } = read;
         let seqs: Vec<i64> = read.messages.iter().map(|given| given.seq).collect();
         let befores = std::iter::once(after).chain(seqs.iter().copied());
         let message = |(given, before): (&_, i64)| {
@@ -71,10 +91,10 @@ impl Carrier {
             && !self.marks.mark(Mark { device, fence, turn, upto }).await
         {
             self.metrics.refused.inc();
-            return How::NotOurs;
+            return (How::NotOurs, None);
         }
-        match judged.then {
-            Then::Done => How::Well { more },
+        let how = match judged.then {
+            Then::Done => return (How::Well { more }, judged.upto),
             Then::More => {
                 tracing::warn!(
                     device = device.0,
@@ -83,14 +103,15 @@ impl Carrier {
                 How::Well { more: true }
             }
             Then::Later => How::Later,
-            Then::Cold => match self.no_queue(&read).await {
+            Then::Cold => match self.no_queue(read).await {
                 Ok(how) => how,
                 Err(error) => {
                     tracing::warn!(error = %error, device = device.0, "cannot make a device cold whose queue is gone");
                     How::Later
                 }
             },
-        }
+        };
+        (how, None)
     }
 
     /// There is no queue behind a hot lane: it is made cold, unless somebody is connected, whose queue is declared again.

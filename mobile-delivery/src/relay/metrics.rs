@@ -8,6 +8,8 @@ use crate::store::Micros;
 #[derive(Debug)]
 pub struct Metrics {
     latency: Histogram,
+    /// `warren_device_relayed_total{from}`.
+    pub(super) relayed: IntCounterVec,
     /// `warren_device_slots`.
     pub(super) slots: IntGauge,
     /// `warren_device_marks_refused_total`.
@@ -31,6 +33,10 @@ impl Metrics {
         );
         let metrics = Self {
             latency: Histogram::with_opts(latency.buckets(buckets))?,
+            relayed: IntCounterVec::new(
+                Opts::new("warren_device_relayed_total", "messages that went to queues of devices, by where they came from"),
+                &["from"],
+            )?,
             slots: IntGauge::new(
                 "warren_device_slots",
                 "of the 64 slots that devices fall into, those that this process relays",
@@ -49,6 +55,7 @@ impl Metrics {
             )?,
         };
         registry.register(Box::new(metrics.latency.clone()))?;
+        registry.register(Box::new(metrics.relayed.clone()))?;
         registry.register(Box::new(metrics.slots.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.cold.clone()))?;

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::follow::Follow;
-use crate::store::{Micros, Number, Placed, Session, Withdrawn, slot_of};
+use super::fresh::Kept;
+use crate::follow::{Follow, Fresh};
+use crate::store::{Given, Micros, Number, Placed, Session, Withdrawn, slot_of};
 
 /// Devices that are remembered on each side; beyond, whole slots are looked through.
 const DEVICES: usize = 8192;
@@ -26,6 +27,7 @@ struct Inner {
     mine: AtomicU64,
     here: Mutex<Woken>,
     there: Mutex<Woken>,
+    kept: Mutex<Kept>,
     woken_here: Notify,
     woken_there: Notify,
     /// The earliest that was scheduled since it was asked last.
@@ -41,6 +43,7 @@ impl Default for Inner {
             mine: AtomicU64::new(0),
             here: Mutex::default(),
             there: Mutex::default(),
+            kept: Mutex::default(),
             woken_here: Notify::new(),
             woken_there: Notify::new(),
             due: AtomicI64::new(i64::MAX),
@@ -78,13 +81,21 @@ fn bit(device: Number) -> u64 {
     1 << slot_of(device)
 }
 
-fn lock(woken: &Mutex<Woken>) -> std::sync::MutexGuard<'_, Woken> {
+fn lock<T>(woken: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     woken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Follow for Wake {
     fn placed(&self, deliveries: &[Placed]) {
         self.placed(deliveries);
+    }
+
+    fn stored(&self, deliveries: &[Fresh]) {
+        let mine = self.0.mine.load(Ordering::Relaxed);
+        let mut kept = lock(&self.0.kept);
+        deliveries.iter().filter(|fresh| mine & bit(fresh.placed.device) != 0).for_each(|fresh| kept.keep(fresh));
+        drop(kept);
+        self.wake(deliveries.iter().map(|fresh| fresh.placed.device));
     }
 
     fn scheduled(&self, due_at: Micros) {
@@ -100,11 +111,31 @@ impl Follow for Wake {
 impl Wake {
     /// Says that these were committed, and have their places.
     pub fn placed(&self, placed: &[Placed]) {
+        self.spoil(placed.iter().map(|placed| placed.device));
+        self.wake(placed.iter().map(|placed| placed.device));
+    }
+
+    fn wake(&self, devices: impl Iterator<Item = Number>) {
         let mine = self.0.mine.load(Ordering::Relaxed);
-        let (here, there): (Vec<Number>, Vec<Number>) =
-            placed.iter().map(|placed| placed.device).partition(|device| mine & bit(*device) != 0);
+        let (here, there): (Vec<Number>, Vec<Number>) = devices.partition(|device| mine & bit(*device) != 0);
         self.add(&self.0.here, &self.0.woken_here, here);
         self.add(&self.0.there, &self.0.woken_there, there);
+    }
+
+    /// These have something that is not at hand.
+    fn spoil(&self, devices: impl Iterator<Item = Number>) {
+        let mut kept = lock(&self.0.kept);
+        devices.for_each(|device| kept.spoil(device));
+    }
+
+    /// What is at hand of a device whose turn it is, if that is all that it was woken for.
+    pub(super) fn take_kept(&self, device: Number) -> Option<Vec<Given>> {
+        lock(&self.0.kept).take(device)
+    }
+
+    /// Forgets what is at hand: it is read.
+    pub(super) fn forget_kept(&self) {
+        lock(&self.0.kept).clear();
     }
 
     /// Says that something was committed that is due then, and has no place yet.
@@ -117,7 +148,9 @@ impl Wake {
     /// What another process says.
     pub(super) fn heard(&self, devices: &[i64], slots: u64) {
         let mine = self.0.mine.load(Ordering::Relaxed);
-        self.add(&self.0.here, &self.0.woken_here, devices.iter().map(|device| Number(*device)).filter(|d| mine & bit(*d) != 0));
+        let of_mine = || devices.iter().map(|device| Number(*device)).filter(|device| mine & bit(*device) != 0);
+        self.spoil(of_mine());
+        self.add(&self.0.here, &self.0.woken_here, of_mine());
         self.look(slots & mine);
     }
 
@@ -194,7 +227,7 @@ mod tests {
     use super::*;
 
     fn placed(devices: impl IntoIterator<Item = i64>) -> Vec<Placed> {
-        devices.into_iter().map(|device| Placed { device: Number(device), seq: 1 }).collect()
+        devices.into_iter().map(|device| Placed { device: Number(device), seq: 1, expires_at: None }).collect()
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use database::clock;
 use database::writer::{Batch, Commit};
 use tokio::sync::oneshot;
 
-use crate::follow::Follow;
+use crate::follow::{Follow, Fresh};
 use crate::store::{Limits, MessageStore, NewMessage, Sent};
 
 pub(super) type Reply = oneshot::Sender<Result<Sent, StoreError>>;
@@ -50,7 +50,8 @@ impl Commit for Messages {
                 }
                 mut sent => {
                     if let Sent::Accepted { placed, withdrawn, .. } = &mut sent {
-                        deliveries.append(placed);
+                        let message = Arc::new(row.message);
+                        deliveries.extend(placed.iter().map(|&placed| Fresh { placed, message: message.clone() }));
                         made_way.append(withdrawn);
                         // What is due already has its places; to be told of it as well does no harm.
                         scheduled = [scheduled, row.not_before].into_iter().flatten().min();
@@ -60,7 +61,7 @@ impl Commit for Messages {
             }
         }
         if !deliveries.is_empty() {
-            self.follow.placed(&deliveries);
+            self.follow.stored(&deliveries);
         }
         if !made_way.is_empty() {
             self.follow.withdrawn(&made_way);

@@ -168,6 +168,8 @@ pub struct Placed {
     pub device: Number,
     /// Its place.
     pub seq: i64,
+    /// Not to be given after this time. `None`: it has ended in the same commit, and is not to be given at all.
+    pub expires_at: Option<Micros>,
 }
 
 /// What became due.

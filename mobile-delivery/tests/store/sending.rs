@@ -30,7 +30,7 @@ async fn what_was_sent_is_what_a_device_gets_in_order(ground: &Ground) {
     let sent = ground.stores.messages.send(&[first.clone(), second.clone()], &Limits::default(), T0).await.unwrap();
     let accepted = |send: &NewMessage, seq| Sent::Accepted {
         message: send.message.id,
-        placed: vec![Placed { device, seq }],
+        placed: vec![Placed { device, seq, expires_at: Some(T0 + send.ttl.unwrap_or(28 * DAY)) }],
         withdrawn: vec![],
     };
     assert_eq!(sent, [accepted(&first, 1), accepted(&second, 2)]);
@@ -68,7 +68,7 @@ async fn each_is_answered_on_its_own(ground: &Ground) {
         to("two"),
     ];
     let sent = ground.stores.messages.send(&sends, &Limits::default(), T0).await.unwrap();
-    let placed = |device, seq| Placed { device, seq };
+    let placed = |device, seq| Placed { device, seq, expires_at: Some(T0 + 28 * DAY) };
     let both = vec![placed(one, 1), placed(two, 1)];
     let want = [
         Sent::Accepted { message: sends[0].message.id, placed: both, withdrawn: vec![] },
@@ -131,7 +131,11 @@ async fn a_key_sends_once(ground: &Ground) {
     let want = [
         Sent::Existing { message },
         Sent::Conflict { message },
-        Sent::Accepted { message: id, placed: vec![Placed { device, seq: 2 }], withdrawn: vec![] },
+        Sent::Accepted {
+            message: id,
+            placed: vec![Placed { device, seq: 2, expires_at: Some(T0 + 28 * DAY) }],
+            withdrawn: vec![],
+        },
         Sent::Existing { message: id },
         Sent::Conflict { message: id },
     ];
@@ -152,13 +156,21 @@ async fn a_key_sends_once(ground: &Ground) {
     assert_eq!(ground.stores.messages.purge_keys(T0 + 1, 2).await.unwrap(), 0);
 }
 
+/// Whether each delivery of an accepted message is to be given.
+fn to_be_given(sent: &Sent) -> Vec<bool> {
+    match sent {
+        Sent::Accepted { placed, .. } => placed.iter().map(|placed| placed.expires_at.is_some()).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn of_one_collapse_key_the_latest_stays(ground: &Ground) {
     let (phone, watch) = (ground.device("phone").await, ground.device("watch").await);
     let old = ground.send(&collapsing(to_user("ann"), "score")).await;
     let other = ground.send(&collapsing(to("phone"), "weather")).await;
     let (middle, latest) = (collapsing(to("phone"), "score"), collapsing(to("phone"), "score"));
     let sent = ground.stores.messages.send(&[middle.clone(), latest.clone()], &Limits::default(), T0).await.unwrap();
-    assert!(sent.iter().all(|sent| matches!(sent, Sent::Accepted { .. })));
+    assert_eq!(sent.iter().flat_map(to_be_given).collect::<Vec<_>>(), [false, true], "the one that has ended is not to be given");
     let pending = ground.pending(phone).await;
     assert_eq!((ids(&pending.messages), pending.gap), (vec![other, latest.message.id], None));
     assert_eq!(ground.places(watch).await, [1], "another device's is not touched");
@@ -191,8 +203,10 @@ async fn a_full_backlog_drops_the_oldest_and_tells_the_gap(ground: &Ground) {
     ground.send_within(&large, &limits).await;
     assert_eq!(ground.places(device).await, [5, 6]);
     let flood: Vec<NewMessage> = (0..10).map(|_| to("phone")).collect();
-    ground.stores.messages.send(&flood, &limits, T0).await.unwrap();
+    let sent = ground.stores.messages.send(&flood, &limits, T0).await.unwrap();
     assert_eq!(ground.places(device).await, [14, 15, 16]);
+    let given = sent.iter().flat_map(to_be_given).filter(|given| *given).count();
+    assert_eq!(given, 3, "what makes way at once is not to be given");
     let gap = ground.pending(device).await.gap.unwrap();
     assert_eq!((gap.number, gap.count), (13, 13));
     ground.check_counters().await;

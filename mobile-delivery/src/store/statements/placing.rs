@@ -1,6 +1,6 @@
 //! Giving deliveries their places among those of their devices, and making way for them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -49,13 +49,13 @@ pub(super) async fn place(
     let (mut placed, mut stay, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     for (newcomer, collapsed) in newcomers.iter().zip(rules::collapsed(&keys)) {
         let Some(seq) = holding.push(newcomer.device, newcomer.bytes) else { continue };
-        placed.push(Placed { device: Number(newcomer.device), seq });
-        let Newcomer { device, message, bytes, receipt, .. } = *newcomer;
+        let Newcomer { device, message, bytes, expires_at, receipt, .. } = *newcomer;
+        placed.push(Placed { device: Number(device), seq, expires_at: Some(expires_at) });
         if collapsed {
             holding.pop(device, bytes);
             gone.push(Ended { message, device, seq: Some(seq), end: End::dropped(Reason::Collapsed), receipt });
         } else {
-            stay.push((device, seq, message, bytes, newcomer.expires_at, i16::from(receipt), newcomer.collapse_key));
+            stay.push((device, seq, message, bytes, expires_at, i16::from(receipt), newcomer.collapse_key));
         }
     }
     let devices: BTreeSet<i64> = stay.iter().map(|row| row.0).collect();
@@ -64,6 +64,8 @@ pub(super) async fn place(
     }
     put_down(conn, &gone, now).await?;
     ended.extend(make_way(conn, holding, &devices, limits, now).await?);
+    let over: HashSet<(i64, i64)> = gone.iter().chain(&ended).filter_map(|ended| Some((ended.device, ended.seq?))).collect();
+    placed.iter_mut().filter(|placed| over.contains(&(placed.device.0, placed.seq))).for_each(|placed| placed.expires_at = None);
     Ok((placed, ended))
 }
 

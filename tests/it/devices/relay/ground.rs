@@ -10,6 +10,7 @@ use database::{Database, clock};
 use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::{Publisher, PublisherOptions};
+use mobile_delivery::follow::{Follow, Fresh};
 use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Outlet, Receipts};
 use mobile_delivery::relay::{self, Notices, Relay, RelayOptions, Wake};
@@ -18,6 +19,7 @@ use mobile_delivery::store::{
     TABLES, Target, Temperature, Tier,
 };
 use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
+use prometheus::Registry;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tokio::runtime::Runtime;
@@ -78,31 +80,25 @@ impl Ground {
         }
     }
 
-    /// Sends `count` messages to a device, in one commit, and tells nobody.
-    pub(super) async fn store(&self, id: &str, count: usize) -> Vec<Placed> {
+    /// Sends `count` messages to a device, in one commit, and tells the relay of `process`, with the messages: in the order of commits, as who commits them does.
+    pub(super) async fn send(&self, process: &Process, id: &str, count: usize) -> Vec<Placed> {
         let sends: Vec<NewMessage> = (0..count).map(|_| message(id)).collect();
         let (limits, now) = (Limits::default(), clock::now());
-        let sent = {
-            let _in_line = self.sending.lock().await;
-            again(|| self.stores.messages.send(&sends, &limits, now)).await
-        };
-        let mut placed = Vec::new();
-        for sent in sent {
-            match sent {
-                Sent::Accepted { placed: some, .. } => placed.extend(some),
+        let _in_line = self.sending.lock().await;
+        let sent = again(|| self.stores.messages.send(&sends, &limits, now)).await;
+        let mut all = Vec::new();
+        for (send, sent) in sends.into_iter().zip(sent) {
+            let message = Arc::new(send.message);
+            let placed = match sent {
+                Sent::Accepted { placed, .. } => placed,
                 // The answer was lost.
-                Sent::Existing { .. } => placed.push(Placed { device: self.device(id).await, seq: 0 }),
+                Sent::Existing { .. } => vec![Placed { device: self.device(id).await, seq: 0, expires_at: None }],
                 other => panic!("{id}: {other:?}"),
-            }
+            };
+            all.extend(placed.into_iter().map(|placed| Fresh { placed, message: message.clone() }));
         }
-        placed
-    }
-
-    /// The same, and tells the relay of `process`.
-    pub(super) async fn send(&self, process: &Process, id: &str, count: usize) -> Vec<Placed> {
-        let placed = self.store(id, count).await;
-        process.wake.placed(&placed);
-        placed
+        process.wake.stored(&all);
+        all.iter().map(|fresh| fresh.placed).collect()
     }
 
     /// What the device has still to get.
@@ -200,6 +196,7 @@ pub(super) struct Process {
     pub(super) lanes: Lanes,
     pub(super) outlet: Outlet,
     processes: Arc<Processes>,
+    registry: Registry,
     /// What it runs, but the lanes.
     work: TaskTracker,
     stop: CancellationToken,
@@ -219,6 +216,14 @@ impl Process {
             process
         });
         begun.await.unwrap()
+    }
+
+    /// Messages that it has put into queues, `from` its memory or the store.
+    pub(super) fn relayed(&self, from: &str) -> u64 {
+        let families = self.registry.gather();
+        let relayed = families.iter().find(|family| family.name() == "warren_device_relayed_total");
+        let of = |one: &&prometheus::proto::Metric| one.get_label().iter().any(|label| label.value() == from);
+        relayed.and_then(|family| family.get_metric().iter().find(of)).map_or(0, |one| one.get_counter().get_value() as u64)
     }
 
     /// Takes everything from it at once, as a `kill -9` does.
@@ -252,7 +257,7 @@ async fn begin(url: String, database: String, how: How) -> Process {
     let (names, stores) = (Names::new(""), open(&database).await);
     let (work, others) = (TaskTracker::new(), TaskTracker::new());
     let (stop, last) = (CancellationToken::new(), CancellationToken::new());
-    let registry = Default::default();
+    let registry = Registry::new();
     let wire = Arc::new(messaging::metrics::Metrics::new(&registry).unwrap());
     let broker = Arc::new(BrokerOptions::new(url, "test"));
     let options = LanesOptions { declares_per_second: 1000, ..LanesOptions::default() };
@@ -297,5 +302,5 @@ async fn begin(url: String, database: String, how: How) -> Process {
     let metrics = Arc::new(receipts::Metrics::new(&registry).unwrap());
     let (receipts, outlet) = Receipts::new(stores, processes.clone(), publishing, &names, &how.topology, metrics);
     work.spawn(receipts.run(stop.clone()));
-    Process { runtime: None, me: processes.me(), wake, lanes, outlet, processes, work, stop }
+    Process { runtime: None, me: processes.me(), wake, lanes, outlet, processes, registry, work, stop }
 }
