@@ -64,7 +64,10 @@ impl Phone {
 
     async fn declare(&self) {
         let device = again(|| self.stores.devices.get("acme", &self.id)).await.unwrap();
-        self.lanes.ensure(lane_of(&device)).await.unwrap();
+        // Whoever cools in another process may take the queue away between its declare and its bindings: a session comes back as well.
+        while let Err(error) = self.lanes.ensure(lane_of(&device)).await {
+            assert!(matches!(error, LaneError::Refused { code: 404, .. }), "{}: {error}", self.id);
+        }
         again(|| self.stores.lanes.warm(self.number, clock::now())).await.unwrap();
     }
 
@@ -150,8 +153,10 @@ impl Phone {
         }
     }
 
-    /// Leaves; its queue is free when this returns.
+    /// Leaves, with all acked that it has got; its queue is free when this returns.
     pub(super) async fn leave(mut self) -> (Vec<i64>, i64) {
+        // A moment to linger may have ended between the two.
+        self.settle().await;
         if let Some(attachment) = self.attachment.take() {
             attachment.detach().await;
         }
