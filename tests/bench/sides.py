@@ -220,7 +220,7 @@ class Devices(Warren):
             select 'bench', 'cold-' || n, 'cold-user-' || n / 2, '["all"]', '{{"os":"ios"}}', 0, 0, 0 from generate_series(1, {self.cold}) n""")
         field.sql.value("insert into device_states (device, tenant, seq, backlog, backlog_bytes, load, fence, turn, missed, missed_told, gap_reason) "
                         "select number, tenant, 0, 0, 0, 0, 0, 0, 0, 0, 0 from devices")
-        field.sql.value("insert into device_tags (tenant, tag, device) select tenant, tag, number from devices, "
+        field.sql.value("insert into device_tags (tenant, tag, device) select tenant, tag, number from devices, lateral "
                         "(values ('*'), ('u:' || user_id), ('g:all'), ('l:os=ios')) tags (tag)")
         field.sql.value("vacuum analyze")
         field.sql.value("checkpoint")
