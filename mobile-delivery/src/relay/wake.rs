@@ -111,7 +111,8 @@ impl Follow for Wake {
 impl Wake {
     /// Says that these were committed, and have their places.
     pub fn placed(&self, placed: &[Placed]) {
-        self.spoil(placed.iter().map(|placed| placed.device));
+        let mine = self.0.mine.load(Ordering::Relaxed);
+        self.spoil(placed.iter().map(|placed| placed.device).filter(|device| mine & bit(*device) != 0));
         self.wake(placed.iter().map(|placed| placed.device));
     }
 

@@ -16,8 +16,8 @@ use crate::store::{Ack, Acked, StoreError};
 /// Acks in one statement.
 const TOGETHER: usize = 512;
 
-/// From the beginning of one statement to that of the next: the first ack goes at once, and those that follow go together. A device waits for that with a full
-/// window alone.
+/// From the beginning of one statement to that of the next: the first ack goes at once, and those that follow go together. Who waits for that is a
+/// device with a full window, and a request that acks.
 const PACE: Duration = Duration::from_millis(20);
 
 /// An ack, and who waits for it.
