@@ -16,6 +16,8 @@ pub const DEVICES_WRITE: &str = "devices:write";
 pub const DEVICES_READ: &str = "devices:read";
 /// May send messages to devices of its tenant, and withdraw them.
 pub const MESSAGES_SEND: &str = "messages:send";
+/// May send messages to all devices of its tenant at once.
+pub const MESSAGES_BROADCAST: &str = "messages:broadcast";
 /// May read what became of the messages of its tenant.
 pub const MESSAGES_READ: &str = "messages:read";
 /// Is a device: the one that `sub` names, and may act as that one alone.

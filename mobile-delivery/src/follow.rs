@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::store::{Message, Micros, Number, Placed, Session, Withdrawn};
+use crate::store::{Entry, Message, Micros, Number, Placed, Recalled, Session, Withdrawn};
 
 /// A delivery that was committed just now, with what it carries.
 #[derive(Clone, Debug)]
@@ -14,6 +14,15 @@ pub struct Fresh {
     pub placed: Placed,
     /// What was sent.
     pub message: Arc<Message>,
+}
+
+/// An entry of a log that was committed just now.
+#[derive(Clone, Debug)]
+pub struct NewEntry {
+    /// Whose log it is.
+    pub tenant: Arc<str>,
+    /// The entry.
+    pub entry: Arc<Entry>,
 }
 
 /// Hears of commits. Called by whoever committed, who waits for it: it must neither block nor fail.
@@ -26,6 +35,12 @@ pub trait Follow: Send + Sync + 'static {
         let placed: Vec<Placed> = deliveries.iter().map(|fresh| fresh.placed).collect();
         self.placed(&placed);
     }
+
+    /// These entries are in the logs of their tenants.
+    fn logged(&self, _entries: &[NewEntry]) {}
+
+    /// This entry was withdrawn.
+    fn recalled(&self, _recalled: &Recalled) {}
 
     /// Messages are scheduled, the first of them for then, and have no places yet.
     fn scheduled(&self, due_at: Micros);

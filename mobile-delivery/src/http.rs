@@ -10,6 +10,9 @@
 //! | `POST /v1/devices/{id}/token` | a refresh token | 200: the next token and refresh token |
 //! | `POST /v1/devices/{id}/messages` | `messages:send` | 202 once the message is on disk |
 //! | `POST /v1/users/{user}/messages` | `messages:send` | the same, to all devices of the user |
+//! | `POST /v1/groups/{group}/messages` | `messages:send` | the same, to all devices of the group: one entry for all |
+//! | `POST /v1/broadcasts` | `messages:broadcast` | the same, to all devices, or to those with a label |
+//! | `PUT`, `DELETE /v1/groups/{group}/members/{device}` | `devices:write` | 204: the device is in the group, or is not |
 //! | `POST /v1/messages` | `messages:send` | many messages, each with its own status |
 //! | `GET /v1/messages/{id}` | `messages:read` | what became of it, by device or counted |
 //! | `DELETE /v1/messages/{id}` | `messages:send` | 200: what is not delivered is withdrawn |
@@ -24,6 +27,7 @@
 mod batch;
 mod caller;
 mod devices;
+mod groups;
 pub(crate) mod items;
 mod listing;
 mod messages;
@@ -161,6 +165,9 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(tokens::refresh))
         .routes(routes!(send::to_device))
         .routes(routes!(send::to_user))
+        .routes(routes!(send::to_group))
+        .routes(routes!(send::to_all))
+        .routes(routes!(groups::join, groups::leave))
         .routes(routes!(batch::send))
         .routes(routes!(messages::get, messages::cancel))
         .split_for_parts();

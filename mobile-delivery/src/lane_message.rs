@@ -45,6 +45,7 @@ pub fn read(seq: i64, wire: Wire) -> Option<Message> {
         None => None,
     };
     Some(Message {
+        logged: None,
         seq: u64::try_from(seq).ok()?,
         id: Uuid::try_parse(&id).ok()?,
         dup: false,

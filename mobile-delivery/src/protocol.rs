@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 pub use client::{ClientFrame, Hello, How, MAX_DELAY, MAX_REASON, MAX_TOKEN, Token, Window};
 pub use close::{Band, Close};
-pub use message::Message;
+pub use message::{Logged, Message};
 pub use server::{Gap, GoAway, ServerFrame, Welcome, Withdrawal};
 
 /// The name of the WebSocket's subprotocol.

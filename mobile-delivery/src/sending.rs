@@ -91,8 +91,8 @@ pub enum SendError {
     /// A device that it names was revoked.
     #[error("the device `{0}` was revoked")]
     Revoked(String),
-    /// The user has none, or none but the one it comes from.
-    #[error("the user has no device")]
+    /// There is none that it would go to.
+    #[error("there is no device that it would go to")]
     NoDevices,
     /// It is for more devices than one message may be.
     #[error("a message goes to 100 devices at most")]
@@ -226,6 +226,7 @@ fn key_of(sending: &Sending) -> Option<Key> {
     let to = match &sending.target {
         Target::Devices(ids) => format!("device {}", ids.join(",")),
         Target::User { user, .. } => format!("user {user}"),
+        Target::Log(audience) => format!("audience {}", audience.tag()),
     };
     Some(Key {
         hash: door::key::hash(&sending.tenant, &sending.sender, &to, key),

@@ -31,6 +31,7 @@
 mod clock;
 mod events;
 mod held;
+mod log;
 mod reading;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-pub use events::{Action, Ask, Claimed, Delivery, End, Ended, Event, Page, Tag};
+pub use events::{Action, Ask, Claimed, Delivery, End, Ended, Event, LogPage, Page, Tag};
 
 use self::held::{Holding, Place};
 use self::reading::Asked;
@@ -119,6 +120,8 @@ pub struct Session {
     held: Holding,
     /// Deliveries whose rows are yet to be read, in order of `seq`.
     parked: Vec<(u64, Tag)>,
+    /// What it is given of the log.
+    log: log::Track,
     /// What the client has handled before; until the backlog was read.
     seen: Vec<Uuid>,
     gap_told: u64,
@@ -156,6 +159,7 @@ impl Session {
             next_size: 0,
             held: Holding::default(),
             parked: Vec::new(),
+            log: log::Track::default(),
             seen: Vec::new(),
             gap_told: 0,
             idle_told: false,
@@ -183,6 +187,11 @@ impl Session {
         self.cursor
     }
 
+    /// The last entry of the log that was given, or passed over.
+    pub fn log_cursor(&self) -> u64 {
+        self.log.cursor()
+    }
+
     /// Messages and bytes that are with the device.
     pub fn in_flight(&self) -> (usize, u32) {
         (self.held.given(), self.held.bytes())
@@ -191,7 +200,7 @@ impl Session {
     /// Bytes that it has on the heap.
     pub fn heap(&self) -> usize {
         let (parked, seen) = (self.parked.capacity() * size_of::<(u64, Tag)>(), self.seen.capacity() * size_of::<Uuid>());
-        self.held.heap() + parked + seen
+        self.held.heap() + self.log.heap() + parked + seen
     }
 
     /// Something happened. Does what follows from it, and says what is to be done, in this order.
@@ -226,6 +235,11 @@ impl Session {
             Event::Settled { seqs } => self.settled(&seqs, &mut out),
             Event::Withdrawn { seqs, reason } => self.withdraw(&seqs, reason, &mut out),
             Event::Pending { seq } => self.want(seq),
+            Event::Logged { entry } => self.log.want(entry),
+            Event::LogPage { ask, page } => self.log_read(ask, page, now, &mut out),
+            Event::LogUnread { ask } => self.log.unread(ask, &self.limits, now),
+            Event::Heard { entry } => self.log.heard(entry),
+            Event::Recalled { entry } => self.recalled(entry, &mut out),
             Event::Drain { away, within } => self.drain(away, now + within, &mut out),
             Event::Timer => self.rung(now, &mut out),
             Event::Gone => self.over(&mut out),
@@ -240,7 +254,8 @@ impl Session {
             Phase::Closed => return,
             Phase::Open => {
                 self.ask(now, out);
-                let caught_up = self.asked.is_none() && !self.is_behind() && self.held.is_empty();
+                self.ask_log(now, out);
+                let caught_up = self.asked.is_none() && !self.is_behind() && self.held.is_empty() && self.log.is_idle();
                 if caught_up && !self.idle_told {
                     self.idle_told = true;
                     // Nothing is kept for the time when nothing happens.
@@ -248,7 +263,9 @@ impl Session {
                     out.push(Action::Send(ServerFrame::Idle));
                 }
             }
-            Phase::Draining if self.held.given() + self.held.ending() == 0 => return self.close(Close::Draining, "", None, out),
+            Phase::Draining if self.held.given() + self.held.ending() == 0 && self.log.is_done() => {
+                return self.close(Close::Draining, "", None, out);
+            }
             _ => {}
         }
         self.watch(now);
@@ -263,9 +280,10 @@ impl Session {
             (_, ClientFrame::Hello(_)) => self.wrong("`hello` comes once", "frame", out),
             (_, ClientFrame::Ping) => out.push(Action::Send(ServerFrame::Pong)),
             (Phase::Claiming, _) => self.wrong("wait for `welcome`", "frame", out),
-            (_, ClientFrame::Ack { up_to, seqs, gap }) => {
+            (_, ClientFrame::Ack { up_to, seqs, entry, gap }) => {
                 self.ack_gap(gap, out);
                 self.ack(up_to.unwrap_or(0), &seqs, out);
+                self.ack_log(entry, out);
             }
             (_, ClientFrame::Nack { seq, how, reason }) => self.nack(seq, how, reason, now, out),
             (_, ClientFrame::Read { ids }) if ids.is_empty() => {}
@@ -291,6 +309,7 @@ impl Session {
         }
         (self.phase, self.deadline, self.heard) = (Phase::Open, None, now);
         (self.fence, self.auth_until) = (claimed.fence, claimed.until);
+        self.log.begin(claimed.heard, claimed.logged);
         let (session, time) = (claimed.session, claimed.time);
         let welcome = Welcome { session, window: self.window, heartbeat: self.heartbeat, time };
         out.push(Action::Send(ServerFrame::Welcome(Box::new(welcome))));

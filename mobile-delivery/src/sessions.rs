@@ -29,6 +29,9 @@ mod claiming;
 mod deliveries;
 mod draining;
 mod driver;
+mod hearing;
+mod listening;
+mod log;
 mod metrics;
 mod opening;
 mod polls;
@@ -57,16 +60,20 @@ use uuid::Uuid;
 
 pub use telling::Notices;
 
+pub(crate) use log::Listener;
 pub(crate) use opening::Bearer;
+pub(crate) use polls::Rung;
 pub(crate) use tenure::Tenure;
 
-use crate::follow::Follow;
+use crate::follow::{Follow, NewEntry};
 use crate::poll::Polling;
 use crate::receipts::Outlet;
 use crate::session::Limits;
-use crate::store::{Micros, Number, Placed, ProcessId, Session, Stores, Withdrawn};
+use crate::store::{Micros, Number, Placed, ProcessId, Recalled, Session, Stores, Withdrawn};
 use claiming::{Coming, Leaving};
 use driver::Driver;
+use hearing::Hears;
+use log::Log;
 use metrics::Metrics;
 use post::Post;
 use settling::Settlement;
@@ -150,6 +157,8 @@ struct Inner {
     telling: Telling,
     suspects: Waiting<Number>,
     ended: Waiting<(Number, Uuid)>,
+    log: Log,
+    hearing: Waiting<Hears>,
     polling: Polling,
     reads: Semaphore,
     places: Arc<Semaphore>,
@@ -188,6 +197,8 @@ impl Sessions {
             telling: Telling::default(),
             suspects: Waiting::default(),
             ended: Waiting::default(),
+            log: Log::default(),
+            hearing: Waiting::default(),
             polling: Polling::default(),
             reads: Semaphore::new(options.reads.max(1)),
             places: Arc::new(Semaphore::new(options.sessions)),
@@ -204,6 +215,8 @@ impl Sessions {
         tasks.spawn(sessions.clone().releases(over.clone()));
         tasks.spawn(sessions.clone().looks(over.clone()));
         tasks.spawn(sessions.clone().withdraws(over.clone()));
+        tasks.spawn(sessions.clone().reads_logs(over.clone()));
+        tasks.spawn(sessions.clone().hears(over.clone()));
         tasks.spawn(sessions.clone().rounds(over.clone()));
         match notices {
             Some(Notices { publisher, link, names }) => {
@@ -264,6 +277,15 @@ impl Follow for Sessions {
                 entry.post.look();
             }
         }
+    }
+
+    fn logged(&self, entries: &[NewEntry]) {
+        self.0.log.append(entries);
+        entries.iter().for_each(|new| self.0.telling.logged(&new.tenant, new.entry.entry));
+    }
+
+    fn recalled(&self, recalled: &Recalled) {
+        self.recall_entry(recalled);
     }
 
     /// What has no place is given to nobody.

@@ -9,6 +9,7 @@
 //!   +-- device_sessions          who is connected; no row: nobody
 //!   +-- device_lanes             who has a queue; no row: cold
 //! device_messages                what was sent, once, however many devices get it
+//!   +-- device_log               what many get at once, numbered by tenant: each device stands somewhere in it (`heard`)
 //! ```
 //!
 //! Owns rows, their order and their fences. Refuses to own the broker's side, HTTP, and *when* something is done: callers bring the time,
@@ -26,6 +27,7 @@ mod credential;
 mod delivery;
 mod device;
 mod lane;
+mod log;
 mod message;
 pub mod postgres;
 mod receipt;
@@ -40,11 +42,12 @@ pub use database::{Micros, StoreError};
 pub use delivery::{
     Ack, Acked, Ending, Expired, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which, Withdrawn,
 };
-pub use device::check_id;
 pub use device::{
     After, Device, Filter, GROUPS, Invalid, LABELS, Number, Order, Page, Presence, Put, Registration, Removed, Tier, slot_of,
 };
+pub use device::{check_group, check_id};
 pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
+pub use log::{Audience, COUNTED, Entry, Heard, Hearing, Logged, Membership, Recalled, Spread, Standing, Tail};
 pub use message::{Cancelled, Due, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
 pub use receipt::Receipt;
@@ -65,6 +68,18 @@ pub trait DeviceStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Refused`] with what is wrong about the registration.
     async fn put(&self, registration: &Registration, now: Micros) -> Result<Put, StoreError>;
+
+    /// The same, but a device that is registered keeps the groups that it is in.
+    ///
+    /// # Errors
+    /// As [`DeviceStore::put`].
+    async fn put_in_its_groups(&self, registration: &Registration, now: Micros) -> Result<Put, StoreError>;
+
+    /// Makes the device a member of the group, or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with what is wrong about the name of the group.
+    async fn member(&self, tenant: &str, group: &str, id: &str, is_in: bool, now: Micros) -> Result<Membership, StoreError>;
 
     /// The device, unless it was removed.
     ///
@@ -334,4 +349,50 @@ pub trait LaneStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError>;
+}
+
+/// The log: what goes to many devices at once ([`MessageStore::send`] appends to it).
+#[async_trait]
+pub trait LogStore: Send + Sync + 'static {
+    /// The heads of those tenants that have a log: the number of the last entry.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn heads(&self, tenants: &[String]) -> Result<Vec<(String, i64)>, StoreError>;
+
+    /// Entries of a tenant after `after`, in order, within `limit` (but one at least); what was withdrawn or has expired is left out.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn tail(&self, tenant: &str, after: i64, limit: Limit) -> Result<Tail, StoreError>;
+
+    /// The same of those that are for this device.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn unheard(&self, device: Number, after: i64, limit: Limit, now: Micros) -> Result<Tail, StoreError>;
+
+    /// Where a device stands. `None`: there is no such device.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn standing(&self, device: Number) -> Result<Option<Standing>, StoreError>;
+
+    /// Of devices, with the number of their tags ([`Standing::roster`]), those that have others now. At most 4096.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn stale(&self, rosters: &[(Number, i64)]) -> Result<Vec<Number>, StoreError>;
+
+    /// Says what devices have heard. Answers in order; devices are distinct, at most 512. Again: nothing changes.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn hear(&self, heard: &[Hearing]) -> Result<Vec<Heard>, StoreError>;
+
+    /// Ends up to `limit` entries whose time is over. Answers how many.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn expire_log(&self, now: Micros, limit: u32) -> Result<u32, StoreError>;
 }

@@ -168,7 +168,7 @@ impl Upkeep {
     async fn expire(&self, now: Micros) -> Result<u32, StoreError> {
         let expired = self.stores.messages.expire(now, BATCH).await?;
         self.tell_withdrawn(&expired.withdrawn);
-        Ok(expired.count)
+        Ok(expired.count + self.stores.log.expire_log(now, BATCH).await?)
     }
 
     fn tell_withdrawn(&self, withdrawn: &[Withdrawn]) {

@@ -96,7 +96,7 @@ def cpu_seconds(pid):
 
 
 def attached(internal, count):
-    await_true(lambda: counter(internal, "warren_devices_attached") == count, 120, f"consumers for {count} devices")
+    await_true(lambda: counter(internal, "warren_devices_attached") == count, max(120, count / 25), f"consumers for {count} devices")
 
 
 def idle(side, field, options):

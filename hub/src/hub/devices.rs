@@ -22,7 +22,7 @@ use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
 use messaging::submission::Submit;
-use mobile_delivery::follow::{Follow, Fresh};
+use mobile_delivery::follow::{Follow, Fresh, NewEntry};
 use mobile_delivery::http::{Api, ApiOptions, Parts};
 use mobile_delivery::operating::Operating;
 use mobile_delivery::processes::Processes;
@@ -30,7 +30,7 @@ use mobile_delivery::receipts::{self, Receipts};
 use mobile_delivery::relay::{self, Relay, RelayOptions, Wake};
 use mobile_delivery::sending::Sender;
 use mobile_delivery::sessions::{self, Sessions};
-use mobile_delivery::store::{Limits, Number, Placed, Session, StoreError, Stores, Withdrawn};
+use mobile_delivery::store::{Limits, Number, Placed, Recalled, Session, StoreError, Stores, Withdrawn};
 use mobile_delivery::tokens::Tokens;
 use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
 use mobile_delivery::{http, poll};
@@ -92,6 +92,14 @@ impl Follow for Followers {
     fn stored(&self, deliveries: &[Fresh]) {
         self.wake.stored(deliveries);
         self.sessions.stored(deliveries);
+    }
+
+    fn logged(&self, entries: &[NewEntry]) {
+        self.sessions.logged(entries);
+    }
+
+    fn recalled(&self, recalled: &Recalled) {
+        self.sessions.recalled(recalled);
     }
 
     fn scheduled(&self, due_at: Micros) {

@@ -19,11 +19,11 @@ use serde::Serialize;
 
 use super::Api;
 use super::items::{self, Item};
+use super::metrics::Sort;
 use super::refusals::Place;
 use super::send::{count, said_state};
 use super::view::MessageLinks;
 use crate::sending::{Accepted, Sending, Undecided};
-use crate::store::Target;
 
 /// Items of one batch that wait for their commit at once: a few batches do not fill the writer's queue.
 const AT_ONCE: usize = 256;
@@ -165,7 +165,7 @@ async fn all(api: &Api, caller: &Caller, raw: &[&str], traceparent: Option<&str>
 /// A message of a batch on its way to the disk, or on it.
 struct Taken<S> {
     sent: S,
-    to_user: bool,
+    sort: Sort,
     state: &'static str,
 }
 
@@ -177,8 +177,8 @@ type Decided = Result<Taken<Accepted>, Problem>;
 async fn first(waiting: &mut VecDeque<(usize, Put)>) -> Option<Decided> {
     let (index, put) = waiting.pop_front()?;
     Some(match put {
-        Ok(Taken { sent, to_user, state }) => match sent.decided().await {
-            Ok(sent) => Ok(Taken { sent, to_user, state }),
+        Ok(Taken { sent, sort, state }) => match sent.decided().await {
+            Ok(sent) => Ok(Taken { sent, sort, state }),
             Err(error) => Err(Place::Item(&format!("/{index}")).refused(error)),
         },
         Err(problem) => Err(problem),
@@ -193,7 +193,7 @@ fn put(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: Option<
         Problem::new(Code::InvalidIdempotencyKey, error.to_string()).pointer(&format!("{place}/key"), error.to_string())
     })?;
     let wanted = item.wanted(api.options().body_limit, &place)?;
-    let (to_user, state) = (matches!(wanted.target, Target::User { .. }), said_state(wanted.options.is_scheduled()));
+    let (sort, state) = (Sort::of(&wanted.target), said_state(wanted.options.is_scheduled()));
     let sending = Sending {
         tenant: caller.tenant.clone(),
         sender: caller.subject.clone(),
@@ -205,14 +205,14 @@ fn put(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: Option<
         key,
     };
     let sent = api.parts().sender.put(sending).map_err(|error| Place::Item(&place).refused(error))?;
-    Ok(Taken { sent, to_user, state })
+    Ok(Taken { sent, sort, state })
 }
 
 fn told<'a>(api: &Api, item: &'a Decided) -> ItemAnswer<'a> {
     match item {
         Ok(taken) => {
             let Accepted { id, replayed } = taken.sent;
-            count(api, taken.to_user, replayed);
+            count(api, taken.sort, replayed);
             ItemAnswer {
                 status: 202,
                 id: Some(id.to_string()),

@@ -8,7 +8,7 @@ use door::problem::{Code, Problem};
 use door::scope::DEVICE;
 
 use super::refusals::{no_device, revoked};
-use crate::store::{Device, DeviceStore, check_id};
+use crate::store::{Device, DeviceStore, check_group, check_id};
 
 /// How far clocks may differ, in seconds.
 const LEEWAY: i64 = 30;
@@ -66,5 +66,14 @@ pub(super) fn id_of(id: Result<Path<String>, PathRejection>) -> Result<String, P
     match check_id(&id) {
         Ok(()) => Ok(id),
         Err(error) => Err(Problem::new(Code::InvalidDevice, error.to_string())),
+    }
+}
+
+/// The group in an address.
+pub(super) fn group_of(group: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let group = group.map(|Path(group)| group).unwrap_or_default();
+    match check_group(&group) {
+        Ok(()) => Ok(group),
+        Err(error) => Err(Problem::new(Code::InvalidGroup, error.to_string())),
     }
 }

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::refusals::Place;
 use crate::sending::Options;
-use crate::store::{Target, check_id};
+use crate::store::{Audience, Target, check_group, check_id};
 
 /// The type of a body that says none: bytes.
 const BYTES: &str = "application/octet-stream";
@@ -37,9 +37,17 @@ const KNOWN: [&str; 8] = [
     "warren-except",
 ];
 
+/// Those that what goes to many may have: it is one entry for all of them, and has no state of each to act on.
+const KNOWN_OF_LOG: [&str; 3] = ["warren-type", "warren-ttl", "warren-priority"];
+
 /// What the headers of a message ask for. Only what goes to a user can leave a device out.
-pub(super) fn options(headers: &HeaderMap, to_user: bool) -> Result<Options, Problem> {
-    header::refuse_but(headers, if to_user { &KNOWN } else { &KNOWN[..7] })?;
+pub(super) fn options(headers: &HeaderMap, to: &Target) -> Result<Options, Problem> {
+    let known: &[&str] = match to {
+        Target::Devices(_) => &KNOWN[..7],
+        Target::User { .. } => &KNOWN,
+        Target::Log(_) => &KNOWN_OF_LOG,
+    };
+    header::refuse_but(headers, known)?;
     options_of(|name| header::once(headers, name).map(|text| text.map(str::to_owned)))
 }
 
@@ -123,6 +131,8 @@ pub(super) struct Item<'a> {
     devices: Option<Vec<String>>,
     /// To all devices of this user.
     user: Option<String>,
+    /// To all devices of this group; with none of `except`, `collapse_key`, `run_at`, `delay` and `receipt`.
+    group: Option<String>,
     /// With `user`: but not to this device.
     except: Option<String>,
     /// What it is, by the sender's own names: up to 128 bytes.
@@ -169,18 +179,38 @@ impl Item<'_> {
     pub(super) fn wanted(self, limit: usize, place: &str) -> Result<Wanted, Problem> {
         let at = Place::Item(place);
         let wrong = |field: &str, why: &str| at.wrong(Code::InvalidMessage, field, why);
-        let target = match (self.device, self.devices, self.user) {
-            (Some(id), None, None) => Target::Devices(vec![id]),
-            (None, Some(ids), None) => Target::Devices(ids),
-            (None, None, Some(user)) if is_user(&user) => Target::User { user, except: self.except.clone() },
-            (None, None, Some(_)) => return Err(wrong("user", "must have 1 to 128 bytes and no control characters")),
-            _ => return Err(wrong("item", "needs one of `device`, `devices` and `user`, and no other")),
+        let target = match (self.device, self.devices, self.user, self.group) {
+            (Some(id), None, None, None) => Target::Devices(vec![id]),
+            (None, Some(ids), None, None) => Target::Devices(ids),
+            (None, None, Some(user), None) if is_user(&user) => Target::User { user, except: self.except.clone() },
+            (None, None, Some(_), None) => return Err(wrong("user", "must have 1 to 128 bytes and no control characters")),
+            (None, None, None, Some(group)) => {
+                check_group(&group).map_err(|error| wrong("group", &error.why))?;
+                Target::Log(Audience::Group(group))
+            }
+            _ => return Err(wrong("item", "needs one of `device`, `devices`, `user` and `group`, and no other")),
         };
         match &target {
             Target::Devices(ids) if ids.is_empty() => return Err(wrong("devices", "is empty")),
             Target::Devices(_) if self.except.is_some() => return Err(wrong("except", "goes with `user` alone")),
             Target::Devices(ids) => ids.iter().try_for_each(|id| named(&at, "device", id))?,
             Target::User { except, .. } => except.as_deref().map_or(Ok(()), |id| named(&at, "except", id))?,
+            Target::Log(_) => {
+                let said = [
+                    ("except", self.except.is_some()),
+                    ("collapse_key", self.collapse_key.is_some()),
+                    ("run_at", self.run_at.is_some()),
+                    ("delay", self.delay.is_some()),
+                    ("receipt", self.receipt.is_some()),
+                ];
+                if let Some((field, _)) = said.into_iter().find(|(_, said)| *said) {
+                    return Err(at.wrong(
+                        Code::NotSupportedYet,
+                        field,
+                        "does not go with `group`: it is one entry for all of them",
+                    ));
+                }
+            }
         }
         let usual = if self.data.is_some() { media::JSON } else { BYTES };
         let content_type = typed(self.content_type.as_deref().unwrap_or(usual)).map_err(|why| wrong("content_type", why))?;

@@ -104,6 +104,9 @@ pub(super) async fn cancel(
     if !cancelled.withdrawn.is_empty() {
         api.parts().follow.withdrawn(&cancelled.withdrawn);
     }
+    if let Some(recalled) = &cancelled.recalled {
+        api.parts().follow.recalled(recalled);
+    }
     api.metrics().cancelled.inc_by(cancelled.count.into());
     tracing::info!(message = %id, tenant = caller.tenant, subject = caller.subject, "a message was cancelled");
     let answer = CancelledView { id: id.to_string(), cancelled: cancelled.count, links: MessageLinks::of(id) };

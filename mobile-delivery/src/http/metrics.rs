@@ -3,13 +3,45 @@
 use door::problem::Code;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
+use crate::store::{Audience, Target};
+
 /// Upper bounds in seconds, from half a millisecond to what a client no longer waits for.
 const BUCKETS: [f64; 13] = [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 2.0, 10.0];
 
+/// What sort of target a message has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sort {
+    Device,
+    User,
+    Group,
+    Broadcast,
+}
+
+impl Sort {
+    const ALL: [Self; 4] = [Self::Device, Self::User, Self::Group, Self::Broadcast];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Broadcast => "broadcast",
+        }
+    }
+
+    pub(super) fn of(target: &Target) -> Self {
+        match target {
+            Target::Devices(_) => Self::Device,
+            Target::User { .. } => Self::User,
+            Target::Log(Audience::Group(_)) => Self::Group,
+            Target::Log(_) => Self::Broadcast,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Metrics {
-    pub(super) to_device: IntCounter,
-    pub(super) to_user: IntCounter,
+    accepted: [IntCounter; 4],
     pub(super) replayed: IntCounter,
     pub(super) duration: Histogram,
     pub(super) cancelled: IntCounter,
@@ -59,8 +91,7 @@ impl Metrics {
         registry.register(Box::new(cancelled.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         Ok(Self {
-            to_device: accepted.with_label_values(&["device"]),
-            to_user: accepted.with_label_values(&["user"]),
+            accepted: Sort::ALL.map(|sort| accepted.with_label_values(&[sort.name()])),
             replayed,
             duration,
             cancelled,
@@ -72,6 +103,10 @@ impl Metrics {
             reused: changes.with_label_values(&["reused"]),
             refused: Code::ALL.iter().map(|code| refused.with_label_values(&[code.as_str()])).collect(),
         })
+    }
+
+    pub(super) fn taken(&self, sort: Sort) {
+        self.accepted[sort as usize].inc();
     }
 
     pub(super) fn refused(&self, code: Code) {

@@ -58,7 +58,7 @@ impl Place<'_> {
             .retry_after(1),
             SendError::UnknownDevice(id) => no_device(&id),
             SendError::Revoked(id) => revoked(&id),
-            SendError::NoDevices => Problem::new(Code::NoDevices, "the user has no device here that this could go to"),
+            SendError::NoDevices => Problem::new(Code::NoDevices, "there is no device here that this could go to"),
             SendError::TooMany => Problem::new(
                 Code::TooManyDevices,
                 format!("a message goes to {RECIPIENTS} devices at most: send the others one of their own, in a batch"),

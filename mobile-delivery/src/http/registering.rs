@@ -28,16 +28,16 @@ use crate::tokens::{Token, Tokens};
 /// The largest registration, in bytes: all groups and labels there may be fit in.
 pub(super) const BODY: usize = 64 << 10;
 
-/// What is said about a device, in full: what is left out is none.
+/// What is said about a device, in full: what is left out is none, but for its groups.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Registration, example = json!({"user": "ada", "groups": ["beta"], "labels": {"os": "android"}}))]
 pub(super) struct Wanted {
     /// Who uses it: 1 to 128 bytes without control characters. A user has 100 devices at most.
     user: String,
-    /// Groups it is in, up to 64, each as `user`.
+    /// Groups it is in, up to 64, each `[a-z0-9][a-z0-9_-]{0,62}`. Left out, a device that is registered stays in its groups.
     #[serde(default)]
-    groups: BTreeSet<String>,
+    groups: Option<BTreeSet<String>>,
     /// Up to 16 labels: names of 1 to 63 bytes without `=`, values of up to 128.
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -151,15 +151,27 @@ pub(super) async fn put(
     media::content_type(&headers, &[media::JSON])?;
     body::check_encoding(&headers)?;
     let sent = body::read(sent, BODY, api.options().body_deadline).await?;
-    let registration = registration(&caller.tenant, id, &sent)?;
+    let (registration, keeps_groups) = registration(&caller.tenant, id, &sent)?;
 
     let devices = &api.parts().devices;
-    let put = devices.put(&registration, clock::now()).await.map_err(refusals::registration)?;
+    let put = match keeps_groups {
+        true => devices.put_in_its_groups(&registration, clock::now()).await,
+        false => devices.put(&registration, clock::now()).await,
+    };
+    let put = put.map_err(refusals::registration)?;
     let Put::Done { device, made } = put else {
         let detail = format!("the user has {RECIPIENTS} devices: remove one that is not used any more first");
         return Err(Problem::new(Code::TooManyDevices, detail).pointer("/user", "has too many devices"));
     };
     let id = registration.id.as_str();
+    let found = match made {
+        true => None,
+        false => Some(devices.get(&caller.tenant, id).await?.ok_or_else(|| refusals::no_device(id))?),
+    };
+    // It goes by its groups and labels as they were until it has looked.
+    if let Some(session) = found.as_ref().and_then(|found| found.session) {
+        api.parts().follow.put_out(device, &session);
+    }
     let tokens = match tokens {
         None => TokensView::of(None, None),
         // Should this process die before the credential is there, the device is made without one, and `rotate` gives it one.
@@ -171,8 +183,8 @@ pub(super) async fn put(
             TokensView::of(Some(token(tokens, &caller.tenant, id)?), Some(first))
         }
         Some(tokens) => {
-            let found = devices.get(&caller.tenant, id).await?.ok_or_else(|| refusals::no_device(id))?;
-            let token = found.revoked_at.is_none().then(|| token(tokens, &caller.tenant, id)).transpose()?;
+            let is_let_in = found.as_ref().is_none_or(|found| found.revoked_at.is_none());
+            let token = is_let_in.then(|| token(tokens, &caller.tenant, id)).transpose()?;
             TokensView::of(token, None)
         }
     };
@@ -180,7 +192,8 @@ pub(super) async fn put(
         if made { (StatusCode::CREATED, &api.metrics().made) } else { (StatusCode::OK, &api.metrics().changed) };
     counter.inc();
     let links = DeviceLinks::of(id);
-    let answer = RegisteredView { said: Said::of(registration), tokens, links };
+    let said = Said::of(found.map_or_else(|| registration.clone(), |found| found.registration));
+    let answer = RegisteredView { said, tokens, links };
     let mut response = (status, [(CACHE_CONTROL, "no-store")], Json(answer)).into_response();
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
@@ -195,8 +208,8 @@ pub(super) fn parameter(error: &QueryRejection) -> Problem {
     Problem::new(Code::InvalidParameter, format!("a query parameter is wrong: {}", shown(why)))
 }
 
-/// What the body says, if it keeps to the rules.
-fn registration(tenant: &str, id: String, sent: &[u8]) -> Result<Registration, Problem> {
+/// What the body says, if it keeps to the rules; and whether it leaves the groups as they are.
+fn registration(tenant: &str, id: String, sent: &[u8]) -> Result<(Registration, bool), Problem> {
     // An object first: a list would do for a struct.
     let members: Value = body::parse(sent)?;
     let read = serde_json::from_value(members).and_then(|members: Map<String, Value>| serde_json::from_value(members.into()));
@@ -208,9 +221,10 @@ fn registration(tenant: &str, id: String, sent: &[u8]) -> Result<Registration, P
     let tier = tier.as_deref().map_or(Some(Tier::Standard), Tier::named).ok_or_else(|| {
         Problem::new(Code::InvalidDevice, "`tier` must be `standard` or `lite`").pointer("/tier", "must be `standard` or `lite`")
     })?;
-    let registration = Registration { tenant: tenant.to_owned(), id, user, groups, labels, tier };
+    let keeps_groups = groups.is_none();
+    let registration = Registration { tenant: tenant.to_owned(), id, user, groups: groups.unwrap_or_default(), labels, tier };
     registration
         .check()
         .map_err(|error| Problem::new(Code::InvalidDevice, error.to_string()).pointer(&format!("/{}", error.field), error.why))?;
-    Ok(registration)
+    Ok((registration, keeps_groups))
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::store::{Device, Fate, Record, Registration, State};
+use crate::store::{Audience, Device, Fate, Micros, Record, Registration, Spread, State};
 
 /// Devices that are told one by one of a message; of more only the counts are.
 const TOLD: usize = 20;
@@ -201,11 +201,36 @@ pub(super) struct MessageView {
     /// How many devices it is in which state for; states that it is in for none are left out.
     #[schema(value_type = BTreeMap<String, u32>, example = json!({"delivered": 2, "queued": 1}))]
     counts: BTreeMap<&'static str, u32>,
+    /// For whom it is, if it is one entry for many: `all`, `group:<group>` or `label:<name>=<value>`. Then devices are counted, 100,000 at most: those that have acked it or a later one,
+    /// and those that have not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "group:room-7")]
+    audience: Option<String>,
     /// What became of it for each device, if there are 20 at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     devices: Option<Vec<FateView>>,
     /// Addresses.
     links: MessageLinks,
+}
+
+fn audience(audience: &Audience) -> String {
+    match audience {
+        Audience::Everyone => "all".to_owned(),
+        Audience::Group(group) => format!("group:{group}"),
+        Audience::Label { name, value } => format!("label:{name}={value}"),
+    }
+}
+
+/// In which state an entry is for how many devices.
+fn counts_of(spread: &Spread, now: Micros) -> BTreeMap<&'static str, u32> {
+    let others = match spread.withdrawn {
+        true => State::Dropped,
+        false if spread.expires_at <= now => State::Expired,
+        false => State::Queued,
+    };
+    let many = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
+    let counts = [(State::Delivered, spread.delivered), (others, spread.devices - spread.delivered)];
+    counts.into_iter().filter(|(_, count)| *count > 0).map(|(state, count)| (state.name(), many(count))).collect()
 }
 
 impl MessageView {
@@ -214,7 +239,11 @@ impl MessageView {
         for fate in &record.fates {
             *counts.entry(State::name(fate.state)).or_default() += 1;
         }
-        let told = record.fates.len() <= TOLD;
+        let spread = record.spread.as_ref();
+        if let Some(spread) = spread {
+            counts = counts_of(spread, clock::now());
+        }
+        let told = record.fates.len() <= TOLD && spread.is_none();
         Self {
             id: record.id.to_string(),
             sender: record.sender,
@@ -226,6 +255,7 @@ impl MessageView {
             created_at: clock::timestamp(record.created_at),
             run_at: record.not_before.map(clock::timestamp),
             counts,
+            audience: spread.map(|spread| audience(&spread.audience)),
             devices: told.then(|| record.fates.into_iter().map(FateView::of).collect()),
             links: MessageLinks::of(record.id),
         }

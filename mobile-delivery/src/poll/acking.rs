@@ -13,7 +13,7 @@ use super::asking::{replaced, session};
 use crate::protocol::MAX_FRAME;
 use crate::protocol::poll::Acks;
 use crate::sessions::Sessions;
-use crate::store::{Ack, Acked, Device, Outcome, Which};
+use crate::store::{Ack, Acked, Device, Heard, Hearing, Outcome, Which};
 
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const MOST: usize = 16;
 
 /// Ack messages
 ///
-/// One or more of `up_to` (all that the device was given up to this `seq`), `ids` (up to 256), `gap`. Again: nothing more happens.
+/// One or more of `up_to` (all that the device was given up to this `seq`), `ids` (up to 256), `entry` (all that it was given of groups and broadcasts up to this entry), `gap`. Again: nothing more happens.
 #[utoipa::path(
     post,
     path = "/v1/device/acks",
@@ -99,6 +99,25 @@ async fn settle(sessions: &Sessions, device: &Device, acks: &Acks) -> Result<boo
                 Acked::Fenced { .. } => return Ok(false),
                 Acked::Unknown => return Err(Problem::new(Code::DeviceNotFound, "the device was removed: register it again")),
             }
+        }
+    }
+    let heard = match &poll {
+        Some(session) => session.kept().hears(acks),
+        // What another process gave is not known here: then it is what the device can have been given.
+        None => match acks.entry {
+            Some(entry) => Some(sessions.head(&device.registration.tenant).await?.min(i64::try_from(entry).unwrap_or(i64::MAX))),
+            None => None,
+        },
+    };
+    if let Some(entry) = heard {
+        match sessions.has_heard(Hearing { device: device.number, fence, roster: None, entry }).await? {
+            Heard::Done | Heard::Stale => {
+                if let Some(session) = &poll {
+                    session.kept().log.stored(entry);
+                }
+            }
+            Heard::Fenced => return Ok(false),
+            Heard::Unknown => return Err(Problem::new(Code::DeviceNotFound, "the device was removed: register it again")),
         }
     }
     if let Some(session) = poll {

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use super::session::{PollSession, Turn};
 use crate::protocol::poll::Polled;
 use crate::protocol::{Close, MAX_LIST, Message, Window};
-use crate::sessions::Sessions;
-use crate::sessions::rows::{given, told_gap};
+use crate::sessions::rows::{given, given_of_log, told_gap};
+use crate::sessions::{Rung, Sessions};
 use crate::socket::no_place;
 use crate::store::{Device, Limit, Transport};
 
@@ -91,8 +91,8 @@ pub(super) async fn session(sessions: &Sessions, device: &Device) -> Result<Arc<
     if let Some(session) = fence.and_then(|fence| sessions.polling().get(device.number, fence)) {
         return Ok(session);
     }
-    let tenure = sessions.claim_for(device, Transport::Poll).await?;
-    let session = Arc::new(PollSession::new(tenure));
+    let (tenure, standing) = sessions.claim_for(device, Transport::Poll).await?;
+    let session = Arc::new(PollSession::new(tenure, standing));
     sessions.polling().put(device.number, session.clone());
     Ok(session)
 }
@@ -112,16 +112,21 @@ async fn answer(sessions: &Sessions, session: &PollSession, until: Instant, max:
 
 /// What there is, leased.
 async fn read(sessions: &Sessions, session: &PollSession, turn: &Turn<'_>, max: u32) -> Result<Polled, Problem> {
-    let (after, room) = {
+    let (after, heard, room) = {
         let mut kept = session.kept();
         let room = kept.room(Instant::now());
-        (kept.cursor, u32::try_from(room).unwrap_or(u32::MAX))
+        (kept.cursor, kept.log.unread(), u32::try_from(room).unwrap_or(u32::MAX))
     };
     if room == 0 {
         return Ok(Polled::default());
     }
     let limit = Limit { messages: max.min(room), bytes: Window::MAX.bytes.into() };
     let pending = sessions.pending(session.tenure.device(), after, limit).await?;
+    let left = limit.messages.saturating_sub(u32::try_from(pending.messages.len()).unwrap_or(u32::MAX));
+    let unheard = match heard.filter(|_| left > 0 && !pending.more) {
+        Some(heard) => Some(sessions.unheard(session.tenure.device(), heard, Limit { messages: left, ..limit }).await?),
+        None => None,
+    };
     let mut kept = session.kept();
     // A newer poll has read the same: it gives it.
     if !turn.counts() {
@@ -129,8 +134,14 @@ async fn read(sessions: &Sessions, session: &PollSession, turn: &Turn<'_>, max: 
     }
     let gap = kept.news(pending.gap).map(told_gap);
     let leased = kept.lease(pending.messages, Instant::now());
-    let messages = leased.into_iter().map(|(row, again)| Message { dup: again, ..given(row) }).collect();
-    Ok(Polled { messages, more: pending.more, gap })
+    let mut messages: Vec<Message> = leased.into_iter().map(|(row, again)| Message { dup: again, ..given(row) }).collect();
+    let mut more = pending.more || (heard.is_some() && unheard.is_none());
+    if let Some(unheard) = unheard {
+        more |= unheard.more;
+        let leased = kept.log.lease(unheard, Instant::now());
+        messages.extend(leased.into_iter().map(|(entry, again)| Message { dup: again, ..given_of_log(&entry) }));
+    }
+    Ok(Polled { messages, more, gap })
 }
 
 /// Waits for something to read; `false` when it is time to answer.
@@ -148,8 +159,15 @@ async fn wait(sessions: &Sessions, session: &PollSession, turn: &mut Turn<'_>, u
         biased;
         () = turn.ended() => Err(replaced()),
         news = session.tenure.news() => match news {
-            None => Ok(true),
-            Some(close) => Err(ended(close)),
+            Rung::Look => {
+                session.kept().log.look();
+                Ok(true)
+            }
+            Rung::Retagged => {
+                session.listen_anew().await?;
+                Ok(true)
+            }
+            Rung::Over(close) => Err(ended(close)),
         },
         () = sessions.leaving() => Ok(false),
         () = tokio::time::sleep_until(next.into()) => Ok(next < until),

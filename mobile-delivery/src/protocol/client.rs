@@ -104,6 +104,8 @@ pub enum ClientFrame {
         up_to: Option<u64>,
         /// These as well; [`MAX_LIST`] at most.
         seqs: Vec<u64>,
+        /// All that this session gave of the log up to this entry.
+        entry: Option<u64>,
         /// The gap of this number, and those before it.
         gap: Option<u64>,
     },
@@ -150,10 +152,11 @@ impl ClientFrame {
             "ack" => {
                 let (up_to, gap) = (fields.number("up_to", 0..=MAX_SEQ)?, fields.number("gap", 0..=MAX_SEQ)?);
                 let seqs: Vec<u64> = fields.list("seqs", MAX_LIST)?;
-                if up_to.is_none() && seqs.is_empty() && gap.is_none() {
-                    return Err(fields.wrong("up_to", "this, `seqs` or `gap` must be there"));
+                let entry = fields.number("entry", 0..=MAX_SEQ)?;
+                if up_to.is_none() && seqs.is_empty() && entry.is_none() && gap.is_none() {
+                    return Err(fields.wrong("up_to", "this, `seqs`, `entry` or `gap` must be there"));
                 }
-                Ok(Self::Ack { up_to, seqs, gap })
+                Ok(Self::Ack { up_to, seqs, entry, gap })
             }
             "nack" => nack(&fields),
             "read" => Ok(Self::Read { ids: fields.list("ids", MAX_LIST)? }),
@@ -179,10 +182,11 @@ impl ClientFrame {
                 add(&mut value, fields);
                 value
             }
-            Self::Ack { up_to, seqs, gap } => {
+            Self::Ack { up_to, seqs, entry, gap } => {
                 let mut value = json!({"frame": "ack"});
                 let seqs = (!seqs.is_empty()).then(|| json!(seqs));
-                add(&mut value, [("up_to", up_to.map(Value::from)), ("seqs", seqs), ("gap", gap.map(Value::from))]);
+                let number = |number: &Option<u64>| number.map(Value::from);
+                add(&mut value, [("up_to", number(up_to)), ("seqs", seqs), ("entry", number(entry)), ("gap", number(gap))]);
                 value
             }
             Self::Nack { seq, how, reason } => {

@@ -24,11 +24,22 @@ use super::{MAX_SEQ, Malformed};
 /// Levels that the JSON of a payload may have to go out as JSON: deeper ones break readers in other languages.
 pub const MAX_DEPTH: usize = 127;
 
+/// The place of a message that goes to many: in the log of the tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// The number of the entry: rising, with holes. From 1 to [`MAX_SEQ`].
+    pub entry: u64,
+    /// The group that it was sent to; `None` of a broadcast.
+    pub group: Option<String>,
+}
+
 /// A message of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The device's own sequence number of it: given when it was accepted, rising, with holes. From 1 to [`MAX_SEQ`].
+    /// The device's own sequence number of it: given when it was accepted, rising, with holes. From 1 to [`MAX_SEQ`]; 0 of one that is [`Logged`].
     pub seq: u64,
+    /// Where it stands instead, of one that goes to many.
+    pub logged: Option<Box<Logged>>,
     /// The same however often it comes, and for everybody it was sent to.
     pub id: Uuid,
     /// It may have been given before.
@@ -102,7 +113,12 @@ impl Media {
 /// All but the payload, in the order of the wire.
 #[derive(Serialize)]
 struct Head<'a> {
-    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
     id: Uuid,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dup: bool,
@@ -130,7 +146,9 @@ impl Message {
         let fixed = 320 + self.kind.len() + self.content_type.len() + self.collapse_key.as_ref().map_or(0, String::len);
         out.reserve(fixed + data.room());
         let head = Head {
-            seq: self.seq,
+            seq: self.logged.is_none().then_some(self.seq),
+            entry: self.logged.as_ref().map(|logged| logged.entry),
+            group: self.logged.as_ref().and_then(|logged| logged.group.as_deref()),
             id: self.id,
             dup: self.dup,
             kind: &self.kind,
@@ -174,8 +192,12 @@ impl Message {
             (None, Some(base64)) => Bytes::from(STANDARD.decode(base64).map_err(|error| fields.wrong("data_base64", error))?),
             _ => return Err(fields.wrong("data", "either this or `data_base64` must be there")),
         };
+        let logged = fields.number("entry", 1..=MAX_SEQ)?;
         Ok(Self {
-            seq: seq(fields, "seq")?,
+            seq: if logged.is_some() { 0 } else { seq(fields, "seq")? },
+            logged: logged
+                .map(|entry| Ok::<_, Malformed>(Box::new(Logged { entry, group: fields.optional("group")? })))
+                .transpose()?,
             id: fields.required("id")?,
             dup: fields.optional("dup")?.unwrap_or_default(),
             kind: fields.required("type")?,

@@ -61,6 +61,8 @@ pub struct Acks {
     pub up_to: Option<u64>,
     /// Messages by id; [`MAX_LIST`] at most.
     pub ids: Vec<Uuid>,
+    /// All that the device was given of the log up to this entry.
+    pub entry: Option<u64>,
     /// The gap of this number, and those before it.
     pub gap: Option<u64>,
 }
@@ -78,9 +80,10 @@ impl Acks {
         let fields = Fields::parse(text, MAX_DEPTH)?;
         let (up_to, gap) = (fields.number("up_to", 0..=MAX_SEQ)?, fields.number("gap", 0..=MAX_SEQ)?);
         let ids: Vec<Uuid> = fields.list("ids", MAX_LIST)?;
-        if up_to.is_none() && ids.is_empty() && gap.is_none() {
-            return Err(fields.wrong("up_to", "this, `ids` or `gap` must be there"));
+        let entry = fields.number("entry", 0..=MAX_SEQ)?;
+        if up_to.is_none() && ids.is_empty() && entry.is_none() && gap.is_none() {
+            return Err(fields.wrong("up_to", "this, `ids`, `entry` or `gap` must be there"));
         }
-        Ok(Self { up_to, ids, gap })
+        Ok(Self { up_to, ids, entry, gap })
     }
 }

@@ -7,8 +7,8 @@ use database::clock;
 use database::writer::{Batch, Commit};
 use tokio::sync::oneshot;
 
-use crate::follow::{Follow, Fresh};
-use crate::store::{Limits, MessageStore, NewMessage, Sent};
+use crate::follow::{Follow, Fresh, NewEntry};
+use crate::store::{Entry, Limits, Logged, MessageStore, NewMessage, Sent};
 
 pub(super) type Reply = oneshot::Sender<Result<Sent, StoreError>>;
 
@@ -42,6 +42,7 @@ impl Commit for Messages {
     fn tell(&self, rows: Vec<NewMessage>, waiters: Vec<Reply>, sent: Vec<Sent>) -> Batch<Self> {
         let mut deferred = Batch::<Self>::default();
         let (mut deliveries, mut made_way, mut scheduled) = (Vec::new(), Vec::new(), None);
+        let mut entries = Vec::new();
         for ((row, waiter), sent) in rows.into_iter().zip(waiters).zip(sent) {
             match sent {
                 Sent::Deferred => {
@@ -49,7 +50,11 @@ impl Commit for Messages {
                     deferred.1.push(waiter);
                 }
                 mut sent => {
-                    if let Sent::Accepted { placed, withdrawn, .. } = &mut sent {
+                    if let Sent::Accepted { logged: Some(logged), .. } = &mut sent {
+                        let Logged { entry, tag, expires_at } = logged.clone();
+                        let entry = Arc::new(Entry { entry, tag, expires_at, message: row.message });
+                        entries.push(NewEntry { tenant: row.tenant.into(), entry });
+                    } else if let Sent::Accepted { placed, withdrawn, .. } = &mut sent {
                         let message = Arc::new(row.message);
                         deliveries.extend(placed.iter().map(|&placed| Fresh { placed, message: message.clone() }));
                         made_way.append(withdrawn);
@@ -62,6 +67,9 @@ impl Commit for Messages {
         }
         if !deliveries.is_empty() {
             self.follow.stored(&deliveries);
+        }
+        if !entries.is_empty() {
+            self.follow.logged(&entries);
         }
         if !made_way.is_empty() {
             self.follow.withdrawn(&made_way);

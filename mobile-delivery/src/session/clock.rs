@@ -29,8 +29,9 @@ impl Session {
             self.close(Close::TokenExpired, "the token has run out: send `auth` with another before that", None, out);
         } else if passed(self.slow_at) {
             self.close(Close::SlowConsumer, "the window was full and nothing was acked: ack, or ask for a larger one", None, out);
-        } else if self.asked.as_ref().is_some_and(|asked| asked.again <= now) {
-            self.asked = None;
+        } else {
+            self.asked.take_if(|asked| asked.again <= now);
+            self.log.rung(now);
         }
     }
 
@@ -45,6 +46,9 @@ impl Session {
 
     /// Whether the device is what is waited for: what ends are being written does not count.
     fn is_full(&self) -> bool {
+        if self.log.is_full(self.window) {
+            return true;
+        }
         let held = &self.held;
         let bytes = held.bytes() >= self.window.bytes || !held.fits_bytes(self.next_size, self.window);
         let full = held.given() + held.off() >= self.window.messages.into() || bytes;
@@ -58,7 +62,8 @@ impl Session {
         // What is put off is asked for only while the session is open.
         let due = if self.phase == Phase::Open { self.held.next_due(now) } else { None };
         let rest = self.rest_until.filter(|_| self.phase == Phase::Open);
-        let all = [self.deadline, self.silent_at(), self.auth_until, self.slow_at, asked, due, rest];
+        let log = if self.phase == Phase::Open { self.log.next() } else { None };
+        let all = [self.deadline, self.silent_at(), self.auth_until, self.slow_at, asked, due, rest, log];
         let Some(next) = all.into_iter().flatten().min() else { return };
         if self.armed.is_none_or(|armed| next < armed) {
             self.armed = Some(next);

@@ -66,6 +66,33 @@ pub enum Event {
         /// The highest that is known.
         seq: u64,
     },
+    /// The log has an entry for this device, at this number or before.
+    Logged {
+        /// Its number.
+        entry: u64,
+    },
+    /// The log was read, as an [`Action::AskLog`] wanted.
+    LogPage {
+        /// The number of the question.
+        ask: u32,
+        /// The answer.
+        page: LogPage,
+    },
+    /// The log could not be read; the session asks again, later.
+    LogUnread {
+        /// The number of the question.
+        ask: u32,
+    },
+    /// The store has it that the device has heard the log up to here.
+    Heard {
+        /// Up to which entry.
+        entry: u64,
+    },
+    /// An entry was withdrawn.
+    Recalled {
+        /// Its number.
+        entry: u64,
+    },
     /// The process leaves.
     Drain {
         /// What the client is told.
@@ -86,6 +113,10 @@ pub struct Claimed {
     pub fence: i64,
     /// Which session it is.
     pub session: Uuid,
+    /// Up to which entry the device has heard the log, and the last that is there for it, if it has not heard that.
+    pub heard: u64,
+    /// See `heard`.
+    pub logged: Option<u64>,
     /// When the token runs out.
     pub until: Option<Instant>,
     /// The wall clock.
@@ -116,6 +147,17 @@ pub struct Page {
     pub through: u64,
     /// What was dropped and not acked yet. Its number rises with whatever is dropped, for as long as the device is there.
     pub gap: Option<Gap>,
+}
+
+/// What there is of the log for a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// Entries after the question's `after`, in order; none that was withdrawn or has expired.
+    pub messages: Vec<Message>,
+    /// There are more after the last of them.
+    pub more: bool,
+    /// Up to this entry there is nothing for the device but these.
+    pub through: u64,
 }
 
 /// How a message ended.
@@ -153,6 +195,14 @@ pub enum Action {
     Send(ServerFrame),
     /// Read what is pending; then say [`Event::Page`] or [`Event::Unread`].
     Ask(Ask),
+    /// Read the log; then say [`Event::LogPage`] or [`Event::LogUnread`].
+    AskLog(Ask),
+    /// Write that the device has heard the log up to this entry, however often it takes; then say [`Event::Heard`], or, if there is a newer fence,
+    /// [`Event::End`].
+    Hear {
+        /// Up to which entry. What was wanted before is in it.
+        entry: u64,
+    },
     /// Write these ends under this fence, however often it takes; then say [`Event::Settled`]. If there is a newer fence:
     /// [`Event::End`].
     Settle {
@@ -188,7 +238,7 @@ pub enum Action {
 pub struct Ask {
     /// Names the answer.
     pub number: u32,
-    /// Rows with a higher `seq`.
+    /// Rows with a higher `seq`, or entries with a higher number.
     pub after: u64,
     /// So many rows at most.
     pub messages: u16,

@@ -180,7 +180,7 @@ impl Session {
             if self.wanted <= passed {
                 self.wanted = 0;
             }
-            self.seen = Vec::new();
+            self.forget_seen();
         }
         let gone = self.parked.partition_point(|(seq, _)| *seq <= passed);
         self.parked.drain(..gone).for_each(|(_, tag)| ack_lane(tag, out));

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::tenure::{Entry, Identity, Tenure};
 use super::{Post, Sessions};
 use crate::receipts::Presence;
-use crate::store::{Claim, Claimed, Number, StoreError, Temperature, Transport};
+use crate::store::{Claim, Claimed, Number, Standing, StoreError, Temperature, Transport};
 
 /// Claims, or ends of sessions, in one statement.
 const TOGETHER: usize = 512;
@@ -30,6 +30,8 @@ pub(super) struct Begun {
     /// The `seq` given last by then, if there is nothing for it but what its lane brings.
     pub(super) caught_up: Option<i64>,
     pub(super) hot: bool,
+    /// Where the device stands with the log.
+    pub(super) standing: Standing,
 }
 
 /// Why it has not.
@@ -87,7 +89,7 @@ impl Sessions {
 
     fn begin(&self, one: Coming, claim: &Claim, claimed: Claimed) {
         let inner = &self.0;
-        let Claimed::Yours { fence, previous, seq, backlog, gap, temperature } = claimed else {
+        let Claimed::Yours { fence, previous, seq, backlog, gap, temperature, standing } = claimed else {
             inner.metrics.claims("refused", 1);
             let refused = if claimed == Claimed::Revoked { NotBegun::Revoked } else { NotBegun::Unknown };
             let _ = one.reply.send(Err(refused));
@@ -115,7 +117,7 @@ impl Sessions {
         let caught_up = (backlog == 0 && gap.is_none()).then_some(seq);
         let hot = temperature == Temperature::Hot;
         // Who does not wait any more ends it by dropping it.
-        let _ = one.reply.send(Ok(Begun { tenure, caught_up, hot }));
+        let _ = one.reply.send(Ok(Begun { tenure, caught_up, hot, standing: *standing }));
     }
 
     /// Tells who wants to hear it. A session that takes the place of another neither comes nor goes.

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use super::Sessions;
 use super::asking::Asking;
 use super::deliveries::Deliveries;
+use super::listening::{Answer, Listening};
 use super::opening::{Bearer, LaneState, Opened, Refused, refused};
 use super::post::{News, Post};
 use super::tenure::Tenure;
@@ -39,6 +40,7 @@ pub(super) struct Driver<W> {
     /// From the claim on.
     tenure: Option<Tenure>,
     asking: Asking,
+    listening: Listening,
     lane: LaneState,
     deliveries: Deliveries,
     prefetch: u16,
@@ -57,6 +59,7 @@ enum Happened {
     Opened(Box<Result<Opened, Refused>>),
     Leaving,
     Answered(Event),
+    Listened(Answer),
     Timer,
 }
 
@@ -74,6 +77,7 @@ impl<W: Wire> Driver<W> {
             opening: None,
             tenure: None,
             asking: Asking::new(sessions.clone()),
+            listening: Listening::new(sessions.clone()),
             lane: LaneState::None,
             deliveries: Deliveries::default(),
             prefetch: 1,
@@ -106,7 +110,7 @@ impl<W: Wire> Driver<W> {
     }
 
     async fn next(&mut self) -> Happened {
-        let Self { wire, post, timer, armed, opening, asking, lane, tenure, sessions, .. } = self;
+        let Self { wire, post, timer, armed, opening, asking, listening, lane, tenure, sessions, .. } = self;
         tokio::select! {
             biased;
             news = post.next() => Happened::News(news),
@@ -114,6 +118,7 @@ impl<W: Wire> Driver<W> {
             // Who has a device is told with all the others.
             () = sessions.leaving(), if tenure.is_none() => Happened::Leaving,
             answered = asking.next() => Happened::Answered(answered),
+            listened = listening.next() => Happened::Listened(listened),
             happened = lane_next(lane) => happened,
             heard = wire.hear() => Happened::Heard(heard),
             () = timer.as_mut(), if *armed => Happened::Timer,
@@ -146,6 +151,10 @@ impl<W: Wire> Driver<W> {
                     self.sessions.0.metrics.rows_read.inc_by(page.messages.len() as u64);
                 }
                 events.push_back(event);
+            }
+            Happened::Listened(Answer::Page(event)) => events.push_back(event),
+            Happened::Listened(Answer::Standing(read)) => {
+                events.extend(self.listening.stands(read, self.session.log_cursor(), self.tenure.as_ref()));
             }
             Happened::Attached(attachment) => {
                 self.has_lane(LaneState::At(Box::new(attachment)));
@@ -218,6 +227,16 @@ impl<W: Wire> Driver<W> {
         if news.look {
             events.push_back(Event::Pending { seq: self.session.cursor() + 1 });
         }
+        if let Some(entry) = news.logged {
+            events.push_back(Event::Logged { entry: entry.unsigned_abs() });
+        }
+        events.extend(news.recalled.into_iter().map(|entry| Event::Recalled { entry: entry.unsigned_abs() }));
+        if let Some((heard, entry)) = news.heard {
+            events.extend(self.listening.stored(heard, entry, self.tenure.as_ref()));
+        }
+        if news.retagged {
+            self.listening.retagged(self.tenure.as_ref());
+        }
         if let Some((away, within)) = news.drain {
             events.push_back(Event::Drain { away, within });
         }
@@ -232,10 +251,18 @@ impl<W: Wire> Driver<W> {
     fn opened(&mut self, opened: Result<Opened, Refused>) -> Event {
         match opened {
             Err((close, detail)) => Event::End { close, detail },
-            Ok(Opened { tenure, lane, caught_up, until }) => {
-                let claimed = Claimed { fence: tenure.fence, session: tenure.session, until, time: jiff::Timestamp::now() };
+            Ok(Opened { tenure, lane, caught_up, standing, until }) => {
+                let claimed = Claimed {
+                    fence: tenure.fence,
+                    session: tenure.session,
+                    heard: standing.heard.unsigned_abs(),
+                    logged: standing.last.map(i64::unsigned_abs),
+                    until,
+                    time: jiff::Timestamp::now(),
+                };
                 self.post = tenure.post.clone();
                 self.asking.begin(caught_up);
+                self.listening.begin(&tenure, standing);
                 self.tenure = Some(tenure);
                 self.has_lane(lane);
                 Event::Claimed(claimed)
@@ -263,6 +290,8 @@ impl<W: Wire> Driver<W> {
                 }
                 Action::Verify(token) => events.push_back(self.verify(token.0.as_bytes())),
                 Action::Ask(ask) => self.asking.ask(ask, self.tenure.as_ref()),
+                Action::AskLog(ask) => events.extend(self.listening.ask(ask, self.tenure.as_ref())),
+                Action::Hear { entry } => self.listening.hear(entry, self.tenure.as_ref()),
                 Action::Settle { ends, .. } => self.asking.settle(ends),
                 Action::GapTold { number, .. } => self.asking.gap_told(number),
                 Action::Read { ids } => {
@@ -329,6 +358,7 @@ impl<W: Wire> Driver<W> {
     pub(super) async fn leave(mut self: Box<Self>) {
         self.sessions.0.metrics.ended(self.closed);
         self.asking.leave(self.tenure.as_ref());
+        self.listening.leave(self.tenure.as_ref());
         let Self { mut wire, lane, closed, tenure, .. } = *self;
         let goodbye = async move {
             if let Some(close) = closed {

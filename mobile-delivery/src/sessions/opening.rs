@@ -17,7 +17,7 @@ use super::claiming::{Begun, Coming, NotBegun};
 use super::tenure::{Identity, Tenure};
 use crate::lane::{lane_of, queue_of};
 use crate::protocol::{Close, Hello};
-use crate::store::{Device, StoreError, Transport};
+use crate::store::{Device, Standing, StoreError, Transport};
 
 /// The longest wait before a lane is tried again.
 const REST: Duration = Duration::from_secs(20);
@@ -53,6 +53,8 @@ pub(super) struct Opened {
     pub(super) lane: LaneState,
     /// Nothing is to be read up to this `seq`, which was given last: what comes, the lane brings.
     pub(super) caught_up: Option<i64>,
+    /// Where the device stands with the log.
+    pub(super) standing: Standing,
     pub(super) until: Option<Instant>,
 }
 
@@ -124,7 +126,7 @@ impl Sessions {
                 (Close::Unavailable, "the store does not answer: come back".to_owned())
             }
         })?;
-        let Begun { tenure, caught_up, hot } = begun;
+        let Begun { tenure, caught_up, hot, standing } = begun;
         let queue = queue_of(device.number, device.queue_tier);
         let prefetch = hello.window.messages;
         let first = hot.then_some(queue);
@@ -133,7 +135,7 @@ impl Sessions {
             Ok((attachment, at_once)) => (LaneState::At(Box::new(attachment)), at_once),
             Err(_) => (LaneState::Opening(lane.map(|(attachment, _)| attachment).boxed()), false),
         };
-        Ok(Opened { tenure, lane, caught_up: caught_up.filter(|_| at_once), until: bearer.until() })
+        Ok(Opened { tenure, lane, caught_up: caught_up.filter(|_| at_once), standing, until: bearer.until() })
     }
 
     /// The lane of a device, however long it takes; and whether it was there. `queue`: what is known to be there.

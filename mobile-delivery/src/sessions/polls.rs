@@ -6,11 +6,13 @@ use tokio::sync::oneshot;
 
 use super::Sessions;
 use super::claiming::NotBegun;
+use super::hearing::{Hears, HearsFor};
+use super::log::Listener;
 use super::settling::{Settlement, Waiter};
 use super::tenure::Tenure;
 use crate::poll::Polling;
 use crate::protocol::Close;
-use crate::store::{Ack, Acked, Device, Limit, Number, Pending, Transport};
+use crate::store::{Ack, Acked, Device, Heard, Hearing, Limit, Number, Pending, Standing, Tail, Transport};
 
 impl Sessions {
     /// The poll sessions.
@@ -19,9 +21,9 @@ impl Sessions {
     }
 
     /// Makes the caller the session of the device.
-    pub(crate) async fn claim_for(&self, device: &Device, transport: Transport) -> Result<Tenure, Problem> {
+    pub(crate) async fn claim_for(&self, device: &Device, transport: Transport) -> Result<(Tenure, Standing), Problem> {
         match self.claim(device, transport).await {
-            Ok(begun) => Ok(begun.tenure),
+            Ok(begun) => Ok((begun.tenure, begun.standing)),
             Err(NotBegun::Revoked) => Err(Problem::new(Code::DeviceRevoked, "the device was revoked")),
             Err(NotBegun::Unknown) => Err(Problem::new(Code::DeviceNotFound, "the device was removed: register it again")),
             Err(NotBegun::Away(error)) => Err(error.into()),
@@ -34,6 +36,29 @@ impl Sessions {
         let pending = self.0.stores.sessions.pending(device, after, limit, clock::now()).await?;
         self.0.metrics.rows_read.inc_by(pending.messages.len() as u64);
         Ok(pending)
+    }
+
+    /// What the device has not heard of the log after `after`.
+    pub(crate) async fn unheard(&self, device: Number, after: i64, limit: Limit) -> Result<Tail, Problem> {
+        // Closed never.
+        let _turn = self.0.reads.acquire().await;
+        Ok(self.0.stores.log.unheard(device, after, limit, clock::now()).await?)
+    }
+
+    /// The last entry of a tenant's log; 0 of one that has none.
+    pub(crate) async fn head(&self, tenant: &str) -> Result<i64, Problem> {
+        let heads = self.0.stores.log.heads(&[tenant.to_owned()]).await?;
+        Ok(heads.into_iter().map(|(_, head)| head).max().unwrap_or_default())
+    }
+
+    /// Stores what a device has heard, together with what others have.
+    pub(crate) async fn has_heard(&self, hearing: Hearing) -> Result<Heard, Problem> {
+        let (reply, heard) = oneshot::channel();
+        self.0.hearing.put(Hears { hearing, who: HearsFor::Request(reply) });
+        match heard.await {
+            Ok(heard) => Ok(heard?),
+            Err(_) => Err(Problem::store_unavailable("the process is shutting down")),
+        }
     }
 
     /// Settles, together with what others settle.
@@ -58,6 +83,16 @@ impl Sessions {
     pub(crate) fn is_leaving(&self) -> bool {
         self.0.drain.is_cancelled()
     }
+}
+
+/// Why a poll that waits is woken.
+pub(crate) enum Rung {
+    /// There may be something for it.
+    Look,
+    /// The tags of its device may be others now.
+    Retagged,
+    /// It is over.
+    Over(Close),
 }
 
 /// Somebody waits, and no lane wakes him. Until it is dropped.
@@ -85,13 +120,23 @@ impl Tenure {
     }
 
     /// Waits for a reason to look, or for why it is over. Cancel-safe.
-    pub(crate) async fn news(&self) -> Option<Close> {
+    pub(crate) async fn news(&self) -> Rung {
         let news = self.post.next().await;
         if let Some((close, why)) = news.end {
             // For whoever polls next.
             self.post.end(close, why);
-            return Some(close);
+            return Rung::Over(close);
         }
-        None
+        if news.retagged { Rung::Retagged } else { Rung::Look }
+    }
+
+    /// Hears of what is logged for the device from now on.
+    pub(crate) fn listens(&self, standing: Standing) -> Listener {
+        Listener::new(&self.sessions, &self.identity, &self.post, standing)
+    }
+
+    /// The tags of the device as they are now.
+    pub(crate) async fn standing(&self) -> Result<Option<Standing>, Problem> {
+        Ok(self.sessions.0.stores.log.standing(self.identity.number).await?)
     }
 }

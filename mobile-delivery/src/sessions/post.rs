@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::protocol::{Close, GoAway, Withdrawal};
+use crate::store::Heard;
 
 /// Withdrawals that are kept; beyond, the oldest is forgotten, and its message may be given.
 const WITHDRAWALS: usize = 1024;
@@ -26,13 +27,22 @@ pub(super) struct News {
     pub(super) withdrawn: VecDeque<(u64, Withdrawal)>,
     /// The store has something that did not come.
     pub(super) look: bool,
+    /// The log has entries up to here, of which one at least is for it.
+    pub(super) logged: Option<i64>,
+    /// These entries were withdrawn.
+    pub(super) recalled: Vec<i64>,
+    /// What the store said to what was heard, the latest.
+    pub(super) heard: Option<(Heard, i64)>,
+    /// Its tags may be others now.
+    pub(super) retagged: bool,
     /// The process leaves.
     pub(super) drain: Option<(GoAway, Duration)>,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.answers == 0 && self.end.is_none() && !self.look && self.drain.is_none() && self.withdrawn.is_empty()
+        let quiet = self.logged.is_none() && self.recalled.is_empty() && self.heard.is_none() && !self.retagged;
+        self.answers == 0 && self.end.is_none() && !self.look && self.drain.is_none() && self.withdrawn.is_empty() && quiet
     }
 }
 
@@ -43,6 +53,8 @@ pub(super) struct Post {
     rung: Notify,
     /// Up to where everything was given or has ended.
     cursor: AtomicI64,
+    /// How often the tags of its device had changed, as far as it knows.
+    roster: AtomicI64,
     /// It has nothing under way.
     idle: AtomicBool,
     /// It gives what it finds.
@@ -89,6 +101,39 @@ impl Post {
             }
             news.withdrawn.push_back((seq, why));
         });
+    }
+
+    /// The log has something for it, up to this entry.
+    pub(super) fn logged(&self, entry: i64) {
+        self.tell(|news| news.logged = news.logged.max(Some(entry)));
+    }
+
+    /// An entry was withdrawn. Beyond what a session keeps, its device keeps it.
+    pub(super) fn recalled(&self, entry: i64) {
+        self.tell(|news| {
+            if news.recalled.len() < WITHDRAWALS {
+                news.recalled.push(entry);
+            }
+        });
+    }
+
+    /// What the store said to what was heard.
+    pub(super) fn heard(&self, heard: Heard, entry: i64) {
+        self.tell(|news| news.heard = Some((heard, entry)));
+    }
+
+    /// The tags of its device may be others now.
+    pub(super) fn retagged(&self) {
+        self.tell(|news| news.retagged = true);
+    }
+
+    /// By which number of its tags it goes.
+    pub(super) fn goes_by(&self, roster: i64) {
+        self.roster.store(roster, Ordering::Relaxed);
+    }
+
+    pub(super) fn roster(&self) -> i64 {
+        self.roster.load(Ordering::Relaxed)
     }
 
     /// The process leaves.

@@ -9,6 +9,7 @@ use database::clock;
 use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
+use super::tenure::Entry;
 use crate::store::Number;
 
 /// Between two looks.
@@ -45,8 +46,23 @@ impl Sessions {
         self.0.metrics.lane_missed.inc_by(lost as u64);
         let fences: Vec<(Number, i64)> = sessions.iter().map(|(device, entry)| (*device, entry.fence)).collect();
         self.end_over(&fences).await;
+        self.look_at_tags(&sessions).await;
         // At the end it begins anew.
         if sessions.len() < share { Number(i64::MIN) } else { sessions.last().map_or(Number(i64::MIN), |(device, _)| *device) }
+    }
+
+    /// Has those of these look whose devices have other tags than they go by.
+    pub(super) async fn look_at_tags(&self, sessions: &[(Number, Entry)]) {
+        if sessions.is_empty() {
+            return;
+        }
+        let rosters: Vec<(Number, i64)> = sessions.iter().map(|(device, entry)| (*device, entry.post.roster())).collect();
+        match self.0.stores.log.stale(&rosters).await {
+            Ok(stale) => {
+                stale.iter().filter_map(|device| self.0.live.get(*device)).for_each(|entry| entry.post.retagged());
+            }
+            Err(error) => tracing::debug!(error = %error, "cannot look for groups that have changed; a later round does"),
+        }
     }
 
     /// Has those of these look that have something to get; how many.

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use messaging::message::Message as Carried;
 
 use crate::lane_message;
-use crate::protocol::{Gap as ToldGap, Message};
-use crate::store::{Gap, Given, Priority};
+use crate::protocol::{Gap as ToldGap, Logged, Message};
+use crate::store::{Audience, Entry, Gap, Given, Micros, Priority};
 
 /// What a device is given of what came down its lane; `None` of what its row must be read for: it is no message of a relay, its time is over,
 /// or it was on its way since before `fresh`, and its row may have ended meanwhile.
@@ -23,14 +23,28 @@ pub(crate) fn told_gap(gap: Gap) -> ToldGap {
 
 /// What a device is given of a row.
 pub(crate) fn given(row: Given) -> Message {
-    let message = row.message;
+    Message { seq: row.seq.unsigned_abs(), ..as_given(row.message, row.expires_at) }
+}
+
+/// What a device is given of an entry of the log.
+pub(crate) fn given_of_log(entry: &Entry) -> Message {
+    let group = match Audience::of_tag(&entry.tag) {
+        Some(Audience::Group(group)) => Some(group),
+        _ => None,
+    };
+    let logged = Some(Box::new(Logged { entry: entry.entry.unsigned_abs(), group }));
+    Message { logged, ..as_given(entry.message.clone(), entry.expires_at) }
+}
+
+fn as_given(message: crate::store::Message, expires_at: Micros) -> Message {
     Message {
-        seq: row.seq.unsigned_abs(),
+        seq: 0,
+        logged: None,
         id: message.id,
         dup: false,
         kind: message.kind,
         time: clock::timestamp(message.created_at),
-        expires: Some(clock::timestamp(row.expires_at)),
+        expires: Some(clock::timestamp(expires_at)),
         collapse_key: message.collapse_key,
         high: message.priority == Priority::High,
         content_type: message.content_type,

@@ -1,7 +1,7 @@
 //! How processes tell each other that sessions may be over, or have something to find, and that messages ended: over the exchange `warren.notices`.
 //!
 //! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...], "ended": [[<process>, <device>, <message>], ...]}`, each for the process that has the
-//! session. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a session that is lost is mended by the
+//! session; and `"logs": {"<tenant>": <entry>, ...}, "recalled": [["<tenant>", <entry>], ...]` for all, of logs that were appended to and of entries that were withdrawn. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a session that is lost is mended by the
 //! slow round, and by the next ack; one about a message is not.
 
 use std::collections::BTreeMap;
@@ -48,6 +48,10 @@ struct Notice {
     over: Vec<(i64, i64, i64)>,
     #[serde(default)]
     ended: Vec<(i64, i64, Uuid)>,
+    #[serde(default)]
+    logs: BTreeMap<String, i64>,
+    #[serde(default)]
+    recalled: Vec<(String, i64)>,
 }
 
 impl Notice {
@@ -57,6 +61,8 @@ impl Notice {
             match told {
                 Told::Over(process, device, fence) => notice.over.push((process.0, device.0, fence)),
                 Told::Ended(process, device, message) => notice.ended.push((process.0, device.0, message)),
+                Told::Logged(tenant, entry) => drop(notice.logs.insert(tenant, entry)),
+                Told::Recalled(tenant, entry) => notice.recalled.push((tenant, entry)),
             }
         }
         notice
@@ -66,6 +72,8 @@ impl Notice {
 enum Told {
     Over(ProcessId, Number, i64),
     Ended(ProcessId, Number, Uuid),
+    Logged(String, i64),
+    Recalled(String, i64),
 }
 
 /// What processes of other sessions are to look at.
@@ -79,6 +87,14 @@ impl Telling {
 
     pub(super) fn withdrawn(&self, process: ProcessId, device: Number, message: Uuid) {
         self.put(Told::Ended(process, device, message));
+    }
+
+    pub(super) fn logged(&self, tenant: &str, entry: i64) {
+        self.put(Told::Logged(tenant.to_owned(), entry));
+    }
+
+    pub(super) fn recalled(&self, tenant: &str, entry: i64) {
+        self.put(Told::Recalled(tenant.to_owned(), entry));
     }
 
     fn put(&self, told: Told) {
@@ -96,6 +112,8 @@ impl Sessions {
                 mine.for_each(|(_, device, fence)| self.suspect(Number(device), fence));
                 let mine = notice.ended.into_iter().filter(|(process, ..)| *process == self.0.me.0);
                 mine.for_each(|(_, device, message)| self.has_ended(Number(device), message));
+                notice.logs.iter().for_each(|(tenant, entry)| self.0.log.reaches(tenant, *entry));
+                notice.recalled.iter().for_each(|(tenant, entry)| self.0.log.recall(tenant, *entry));
             }
             Err(error) => tracing::debug!(error = %error, "a notice about sessions cannot be read"),
         }
@@ -147,8 +165,10 @@ impl Sessions {
             let sessions: Vec<(Number, i64)> =
                 suspects.into_iter().filter_map(|device| self.0.live.get(device).map(|entry| (device, entry.fence))).collect();
             self.end_over(&sessions).await;
-            // Those that are not over may have lost what they had to get.
-            sessions.iter().filter_map(|(device, _)| self.0.live.get(*device)).for_each(|entry| entry.post.look());
+            // Those that are not over may have lost what they had to get, or have come into a group.
+            let live: Vec<_> = sessions.iter().filter_map(|(device, _)| Some((*device, self.0.live.get(*device)?))).collect();
+            live.iter().for_each(|(_, entry)| entry.post.look());
+            self.look_at_tags(&live).await;
         }
     }
 

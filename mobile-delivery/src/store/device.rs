@@ -67,7 +67,7 @@ pub struct Registration {
     pub id: String,
     /// Who uses it: 1 to 128 bytes without control characters. A user has 100 devices at most ([`RECIPIENTS`](super::RECIPIENTS)).
     pub user: String,
-    /// Groups it is in, up to [`GROUPS`], each as a user's name.
+    /// Groups it is in, up to [`GROUPS`], each `[a-z0-9][a-z0-9_-]{0,62}`.
     pub groups: BTreeSet<String>,
     /// Labels, up to [`LABELS`]: names of 1 to 63 bytes, values of up to 128, no control characters in either and no `=` in names.
     pub labels: BTreeMap<String, String>,
@@ -112,7 +112,7 @@ impl Registration {
         if self.groups.len() > GROUPS {
             return Err(invalid("groups", format!("must be {GROUPS} at most, not {}", self.groups.len())));
         }
-        self.groups.iter().try_for_each(|group| check_name("groups", group, NAME))?;
+        self.groups.iter().try_for_each(|group| check_word("groups", group))?;
         if self.labels.len() > LABELS {
             return Err(invalid("labels", format!("must be {LABELS} at most, not {}", self.labels.len())));
         }
@@ -134,12 +134,25 @@ impl Registration {
 /// # Errors
 /// [`Invalid`] with the rule.
 pub fn check_id(id: &str) -> Result<(), Invalid> {
+    check_word("id", id)
+}
+
+/// Checks the name of a group.
+///
+/// # Errors
+/// [`Invalid`] with the rule.
+pub fn check_group(group: &str) -> Result<(), Invalid> {
+    check_word("group", group)
+}
+
+/// What may stand in a routing key, as one word of it, and in an address: nothing in it is ever a pattern.
+fn check_word(field: &'static str, word: &str) -> Result<(), Invalid> {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = id.as_bytes();
+    let bytes = word.as_bytes();
     let first = bytes.first().copied().is_some_and(good);
     match first && bytes.len() <= ID && bytes.iter().all(|&byte| good(byte) || matches!(byte, b'_' | b'-')) {
         true => Ok(()),
-        false => Err(invalid("id", "must be `[a-z0-9][a-z0-9_-]{0,62}`")),
+        false => Err(invalid(field, "must be `[a-z0-9][a-z0-9_-]{0,62}`")),
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Fate, Micros, Number, Priority, Tier, Withdrawn};
+use super::{Audience, Fate, Logged, Micros, Number, Priority, Recalled, Spread, Tier, Withdrawn};
 
 /// Messages in one call at most.
 pub const SENDS: usize = 512;
@@ -65,6 +65,8 @@ pub enum Target {
         /// But not to this one, by id: the one it comes from.
         except: Option<String>,
     },
+    /// To all of an audience, by the tenant's log: one entry, however many they are. It has no time to wait for, no receipts and no collapse key.
+    Log(Audience),
 }
 
 /// An idempotency key: what makes a send the same send.
@@ -130,6 +132,8 @@ pub enum Sent {
         placed: Vec<Placed>,
         /// What made way for messages of this call, of devices that are connected; all of it is told with the last that is accepted.
         withdrawn: Vec<Withdrawn>,
+        /// Its entry, of one that went to the log.
+        logged: Option<Logged>,
     },
     /// It was sent under this key before.
     Existing {
@@ -151,7 +155,7 @@ pub enum Sent {
         /// Its id.
         device: String,
     },
-    /// The user has no device, or none but the one it comes from.
+    /// There is no device in the audience; or the user has none, or none but the one it comes from.
     NoDevices,
     /// There are more than [`RECIPIENTS`]: nothing was sent.
     TooMany,
@@ -204,6 +208,8 @@ pub struct Record {
     pub not_before: Option<Micros>,
     /// For each device, by its id.
     pub fates: Vec<Fate>,
+    /// Of one that went to the log: how far it has got.
+    pub spread: Option<Spread>,
 }
 
 /// What a cancel came to.
@@ -215,4 +221,6 @@ pub struct Cancelled {
     pub count: u32,
     /// Those of devices that are connected.
     pub withdrawn: Vec<Withdrawn>,
+    /// The entry that was withdrawn, of one that went to the log.
+    pub recalled: Option<Recalled>,
 }

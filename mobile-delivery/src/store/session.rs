@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Gap, Micros, Number, Temperature};
+use super::{Gap, Micros, Number, Standing, Temperature};
 
 /// A hub process, for as long as it runs. Random and positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,7 +81,7 @@ pub struct Claim {
 }
 
 /// What a claim came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
     /// It is the device's session.
     Yours {
@@ -97,6 +97,8 @@ pub enum Claimed {
         gap: Option<Gap>,
         /// Whether it has a queue.
         temperature: Temperature,
+        /// Where it stands with the log.
+        standing: Box<Standing>,
     },
     /// The device was revoked.
     Revoked,

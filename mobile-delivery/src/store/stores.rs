@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use database::{Database, Steps};
 
-use super::{DeviceStore, LaneStore, MessageStore, PostgresDevices, SessionStore, SqliteDevices, StoreError, postgres, sqlite};
+use super::{
+    DeviceStore, LaneStore, LogStore, MessageStore, PostgresDevices, SessionStore, SqliteDevices, StoreError, postgres, sqlite,
+};
 
 /// The steps of the tables of devices. Their numbers begin at 1001.
 pub const TABLES: Steps = Steps { postgres: &postgres::STEPS, sqlite: &sqlite::STEPS };
@@ -20,6 +22,8 @@ pub struct Stores {
     pub sessions: Arc<dyn SessionStore>,
     /// Their queues.
     pub lanes: Arc<dyn LaneStore>,
+    /// What goes to many of them at once.
+    pub log: Arc<dyn LogStore>,
 }
 
 impl Stores {
@@ -34,8 +38,8 @@ impl Stores {
         }
     }
 
-    fn of<S: DeviceStore + MessageStore + SessionStore + LaneStore>(store: S) -> Self {
+    fn of<S: DeviceStore + MessageStore + SessionStore + LaneStore + LogStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { devices: store.clone(), messages: store.clone(), sessions: store.clone(), lanes: store }
+        Self { devices: store.clone(), messages: store.clone(), sessions: store.clone(), lanes: store.clone(), log: store }
     }
 }

@@ -47,7 +47,7 @@ fn client_frames() -> impl Strategy<Value = ClientFrame> {
     prop_oneof![
         hellos().prop_map(|hello| ClientFrame::Hello(Box::new(hello))),
         acks.prop_filter_map("acks nothing", |(up_to, seqs, gap)| {
-            (up_to.is_some() || !seqs.is_empty() || gap.is_some()).then_some(ClientFrame::Ack { up_to, seqs, gap })
+            (up_to.is_some() || !seqs.is_empty() || gap.is_some()).then_some(ClientFrame::Ack { up_to, seqs, entry: None, gap })
         }),
         (seqs(), hows, option::of(".{0,40}")).prop_map(|(seq, how, reason)| ClientFrame::Nack { seq, how, reason }),
         ids().prop_map(|ids| ClientFrame::Read { ids }),

@@ -58,7 +58,7 @@ impl Talk {
     }
 
     fn acks(&mut self, up_to: u64) -> Vec<Action> {
-        self.says(ClientFrame::Ack { up_to: Some(up_to), seqs: Vec::new(), gap: None })
+        self.says(ClientFrame::Ack { up_to: Some(up_to), seqs: Vec::new(), entry: None, gap: None })
     }
 
     fn page(&mut self, ask: u32, page: Page) -> Vec<Action> {

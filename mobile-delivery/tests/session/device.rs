@@ -65,7 +65,7 @@ impl Device {
 
     /// Acks the gap that it was told of.
     pub fn acks_gap(&mut self) -> Option<ClientFrame> {
-        self.gap.take().map(|number| ClientFrame::Ack { up_to: None, seqs: Vec::new(), gap: Some(number) })
+        self.gap.take().map(|number| ClientFrame::Ack { up_to: None, seqs: Vec::new(), entry: None, gap: Some(number) })
     }
 
     /// Acks everything, or some, or one of its way.
@@ -78,12 +78,13 @@ impl Device {
                 ClientFrame::Ack {
                     up_to: Some(self.highest.min(salt >> 50)),
                     seqs: vec![self.highest.min(salt >> 55)],
+                    entry: None,
                     gap: None,
                 }
             }
             1..=3 => {
                 self.open.retain(|seq| *seq > pick);
-                ClientFrame::Ack { up_to: Some(pick), seqs: Vec::new(), gap: None }
+                ClientFrame::Ack { up_to: Some(pick), seqs: Vec::new(), entry: None, gap: None }
             }
             4 => {
                 self.open.remove(&pick);
@@ -96,7 +97,7 @@ impl Device {
             }
             _ => {
                 self.open.remove(&pick);
-                ClientFrame::Ack { up_to: None, seqs: vec![pick, pick], gap: None }
+                ClientFrame::Ack { up_to: None, seqs: vec![pick, pick], entry: None, gap: None }
             }
         })
     }

@@ -318,7 +318,7 @@ impl World {
             let held = self.device.open.iter().copied().collect::<Vec<_>>();
             if !held.is_empty() {
                 self.device.open.clear();
-                self.tell(Event::Frame(ClientFrame::Ack { up_to: None, seqs: held, gap: None }));
+                self.tell(Event::Frame(ClientFrame::Ack { up_to: None, seqs: held, entry: None, gap: None }));
             }
             while !self.server.settles.is_empty() {
                 self.store_settles(false);

@@ -22,6 +22,7 @@ mod credentials;
 mod emptying;
 mod ground;
 mod lanes;
+mod log;
 #[path = "../../../api-ack/tests/store/looks.rs"]
 mod looks;
 mod pages;

@@ -32,6 +32,7 @@ async fn what_was_sent_is_what_a_device_gets_in_order(ground: &Ground) {
         message: send.message.id,
         placed: vec![Placed { device, seq, expires_at: Some(T0 + send.ttl.unwrap_or(28 * DAY)) }],
         withdrawn: vec![],
+        logged: None,
     };
     assert_eq!(sent, [accepted(&first, 1), accepted(&second, 2)]);
     let pending = ground.pending(device).await;
@@ -71,13 +72,13 @@ async fn each_is_answered_on_its_own(ground: &Ground) {
     let placed = |device, seq| Placed { device, seq, expires_at: Some(T0 + 28 * DAY) };
     let both = vec![placed(one, 1), placed(two, 1)];
     let want = [
-        Sent::Accepted { message: sends[0].message.id, placed: both, withdrawn: vec![] },
+        Sent::Accepted { message: sends[0].message.id, placed: both, withdrawn: vec![], logged: None },
         Sent::UnknownDevice { device: "gone".into() },
         Sent::NoDevices,
         Sent::TooMany,
         Sent::NoDevices,
         Sent::UnknownDevice { device: "one".into() },
-        Sent::Accepted { message: sends[6].message.id, placed: vec![placed(two, 2)], withdrawn: vec![] },
+        Sent::Accepted { message: sends[6].message.id, placed: vec![placed(two, 2)], withdrawn: vec![], logged: None },
     ];
     assert_eq!(sent, want);
     assert_eq!(ground.count("device_messages").await, 2, "a payload is stored once, and only of what was accepted");
@@ -135,6 +136,7 @@ async fn a_key_sends_once(ground: &Ground) {
             message: id,
             placed: vec![Placed { device, seq: 2, expires_at: Some(T0 + 28 * DAY) }],
             withdrawn: vec![],
+            logged: None,
         },
         Sent::Existing { message: id },
         Sent::Conflict { message: id },

@@ -1,8 +1,8 @@
 //! Who is connected, and which processes live.
 
 use mobile_delivery::store::{
-    Claim, Claimed, Ending, Expired, LAPSE, Limits, Lost, NewMessage, Number, Over, Reason, Sent, State, Temperature, Transport,
-    Turned, Withdrawn,
+    Claim, Claimed, Ending, Expired, LAPSE, Limits, Lost, NewMessage, Number, Over, Reason, Sent, Standing, State, Temperature,
+    Transport, Turned, Withdrawn,
 };
 use uuid::Uuid;
 
@@ -81,6 +81,7 @@ async fn the_newest_session_wins_and_is_told_of_the_one_before(ground: &Ground) 
         backlog,
         gap: None,
         temperature: Temperature::Cold,
+        standing: Box::new(Standing { tags: vec![("*".into(), 0)], ..Standing::default() }),
     };
     assert_eq!(claimed, [yours(1, None, 1, 1), Claimed::Unknown, yours(1, None, 0, 0)]);
     let session = ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().session.unwrap();

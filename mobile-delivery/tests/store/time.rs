@@ -26,7 +26,7 @@ async fn what_is_due_gets_its_place_then_and_not_before(ground: &Ground) {
     let device = ground.device("phone").await;
     let scheduled = NewMessage { ttl: Some(SECOND), ..later(to("phone"), T0 + 10 * SECOND) };
     let sent = ground.try_send(&scheduled).await;
-    assert_eq!(sent, Sent::Accepted { message: scheduled.message.id, placed: Vec::new(), withdrawn: Vec::new() });
+    assert_eq!(sent, Sent::Accepted { message: scheduled.message.id, placed: Vec::new(), withdrawn: Vec::new(), logged: None });
     let now = ground.send(&to("phone")).await;
     assert_eq!(ground.state(scheduled.message.id, "phone").await, State::Scheduled);
     assert!(place_due(ground, T0 + 9 * SECOND).await.is_empty());

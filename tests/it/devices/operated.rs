@@ -118,7 +118,7 @@ async fn gap(socket: &mut Socket) -> (u64, String, Option<u64>) {
 }
 
 async fn acks(socket: &mut Socket, message: &Message, gap: Option<u64>) {
-    socket.say(&ClientFrame::Ack { up_to: Some(message.seq), seqs: Vec::new(), gap }).await;
+    socket.say(&ClientFrame::Ack { up_to: Some(message.seq), seqs: Vec::new(), entry: None, gap }).await;
 }
 
 #[tokio::test]

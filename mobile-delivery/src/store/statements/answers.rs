@@ -11,6 +11,7 @@ mod emptying;
 mod ending;
 mod hold;
 mod listing;
+mod log;
 mod messages;
 mod placing;
 mod processes;
@@ -29,9 +30,10 @@ use uuid::Uuid;
 
 use super::{Conn, Fault, put_messages, write_states};
 use crate::store::{
-    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Idle, Lane, LaneStore, Limit,
-    Limits, Lost, Mark, MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt, Record,
-    Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, StoreError, Turned,
+    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Heard, Hearing, Idle, Lane,
+    LaneStore, Limit, Limits, LogStore, Lost, Mark, Membership, MessageStore, Micros, NewMessage, Number, Over, Page, Pending,
+    ProcessId, Put, Reading, Receipt, Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot,
+    Standing, StoreError, Tail, Turned, check_group,
 };
 
 /// The counters of a tenant below this are of what is sent, those from here on of what is acked: a counter is held until its transaction is on disk, and neither is
@@ -41,7 +43,16 @@ pub(super) const OF_ACKS: i16 = 8;
 #[async_trait]
 impl DeviceStore for super::Devices {
     async fn put(&self, registration: &Registration, now: Micros) -> Result<Put, StoreError> {
-        write!(self.shared(), conn => devices::put(conn, registration, now))
+        write!(self.shared(), conn => devices::put(conn, registration, false, now))
+    }
+
+    async fn put_in_its_groups(&self, registration: &Registration, now: Micros) -> Result<Put, StoreError> {
+        write!(self.shared(), conn => devices::put(conn, registration, true, now))
+    }
+
+    async fn member(&self, tenant: &str, group: &str, id: &str, is_in: bool, now: Micros) -> Result<Membership, StoreError> {
+        check_group(group).map_err(|invalid| StoreError::Refused(invalid.to_string()))?;
+        write!(self.shared(), conn => log::member(conn, tenant, group, id, is_in, now))
     }
 
     async fn get(&self, tenant: &str, id: &str) -> Result<Option<Device>, StoreError> {
@@ -214,5 +225,37 @@ impl LaneStore for super::Devices {
 
     async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError> {
         read!(self.shared(), conn => turning::cooling(conn, limit))
+    }
+}
+
+#[async_trait]
+impl LogStore for super::Devices {
+    async fn heads(&self, tenants: &[String]) -> Result<Vec<(String, i64)>, StoreError> {
+        read!(self.shared(), conn => log::heads(conn, tenants))
+    }
+
+    async fn tail(&self, tenant: &str, after: i64, limit: Limit) -> Result<Tail, StoreError> {
+        read!(self.shared(), conn => log::tail(conn, tenant, after, limit))
+    }
+
+    async fn unheard(&self, device: Number, after: i64, limit: Limit, now: Micros) -> Result<Tail, StoreError> {
+        read!(self.shared(), conn => log::unheard(conn, device.0, after, limit, now))
+    }
+
+    async fn standing(&self, device: Number) -> Result<Option<Standing>, StoreError> {
+        let mut found = read!(self.shared(), conn => log::standings(conn, &[device.0]))?;
+        Ok(found.remove(&device.0).map(|(standing, _)| standing))
+    }
+
+    async fn stale(&self, rosters: &[(Number, i64)]) -> Result<Vec<Number>, StoreError> {
+        read!(self.shared(), conn => log::stale(conn, rosters))
+    }
+
+    async fn hear(&self, heard: &[Hearing]) -> Result<Vec<Heard>, StoreError> {
+        write!(self.settling(), conn => log::hear(conn, heard))
+    }
+
+    async fn expire_log(&self, now: Micros, limit: u32) -> Result<u32, StoreError> {
+        write!(self.shared(), conn => log::expire(conn, now, limit))
     }
 }

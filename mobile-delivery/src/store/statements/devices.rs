@@ -19,14 +19,15 @@ const MAKE: &str = "INSERT INTO devices (tenant, id, user_id, groups, labels, ti
      VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING RETURNING number";
 
 const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlog, backlog_bytes, load, fence, turn, missed, \
-     missed_told, gap_reason) VALUES ($1, $2, 0, 0, 0, 0, 0, 0, 0, 0, 0)";
+     missed_told, gap_reason, heard, floor, roster) SELECT $1, $2, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+     coalesce((SELECT head FROM device_log_heads WHERE tenant = $2), 0), 0, 0";
 
 const CHANGE: &str = "UPDATE devices SET user_id = $2, groups = $3, labels = $4, tier = $5, updated_at = $6 WHERE number = $1";
 
 const TAG: &str = concat!(
-    "INSERT INTO device_tags (tenant, tag, device) SELECT n.value->>0, n.value->>1, ",
+    "INSERT INTO device_tags (tenant, tag, device, since) SELECT n.value->>0, n.value->>1, ",
     int!("2"),
-    " FROM ",
+    ", coalesce((SELECT h.head FROM device_log_heads AS h WHERE h.tenant = n.value->>0), 0) FROM ",
     each!("$1"),
     " WHERE true ON CONFLICT (tenant, tag, device) DO NOTHING"
 );
@@ -98,13 +99,13 @@ pub(super) async fn number(conn: &mut Conn, tenant: &str, id: &str) -> Result<Op
     Ok(found.map(|(number,)| number))
 }
 
-pub(super) async fn put(conn: &mut Conn, registration: &Registration, now: Micros) -> Result<Put, Fault> {
+pub(super) async fn put(conn: &mut Conn, registration: &Registration, keeps_groups: bool, now: Micros) -> Result<Put, Fault> {
     registration.check().map_err(refused)?;
     let Registration { tenant, id, .. } = registration;
     // Twice: somebody else may have made it in between, and is waited for by the insert.
     for _ in 0..2 {
         let put = match number(conn, tenant, id).await? {
-            Some(device) => change(conn, device, registration, now).await?,
+            Some(device) => change(conn, device, registration, keeps_groups, now).await?,
             None => make(conn, registration, now).await?,
         };
         if let Some(put) = put {
@@ -145,15 +146,25 @@ async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Resu
 }
 
 /// `None`: somebody else has removed it.
-async fn change(conn: &mut Conn, device: i64, registration: &Registration, now: Micros) -> Result<Option<Put>, Fault> {
+async fn change(
+    conn: &mut Conn,
+    device: i64,
+    registration: &Registration,
+    keeps_groups: bool,
+    now: Micros,
+) -> Result<Option<Put>, Fault> {
     let Registration { tenant, user, groups, labels, tier, .. } = registration;
-    let fresh = written(user, groups, labels)?;
     let done = Some(Put::Done { device: Number(device), made: false });
-    if Holding::of(conn, [device]).await?.get(device).is_none() {
+    let mut holding = Holding::of(conn, [device]).await?;
+    if holding.get(device).is_none() {
         return Ok(None);
     }
     let found: Option<(String, String, String, i16)> = sqlx::query_as(FIND).bind(device).fetch_optional(&mut *conn).await?;
     let Some((had_user, had_groups, had_labels, had_tier)) = found else { return Ok(None) };
+    let fresh = match keeps_groups {
+        true => written(user, &parsed(&had_groups)?, labels)?,
+        false => written(user, groups, labels)?,
+    };
     if (had_user.as_str(), &had_groups, &had_labels, had_tier) == (user, &fresh.groups, &fresh.labels, tier.stored()) {
         return Ok(done);
     }
@@ -161,7 +172,11 @@ async fn change(conn: &mut Conn, device: i64, registration: &Registration, now: 
         return Ok(Some(Put::Full));
     }
     let had = written(&had_user, &parsed(&had_groups)?, &parsed(&had_labels)?)?;
-    retag(conn, tenant, device, &had.tags, &fresh.tags).await?;
+    if had.tags != fresh.tags {
+        retag(conn, tenant, device, &had.tags, &fresh.tags).await?;
+        holding.retagged(device);
+        holding.write(conn, 0).await?;
+    }
     let query = sqlx::query(CHANGE).bind(device).bind(user).bind(fresh.groups).bind(fresh.labels);
     query.bind(tier.stored()).bind(now).execute(conn).await?;
     Ok(done)
@@ -185,6 +200,13 @@ async fn retag(
             sqlx::query(statement).bind(batch(tags)?).execute(&mut *conn).await?;
         }
     }
+    Ok(())
+}
+
+/// Gives the device a tag, or takes it away.
+pub(super) async fn tag(conn: &mut Conn, tenant: &str, device: i64, tag: &str, has: bool) -> Result<(), Fault> {
+    let statement = if has { TAG } else { UNTAG };
+    sqlx::query(statement).bind(batch([(tenant, tag, device)])?).execute(conn).await?;
     Ok(())
 }
 

@@ -12,13 +12,13 @@ use crate::store::{Gap, GapReason, StoreError};
 
 const HOLD: &str = concat!(
     "SELECT s.device, s.tenant, s.seq, s.backlog, s.backlog_bytes, s.fence, s.turn, s.missed, s.missed_told, s.gap_reason, \
-     s.revoked_at, s.tokens_since FROM device_states AS s WHERE s.device IN (SELECT CAST(n.value AS bigint) FROM ",
+     s.revoked_at, s.tokens_since, s.heard, s.floor, s.roster FROM device_states AS s WHERE s.device IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
     ") ORDER BY s.device",
     for_update!("s")
 );
 
-type Row = (i64, String, i64, i64, i64, i64, i64, i64, i64, i16, Option<i64>, Option<i64>);
+type Row = (i64, String, i64, i64, i64, i64, i64, i64, i64, i16, Option<i64>, Option<i64>, i64, i64, i64);
 
 /// The narrow row of a device.
 #[derive(Clone, Debug)]
@@ -35,6 +35,10 @@ pub(super) struct Held {
     reason: i16,
     pub(super) revoked_at: Option<i64>,
     pub(super) tokens_since: Option<i64>,
+    /// Up to which entry of the log it has acked, up to which floor it is told, and how often its tags have changed.
+    pub(super) heard: i64,
+    pub(super) floor: i64,
+    pub(super) roster: i64,
 }
 
 impl Held {
@@ -79,8 +83,24 @@ impl Holding {
         let found: Vec<Row> = sqlx::query_as(HOLD).bind(batch(wanted)?).fetch_all(conn).await?;
         let mut holding = Self::default();
         for row in found {
-            let (device, tenant, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, tokens_since) = row;
-            let held = Held { tenant, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, tokens_since };
+            let (device, tenant, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, ..) = row;
+            let (.., tokens_since, heard, floor, roster) = row;
+            let held = Held {
+                tenant,
+                seq,
+                backlog,
+                bytes,
+                fence,
+                turn,
+                missed,
+                missed_told,
+                reason,
+                revoked_at,
+                tokens_since,
+                heard,
+                floor,
+                roster,
+            };
             holding.rows.insert(device, held);
         }
         Ok(holding)
@@ -121,6 +141,13 @@ impl Holding {
         *self.counted.entry(tenant).or_default() += messages;
     }
 
+    /// That the tags of the device have changed.
+    pub(super) fn retagged(&mut self, device: i64) {
+        if let Some(held) = self.change(device) {
+            held.roster += 1;
+        }
+    }
+
     /// That the device misses one message more.
     pub(super) fn missed(&mut self, device: i64, reason: GapReason) {
         if let Some(held) = self.change(device) {
@@ -134,9 +161,25 @@ impl Holding {
         let rows: Vec<_> = changed
             .map(|(device, held)| {
                 let Held { seq, backlog, bytes, fence, turn, missed, missed_told, reason, .. } = held;
-                let Held { revoked_at, tokens_since, .. } = held;
+                let Held { revoked_at, tokens_since, heard, floor, roster, .. } = held;
                 let load = rules::load(*backlog, *bytes);
-                (device, seq, backlog, bytes, fence, turn, missed, missed_told, reason, revoked_at, tokens_since, load)
+                (
+                    device,
+                    seq,
+                    backlog,
+                    bytes,
+                    fence,
+                    turn,
+                    missed,
+                    missed_told,
+                    reason,
+                    revoked_at,
+                    tokens_since,
+                    load,
+                    heard,
+                    floor,
+                    roster,
+                )
             })
             .collect();
         let counted: Vec<_> = self.counted.iter().filter(|(_, messages)| **messages != 0).collect();

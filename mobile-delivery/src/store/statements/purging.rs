@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::batch::batch;
+use super::log;
 use super::{Conn, Fault};
 use crate::store::Micros;
 
@@ -35,7 +36,8 @@ const FORGET_MESSAGES: &str = concat!(
     each!("$1"),
     ") AND NOT EXISTS (SELECT 1 FROM device_ended AS e WHERE e.message = device_messages.id) \
      AND NOT EXISTS (SELECT 1 FROM device_deliveries AS d WHERE d.message = device_messages.id) \
-     AND NOT EXISTS (SELECT 1 FROM device_scheduled AS w WHERE w.message = device_messages.id)"
+     AND NOT EXISTS (SELECT 1 FROM device_scheduled AS w WHERE w.message = device_messages.id) \
+     AND NOT EXISTS (SELECT 1 FROM device_log AS l WHERE l.message = device_messages.id)"
 );
 
 const FORGET_DEVICES: &str = "DELETE FROM devices WHERE number IN (SELECT number FROM devices WHERE removed_at < $1 \
@@ -52,6 +54,12 @@ pub(super) async fn purge(conn: &mut Conn, before: Micros, limit: u32) -> Result
         let messages = batch(old.iter().map(|(message, _)| [message]))?;
         sqlx::query(LOOK).bind(messages.clone()).execute(&mut *conn).await?;
         gone += sqlx::query(FORGET).bind(batch(&old)?).execute(&mut *conn).await?.rows_affected();
+        gone += sqlx::query(FORGET_MESSAGES).bind(messages).execute(&mut *conn).await?.rows_affected();
+    }
+    let forgotten = log::forget(conn, before, limit).await?;
+    if !forgotten.is_empty() {
+        let messages = batch(forgotten.iter().map(|message| [message]))?;
+        gone += u64::try_from(forgotten.len()).unwrap_or(u64::MAX);
         gone += sqlx::query(FORGET_MESSAGES).bind(messages).execute(&mut *conn).await?.rows_affected();
     }
     // A removed device is named by what it left: that goes first.

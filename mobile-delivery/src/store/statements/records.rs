@@ -8,6 +8,7 @@ use super::batch::batch;
 use super::due::{take, withdrawn};
 use super::ending::{self, End, end, put_down, tell};
 use super::hold::Holding;
+use super::log;
 use super::{Conn, Fault};
 use crate::store::stored::priority_of;
 use crate::store::{Cancelled, Fate, Micros, Reason, Receipt, Record, State, StoreError};
@@ -62,7 +63,8 @@ pub(super) async fn record(conn: &mut Conn, tenant: &str, message: Uuid) -> Resu
     };
     let scheduled: Vec<(String,)> = sqlx::query_as(SCHEDULED).bind(message).fetch_all(&mut *conn).await?;
     let live: Vec<(String, i64, i32)> = sqlx::query_as(LIVE).bind(message).fetch_all(&mut *conn).await?;
-    let ended: Vec<End> = sqlx::query_as(ENDED).bind(message).fetch_all(conn).await?;
+    let ended: Vec<End> = sqlx::query_as(ENDED).bind(message).fetch_all(&mut *conn).await?;
+    let spread = log::spread(conn, message).await?;
     let waits = |device, seq, state| Fate { device, seq, state, reason: None, detail: None, ended_at: None, read_at: None };
     let mut fates: HashMap<String, Fate> = HashMap::new();
     for (device,) in scheduled {
@@ -80,7 +82,7 @@ pub(super) async fn record(conn: &mut Conn, tenant: &str, message: Uuid) -> Resu
     fates.sort_unstable_by(|one, other| one.device.cmp(&other.device));
     let priority = priority_of(priority);
     let id = message;
-    Ok(Some(Record { id, sender, kind, content_type, size, collapse_key, priority, created_at, not_before, fates }))
+    Ok(Some(Record { id, sender, kind, content_type, size, collapse_key, priority, created_at, not_before, fates, spread }))
 }
 
 pub(super) async fn cancel(conn: &mut Conn, shard: i16, tenant: &str, message: Uuid, now: Micros) -> Result<Cancelled, Fault> {
@@ -103,7 +105,11 @@ pub(super) async fn cancel(conn: &mut Conn, shard: i16, tenant: &str, message: U
     let count = u32::try_from(ended.len() + withdrawn.len()).unwrap_or(u32::MAX);
     let withdrawn = ending::withdrawn(conn, &ended).await?;
     holding.write(conn, shard).await?;
-    Ok(Cancelled { known: true, count, withdrawn })
+    let recalled = log::recall(conn, message, now).await?;
+    let spread = if recalled.is_some() { log::spread(conn, message).await? } else { None };
+    let count =
+        count.saturating_add(spread.map_or(0, |spread| u32::try_from(spread.devices - spread.delivered).unwrap_or(u32::MAX)));
+    Ok(Cancelled { known: true, count, withdrawn, recalled })
 }
 
 pub(super) async fn read(conn: &mut Conn, device: i64, messages: &[Uuid], now: Micros) -> Result<u32, Fault> {

@@ -65,6 +65,7 @@ pub(super) async fn recipients(
                 }
             }
             Target::User { user, .. } => by_tag.push((at, tenant, Cow::Owned(user_tag(user)))),
+            Target::Log(_) => {}
         }
     }
     let (mut found, mut backlogs) = (HashMap::<usize, Vec<Recipient>>::new(), Backlogs::new());
@@ -101,6 +102,7 @@ fn chosen(target: &Target, mut found: Vec<Recipient>) -> Result<Vec<Recipient>, 
             }
         }
         Target::User { except, .. } => found.retain(|recipient| Some(&recipient.id) != except.as_ref()),
+        Target::Log(_) => return Ok(Vec::new()),
     }
     match found.len() {
         0 => Err(Sent::NoDevices),

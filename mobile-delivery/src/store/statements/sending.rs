@@ -1,6 +1,6 @@
 //! Accepting: one transaction and one fsync for a batch, each message answered on its own.
 //!
-//! Devices are held first, keys taken second, both in order, so that two processes wait for each other and never in a circle.
+//! Devices are held first, keys taken second, heads of logs third, each in order, so that two processes wait for each other and never in a circle.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::batch::{batch, count, hex};
 use super::ending::withdrawn;
 use super::hold::Holding;
+use super::log;
 use super::placing::{Newcomer, place};
 use super::resolving::{self, Backlogs, Recipient};
 use super::{Conn, Fault};
-use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError, Target};
+use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError, Target, Tier};
 
 /// Deliveries that one call stores: what comes after is deferred. The first message always goes.
 const DELIVERIES: usize = 4096;
@@ -87,6 +88,7 @@ pub(super) async fn send(
     let is_first = |at: usize| sends[at].key.is_none_or(|key| firsts.get(&key.hash).is_some_and(|(first, _)| *first == at));
     let asked: Vec<usize> = (0..sends.len()).filter(|&at| answers[at].is_none() && is_first(at)).collect();
 
+    let (to_log, asked): (Vec<usize>, Vec<usize>) = asked.into_iter().partition(|&at| log::audience(&sends[at]).is_some());
     let (mut recipients, backlogs) = resolving::recipients(conn, sends, &asked, &mut answers).await?;
     defer(&asked, &mut recipients, &mut answers);
     refuse_full(sends, &mut recipients, backlogs, limits, &mut answers);
@@ -102,6 +104,12 @@ pub(super) async fn send(
         answers[at] = refused.or(answers[at].take());
         fits
     });
+    let with_devices = log::with_devices(conn, sends, &to_log).await?;
+    to_log.iter().for_each(|&at| answers[at] = Some(Sent::NoDevices));
+    for at in with_devices {
+        answers[at] = None;
+        recipients.insert(at, Vec::new());
+    }
     take_keys(conn, sends, &mut recipients, &mut answers, now).await?;
     store(conn, &mut holding, sends, &recipients, limits, &mut answers, now).await?;
     holding.write(conn, shard).await?;
@@ -248,7 +256,7 @@ async fn store(
                 whose.push(at);
             }
         }
-        answers[at] = Some(Sent::Accepted { message, placed: Vec::new(), withdrawn: Vec::new() });
+        answers[at] = Some(Sent::Accepted { message, placed: Vec::new(), withdrawn: Vec::new(), logged: None });
     }
     if !scheduled.is_empty() {
         sqlx::query(SCHEDULE).bind(batch(scheduled)?).execute(&mut *conn).await?;
@@ -265,6 +273,20 @@ async fn store(
     for (at, place) in whose.into_iter().zip(places) {
         if let Some(Sent::Accepted { placed, .. }) = &mut answers[at] {
             placed.push(place);
+        }
+    }
+    let entries: Vec<_> = recipients
+        .keys()
+        .filter_map(|&at| {
+            let send = &sends[at];
+            let expires_at = send.message.created_at.saturating_add(limits.ttl_of(send.ttl, Tier::Standard));
+            Some((at, (send, log::audience(send)?, expires_at)))
+        })
+        .collect();
+    let appended = log::append(conn, &entries.iter().map(|(_, entry)| *entry).collect::<Vec<_>>()).await?;
+    for ((at, _), entry) in entries.into_iter().zip(appended) {
+        if let Some(Sent::Accepted { logged, .. }) = &mut answers[at] {
+            *logged = Some(entry);
         }
     }
     Ok(())

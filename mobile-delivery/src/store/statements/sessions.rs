@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::batch::batch;
 use super::hold::Holding;
 use super::listing::{lanes, sessions};
+use super::log;
 use super::{Conn, Fault};
 use crate::store::{Claim, Claimed, Micros, Number, Over, Session, Temperature};
 
@@ -84,11 +85,16 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
     let mut holding = Holding::of(conn, devices.iter().copied()).await?;
     let previous = sessions(conn, &devices).await?;
     let lanes = lanes(conn, &devices).await?;
+    let mut standings = log::standings(conn, &devices).await?;
     let (mut claimed, mut rows) = (Vec::with_capacity(claims.len()), Vec::new());
     let (mut taken, mut left) = (Vec::new(), Vec::new());
     for claim in claims {
         let device = claim.device.0;
         let revoked = holding.get(device).is_some_and(|held| held.revoked_at.is_some());
+        let (standing, floor) = standings.remove(&device).unwrap_or_default();
+        if !revoked {
+            log::tell_floor(&mut holding, device, floor);
+        }
         let held = if revoked { None } else { holding.change(device) };
         let Some(held) = held else {
             claimed.push(if revoked { Claimed::Revoked } else { Claimed::Unknown });
@@ -108,6 +114,7 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
             backlog: held.backlog,
             gap: held.gap()?,
             temperature: lanes.get(&device).map_or(Temperature::Cold, |(temperature, _)| *temperature),
+            standing: Box::new(standing),
         });
     }
     if !rows.is_empty() {

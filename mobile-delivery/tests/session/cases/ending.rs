@@ -38,9 +38,9 @@ fn hello_comes_first_once_and_in_time() {
 #[test]
 fn what_was_not_given_cannot_be_acked() {
     let wrong = [
-        (ClientFrame::Ack { up_to: Some(3), seqs: Vec::new(), gap: None }, "up_to"),
-        (ClientFrame::Ack { up_to: Some(1), seqs: vec![2, 3], gap: None }, "seqs"),
-        (ClientFrame::Ack { up_to: Some(1), seqs: Vec::new(), gap: Some(1) }, "gap"),
+        (ClientFrame::Ack { up_to: Some(3), seqs: Vec::new(), entry: None, gap: None }, "up_to"),
+        (ClientFrame::Ack { up_to: Some(1), seqs: vec![2, 3], entry: None, gap: None }, "seqs"),
+        (ClientFrame::Ack { up_to: Some(1), seqs: Vec::new(), entry: None, gap: Some(1) }, "gap"),
         (ClientFrame::Nack { seq: 3, how: How::Reject, reason: None }, "seq"),
     ];
     for (frame, field) in wrong {

@@ -155,7 +155,7 @@ fn a_gap_is_told_once_and_before_the_next_message() {
     let ask = asked(&talk.on(Event::Pending { seq: 5 })).unwrap();
     let again = talk.page(ask.number, Page { gap: gap(3), ..page(&[5], 5) });
     assert!(matches!(&again[..], [Action::Send(ServerFrame::Deliver(_))]), "{again:?}");
-    let ack = ClientFrame::Ack { up_to: None, seqs: Vec::new(), gap: Some(3) };
+    let ack = ClientFrame::Ack { up_to: None, seqs: Vec::new(), entry: None, gap: Some(3) };
     assert_eq!(talk.says(ack), [Action::GapTold { fence: 7, number: 3 }]);
     let ask = asked(&talk.on(Event::Withdrawn { seqs: vec![6], reason: Withdrawal::Dropped })).expect("there may be another");
     let grown = talk.page(ask.number, Page { gap: gap(4), ..page(&[], 6) });

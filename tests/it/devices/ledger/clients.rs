@@ -68,8 +68,10 @@ async fn visit(socket: &mut Socket, dice: &mut Dice, diary: &Diary) -> bool {
                     how: How::Later(Duration::from_millis(dice.roll(20) as u64)),
                     reason: None,
                 },
-                1 => ClientFrame::Ack { up_to: None, seqs: vec![unacked.remove(dice.roll(unacked.len()))], gap: None },
-                _ => ClientFrame::Ack { up_to: unacked.drain(..).max(), seqs: Vec::new(), gap: None },
+                1 => {
+                    ClientFrame::Ack { up_to: None, seqs: vec![unacked.remove(dice.roll(unacked.len()))], entry: None, gap: None }
+                }
+                _ => ClientFrame::Ack { up_to: unacked.drain(..).max(), seqs: Vec::new(), entry: None, gap: None },
             };
             socket.say(&frame).await;
         }
@@ -77,7 +79,7 @@ async fn visit(socket: &mut Socket, dice: &mut Dice, diary: &Diary) -> bool {
             if unacked.is_empty() {
                 return false;
             }
-            socket.say(&ClientFrame::Ack { up_to: None, seqs: std::mem::take(&mut unacked), gap: None }).await;
+            socket.say(&ClientFrame::Ack { up_to: None, seqs: std::mem::take(&mut unacked), entry: None, gap: None }).await;
             continue;
         };
         match said {

@@ -89,7 +89,7 @@ async fn read_by_socket(socket: &mut Socket, diary: &Diary) -> Option<Gap> {
         match socket.next().await {
             Said::Frame(ServerFrame::Deliver(message)) => {
                 diary.take(&message.id.to_string(), message.seq, &serde_json::from_slice(&message.payload).unwrap());
-                socket.say(&ClientFrame::Ack { up_to: None, seqs: vec![message.seq], gap: None }).await;
+                socket.say(&ClientFrame::Ack { up_to: None, seqs: vec![message.seq], entry: None, gap: None }).await;
             }
             Said::Frame(ServerFrame::Gap(gap)) => last = Some(gap),
             Said::Frame(ServerFrame::Cancel { reason, .. }) => assert_eq!(reason, Withdrawal::Dropped),
@@ -112,7 +112,7 @@ async fn what_a_device_was_too_long_away_for_is_told_by_each_transport() {
     assert_eq!(diary.numbers(), (SENT - BACKLOG..SENT).collect::<Vec<_>>());
     scene.judge(&diary, sent, &gap).await;
     // Once it has said that it knows, it is told no more.
-    socket.say(&ClientFrame::Ack { up_to: None, seqs: Vec::new(), gap: Some(gap.number) }).await;
+    socket.say(&ClientFrame::Ack { up_to: None, seqs: Vec::new(), entry: None, gap: Some(gap.number) }).await;
     until_true(LONG, "the gap to be forgotten", async || {
         let mut again = Socket::open(to, Some(&diary.device.token)).await;
         again.hello(diary.id(), Window::default()).await;
@@ -152,7 +152,7 @@ async fn a_slow_reader_is_told_what_it_misses_while_it_is_there() {
         }
     }
     // Now it gets going. What was taken back may be acked: that changes nothing.
-    socket.say(&ClientFrame::Ack { up_to: None, seqs: in_hand, gap: None }).await;
+    socket.say(&ClientFrame::Ack { up_to: None, seqs: in_hand, entry: None, gap: None }).await;
     let gap = read_by_socket(&mut socket, &diary).await.or(gap).unwrap();
     scene.judge(&diary, sent, &gap).await;
 }

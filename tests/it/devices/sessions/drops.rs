@@ -63,7 +63,7 @@ async fn roam(processes: &[&Process], id: &str, total: usize, diary: &Diary, mut
                 // Whoever waits for more with a full window would wait for long; and with nothing in hand it does no harm.
                 if !unacked.is_empty() {
                     let seqs = std::mem::take(&mut unacked);
-                    socket.say(&ClientFrame::Ack { up_to: None, seqs, gap: None }).await;
+                    socket.say(&ClientFrame::Ack { up_to: None, seqs, entry: None, gap: None }).await;
                 }
                 continue;
             };
@@ -93,7 +93,7 @@ async fn roam(processes: &[&Process], id: &str, total: usize, diary: &Diary, mut
                 2 | 3 if !unacked.is_empty() => {
                     let at = usize::try_from(dice.roll(unacked.len() as u64)).unwrap();
                     let seqs = vec![unacked.remove(at)];
-                    socket.say(&ClientFrame::Ack { up_to: None, seqs, gap: None }).await;
+                    socket.say(&ClientFrame::Ack { up_to: None, seqs, entry: None, gap: None }).await;
                 }
                 4 if !unacked.is_empty() => {
                     let seq = unacked.remove(0);

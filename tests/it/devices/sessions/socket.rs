@@ -95,7 +95,7 @@ impl Socket {
     }
 
     pub(in crate::devices) async fn ack(&mut self, up_to: u64) {
-        self.say(&ClientFrame::Ack { up_to: Some(up_to), seqs: Vec::new(), gap: None }).await;
+        self.say(&ClientFrame::Ack { up_to: Some(up_to), seqs: Vec::new(), entry: None, gap: None }).await;
     }
 
     /// What comes next, soon.

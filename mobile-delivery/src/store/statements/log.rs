@@ -1,0 +1,342 @@
+//! The log of a tenant: appended to by who holds its head, read from any place, and heard by devices.
+
+use std::collections::{BTreeMap, HashMap};
+
+use uuid::Uuid;
+
+use super::batch::{batch, count};
+use super::devices::group_tag;
+use super::hold::Holding;
+use super::messages::fitting;
+use super::sessions::session_of;
+use super::{Conn, Fault};
+use crate::store::stored::priority_of;
+use crate::store::{
+    Audience, COUNTED, Entry, GROUPS, GapReason, Heard, Hearing, Limit, Logged, Membership, Message, Micros, NewMessage, Number,
+    Recalled, Spread, Standing, Tail, Target,
+};
+
+/// State: it is given, it has expired, it was withdrawn.
+const LIVE: i16 = 0;
+const EXPIRED: i16 = 1;
+const WITHDRAWN: i16 = 2;
+
+const HAS_DEVICES: &str = concat!(
+    "SELECT ",
+    int!("0"),
+    " FROM ",
+    each!("$1"),
+    " WHERE EXISTS (SELECT 1 FROM device_tags AS t WHERE t.tenant = n.value->>1 AND t.tag = n.value->>2)"
+);
+
+const HEAD: &str = "INSERT INTO device_log_heads (tenant, head) VALUES ($1, $2) \
+     ON CONFLICT (tenant) DO UPDATE SET head = device_log_heads.head + excluded.head RETURNING head";
+
+const APPEND: &str = concat!(
+    "INSERT INTO device_log (tenant, entry, tag, message, bytes, expires_at, state) SELECT n.value->>0, ",
+    int!("1"),
+    ", n.value->>2, ",
+    uuid!("3"),
+    ", ",
+    int!("4"),
+    ", ",
+    int!("5"),
+    ", 0 FROM ",
+    each!("$1")
+);
+
+// `*` is every device's, so that each that is there has a row.
+const STANDINGS: &str = concat!(
+    "SELECT s.device, s.heard, s.floor, s.roster, t.tag, t.since, (SELECT max(l.entry) FROM device_log AS l WHERE l.tenant = t.tenant AND l.tag = t.tag), \
+     (SELECT f.entry FROM device_log_floors AS f WHERE f.tenant = t.tenant AND f.tag = t.tag) FROM ",
+    each!("$1"),
+    " CROSS JOIN device_states AS s JOIN device_tags AS t ON t.device = s.device WHERE s.device = CAST(n.value AS bigint)"
+);
+
+const ROSTERS: &str = concat!(
+    "SELECT ",
+    int!("0"),
+    " FROM ",
+    each!("$1"),
+    " CROSS JOIN device_states AS s WHERE s.device = ",
+    int!("0"),
+    " AND s.roster <> ",
+    int!("1")
+);
+
+const HEADS: &str =
+    concat!("SELECT tenant, head FROM device_log_heads WHERE tenant IN (SELECT n.value->>0 FROM ", each!("$1"), ")");
+
+// The head is that of the same moment: up to it nothing is missing.
+const TAIL: &str = "SELECT h.head, l.entry, l.bytes FROM device_log_heads AS h LEFT JOIN \
+     (SELECT tenant, entry, CAST(bytes AS bigint) AS bytes FROM device_log WHERE (tenant, entry) > ($1, $2) AND tenant <= $1 \
+     ORDER BY tenant, entry LIMIT $3) AS l ON l.tenant = h.tenant WHERE h.tenant = $1 ORDER BY l.entry";
+
+const UNHEARD: &str = "SELECT h.head, l.entry, l.bytes FROM device_states AS s JOIN device_log_heads AS h ON h.tenant = s.tenant LEFT JOIN \
+     (SELECT t.device, l.entry, CAST(l.bytes AS bigint) AS bytes FROM device_tags AS t JOIN device_log AS l ON l.tenant = t.tenant AND l.tag = t.tag \
+     WHERE t.device = $1 AND l.entry > $2 AND l.entry > t.since AND l.state = 0 AND l.expires_at > $3 ORDER BY l.entry LIMIT $4) AS l \
+     ON l.device = s.device WHERE s.device = $1 ORDER BY l.entry";
+
+const BODIES: &str = concat!(
+    "SELECT l.entry, l.tag, l.state, l.expires_at, m.id, m.sender, m.kind, m.content_type, m.body, m.traceparent, m.collapse_key, m.priority, m.created_at FROM ",
+    each!("$2"),
+    " CROSS JOIN device_log AS l JOIN device_messages AS m ON m.id = l.message WHERE l.tenant = $1 AND l.entry = CAST(n.value AS bigint) ORDER BY l.entry"
+);
+
+const TENANT_OF: &str = "SELECT tenant FROM device_states WHERE device = $1";
+
+const GROUPS_OF: &str = "SELECT groups FROM devices WHERE number = $1 AND removed_at IS NULL";
+
+const SET_GROUPS: &str = "UPDATE devices SET groups = $2, updated_at = $3 WHERE number = $1";
+
+const SPREAD: &str = "SELECT tenant, entry, tag, expires_at, state FROM device_log WHERE message = $1";
+
+const REACHED: &str = "SELECT count(*), coalesce(CAST(sum(CASE WHEN s.heard >= $3 THEN 1 ELSE 0 END) AS bigint), 0) FROM \
+     (SELECT t.device FROM device_tags AS t WHERE t.tenant = $1 AND t.tag = $2 AND t.since < $3 LIMIT $4) AS few \
+     JOIN device_states AS s ON s.device = few.device";
+
+const RECALL: &str = "UPDATE device_log SET state = 2, expires_at = $2 WHERE message = $1 AND state = 0 RETURNING tenant, entry";
+
+const EXPIRE: &str = "UPDATE device_log SET state = 1 WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log \
+     WHERE state = 0 AND expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING tenant, tag, entry";
+
+const RAISE: &str = concat!(
+    "INSERT INTO device_log_floors (tenant, tag, entry) SELECT n.value->>0, n.value->>1, ",
+    int!("2"),
+    " FROM ",
+    each!("$1"),
+    " WHERE true ON CONFLICT (tenant, tag) DO UPDATE SET entry = CASE WHEN excluded.entry > device_log_floors.entry THEN excluded.entry \
+     ELSE device_log_floors.entry END"
+);
+
+const FORGET: &str = "DELETE FROM device_log WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log \
+     WHERE state = $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING message";
+
+/// Of what goes to the log, that for which there is a device.
+pub(super) async fn with_devices(conn: &mut Conn, sends: &[NewMessage], asked: &[usize]) -> Result<Vec<usize>, Fault> {
+    let rows: Vec<_> = asked.iter().filter_map(|&at| Some((at, &sends[at].tenant, audience(&sends[at])?.tag()))).collect();
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: Vec<(i64,)> = sqlx::query_as(HAS_DEVICES).bind(batch(rows)?).fetch_all(conn).await?;
+    Ok(found.into_iter().filter_map(|(at,)| usize::try_from(at).ok()).collect())
+}
+
+/// For whom a message is that goes to the log.
+pub(super) fn audience(send: &NewMessage) -> Option<&Audience> {
+    match &send.target {
+        Target::Log(audience) => Some(audience),
+        Target::Devices(_) | Target::User { .. } => None,
+    }
+}
+
+/// Appends messages that are stored, in this order. Answers in order. The heads are held from here to the commit: the last thing but counters.
+pub(super) async fn append(conn: &mut Conn, sends: &[(&NewMessage, &Audience, Micros)]) -> Result<Vec<Logged>, Fault> {
+    let mut next: BTreeMap<&str, i64> = BTreeMap::new();
+    for (send, ..) in sends {
+        *next.entry(&send.tenant).or_default() += 1;
+    }
+    for (tenant, many) in &mut next {
+        let (head,): (i64,) = sqlx::query_as(HEAD).bind(*tenant).bind(*many).fetch_one(&mut *conn).await?;
+        *many = head - *many;
+    }
+    let (mut logged, mut rows) = (Vec::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
+    for (send, audience, expires_at) in sends {
+        let Some(last) = next.get_mut(send.tenant.as_str()) else { continue };
+        *last += 1;
+        let message = &send.message;
+        rows.push((&send.tenant, *last, audience.tag(), message.id, count(message.body.len()), *expires_at));
+        logged.push(Logged { entry: *last, tag: audience.tag(), expires_at: *expires_at });
+    }
+    if !rows.is_empty() {
+        sqlx::query(APPEND).bind(batch(rows)?).execute(conn).await?;
+    }
+    Ok(logged)
+}
+
+/// Where devices stand, by number, and up to which floor each has missed something it was not told of.
+pub(super) async fn standings(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i64, (Standing, i64)>, Fault> {
+    type Row = (i64, i64, i64, i64, String, i64, Option<i64>, Option<i64>);
+    let rows: Vec<Row> = sqlx::query_as(STANDINGS).bind(batch(devices)?).fetch_all(conn).await?;
+    let mut standings: HashMap<i64, (Standing, i64)> = HashMap::new();
+    for (device, heard, told, roster, tag, since, last, floor) in rows {
+        let (standing, floors) = standings.entry(device).or_default();
+        (standing.heard, standing.roster) = (heard, roster);
+        let from = heard.max(since);
+        standing.last = last.filter(|last| *last > from).max(standing.last);
+        *floors = floor.filter(|floor| *floor > from.max(told)).unwrap_or_default().max(*floors);
+        if Audience::of_tag(&tag).is_some() {
+            standing.tags.push((tag, since));
+        }
+    }
+    Ok(standings)
+}
+
+/// Of devices that claim and are held, those that have missed what has expired are told.
+pub(super) fn tell_floor(holding: &mut Holding, device: i64, floor: i64) {
+    if floor > 0 {
+        holding.missed(device, GapReason::Expired);
+        if let Some(held) = holding.change(device) {
+            held.floor = floor;
+        }
+    }
+}
+
+pub(super) async fn stale(conn: &mut Conn, rosters: &[(Number, i64)]) -> Result<Vec<Number>, Fault> {
+    let rows = batch(rosters.iter().map(|(device, roster)| (device.0, *roster)))?;
+    let found: Vec<(i64,)> = sqlx::query_as(ROSTERS).bind(rows).fetch_all(conn).await?;
+    Ok(found.into_iter().map(|(device,)| Number(device)).collect())
+}
+
+pub(super) async fn heads(conn: &mut Conn, tenants: &[String]) -> Result<Vec<(String, i64)>, Fault> {
+    Ok(sqlx::query_as(HEADS).bind(batch(tenants.iter().map(|tenant| [tenant]))?).fetch_all(conn).await?)
+}
+
+/// The head, and of one entry number and size.
+type Next = (i64, Option<i64>, Option<i64>);
+
+pub(super) async fn tail(conn: &mut Conn, tenant: &str, after: i64, limit: Limit) -> Result<Tail, Fault> {
+    let most = i64::from(limit.messages.max(1)) + 1;
+    let found: Vec<Next> = sqlx::query_as(TAIL).bind(tenant).bind(after).bind(most).fetch_all(&mut *conn).await?;
+    page(conn, tenant, after, found, limit).await
+}
+
+pub(super) async fn unheard(conn: &mut Conn, device: i64, after: i64, limit: Limit, now: Micros) -> Result<Tail, Fault> {
+    let most = i64::from(limit.messages.max(1)) + 1;
+    let found: Option<(String,)> = sqlx::query_as(TENANT_OF).bind(device).fetch_optional(&mut *conn).await?;
+    let Some((tenant,)) = found else { return Ok(Tail { through: after, ..Tail::default() }) };
+    let query = sqlx::query_as(UNHEARD).bind(device).bind(after).bind(now).bind(most);
+    let found: Vec<Next> = query.fetch_all(&mut *conn).await?;
+    page(conn, &tenant, after, found, limit).await
+}
+
+async fn page(conn: &mut Conn, tenant: &str, after: i64, found: Vec<Next>, limit: Limit) -> Result<Tail, Fault> {
+    // Nothing was ever appended.
+    let Some(&(head, ..)) = found.first() else { return Ok(Tail { through: after, ..Tail::default() }) };
+    let next: Vec<(i64, i64)> = found.into_iter().filter_map(|(_, entry, bytes)| Some((entry?, bytes?))).collect();
+    let fits = fitting(next.iter().map(|(_, bytes)| *bytes), limit);
+    let wanted: Vec<i64> = next[..fits].iter().map(|(entry, _)| *entry).collect();
+    let more = fits < next.len();
+    let through = if more { wanted.last().copied().unwrap_or(after) } else { head.max(after) };
+    Ok(Tail { entries: bodies(conn, tenant, &wanted).await?, through, more })
+}
+
+async fn bodies(conn: &mut Conn, tenant: &str, entries: &[i64]) -> Result<Vec<Entry>, Fault> {
+    type Row = (i64, String, i16, Micros, Uuid, String, String, String, Vec<u8>, Option<String>, Option<String>, i16, Micros);
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<Row> = sqlx::query_as(BODIES).bind(tenant).bind(batch(entries)?).fetch_all(conn).await?;
+    let entry = |row: Row| {
+        let (
+            entry,
+            tag,
+            state,
+            expires_at,
+            id,
+            sender,
+            kind,
+            content_type,
+            body,
+            traceparent,
+            collapse_key,
+            priority,
+            created_at,
+        ) = row;
+        let (body, priority) = (body.into(), priority_of(priority));
+        let message = Message { id, sender, kind, content_type, body, traceparent, collapse_key, priority, created_at };
+        (state == LIVE).then_some(Entry { entry, tag, expires_at, message })
+    };
+    Ok(rows.into_iter().filter_map(entry).collect())
+}
+
+pub(super) async fn hear(conn: &mut Conn, heard: &[Hearing]) -> Result<Vec<Heard>, Fault> {
+    let mut holding = Holding::of(conn, heard.iter().map(|one| one.device.0)).await?;
+    let mut answers = Vec::with_capacity(heard.len());
+    for one in heard {
+        let Some(held) = holding.get(one.device.0) else {
+            answers.push(Heard::Unknown);
+            continue;
+        };
+        answers.push(match (held.fence == one.fence, one.roster.is_none_or(|roster| roster == held.roster)) {
+            (false, _) => Heard::Fenced,
+            (_, false) => Heard::Stale,
+            _ => Heard::Done,
+        });
+        if answers.last() == Some(&Heard::Done)
+            && held.heard < one.entry
+            && let Some(held) = holding.change(one.device.0)
+        {
+            held.heard = one.entry;
+        }
+    }
+    holding.write(conn, 0).await?;
+    Ok(answers)
+}
+
+pub(super) async fn member(
+    conn: &mut Conn,
+    tenant: &str,
+    group: &str,
+    id: &str,
+    is_in: bool,
+    now: Micros,
+) -> Result<Membership, Fault> {
+    let Some(device) = super::devices::number(conn, tenant, id).await? else { return Ok(Membership::Unknown) };
+    let mut holding = Holding::of(conn, [device]).await?;
+    let found: Option<(String,)> = sqlx::query_as(GROUPS_OF).bind(device).fetch_optional(&mut *conn).await?;
+    let Some((groups,)) = found.filter(|_| holding.get(device).is_some()) else { return Ok(Membership::Unknown) };
+    let mut groups: std::collections::BTreeSet<String> = super::devices::parsed(&groups)?;
+    if is_in && !groups.contains(group) && groups.len() >= GROUPS {
+        return Ok(Membership::Full);
+    }
+    let changed = if is_in { groups.insert(group.to_owned()) } else { groups.remove(group) };
+    if changed {
+        sqlx::query(SET_GROUPS).bind(device).bind(batch(&groups)?).bind(now).execute(&mut *conn).await?;
+        super::devices::tag(conn, tenant, device, &group_tag(group), is_in).await?;
+        holding.retagged(device);
+        holding.write(conn, 0).await?;
+    }
+    Ok(Membership::Done { changed, device: Number(device), session: session_of(conn, device).await? })
+}
+
+pub(super) async fn spread(conn: &mut Conn, message: Uuid) -> Result<Option<Spread>, Fault> {
+    let found: Option<(String, i64, String, Micros, i16)> =
+        sqlx::query_as(SPREAD).bind(message).fetch_optional(&mut *conn).await?;
+    let Some((tenant, entry, tag, expires_at, state)) = found else { return Ok(None) };
+    let Some(audience) = Audience::of_tag(&tag) else { return Ok(None) };
+    let query = sqlx::query_as(REACHED).bind(tenant).bind(tag).bind(entry).bind(COUNTED);
+    let (devices, delivered): (i64, i64) = query.fetch_one(conn).await?;
+    Ok(Some(Spread { audience, entry, expires_at, withdrawn: state == WITHDRAWN, devices, delivered }))
+}
+
+/// Withdraws the entry of a message, if it has one that is given still.
+pub(super) async fn recall(conn: &mut Conn, message: Uuid, now: Micros) -> Result<Option<Recalled>, Fault> {
+    let found: Option<(String, i64)> = sqlx::query_as(RECALL).bind(message).bind(now).fetch_optional(conn).await?;
+    Ok(found.map(|(tenant, entry)| Recalled { tenant, entry, message }))
+}
+
+pub(super) async fn expire(conn: &mut Conn, now: Micros, limit: u32) -> Result<u32, Fault> {
+    let over: Vec<(String, String, i64)> = sqlx::query_as(EXPIRE).bind(now).bind(i64::from(limit)).fetch_all(&mut *conn).await?;
+    if over.is_empty() {
+        return Ok(0);
+    }
+    let mut floors: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for (tenant, tag, entry) in &over {
+        let floor = floors.entry((tenant, tag)).or_default();
+        *floor = (*floor).max(*entry);
+    }
+    sqlx::query(RAISE).bind(batch(floors.iter().map(|((tenant, tag), floor)| (tenant, tag, floor)))?).execute(conn).await?;
+    Ok(u32::try_from(over.len()).unwrap_or(u32::MAX))
+}
+
+/// Forgets entries that ended before `before`; answers their messages.
+pub(super) async fn forget(conn: &mut Conn, before: Micros, limit: u32) -> Result<Vec<Uuid>, Fault> {
+    let mut gone = Vec::new();
+    for state in [EXPIRED, WITHDRAWN] {
+        let query = sqlx::query_as(FORGET).bind(state).bind(before).bind(i64::from(limit));
+        let some: Vec<(Uuid,)> = query.fetch_all(&mut *conn).await?;
+        gone.extend(some.into_iter().map(|(message,)| message));
+    }
+    Ok(gone)
+}
