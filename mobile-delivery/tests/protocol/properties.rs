@@ -6,8 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use mobile_delivery::protocol::poll::{Acks, Polled};
 use mobile_delivery::protocol::{
-    ClientFrame, Close, Gap, GoAway, Hello, How, MAX_FRAME, MAX_LIST, MAX_SEQ, Message, ServerFrame, Token, Welcome, Window,
-    Withdrawal,
+    ClientFrame, Close, Gap, GoAway, Hello, How, Logged, MAX_FRAME, MAX_LIST, MAX_SEQ, Message, ServerFrame, Token, Welcome,
+    Window, Withdrawal,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -43,11 +43,12 @@ fn hellos() -> impl Strategy<Value = Hello> {
 
 fn client_frames() -> impl Strategy<Value = ClientFrame> {
     let hows = prop_oneof![Just(How::Reject), (0..3_600_000u64).prop_map(|delay| How::Later(Duration::from_millis(delay)))];
-    let acks = (option::of(0..=MAX_SEQ), vec(seqs(), 0..6), option::of(seqs()));
+    let acks = (option::of(0..=MAX_SEQ), vec(seqs(), 0..6), option::of(0..=MAX_SEQ), option::of(seqs()));
     prop_oneof![
         hellos().prop_map(|hello| ClientFrame::Hello(Box::new(hello))),
-        acks.prop_filter_map("acks nothing", |(up_to, seqs, gap)| {
-            (up_to.is_some() || !seqs.is_empty() || gap.is_some()).then_some(ClientFrame::Ack { up_to, seqs, entry: None, gap })
+        acks.prop_filter_map("acks nothing", |(up_to, seqs, entry, gap)| {
+            let says = up_to.is_some() || !seqs.is_empty() || entry.is_some() || gap.is_some();
+            says.then_some(ClientFrame::Ack { up_to, seqs, entry, gap })
         }),
         (seqs(), hows, option::of(".{0,40}")).prop_map(|(seq, how, reason)| ClientFrame::Nack { seq, how, reason }),
         ids().prop_map(|ids| ClientFrame::Read { ids }),
@@ -83,9 +84,14 @@ fn payloads() -> impl Strategy<Value = (String, Bytes)> {
 
 fn messages() -> impl Strategy<Value = Message> {
     let words = (".{0,20}", option::of(".{0,20}"));
-    (seqs(), any::<u128>(), any::<(bool, bool)>(), words, times(), option::of(times()), payloads()).prop_map(
-        |(seq, id, (dup, high), (kind, collapse_key), time, expires, (content_type, payload))| Message {
+    let places = prop_oneof![
+        seqs().prop_map(|seq| (seq, None)),
+        (seqs(), option::of("[a-z0-9_-]{1,20}")).prop_map(|(entry, group)| (0, Some(Box::new(Logged { entry, group })))),
+    ];
+    (places, any::<u128>(), any::<(bool, bool)>(), words, times(), option::of(times()), payloads()).prop_map(
+        |((seq, logged), id, (dup, high), (kind, collapse_key), time, expires, (content_type, payload))| Message {
             seq,
+            logged,
             id: Uuid::from_u128(id),
             dup,
             kind,
@@ -219,6 +225,7 @@ fn a_payload_is_copied_once() {
     let json = Bytes::from(format!("[\"{}\"]", "x".repeat(100_000)));
     let message = Message {
         seq: 1,
+        logged: None,
         id: Uuid::nil(),
         dup: false,
         kind: "note".to_owned(),

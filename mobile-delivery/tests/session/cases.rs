@@ -2,6 +2,7 @@
 
 mod ending;
 mod giving;
+mod hearing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +83,7 @@ fn hello(window: Window) -> Hello {
 }
 
 fn claimed() -> Claimed {
-    Claimed { fence: 7, session: Uuid::nil(), until: None, time: Timestamp::UNIX_EPOCH }
+    Claimed { fence: 7, session: Uuid::nil(), heard: 0, logged: None, until: None, time: Timestamp::UNIX_EPOCH }
 }
 
 /// The last page there is.

@@ -5,6 +5,7 @@ mod cases;
 mod device;
 mod lane;
 mod lives;
+mod log;
 mod server;
 mod store;
 mod world;

@@ -113,6 +113,7 @@ impl Server {
                 Action::Wake(at) => self.wake = Some(at),
                 Action::Close(close) => self.closed = Some(close),
                 Action::Read { .. } | Action::Verify(_) => {}
+                Action::AskLog(_) | Action::Hear { .. } => panic!("nothing was logged"),
             }
         }
         let (count, bytes) = (self.given.len(), self.given.values().sum::<u32>());

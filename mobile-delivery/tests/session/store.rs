@@ -40,6 +40,7 @@ pub fn id(seq: u64) -> Uuid {
 pub fn message(seq: u64, size: usize) -> Message {
     Message {
         seq,
+        logged: None,
         id: id(seq),
         dup: false,
         kind: "note".to_owned(),

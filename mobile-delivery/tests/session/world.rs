@@ -129,7 +129,14 @@ impl World {
         assert_eq!(self.server.claims, 1);
         self.store.fence += 1;
         self.server.fence = self.store.fence;
-        let claimed = Claimed { fence: self.store.fence, session: Uuid::nil(), until: None, time: Timestamp::UNIX_EPOCH };
+        let claimed = Claimed {
+            fence: self.store.fence,
+            session: Uuid::nil(),
+            heard: 0,
+            logged: None,
+            until: None,
+            time: Timestamp::UNIX_EPOCH,
+        };
         self.tell(Event::Claimed(claimed));
     }
 
