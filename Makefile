@@ -57,7 +57,7 @@ bench: ## Compare Warren with what a team would write without it
 
 bench-devices: ## What devices cost and how fast a message gets to one (ARGS="--runs 3 --json")
 	@scripts/install-test-tools
-	tests/bench/run --only devices-idle,devices-latency,device-declares,devices-sizes $(ARGS)
+	tests/bench/run --only devices-idle,devices-latency,devices-room,devices-broadcast,device-declares,devices-sizes $(ARGS)
 
 load: ## Run k6 against a running hub
 	tests/k6/run

@@ -4,6 +4,8 @@
 //! So many queues of devices, each bound by its key and with a consumer, 64 of them on a channel; persistent messages of 1 KiB to one queue after the other at
 //! a constant rate, with confirms, after 2 s that are not counted. Prints how long it took from the moment a publish was due to the
 //! delivery, and to the confirm.
+//!
+//! With `<amqp url> <queues>` alone: how long it takes until one message is confirmed that goes to all of them by a fanout exchange, the yardstick of a broadcast.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 // It is what the hub is measured against: bare AMQP, without what Warren adds.
@@ -59,11 +61,46 @@ fn told(after: &[AtomicU64]) -> [f64; 3] {
     [at(0.5), at(0.99), at(1.0)]
 }
 
+/// One persistent message of 1 KiB to so many queues of devices by a fanout exchange: seconds to the confirm, five times.
+async fn fanout(url: &str, queues: usize) {
+    let names = Names::default();
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let (exchange, kind) = (names.broadcast(), lapin::ExchangeKind::Fanout);
+    let durable = lapin::options::ExchangeDeclareOptions { durable: true, ..Default::default() };
+    channel.exchange_declare(exchange.as_str().into(), kind, durable, FieldTable::default()).await.unwrap();
+    for number in 0..queues {
+        let name = device_queue(&names, device(number)).name;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(name.clone().into(), durable, arguments).await.unwrap();
+        let bound = QueueBindOptions::default();
+        channel.queue_bind(name.into(), exchange.as_str().into(), "".into(), bound, FieldTable::default()).await.unwrap();
+    }
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let body = vec![b'x'; 1024];
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let options = BasicPublishOptions::default();
+        let confirm = channel.basic_publish(exchange.as_str().into(), "".into(), options, &body, properties).await.unwrap();
+        confirm.await.unwrap();
+        all.push(begun.elapsed().as_secs_f64());
+    }
+    all.sort_by(f64::total_cmp);
+    println!(r#"{{"seconds": {}, "shortest_seconds": {}, "longest_seconds": {}}}"#, all[2], all[0], all[4]);
+}
+
 #[tokio::main(worker_threads = 2)]
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
+    if let [_, url, queues] = arguments.as_slice() {
+        return fanout(url, queues.parse().expect("a number")).await;
+    }
     let [_, url, queues, rate, seconds] = arguments.as_slice() else {
-        panic!("device_publishes <amqp url> <queues> <messages per second> <seconds>")
+        panic!("device_publishes <amqp url> <queues> [<messages per second> <seconds>]")
     };
     let [queues, rate, seconds] = [queues, rate, seconds].map(|text| text.parse::<usize>().expect("a number"));
     let names = Names::default();

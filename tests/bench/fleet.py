@@ -8,6 +8,9 @@ idle      5,000 devices connect over WebSockets, each with its queue and its con
           connections are broken at one moment: `back_seconds` until the last device has had its `idle` again, `redeclared` queues meanwhile.
 latency   1,000 devices are connected, each with its queue and its consumer, and messages of 1 KiB are sent to them by HTTP at a constant rate: from the moment a request was due to the frame on the socket
           (`p50_ms`, `p99_ms`), and to the 202 (`taken_*`). `devices-raw` publishes the same to as many queues with consumers, with confirms, without Warren; `taken_*` is the confirm.
+room      200 devices are in a group, and 100 messages of 1 KiB a second are sent to it: from the moment a request was due to the frame on each of their sockets.
+broadcast one message of 1 KiB to 5,000 connected devices, the median of five: `taken_seconds` to the 202, `got_seconds` to the last frame, `acked_seconds` until
+          `GET /v1/messages/{id}` says that all have acked it. `devices-raw` has as many durable queues bound to a fanout exchange: seconds to the confirm.
 sizes     so many devices are registered and connected (`declared_per_second`: from the first connection to the last `idle`, queues and bindings made on
           the way) and leave. Then the hub is started again: `ready_ms` from exec to `/ready`, resident memory of hub and broker 10 s later.
           With a million cold ones in the store, 1,000 more are registered and connected.
@@ -29,6 +32,7 @@ from machine import Failure, await_true
 CONNECTED = 5_000
 SENT_TO = 1_000
 RATE = 1_000
+IN_ROOM, ROOM_RATE = 200, 100
 IDLE = 30
 
 
@@ -149,6 +153,25 @@ def sizes(side, field, options):
         }
     finally:
         process.stop()
+
+
+def room(side, field, options):
+    with side.hub(field, "devices") as (api, internal):
+        with load(side, api, field, "room", IN_ROOM, ROOM_RATE, options.seconds) as (devices, _):
+            attached(internal, IN_ROOM)
+            spent = cpu_seconds(api.process.pid)
+            told = devices.do("send")
+            return {**told, "hub_cpu_seconds": cpu_seconds(api.process.pid) - spent}
+
+
+def broadcast(side, field, options):
+    if side.name == "devices-raw":
+        return json.loads(machine.run([machine.DEVICE_PUBLISHES, field.amqp_url, str(CONNECTED)]))
+    with side.hub(field, "devices") as (api, internal):
+        with load(side, api, field, "broadcast", CONNECTED) as (devices, _):
+            attached(internal, CONNECTED)
+            all = sorted((devices.do("send") for _ in range(5)), key=lambda told: told["acked_seconds"])
+            return {**all[2], "seconds": all[2]["acked_seconds"]}
 
 
 class Raw:

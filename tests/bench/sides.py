@@ -195,7 +195,7 @@ completion = "async"
 class Devices(Warren):
     """A hub that serves devices: `hot` of them have a queue, `cold` more are in its store."""
 
-    SCOPE = "devices:write devices:read messages:send messages:read"
+    SCOPE = "devices:write devices:read messages:send messages:broadcast messages:read"
 
     def __init__(self, name, hot=0, cold=0):
         super().__init__(name)

@@ -1,6 +1,7 @@
 //! Mobile delivery on a real broker.
 
 pub(crate) mod fleet;
+mod groups;
 mod lanes;
 mod ledger;
 mod matrix;

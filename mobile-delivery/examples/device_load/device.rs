@@ -36,6 +36,7 @@ struct Heard {
     frame: String,
     #[serde(default)]
     seq: u64,
+    entry: Option<u64>,
     data: Option<Data>,
 }
 
@@ -169,7 +170,10 @@ impl<F: Fn(usize) + Send + Sync> Device<F> {
                 }
                 "deliver" => {
                     (self.got)(heard.data.map_or(usize::MAX, |data| data.n));
-                    let ack = format!(r#"{{"frame":"ack","up_to":{}}}"#, heard.seq);
+                    let ack = match heard.entry {
+                        Some(entry) => format!(r#"{{"frame":"ack","entry":{entry}}}"#),
+                        None => format!(r#"{{"frame":"ack","up_to":{}}}"#, heard.seq),
+                    };
                     if socket.send(Message::text(ack)).await.is_err() {
                         return Over::Broken;
                     }

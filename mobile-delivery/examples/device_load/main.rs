@@ -1,5 +1,5 @@
 //! Many devices of a hub, and who sends to them, in one process:
-//! `cargo run --release -p mobile-delivery --example device_load -- <hold|send> <hub url> ...`, with an owner's token in `TOKEN`.
+//! `cargo run --release -p mobile-delivery --example device_load -- <hold|send|room|broadcast> <hub url> ...`, with an owner's token in `TOKEN`.
 //!
 //! `hold <url> <devices>` registers the devices, connects all of them, and prints `{"registered_per_second", "idle_seconds"}` once each has had its
 //! `idle`. For each line `cut` on its input all connections are broken at one moment, and all devices come back at once: `{"idle_seconds", "tries"}` when the last one has
@@ -8,6 +8,11 @@
 //! `send <url> <devices> <messages per second> <seconds>` has so many devices connected, and prints `{"idle_seconds"}` once they are idle. With the line `send` on
 //! its input it sends each message to the next one of them, at a constant rate whatever the answers take, after 2 s that are not counted. Prints how long
 //! it took from the moment a request was due to the frame on the socket, and to the 202.
+//!
+//! `room` is the same with each message to a group that all of them are in: how long it took to the frame on each of their sockets.
+//!
+//! `broadcast <url> <devices>` has so many devices connected, and prints `{"idle_seconds"}`. For each line `send` on its input one message is sent to all: how long it took
+//! to the 202, to the last frame, and until all acks were stored.
 //!
 //! Devices are plain: they ack each message at once, and ping as often as they are told to.
 
@@ -27,6 +32,7 @@ use device::{Fleet, Member};
 use futures::StreamExt;
 use futures::stream::iter;
 use owner::Owner;
+use sending::To;
 use tokio::sync::mpsc;
 
 /// Requests at one time while devices are registered.
@@ -80,11 +86,17 @@ async fn main() {
     let token = std::env::var("TOKEN").expect("an owner's token in TOKEN");
     match arguments.as_slice() {
         ["hold", url, devices] => hold(Owner::new(url, token), number(devices)).await,
-        ["send", url, devices, rate, seconds] => {
+        [what @ ("send" | "room"), url, devices, rate, seconds] => {
             let owner = Owner::new(url, token);
             let members = registered(&owner, number(devices)).await;
-            sending::measure(owner, members, number(rate), number(seconds)).await;
+            let to = if *what == "room" { To::All } else { To::Each };
+            sending::measure(owner, members, to, number(rate), number(seconds)).await;
         }
-        _ => panic!("device_load hold <url> <devices> | send <url> <devices> <messages per second> <seconds>"),
+        ["broadcast", url, devices] => {
+            let owner = Owner::new(url, token);
+            let members = registered(&owner, number(devices)).await;
+            sending::broadcast(owner, members).await;
+        }
+        _ => panic!("device_load hold|broadcast <url> <devices> | send|room <url> <devices> <messages per second> <seconds>"),
     }
 }

@@ -17,43 +17,59 @@ const WARM_UP: usize = 2;
 /// After the last request, for what is still on its way.
 const LAST: Duration = Duration::from_secs(20);
 
-/// When each message was due, and how many nanoseconds later something was.
+/// To whom messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// Each to the next device.
+    Each,
+    /// Each to the group of all of them.
+    All,
+}
+
+/// When each message was due, and how many nanoseconds later something was, as often as it is to be.
 struct Watch {
     begun: Instant,
     every: Duration,
+    copies: usize,
     after: Vec<AtomicU64>,
+    noted: Vec<AtomicUsize>,
     count: AtomicUsize,
 }
 
 impl Watch {
-    fn new(begun: Instant, rate: usize, count: usize) -> Self {
-        let after = (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { begun, every: Duration::from_secs(1) / u32::try_from(rate).expect("a rate"), after, count: AtomicUsize::new(0) }
+    fn new(begun: Instant, rate: usize, count: usize, copies: usize) -> Self {
+        let after = (0..count * copies).map(|_| AtomicU64::new(0)).collect();
+        let noted = (0..count).map(|_| AtomicUsize::new(0)).collect();
+        let every = Duration::from_secs(1) / u32::try_from(rate).expect("a rate");
+        Self { begun, every, copies, after, noted, count: AtomicUsize::new(0) }
     }
 
     fn due(&self, n: usize) -> Instant {
         self.begun + self.every * u32::try_from(n).expect("a number of messages")
     }
 
-    /// The first time counts.
+    /// The first times count.
     fn note(&self, n: usize) {
-        let Some(after) = self.after.get(n) else { return };
-        let took = u64::try_from(self.due(n).elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
-        if after.compare_exchange(0, took, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let Some(noted) = self.noted.get(n) else { return };
+        let copy = noted.fetch_add(1, Ordering::Relaxed);
+        if copy < self.copies {
+            let took = u64::try_from(self.due(n).elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
+            self.after[n * self.copies + copy].store(took, Ordering::Relaxed);
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// p50, p99 and the longest, in milliseconds, of those from `first` on.
     fn told(&self, first: usize) -> [f64; 3] {
-        let mut all: Vec<u64> = self.after[first..].iter().map(|after| after.load(Ordering::Relaxed)).collect();
+        let mut all: Vec<u64> = self.after[first * self.copies..].iter().map(|after| after.load(Ordering::Relaxed)).collect();
         all.sort_unstable();
         let at = |share: f64| all[((all.len() - 1) as f64 * share).round() as usize] as f64 / 1e6;
         [at(0.5), at(0.99), at(1.0)]
     }
 }
 
-pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, rate: usize, seconds: usize) {
+pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, to: To, rate: usize, seconds: usize) {
+    let copies = if to == To::All { members.len() } else { 1 };
     let count = rate * (seconds + WARM_UP);
     // The time begins once all are there; until then nothing is sent.
     let watch = Arc::new(std::sync::OnceLock::<(Watch, Watch)>::new());
@@ -66,7 +82,7 @@ pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, rate: usize, secon
     println!("{{\"idle_seconds\": {idle_seconds}}}");
     assert_eq!(crate::lines().recv().await.as_deref(), Some("send"), "what is to be done is not known");
     let begun = Instant::now() + Duration::from_millis(100);
-    let _ = watch.set((Watch::new(begun, rate, count), Watch::new(begun, rate, count)));
+    let _ = watch.set((Watch::new(begun, rate, count, copies), Watch::new(begun, rate, count, 1)));
 
     // A thread of its own keeps time better than a timer of the runtime, which is of whole milliseconds.
     let (tick, mut ticks) = mpsc::unbounded_channel();
@@ -85,7 +101,11 @@ pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, rate: usize, secon
         let (owner, member, watch, refused) = (owner.clone(), members[n % members.len()].clone(), watch.clone(), refused.clone());
         let body = Bytes::from(format!(r#"{{"n":{n},"pad":"{pad}"}}"#));
         sends.spawn(async move {
-            match owner.send(&member.id, body).await {
+            let sent = match to {
+                To::Each => owner.send(&member.id, body).await,
+                To::All => owner.send_to_group(body).await,
+            };
+            match sent {
                 Ok(()) => watch.get().into_iter().for_each(|(_, taken)| taken.note(n)),
                 Err(why) => {
                     refused.fetch_add(1, Ordering::Relaxed);
@@ -98,13 +118,46 @@ pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, rate: usize, secon
     while sends.join_next().await.is_some() {}
     let (got, taken) = watch.get().expect("it has begun");
     let until = Instant::now() + LAST;
-    while got.count.load(Ordering::Relaxed) < count && Instant::now() < until {
+    while got.count.load(Ordering::Relaxed) < count * copies && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let missing = count - got.count.load(Ordering::Relaxed);
+    let missing = count * copies - got.count.load(Ordering::Relaxed);
     assert_eq!((missing, refused.load(Ordering::Relaxed)), (0, 0), "messages that never came, and that were refused");
     let ([p50, p99, max], [taken_p50, taken_p99, _]) = (got.told(rate * WARM_UP), taken.told(rate * WARM_UP));
     println!(
         r#"{{"p50_ms": {p50}, "p99_ms": {p99}, "max_ms": {max}, "taken_p50_ms": {taken_p50}, "taken_p99_ms": {taken_p99}}}"#
     );
+}
+
+/// One broadcast to all that are connected: for each line `send` on the input, how long until the last frame, and until all acks are stored.
+pub async fn broadcast(owner: Owner, members: Vec<Arc<Member>>) {
+    let (came, all) = (Arc::new(AtomicUsize::new(0)), members.len());
+    let got = {
+        let came = came.clone();
+        move |_| {
+            came.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let mut fleet = Fleet::start(&owner.address(), members, got);
+    let (idle_seconds, _) = fleet.idle(PATIENCE).await;
+    println!("{{\"idle_seconds\": {idle_seconds}}}");
+    let (mut lines, mut before) = (crate::lines(), 0);
+    while let Some(line) = lines.recv().await {
+        assert_eq!(line, "send", "what is to be done is not known");
+        let begun = Instant::now();
+        let message = owner.broadcast(Bytes::from(format!(r#"{{"n":0,"pad":"{}"}}"#, "x".repeat(1000)))).await;
+        let taken = begun.elapsed().as_secs_f64();
+        while came.load(Ordering::Relaxed) - before < all {
+            assert!(begun.elapsed() < LAST, "{} of {all} frames came", came.load(Ordering::Relaxed) - before);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let last_frame = begun.elapsed().as_secs_f64();
+        while owner.delivered(&message).await < all {
+            assert!(begun.elapsed() < LAST, "not all acks are stored");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let acked = begun.elapsed().as_secs_f64();
+        before = came.load(Ordering::Relaxed);
+        println!(r#"{{"taken_seconds": {taken}, "got_seconds": {last_frame}, "acked_seconds": {acked}}}"#);
+    }
 }

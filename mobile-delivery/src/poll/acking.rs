@@ -101,9 +101,9 @@ async fn settle(sessions: &Sessions, device: &Device, acks: &Acks) -> Result<boo
             }
         }
     }
-    let heard = match &poll {
-        Some(session) => session.kept().hears(acks),
-        // What another process gave is not known here: then it is what the device can have been given.
+    let heard = match poll.as_ref().filter(|session| session.kept().log.has_given()) {
+        Some(session) => session.kept().log.hears(acks),
+        // As above.
         None => match acks.entry {
             Some(entry) => Some(sessions.head(&device.registration.tenant).await?.min(i64::try_from(entry).unwrap_or(i64::MAX))),
             None => None,

@@ -168,11 +168,6 @@ impl Kept {
         self.leases.retain(|seq, (id, _)| *seq > up_to && !acks.ids.contains(id));
     }
 
-    /// Up to which entry the log is heard, if that is news.
-    pub(super) fn hears(&mut self, acks: &Acks) -> Option<i64> {
-        self.log.acked(acks)
-    }
-
     /// What is to be told of a gap; `None` of one that was told.
     pub(super) fn news(&mut self, gap: Option<Gap>) -> Option<Gap> {
         let gap = gap.filter(|gap| gap.number > self.gap_told)?;
@@ -184,7 +179,7 @@ impl Kept {
 impl LogKept {
     fn new(standing: &Standing) -> Self {
         let heard = standing.heard;
-        Self { leases: BTreeMap::new(), cursor: heard, highest: heard, heard, behind: standing.last.is_some() }
+        Self { leases: BTreeMap::new(), cursor: heard, highest: 0, heard, behind: standing.last.is_some() }
     }
 
     /// After which entry to read, if there may be something.
@@ -219,8 +214,13 @@ impl LogKept {
         given
     }
 
+    /// Whether anything was given by this process.
+    pub(super) fn has_given(&self) -> bool {
+        self.highest > 0
+    }
+
     /// The device is done with these; up to which entry that is all, if that is news.
-    fn acked(&mut self, acks: &Acks) -> Option<i64> {
+    pub(super) fn hears(&mut self, acks: &Acks) -> Option<i64> {
         let up_to = acks.entry.and_then(|entry| i64::try_from(entry).ok()).unwrap_or(0).min(self.highest);
         self.leases.retain(|entry, (id, _)| *entry > up_to && !acks.ids.contains(id));
         let all = self.leases.keys().next().map_or(self.highest, |first| first - 1).min(self.highest).max(up_to);
@@ -229,6 +229,6 @@ impl LogKept {
 
     /// The store has it that everything up to here is heard.
     pub(super) fn stored(&mut self, entry: i64) {
-        self.heard = self.heard.max(entry);
+        (self.heard, self.cursor) = (self.heard.max(entry), self.cursor.max(entry));
     }
 }
