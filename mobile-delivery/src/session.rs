@@ -28,6 +28,7 @@
 //!
 //! An idle session is some hundred bytes, and holds no buffer: payloads are never kept, and what is put off is read again.
 
+mod checking;
 mod clock;
 mod events;
 mod held;
@@ -40,6 +41,7 @@ use uuid::Uuid;
 
 pub use events::{Action, Ask, Claimed, Delivery, End, Ended, Event, Page, Tag};
 
+use self::checking::Checking;
 use self::held::{Holding, Place};
 use self::reading::Asked;
 use crate::protocol::{ClientFrame, Close, GoAway, Hello, How, MAX_DELAY, ServerFrame, Welcome, Window, Withdrawal};
@@ -61,6 +63,8 @@ pub struct Limits {
     pub answer_within: Duration,
     /// How soon a store that could not answer is asked again.
     pub ask_again: Duration,
+    /// How often a session asks what became of what it holds, though nobody told it of acks by requests.
+    pub check_every: Duration,
 }
 
 impl Default for Limits {
@@ -73,6 +77,7 @@ impl Default for Limits {
             ack_within: Duration::from_secs(30),
             answer_within: Duration::from_secs(10),
             ask_again: Duration::from_secs(1),
+            check_every: Duration::from_secs(10),
         }
     }
 }
@@ -123,6 +128,9 @@ pub struct Session {
     seen: Vec<Uuid>,
     gap_told: u64,
     idle_told: bool,
+    /// Nothing is heard but the `hello`: no sign of life is waited for.
+    one_way: bool,
+    checking: Checking,
 
     /// When the phase is over.
     deadline: Option<Instant>,
@@ -159,6 +167,8 @@ impl Session {
             seen: Vec::new(),
             gap_told: 0,
             idle_told: false,
+            one_way: false,
+            checking: Checking::default(),
             deadline,
             heard: now,
             auth_until: None,
@@ -224,6 +234,8 @@ impl Session {
             Event::Page { ask, page } => self.read(ask, page, now, &mut out),
             Event::Unread { ask } => self.unread(ask, now),
             Event::Settled { seqs } => self.settled(&seqs, &mut out),
+            Event::Acked => self.checking.want(),
+            Event::Checked { ended } => self.checked(&ended, &mut out),
             Event::Withdrawn { seqs, reason } => self.withdraw(&seqs, reason, &mut out),
             Event::Pending { seq } => self.want(seq),
             Event::Drain { away, within } => self.drain(away, now + within, &mut out),
@@ -251,6 +263,7 @@ impl Session {
             Phase::Draining if self.held.given() + self.held.ending() == 0 => return self.close(Close::Draining, "", None, out),
             _ => {}
         }
+        self.check(now, out);
         self.watch(now);
         self.arm(now, out);
     }
@@ -280,6 +293,7 @@ impl Session {
             Window { messages: hello.window.messages.clamp(1, most.messages), bytes: hello.window.bytes.clamp(1, most.bytes) };
         self.heartbeat = hello.heartbeat.unwrap_or(self.limits.heartbeat);
         self.seen = std::mem::take(&mut hello.seen);
+        self.one_way = hello.one_way;
         hello.window = self.window;
         (self.phase, self.deadline) = (Phase::Claiming, Some(now + self.limits.claim_within));
         out.push(Action::Claim(hello));

@@ -96,13 +96,14 @@ impl<W: Wire> Driver<W> {
         let mut events = self.take(happened);
         while let Some(event) = events.pop_front() {
             let actions = self.session.on(event, Instant::now());
+            // Before it is told: who is given a message may ack it by a request at once.
+            self.tell_how_it_stands();
             if self.act(actions, &mut events).await.is_err() {
                 events.push_front(Event::Gone);
             }
         }
         self.deliveries.ack_strays(&mut self.lane).await;
         self.asking.go_on(self.tenure.as_ref());
-        self.tell_how_it_stands();
     }
 
     async fn next(&mut self) -> Happened {
@@ -212,6 +213,12 @@ impl<W: Wire> Driver<W> {
                 _ => events.push_back(Event::Withdrawn { seqs: vec![seq], reason }),
             }
         }
+        if let Some(ended) = news.checked {
+            events.push_back(Event::Checked { ended });
+        }
+        if news.acked {
+            events.push_back(Event::Acked);
+        }
         if let Some((close, why)) = news.end {
             events.push_back(Event::End { close, detail: why.into_owned() });
         }
@@ -258,12 +265,13 @@ impl<W: Wire> Driver<W> {
                 }
                 Action::Claim(hello) => {
                     self.prefetch = hello.window.messages;
-                    let opening = self.sessions.clone().open(hello, self.bearer.take(), self.current.take());
+                    let opening = self.sessions.clone().open(hello, W::TRANSPORT, self.bearer.take(), self.current.take());
                     self.opening = Some(Box::pin(opening));
                 }
                 Action::Verify(token) => events.push_back(self.verify(token.0.as_bytes())),
                 Action::Ask(ask) => self.asking.ask(ask, self.tenure.as_ref()),
                 Action::Settle { ends, .. } => self.asking.settle(ends),
+                Action::Check(held) => self.asking.check(held, self.tenure.as_ref()),
                 Action::GapTold { number, .. } => self.asking.gap_told(number),
                 Action::Read { ids } => {
                     if !self.asking.read(ids) {

@@ -1,8 +1,9 @@
 //! How processes tell each other that sessions may be over, or have something to find, and that messages ended: over the exchange `warren.notices`.
 //!
-//! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...], "ended": [[<process>, <device>, <message>], ...]}`, each for the process that has the
-//! session. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a session that is lost is mended by the
-//! slow round, and by the next ack; one about a message is not.
+//! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...], "ended": [[<process>, <device>, <message>], ...], "acked": [[<process>, <device>], ...]}`,
+//! each for the process that has the session. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a
+//! session that is lost is mended by the slow round, and by the next ack; one about acks by a look of the session itself; one about a message that ended
+//! by the same look, if the device has it.
 
 use std::collections::BTreeMap;
 
@@ -48,6 +49,8 @@ struct Notice {
     over: Vec<(i64, i64, i64)>,
     #[serde(default)]
     ended: Vec<(i64, i64, Uuid)>,
+    #[serde(default)]
+    acked: Vec<(i64, i64)>,
 }
 
 impl Notice {
@@ -57,6 +60,7 @@ impl Notice {
             match told {
                 Told::Over(process, device, fence) => notice.over.push((process.0, device.0, fence)),
                 Told::Ended(process, device, message) => notice.ended.push((process.0, device.0, message)),
+                Told::Acked(process, device) => notice.acked.push((process.0, device.0)),
             }
         }
         notice
@@ -66,6 +70,7 @@ impl Notice {
 enum Told {
     Over(ProcessId, Number, i64),
     Ended(ProcessId, Number, Uuid),
+    Acked(ProcessId, Number),
 }
 
 /// What processes of other sessions are to look at.
@@ -79,6 +84,10 @@ impl Telling {
 
     pub(super) fn withdrawn(&self, process: ProcessId, device: Number, message: Uuid) {
         self.put(Told::Ended(process, device, message));
+    }
+
+    pub(super) fn acked(&self, process: ProcessId, device: Number) {
+        self.put(Told::Acked(process, device));
     }
 
     fn put(&self, told: Told) {
@@ -96,6 +105,8 @@ impl Sessions {
                 mine.for_each(|(_, device, fence)| self.suspect(Number(device), fence));
                 let mine = notice.ended.into_iter().filter(|(process, ..)| *process == self.0.me.0);
                 mine.for_each(|(_, device, message)| self.has_ended(Number(device), message));
+                let mine = notice.acked.into_iter().filter(|(process, _)| *process == self.0.me.0);
+                mine.for_each(|(_, device)| self.has_acked(Number(device)));
             }
             Err(error) => tracing::debug!(error = %error, "a notice about sessions cannot be read"),
         }

@@ -37,6 +37,7 @@ fn hellos() -> impl Strategy<Value = Hello> {
             heartbeat: heartbeat.map(Duration::from_millis),
             seen,
             agent,
+            one_way: false,
         },
     )
 }
