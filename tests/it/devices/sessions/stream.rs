@@ -53,8 +53,14 @@ impl Listener {
     }
 
     pub(in crate::devices) async fn ack(&self, to: SocketAddr, body: Value) -> u16 {
+        self.acks(to, body).await.expect("an answer")
+    }
+
+    /// The status; `None` if nobody answers.
+    pub(in crate::devices) async fn acks(&self, to: SocketAddr, body: Value) -> Option<u16> {
         let url = format!("http://{to}/v1/device/acks");
-        self.http.post(url).bearer_auth(&self.token).body(body.to_string()).send().await.unwrap().status().as_u16()
+        let acking = self.http.post(url).bearer_auth(&self.token).body(body.to_string()).send();
+        Some(tokio::time::timeout(SOON, acking).await.ok()?.ok()?.status().as_u16())
     }
 }
 

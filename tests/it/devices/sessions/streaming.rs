@@ -73,25 +73,24 @@ async fn what_is_sent_is_streamed_and_ends_with_the_ack_of_a_request() {
 
 #[tokio::test]
 async fn a_full_window_goes_on_when_another_process_is_told_of_acks() {
-    let ground = Ground::set().await;
     // By a word alone, and by asking alone.
     for how in [told_only(), asking_every(Duration::from_secs(1), true)] {
+        let ground = Ground::set().await;
         let (one, two) = tokio::join!(Process::with(&ground, how.clone()), Process::with(&ground, how));
-        let id = format!("page-{}", one.address.port());
-        ground.device(&id).await;
-        let page = listener(&id);
+        ground.device("page").await;
+        let page = listener("page");
         let mut stream = page.welcome(one.address, "window=2").await;
         stream.is_idle().await;
-        ground.send_texts(&one, &id, 5).await;
+        ground.send_texts(&one, "page", 5).await;
         assert_eq!(stream.seqs(2).await, [1, 2]);
         stream.is_quiet().await;
-        assert_eq!(page.ack(two.address, json!({"up_to": 2})).await, 204);
-        assert_eq!(stream.seqs(2).await, [3, 4]);
-        assert_eq!(page.ack(two.address, json!({"up_to": 4})).await, 204);
-        assert_eq!(stream.seqs(1).await, [5]);
+        for up_to in 1..=3 {
+            assert_eq!(page.ack(two.address, json!({"up_to": up_to})).await, 204);
+            assert_eq!(stream.seqs(1).await, [up_to + 2]);
+        }
         assert_eq!(page.ack(two.address, json!({"up_to": 5})).await, 204);
         stream.is_idle().await;
-        assert!(ground.look(&id).await.session.is_some(), "an ack makes no session, and ends none");
+        assert!(ground.look("page").await.session.is_some(), "an ack makes no session, and ends none");
     }
 }
 
