@@ -13,8 +13,7 @@
 //!
 //! Limits: of what a device does not take two chunks are held, besides what its connection holds; after
 //! [`Options::write_within`](crate::sessions::Options::write_within) its session ends, and what was unacked waits for the next one. A stream that has nothing to say writes a comment every
-//! [`Options::keep_alive`](crate::sessions::Options::keep_alive). A device that vanished without a word is noticed by that only once its connection takes no more: by a proxy in between
-//! in seconds, by TCP in a quarter of an hour, or by the 30 s of a full window.
+//! [`Options::keep_alive`](crate::sessions::Options::keep_alive). A device that vanished without a word is noticed by what the listener does about connections that acknowledge nothing.
 
 use std::convert::Infallible;
 use std::pin::Pin;

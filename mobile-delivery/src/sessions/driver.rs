@@ -23,6 +23,9 @@ use super::wire::{Broken, Heard, Wire};
 use crate::protocol::{Close, GoAway, ServerFrame};
 use crate::session::{Action, Claimed, Event, Phase, Session};
 
+/// How long a device whose session is over may take for what was written before.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Frames in one second that are taken of one device.
 const FRAMES: u32 = 2000;
 
@@ -295,7 +298,7 @@ impl<W: Wire> Driver<W> {
         if broken { Err(Broken) } else { Ok(()) }
     }
 
-    /// Writes a frame, or what was gathered, for as long as the device takes it and nobody ends the session.
+    /// Writes a frame, or what was gathered, for as long as the device takes it, or a moment once somebody ends the session.
     async fn write(&mut self, frame: Option<&ServerFrame>) -> Result<(), Broken> {
         let within = self.sessions.0.options.write_within;
         let Self { wire, post, .. } = self;
@@ -308,7 +311,11 @@ impl<W: Wire> Driver<W> {
         tokio::select! {
             biased;
             written = writing => written,
-            () = post.ended() => Err(Broken),
+            // What was written has a moment to be taken: then the device is told why, and whether to come back.
+            () = async {
+                post.ended().await;
+                tokio::time::sleep(LAST).await;
+            } => Err(Broken),
             () = tokio::time::sleep(within) => Err(Broken),
         }
     }

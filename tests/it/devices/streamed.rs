@@ -1,12 +1,16 @@
 //! Streams of a hub that runs, as a team meets them: with the devices of `docs/examples` in Python and in Node, through its own listener.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use mobile_delivery::protocol::ServerFrame;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use serde_json::{Value, json};
+use warren_tests::broker::Broker;
 use warren_tests::hub::HubProcess;
+use warren_tests::network::Network;
 use warren_tests::process::{Process, workspace};
 use warren_tests::wait::until_true;
 
@@ -116,4 +120,35 @@ async fn a_stream_goes_through_the_listener_as_it_is_written_and_ends_with_the_d
     assert_eq!(stream.message().await.id, message.id);
     assert_eq!(page.ack(address(&hub), json!({"up_to": 1})).await, 204);
     stream.is_idle().await;
+}
+
+/// Its cable is pulled: nobody is told that the connection is gone, and no heartbeat can be missed.
+#[tokio::test]
+async fn a_stream_whose_device_has_vanished_is_noticed_by_what_is_written_to_it() {
+    let world = World::new(Keep::Sqlite).await;
+    let mut hub = hub(&world, "").await;
+    let token = register(&hub, "acme", "page").await.token;
+    let to = address(&hub);
+    let network = Network::new(1);
+    hub.kill9();
+    let env = [
+        ("WARREN__LISTEN__PUBLIC", format!("0.0.0.0:{}", to.port())),
+        ("WARREN__LISTEN__IDLE", "2s".to_owned()),
+        ("WARREN__BROKER__MANAGEMENT_URL", Broker::shared().await.management().url().to_owned()),
+    ];
+    hub.start_again_with(&env.map(|(name, value)| (name.to_owned(), value))).await;
+    settled(&hub).await;
+    let [a, b, c, _] = network.address(0).octets();
+    let url = format!("http://{}:{}/v1/device/stream", Ipv4Addr::new(a, b, c, 1), to.port());
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &network.space(0), "curl", "-sN", "-H", &format!("Authorization: Bearer {token}"), &url]);
+    let there = Process::start("curl", command);
+    let owner = hub.client_as("acme", "app", OWNER);
+    let presence = async || owner.get("/v1/devices/page").await.unwrap().body["presence"].clone();
+    until_true(LONG, "it to be there", async || presence().await == "online" && there.stdout().contains("event: idle")).await;
+    network.cut(0);
+    send(&owner, "page", 1).await;
+    until_true(Duration::from_secs(20), "it to be given up", async || presence().await == "offline").await;
+    let mut stream = Listener::new(token).welcome(to, "").await;
+    assert_eq!(stream.message().await.seq, 1);
 }

@@ -231,7 +231,8 @@ fn what_is_acked_by_a_request_frees_its_place_once_the_store_says_so() {
 
 #[test]
 fn who_goes_one_way_is_not_silent_and_asks_by_itself_what_was_acked() {
-    let stream = Hello { one_way: true, heartbeat: Some(Duration::from_secs(20)), ..hello(Window { messages: 2, ..Window::default() }) };
+    let stream =
+        Hello { one_way: true, heartbeat: Some(Duration::from_secs(20)), ..hello(Window { messages: 2, ..Window::default() }) };
     let mut talk = Talk::open_with(stream);
     talk.page(1, page(&[], 0));
     assert_eq!(talk.after(Duration::from_secs(3600)), [], "nothing is waited for");

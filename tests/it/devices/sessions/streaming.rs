@@ -246,7 +246,7 @@ async fn something_is_written_now_and_then_and_who_takes_nothing_is_cut_off() {
     let (keep_alive, write_within) = (Duration::from_millis(200), Duration::from_secs(1));
     let options = Options { limits, keep_alive, write_within, ..Options::default() };
     let process = Process::with(&ground, How { options, mute: false }).await;
-    let device = ground.device("page").await;
+    ground.device("page").await;
     let page = listener("page");
     let mut stream = page.welcome(process.address, "window=256&bytes=1048576").await;
     stream.is_idle().await;
@@ -281,13 +281,18 @@ async fn something_is_written_now_and_then_and_who_takes_nothing_is_cut_off() {
         () = cut_off => {}
     }
     assert!(process.metric("warren_device_given_total", None) < 32, "it does not get all while it takes nothing");
-    let left = ground.pending(device).await;
-    assert!(!left.is_empty());
     drop(deaf);
+    // Its last ack may still have counted; all after that is there, in order.
     let mut stream = page.welcome(process.address, "window=256&bytes=1048576").await;
-    for seq in left {
-        assert_eq!(stream.message().await.seq, u64::try_from(seq).unwrap());
+    let mut seq = stream.message().await.seq;
+    assert!(seq < 32, "something was left");
+    loop {
         assert_eq!(page.ack(process.address, json!({"up_to": seq})).await, 204);
+        if seq == 32 {
+            break;
+        }
+        seq += 1;
+        assert_eq!(stream.message().await.seq, seq);
     }
     stream.is_idle().await;
 }
