@@ -262,6 +262,12 @@ impl Sessions {
             drop(place);
         }
     }
+
+    /// The same in a task of its own, for a connection whose request is answered meanwhile.
+    pub(crate) fn serve_apart<W: Wire + 'static>(self, wire: W, bearer: Bearer, place: Place) {
+        let connections = self.0.connections.clone();
+        connections.spawn(self.serve(wire, Some(bearer), None, place));
+    }
 }
 
 /// A place for a connection, which the drain waits for.

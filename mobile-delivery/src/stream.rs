@@ -142,8 +142,7 @@ pub(crate) async fn open(
     let (events, body) = mpsc::channel(1);
     let stream = Stream::new(hello, events, keep_alive);
     let bearer = Bearer { device: Some(Box::new(device)), ..bearer };
-    // The drain waits for whoever has a place.
-    tokio::spawn(sessions.serve(stream, Some(bearer), None, place));
+    sessions.serve_apart(stream, bearer, place);
     let chunks = unfold(body, async |mut body| Some((Ok::<Bytes, Infallible>(body.recv().await?), body)));
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")];
     Ok((headers, Body::from_stream(chunks)).into_response())
