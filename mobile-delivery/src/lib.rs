@@ -29,6 +29,7 @@ pub mod session;
 pub mod sessions;
 pub mod socket;
 pub mod store;
+pub mod stream;
 pub mod submissions;
 pub mod tokens;
 pub mod upkeep;

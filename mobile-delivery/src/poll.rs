@@ -1,9 +1,9 @@
-//! `GET /v1/device/messages` and `POST /v1/device/acks`: the same messages for what cannot hold a socket.
+//! `GET /v1/device/messages` and `POST /v1/device/acks`: the same messages for what cannot hold a socket; and the acks of streams.
 //!
 //! ```text
 //! GET --> the device's poll session, claimed with the first poll --> rows after the last given --> leased for 60 s
 //!           nothing there: wait for a word of who sent, in this process; or a look at the store, once a second for all that wait
-//! POST --> settled under the fence of whichever session the device has
+//! POST --> settled under the fence of whichever session the device has, and that one is told
 //! ```
 //!
 //! Owns leases: what a poll gave is not given again before its lease is over. Refuses to own a lane: a poll reads rows. Nothing is declared for a device that
@@ -12,7 +12,7 @@
 //! Guarantees: as sessions have them; at least once, in order of `seq` but for what is offered again. A newer poll ends the older one with 409. Limits:
 //! [`LEASED`] messages are out at one time; leases are this process's, and a poll that comes to another one is given what is not acked at once.
 
-mod acking;
+pub(crate) mod acking;
 mod asking;
 mod session;
 
@@ -30,10 +30,11 @@ use crate::sessions::Sessions;
 use crate::store::Number;
 use session::PollSession;
 
-/// What devices connect to: the socket, polls and their acks; and what describes them. They have no fallbacks.
+/// What devices connect to: the socket, the stream, polls, and acks by request; and what describes them. They have no fallbacks.
 pub fn router(sessions: Sessions) -> (Router, utoipa::openapi::OpenApi) {
     let (router, openapi) = OpenApiRouter::new()
         .routes(routes!(crate::socket::connect))
+        .routes(routes!(crate::stream::open))
         .routes(routes!(asking::poll))
         .routes(routes!(acking::ack))
         .split_for_parts();

@@ -18,6 +18,7 @@ mod fields;
 pub mod message;
 pub mod poll;
 mod server;
+pub mod stream;
 
 use std::borrow::Cow;
 

@@ -28,6 +28,7 @@
 //!
 //! An idle session is some hundred bytes, and holds no buffer: payloads are never kept, and what is put off is read again.
 
+mod checking;
 mod clock;
 mod events;
 mod held;
@@ -41,6 +42,7 @@ use uuid::Uuid;
 
 pub use events::{Action, Ask, Claimed, Delivery, End, Ended, Event, LogPage, Page, Tag};
 
+use self::checking::Checking;
 use self::held::{Holding, Place};
 use self::reading::Asked;
 use crate::protocol::{ClientFrame, Close, GoAway, Hello, How, MAX_DELAY, ServerFrame, Welcome, Window, Withdrawal};
@@ -62,6 +64,8 @@ pub struct Limits {
     pub answer_within: Duration,
     /// How soon a store that could not answer is asked again.
     pub ask_again: Duration,
+    /// How often a session asks what became of what it holds, though nobody told it of acks by requests.
+    pub check_every: Duration,
 }
 
 impl Default for Limits {
@@ -74,6 +78,7 @@ impl Default for Limits {
             ack_within: Duration::from_secs(30),
             answer_within: Duration::from_secs(10),
             ask_again: Duration::from_secs(1),
+            check_every: Duration::from_secs(10),
         }
     }
 }
@@ -126,6 +131,9 @@ pub struct Session {
     seen: Vec<Uuid>,
     gap_told: u64,
     idle_told: bool,
+    /// Nothing is heard but the `hello`: no sign of life is waited for.
+    one_way: bool,
+    checking: Checking,
 
     /// When the phase is over.
     deadline: Option<Instant>,
@@ -163,6 +171,8 @@ impl Session {
             seen: Vec::new(),
             gap_told: 0,
             idle_told: false,
+            one_way: false,
+            checking: Checking::default(),
             deadline,
             heard: now,
             auth_until: None,
@@ -233,12 +243,14 @@ impl Session {
             Event::Page { ask, page } => self.read(ask, page, now, &mut out),
             Event::Unread { ask } => self.unread(ask, now),
             Event::Settled { seqs } => self.settled(&seqs, &mut out),
+            Event::Acked => self.checking.want(),
+            Event::Checked { ended } => self.checked(&ended, &mut out),
             Event::Withdrawn { seqs, reason } => self.withdraw(&seqs, reason, &mut out),
             Event::Pending { seq } => self.want(seq),
             Event::Logged { entry } => self.log.want(entry),
             Event::LogPage { ask, page } => self.log_read(ask, page, now, &mut out),
             Event::LogUnread { ask } => self.log.unread(ask, &self.limits, now),
-            Event::Heard { entry } => self.log.heard(entry),
+            Event::Heard { entry } => self.heard_log(entry),
             Event::Recalled { entry } => self.recalled(entry, &mut out),
             Event::Drain { away, within } => self.drain(away, now + within, &mut out),
             Event::Timer => self.rung(now, &mut out),
@@ -268,6 +280,7 @@ impl Session {
             }
             _ => {}
         }
+        self.check(now, out);
         self.watch(now);
         self.arm(now, out);
     }
@@ -298,6 +311,7 @@ impl Session {
             Window { messages: hello.window.messages.clamp(1, most.messages), bytes: hello.window.bytes.clamp(1, most.bytes) };
         self.heartbeat = hello.heartbeat.unwrap_or(self.limits.heartbeat);
         self.seen = std::mem::take(&mut hello.seen);
+        self.one_way = hello.one_way;
         hello.window = self.window;
         (self.phase, self.deadline) = (Phase::Claiming, Some(now + self.limits.claim_within));
         out.push(Action::Claim(hello));

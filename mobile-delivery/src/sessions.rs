@@ -1,15 +1,15 @@
 //! Sessions at work: devices that are connected to this process, each a task that has a [`Session`](crate::session::Session), a wire and a lane.
 //!
 //! ```text
-//! socket --frames--> driver <--deliveries-- lane (the device's queue)
-//!                      |  ^
-//!     claims, acks,    |  |   pages, ends, "look"
-//!     ends of sessions v  |
+//! socket, stream --frames--> driver <--deliveries-- lane (the device's queue)
+//!                              |  ^
+//!             claims, acks,    |  |   pages, ends, "look", "acked"
+//!             ends of sessions v  |
 //!     one task for each sort: what waits, in one statement ---> store
 //! ```
 //!
 //! Owns who is connected here, and what is asked of the store for them together. Refuses to own what a session decides ([`crate::session`]), rows,
-//! queues, and how a connection is made ([`crate::socket`], [`crate::poll`]).
+//! queues, and how a connection is made ([`crate::socket`], [`crate::stream`], [`crate::poll`]).
 //!
 //! Guarantees:
 //!
@@ -17,7 +17,8 @@
 //!   (`telling.rs`), else with its next ack, else with the slow round: what it acks meanwhile counts for nothing (the fence);
 //! * a device that comes back declares nothing, and one that has nothing to get reads nothing: its claim says so;
 //! * rows do not wait for the broker: a session whose lane is not there in [`Options::lane_within`] begins without, and reads anew when it comes;
-//! * an ack is tried until the store has it, or the process goes. A lost one costs a copy.
+//! * an ack is tried until the store has it, or the process goes. A lost one costs a copy;
+//! * what a device acks by a request, at any process, its session comes to know: by a word, or by asking within [`Limits::check_every`] (`checking.rs`).
 //!
 //! Limits: [`Options::sessions`]. An idle session is a task with empty hands; what one holds is bounded by its window. A device that reads nothing is
 //! cut off after [`Options::write_within`], and holds up nobody else. What the lane brings is given without a look at its row while it is younger
@@ -25,6 +26,7 @@
 //! all the same where it does not: the notice is lost, or the device has it already.
 
 mod asking;
+mod checking;
 mod claiming;
 mod deliveries;
 mod draining;
@@ -70,6 +72,7 @@ use crate::poll::Polling;
 use crate::receipts::Outlet;
 use crate::session::Limits;
 use crate::store::{Micros, Number, Placed, ProcessId, Recalled, Session, Stores, Withdrawn};
+use checking::Check;
 use claiming::{Coming, Leaving};
 use driver::Driver;
 use hearing::Hears;
@@ -99,6 +102,8 @@ pub struct Options {
     pub reads: usize,
     /// How long a device may take to take what is sent; 10 s by default.
     pub write_within: Duration,
+    /// How often something is written to a stream, so that a dead one is noticed on both sides; 20 s by default.
+    pub keep_alive: Duration,
     /// How long the drain may take; 20 s by default. Longer than that nobody is waited for.
     pub drain_within: Duration,
     /// In what time those who were told to go come back elsewhere; 10 s by default.
@@ -115,6 +120,7 @@ impl Default for Options {
             round: Duration::from_secs(30),
             reads: 6,
             write_within: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(20),
             drain_within: Duration::from_secs(20),
             goaway_spread: Duration::from_secs(10),
         }
@@ -154,6 +160,7 @@ struct Inner {
     coming: Waiting<Coming>,
     leaving: Waiting<Leaving>,
     settling: Waiting<Settlement>,
+    checking: Waiting<Check>,
     telling: Telling,
     suspects: Waiting<Number>,
     ended: Waiting<(Number, Uuid)>,
@@ -194,6 +201,7 @@ impl Sessions {
             coming: Waiting::default(),
             leaving: Waiting::default(),
             settling: Waiting::default(),
+            checking: Waiting::default(),
             telling: Telling::default(),
             suspects: Waiting::default(),
             ended: Waiting::default(),
@@ -213,6 +221,7 @@ impl Sessions {
         tasks.spawn(sessions.clone().claims(over.clone()));
         tasks.spawn(sessions.clone().settles(over.clone()));
         tasks.spawn(sessions.clone().releases(over.clone()));
+        tasks.spawn(sessions.clone().checks(over.clone()));
         tasks.spawn(sessions.clone().looks(over.clone()));
         tasks.spawn(sessions.clone().withdraws(over.clone()));
         tasks.spawn(sessions.clone().reads_logs(over.clone()));
@@ -234,6 +243,11 @@ impl Sessions {
     /// Sessions that are here now.
     pub fn count(&self) -> usize {
         self.0.live.len()
+    }
+
+    /// How often something is written to a stream.
+    pub(crate) fn keep_alive(&self) -> Duration {
+        self.0.options.keep_alive
     }
 
     /// A place for one more connection; `None` when there is none, or the process drains.
@@ -260,6 +274,12 @@ impl Sessions {
             Box::pin(driver.leave()).await;
             drop(place);
         }
+    }
+
+    /// The same in a task of its own, for a connection whose request is answered meanwhile.
+    pub(crate) fn serve_apart<W: Wire + 'static>(self, wire: W, bearer: Bearer, place: Place) {
+        let connections = self.0.connections.clone();
+        connections.spawn(self.serve(wire, Some(bearer), None, place));
     }
 }
 

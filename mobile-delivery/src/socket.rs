@@ -21,6 +21,7 @@ use futures::{SinkExt, StreamExt};
 use crate::protocol::{ClientFrame, Close, MAX_FRAME, Malformed, SUBPROTOCOL, ServerFrame};
 use crate::sessions::Sessions;
 use crate::sessions::wire::{Broken, Heard, Wire};
+use crate::store::Transport;
 
 /// Bytes that are read at once.
 const READ_BUFFER: usize = 2048;
@@ -96,6 +97,8 @@ impl Socket {
 }
 
 impl Wire for Socket {
+    const TRANSPORT: Transport = Transport::Socket;
+
     async fn hear(&mut self) -> Heard {
         loop {
             return match self.0.next().await {

@@ -252,6 +252,13 @@ pub trait SessionStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn endings(&self, deliveries: &[(Number, Uuid)]) -> Result<Vec<Ending>, StoreError>;
 
+    /// Of deliveries, as (device, seq, message), how those ended that have, by an ack or without. For sessions that hold them, and were told that something
+    /// was acked elsewhere; at most 16,384 in one call. Holds nothing.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn became(&self, deliveries: &[(Number, i64, Uuid)]) -> Result<Vec<Ending>, StoreError>;
+
     /// Ends what devices have acked. Answers in order; at most 512 acks. An ack again ends nothing more.
     ///
     /// # Errors

@@ -10,4 +10,5 @@ mod relay;
 mod rough;
 pub(crate) mod served;
 mod sessions;
+mod streamed;
 mod withdrawn;

@@ -45,9 +45,9 @@ def hello(device, token=None, messages=16, size=262144, heartbeat_ms=None, seen=
     return frame | {name: value for name, value in more.items() if value}
 
 
-def ack(up_to=None, seqs=(), gap=None):
-    """`up_to`: all that was given up to this one. `seqs`: these as well. `gap`: its number."""
-    more = {"up_to": up_to, "seqs": list(seqs) or None, "gap": gap}
+def ack(up_to=None, seqs=(), entry=None, gap=None):
+    """`up_to`: all that was given up to this one. `seqs`: these as well. `entry`: all that was given of groups up to it. `gap`: its number."""
+    more = {"up_to": up_to, "seqs": list(seqs) or None, "entry": entry, "gap": gap}
     return {"frame": "ack"} | {name: value for name, value in more.items() if value is not None}
 
 
@@ -181,7 +181,7 @@ class Session:
                 self.handled.add(frame["id"])
                 self.count += 1
             # Only now: an ack before the effect is a message lost with the next crash.
-            return [ack(up_to=frame["seq"])]
+            return [ack(entry=frame["entry"]) if "entry" in frame else ack(up_to=frame["seq"])]
         elif name == "gap":
             # An app fetches its state anew from its own back end here.
             self.note(f"{frame.get('count', 'some')} messages were dropped: {frame['reason']}")
@@ -269,7 +269,8 @@ async def run(args):
             # As it came, to the digit; a line end in JSON is but a space.
             print(text.replace("\r", " ").replace("\n", " "), flush=True)
         else:
-            print(f"{message['seq']} {message['type']}: {payload(message)!r}", flush=True)
+            place = message.get("seq") or message.get("group", "all")
+            print(f"{place} {message['type']}: {payload(message)!r}", flush=True)
 
     count = 0
     while not leave.is_set():

@@ -7,6 +7,7 @@ import tempfile
 import unittest
 
 import device_client as client
+import stream_client
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(HERE, "..", "..", "device-protocol", "vectors.json"), encoding="utf-8") as file:
@@ -19,6 +20,7 @@ BUILT = {
     "ack up to": client.ack(up_to=12),
     "ack some": client.ack(seqs=[9, 11]),
     "ack up to and some": client.ack(up_to=7, seqs=[9, 11]),
+    "ack an entry": client.ack(entry=31),
     "ack a gap": client.ack(gap=3),
     "nack later": client.nack(9, delay_ms=5000),
     "nack reject": client.nack(9, reason="no such screen"),
@@ -61,6 +63,29 @@ class Frames(unittest.TestCase):
     def test_numbers_keep_their_digits(self):
         data = client.payload(client.decode(text_of("deliver", "json")))
         self.assertEqual((str(data["price"]), data["units"], str(data["tiny"])), ("0.10", 12345678901234567890, "1E-400"))
+
+
+class Streams(unittest.TestCase):
+    def events(self, text):
+        events = stream_client.Events()
+        found = [event for line in text.split("\n") if (event := events.line(line.rstrip("\r")))]
+        return events, found
+
+    def test_events_are_the_frames_of_the_vectors(self):
+        for case in VECTORS["stream"]:
+            events, [(name, data)] = self.events(case["text"])
+            self.assertEqual({"frame": name} | client.decode(data), client.decode(case["frame"]), case["name"])
+            self.assertEqual(events.last_id, case.get("id"), case["name"])
+            self.assertEqual(events.retry, case["retry_ms"] / 1000 if "retry_ms" in case else None, case["name"])
+
+    def test_a_close_says_why(self):
+        for case in VECTORS["stream_closes"]:
+            _, [(name, data)] = self.events(case["text"])
+            self.assertEqual((name, client.decode(data)["code"]), ("close", case["code"]))
+
+    def test_comments_and_unknown_fields_are_skipped_and_what_is_cut_off_is_no_event(self):
+        _, found = self.events(": keep-alive\n\nmood: good\nevent: idle\ndata: {}\n\nevent: deliver\ndata: {")
+        self.assertEqual(found, [("idle", "{}")])
 
 
 class ComingBack(unittest.TestCase):

@@ -27,6 +27,7 @@ pub(super) async fn run(edge: Edge, listener: TcpListener, door: Arc<Door>, conn
         let Some((stream, peer)) = accepted else { continue };
         // Answers are small and written at once: nothing is gained by holding them back.
         let _ = stream.set_nodelay(true);
+        give_up_after(&stream, edge.idle);
         match places.clone().try_acquire_owned() {
             Ok(place) => {
                 let (edge, door) = (edge.clone(), door.clone());
@@ -60,4 +61,17 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, std::net::IpAddr)>
             None
         }
     }
+}
+
+/// Has the kernel end a connection whose other side acknowledges nothing of what was written for so long: who vanished without a word does not take its
+/// answer either, and what is small lies in the kernel where [`Pace`](super::pace::Pace) does not see it. Without that it would take a quarter of an hour.
+fn give_up_after(stream: &TcpStream, idle: Duration) {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
+        let millis = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
+        let _ = setsockopt(stream, TcpUserTimeout, &millis);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, idle);
 }

@@ -1,15 +1,15 @@
-//! `POST /v1/device/acks`.
+//! `POST /v1/device/acks`: what a device is done with, whichever way it came, at any process.
 
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use door::auth::Verifier;
+use door::auth::{Caller, Verifier};
 use door::body;
 use door::problem::{Code, Document, Problem};
 
-use super::asking::{replaced, session};
+use super::asking::replaced;
 use crate::protocol::MAX_FRAME;
 use crate::protocol::poll::Acks;
 use crate::sessions::Sessions;
@@ -20,6 +20,9 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Statements for one request, each of some thousand messages.
 const MOST: usize = 16;
+
+/// How often a newer session may come between.
+const TRIES: usize = 3;
 
 /// Ack messages
 ///
@@ -39,13 +42,13 @@ const MOST: usize = 16;
         (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "device-not-found", body = Document, content_type = "application/problem+json"),
         (status = 408, description = "body-too-slow", body = Document, content_type = "application/problem+json"),
-        (status = 409, description = "session-replaced: fetch messages again", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "session-replaced: newer sessions came between again and again; ack again", body = Document, content_type = "application/problem+json"),
         (status = 410, description = "device-revoked", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-content-encoding", body = Document, content_type = "application/problem+json"),
         (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
-        (status = 503, description = "store-unavailable, too-many-sessions", body = Document, content_type = "application/problem+json",
+        (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
     ),
 )]
@@ -57,32 +60,35 @@ pub(super) async fn ack(State(sessions): State<Sessions>, headers: HeaderMap, bo
         let problem = Problem::new(Code::MalformedJson, wrong.to_string());
         if wrong.field.is_empty() { problem } else { problem.pointer(&format!("/{}", wrong.field.replace('.', "/")), wrong.what) }
     })?;
-    let device = sessions.admit(&bearer.caller).await?;
-    match settle(&sessions, &device, &acks).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => {
-            // Somebody claimed it between the look and the write; the device is still the one who acks.
-            let device = sessions.admit(&bearer.caller).await?;
-            match settle(&sessions, &device, &acks).await? {
-                true => Ok(StatusCode::NO_CONTENT),
-                false => Err(replaced()),
-            }
-        }
-    }
+    acked(&sessions, &bearer.caller, &acks).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-/// Settles under the fence of the session that the device has, or of one that begins with this; whether it counted.
-async fn settle(sessions: &Sessions, device: &Device, acks: &Acks) -> Result<bool, Problem> {
-    let (fence, poll) = match device.session {
-        Some(has) => (has.fence, sessions.polling().get(device.number, has.fence)),
-        None => {
-            let _place = sessions.place().ok_or_else(crate::socket::no_place)?;
-            let session = session(sessions, device).await?;
-            (session.fence(), Some(session))
+/// Stores what a device says it is done with, and has its session hear of it, wherever that is; answers the device as it was.
+pub(crate) async fn acked(sessions: &Sessions, caller: &Caller, acks: &Acks) -> Result<Device, Problem> {
+    for _ in 0..TRIES {
+        let device = sessions.admit(caller).await?;
+        if settle(sessions, &device, acks).await? {
+            if let Some(session) = &device.session {
+                sessions.acked(device.number, session);
+            }
+            return Ok(device);
         }
+        // Somebody claimed it between the look and the write; the device is still the one who acks.
+    }
+    Err(replaced())
+}
+
+/// Settles under the fence that the device has; whether it counted.
+async fn settle(sessions: &Sessions, device: &Device, acks: &Acks) -> Result<bool, Problem> {
+    let fence = device.fence;
+    let poll = sessions.polling().get(device.number, fence);
+    let given = match &poll {
+        Some(session) => Some(session.kept().highest).filter(|highest| *highest > 0),
+        None => sessions.given_here(device.number, fence),
     };
     // What another process gave is not known here: then it is what the device can have been given.
-    let given = poll.as_ref().map(|session| session.kept().highest).filter(|highest| *highest > 0).unwrap_or(device.seq);
+    let given = given.unwrap_or(device.seq);
     let mut whiches = Vec::new();
     if let Some(up_to) = acks.up_to {
         whiches.push(Which::UpTo { seq: i64::try_from(up_to).unwrap_or(i64::MAX), given });

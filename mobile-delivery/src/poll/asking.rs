@@ -86,7 +86,7 @@ pub(super) async fn poll(
 }
 
 /// The poll session of a device: the one that it has here, or a new one, which is the newest of the device.
-pub(super) async fn session(sessions: &Sessions, device: &Device) -> Result<Arc<PollSession>, Problem> {
+async fn session(sessions: &Sessions, device: &Device) -> Result<Arc<PollSession>, Problem> {
     let fence = device.session.map(|session| session.fence);
     if let Some(session) = fence.and_then(|fence| sessions.polling().get(device.number, fence)) {
         return Ok(session);

@@ -82,6 +82,8 @@ pub struct Hello {
     pub seen: Vec<Uuid>,
     /// Name and version of the program, for logs.
     pub agent: Option<String>,
+    /// Nothing more comes this way: no sign of life is waited for, and acks come by requests. Never so over a socket; not on the wire.
+    pub one_way: bool,
 }
 
 /// What becomes of a message that the client does not take.
@@ -235,6 +237,7 @@ fn hello(fields: &Fields<'_>) -> Result<Hello, Malformed> {
         heartbeat: fields.number("heartbeat_ms", 5_000..=600_000)?.map(Duration::from_millis),
         seen: fields.list("seen", MAX_LIST)?,
         agent: fields.text("agent", MAX_REASON)?,
+        one_way: false,
     })
 }
 

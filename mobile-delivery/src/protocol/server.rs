@@ -154,6 +154,20 @@ impl ServerFrame {
         Self::Error { code: close.as_str().to_owned(), detail: detail.into(), field }
     }
 
+    /// Its name on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Welcome(_) => "welcome",
+            Self::Deliver(_) => "deliver",
+            Self::Idle => "idle",
+            Self::Gap(_) => "gap",
+            Self::Cancel { .. } => "cancel",
+            Self::GoAway(_) => "goaway",
+            Self::Pong => "pong",
+            Self::Error { .. } => "error",
+        }
+    }
+
     /// Writes a frame. The payload of a `deliver` is copied once.
     pub fn encode(&self) -> String {
         let mut out = Vec::new();

@@ -26,13 +26,18 @@ impl Session {
         } else if passed(self.silent_at()) {
             self.close(Close::Silent, "nothing was heard within the heartbeat: send `ping`", None, out);
         } else if passed(self.auth_until) {
-            self.close(Close::TokenExpired, "the token has run out: send `auth` with another before that", None, out);
+            let what = match self.one_way {
+                true => "the token has run out: come back with another",
+                false => "the token has run out: send `auth` with another before that",
+            };
+            self.close(Close::TokenExpired, what, None, out);
         } else if passed(self.slow_at) {
             self.close(Close::SlowConsumer, "the window was full and nothing was acked: ack, or ask for a larger one", None, out);
         } else {
             self.asked.take_if(|asked| asked.again <= now);
             self.log.rung(now);
         }
+        self.checking.rung(now);
     }
 
     /// Looks whether the device makes progress, once everything else is done.
@@ -63,7 +68,7 @@ impl Session {
         let due = if self.phase == Phase::Open { self.held.next_due(now) } else { None };
         let rest = self.rest_until.filter(|_| self.phase == Phase::Open);
         let log = if self.phase == Phase::Open { self.log.next() } else { None };
-        let all = [self.deadline, self.silent_at(), self.auth_until, self.slow_at, asked, due, rest, log];
+        let all = [self.deadline, self.silent_at(), self.auth_until, self.slow_at, asked, due, rest, log, self.checking.next()];
         let Some(next) = all.into_iter().flatten().min() else { return };
         if self.armed.is_none_or(|armed| next < armed) {
             self.armed = Some(next);
@@ -72,6 +77,6 @@ impl Session {
     }
 
     fn silent_at(&self) -> Option<Instant> {
-        matches!(self.phase, Phase::Open | Phase::Draining).then(|| self.heard + self.heartbeat + LATE)
+        (!self.one_way && matches!(self.phase, Phase::Open | Phase::Draining)).then(|| self.heard + self.heartbeat + LATE)
     }
 }

@@ -54,6 +54,13 @@ pub enum Event {
         /// Of which messages.
         seqs: Vec<u64>,
     },
+    /// The device has acked something by a request, and the store has it.
+    Acked,
+    /// The store answered an [`Action::Check`], or could not.
+    Checked {
+        /// Those of them that ended by an ack.
+        ended: Vec<u64>,
+    },
     /// Rows ended without the device: cancelled, collapsed, expired, dropped.
     Withdrawn {
         /// Which ones.
@@ -211,6 +218,10 @@ pub enum Action {
         /// Each message once.
         ends: Vec<End>,
     },
+    /// Ask what became of these, by `seq` and id; then say [`Event::Withdrawn`] of those that ended without the device, and [`Event::Checked`].
+    Check(Vec<(u64, Uuid)>),
+    /// Ask up to which entry the device has heard the log; then say [`Event::Heard`].
+    CheckLog,
     /// The device has acked this gap: forget it, and those of lower numbers. One that has grown since has a higher one.
     GapTold {
         /// Of this session.

@@ -90,6 +90,11 @@ impl Holding {
         self.position(seq).map(|at| &self.list[at])
     }
 
+    /// Those whose end is not being written, lowest first.
+    pub(super) fn unended(&self) -> impl Iterator<Item = &Held> {
+        self.list.iter().filter(|held| held.place != Place::Ending)
+    }
+
     /// Those up to a `seq`, lowest first.
     pub(super) fn up_to(&self, seq: u64) -> impl Iterator<Item = &Held> {
         self.list.iter().take_while(move |held| held.seq <= seq)

@@ -150,12 +150,7 @@ impl Track {
 
     /// The device is done with everything up to `entry`; what is to be stored of that.
     fn ack(&mut self, entry: u64) -> Option<u64> {
-        let kept = self.given.partition_point(|(given, ..)| *given <= entry);
-        let freed: u32 = self.given.drain(..kept).map(|(_, size, _)| size).sum();
-        self.bytes = self.bytes.saturating_sub(freed);
-        if self.given.is_empty() {
-            self.given = Vec::new();
-        }
+        self.free(entry);
         self.store()
     }
 
@@ -167,8 +162,30 @@ impl Track {
         news.then_some(self.acked)
     }
 
-    pub(super) fn heard(&mut self, entry: u64) {
+    /// Whether something is with the device.
+    pub(super) fn is_with_device(&self) -> bool {
+        !self.given.is_empty()
+    }
+
+    /// The store has it that the device has heard everything up to here, whoever has told it; whether that was news.
+    fn heard(&mut self, entry: u64) -> bool {
         self.stored = self.stored.max(entry);
+        let news = entry > self.acked;
+        if news {
+            self.acked = entry;
+            self.free(entry);
+        }
+        news
+    }
+
+    /// The device has these no more.
+    fn free(&mut self, entry: u64) {
+        let kept = self.given.partition_point(|(given, ..)| *given <= entry);
+        let freed: u32 = self.given.drain(..kept).map(|(_, size, _)| size).sum();
+        self.bytes = self.bytes.saturating_sub(freed);
+        if self.given.is_empty() {
+            self.given = Vec::new();
+        }
     }
 
     /// Takes an entry back from the device; its id, if it has it.
@@ -215,6 +232,12 @@ impl Session {
         }
         self.slow_at = None;
         out.extend(self.log.ack(entry).map(|entry| Action::Hear { entry }));
+    }
+
+    pub(super) fn heard_log(&mut self, entry: u64) {
+        if self.log.heard(entry) {
+            self.slow_at = None;
+        }
     }
 
     pub(super) fn recalled(&mut self, entry: u64, out: &mut Vec<Action>) {

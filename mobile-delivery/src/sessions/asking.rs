@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::Sessions;
+use super::checking::Check;
 use super::rows::{given, told_gap};
 use super::settling::{Settlement, Waiter};
 use super::tenure::Tenure;
@@ -111,6 +112,13 @@ impl Asking {
 
     pub(super) fn settle(&mut self, ends: Vec<End>) {
         self.ends.extend(ends);
+    }
+
+    /// What became of these is answered by the post.
+    pub(super) fn check(&self, held: Vec<(u64, Uuid)>, tenure: Option<&Tenure>) {
+        let Some(tenure) = tenure else { return };
+        let held = held.into_iter().filter_map(|(seq, id)| Some((i64::try_from(seq).ok()?, id))).collect();
+        self.sessions.0.checking.put(Check { device: tenure.identity.number, held, post: tenure.post.clone() });
     }
 
     pub(super) fn settled(&mut self, answers: u16) {

@@ -24,6 +24,9 @@ use super::wire::{Broken, Heard, Wire};
 use crate::protocol::{Close, GoAway, ServerFrame};
 use crate::session::{Action, Claimed, Event, Phase, Session};
 
+/// How long a device whose session is over may take for what was written before.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Frames in one second that are taken of one device.
 const FRAMES: u32 = 2000;
 
@@ -100,13 +103,14 @@ impl<W: Wire> Driver<W> {
         let mut events = self.take(happened);
         while let Some(event) = events.pop_front() {
             let actions = self.session.on(event, Instant::now());
+            // Before it is told: who is given a message may ack it by a request at once.
+            self.tell_how_it_stands();
             if self.act(actions, &mut events).await.is_err() {
                 events.push_front(Event::Gone);
             }
         }
         self.deliveries.ack_strays(&mut self.lane).await;
         self.asking.go_on(self.tenure.as_ref());
-        self.tell_how_it_stands();
     }
 
     async fn next(&mut self) -> Happened {
@@ -221,6 +225,12 @@ impl<W: Wire> Driver<W> {
                 _ => events.push_back(Event::Withdrawn { seqs: vec![seq], reason }),
             }
         }
+        if let Some(ended) = news.checked {
+            events.push_back(Event::Checked { ended });
+        }
+        if news.acked {
+            events.push_back(Event::Acked);
+        }
         if let Some((close, why)) = news.end {
             events.push_back(Event::End { close, detail: why.into_owned() });
         }
@@ -285,14 +295,16 @@ impl<W: Wire> Driver<W> {
                 }
                 Action::Claim(hello) => {
                     self.prefetch = hello.window.messages;
-                    let opening = self.sessions.clone().open(hello, self.bearer.take(), self.current.take());
+                    let opening = self.sessions.clone().open(hello, W::TRANSPORT, self.bearer.take(), self.current.take());
                     self.opening = Some(Box::pin(opening));
                 }
                 Action::Verify(token) => events.push_back(self.verify(token.0.as_bytes())),
                 Action::Ask(ask) => self.asking.ask(ask, self.tenure.as_ref()),
                 Action::AskLog(ask) => events.extend(self.listening.ask(ask, self.tenure.as_ref())),
+                Action::CheckLog => self.listening.retagged(self.tenure.as_ref()),
                 Action::Hear { entry } => self.listening.hear(entry, self.tenure.as_ref()),
                 Action::Settle { ends, .. } => self.asking.settle(ends),
+                Action::Check(held) => self.asking.check(held, self.tenure.as_ref()),
                 Action::GapTold { number, .. } => self.asking.gap_told(number),
                 Action::Read { ids } => {
                     if !self.asking.read(ids) {
@@ -316,7 +328,7 @@ impl<W: Wire> Driver<W> {
         if broken { Err(Broken) } else { Ok(()) }
     }
 
-    /// Writes a frame, or what was gathered, for as long as the device takes it and nobody ends the session.
+    /// Writes a frame, or what was gathered, for as long as the device takes it, or a moment once somebody ends the session.
     async fn write(&mut self, frame: Option<&ServerFrame>) -> Result<(), Broken> {
         let within = self.sessions.0.options.write_within;
         let Self { wire, post, .. } = self;
@@ -329,7 +341,11 @@ impl<W: Wire> Driver<W> {
         tokio::select! {
             biased;
             written = writing => written,
-            () = post.ended() => Err(Broken),
+            // What was written has a moment to be taken: then the device is told why, and whether to come back.
+            () = async {
+                post.ended().await;
+                tokio::time::sleep(LAST).await;
+            } => Err(Broken),
             () = tokio::time::sleep(within) => Err(Broken),
         }
     }

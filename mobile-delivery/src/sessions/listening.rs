@@ -146,29 +146,31 @@ impl Listening {
         read: Result<Option<Standing>, StoreError>,
         cursor: u64,
         tenure: Option<&Tenure>,
-    ) -> Option<Event> {
+    ) -> Vec<Event> {
         let cursor = i64::try_from(cursor).unwrap_or(i64::MAX);
-        let event = match read {
+        let events = match read {
             Err(error) => {
                 tracing::debug!(error = %error, "cannot read the groups of a device; the slow round does");
-                None
+                Vec::new()
             }
-            Ok(None) => None,
+            Ok(None) => Vec::new(),
             Ok(Some(standing)) => match self.listener.take() {
                 Some(listener) if listener.has_passed(&standing, cursor) => {
                     self.listener = Some(listener);
                     (self.heard, self.again) = (None, false);
                     let detail = "the device has come into a group while it was given what others sent: come back".to_owned();
-                    Some(Event::End { close: Close::Ended, detail })
+                    vec![Event::End { close: Close::Ended, detail }]
                 }
                 before => {
-                    let last = standing.last;
+                    // What the device has acked by requests, at any process, is in it.
+                    let heard = Event::Heard { entry: standing.heard.unsigned_abs() };
+                    let logged = standing.last.map(|last| Event::Logged { entry: last.unsigned_abs() });
                     if let Some(tenure) = tenure {
                         // In this order: the one before would take the place of this one with it.
                         drop(before);
                         self.begin(tenure, standing);
                     }
-                    last.map(|last| Event::Logged { entry: last.unsigned_abs() })
+                    std::iter::once(heard).chain(logged).collect()
                 }
             },
         };
@@ -176,7 +178,7 @@ impl Listening {
             self.retagged(tenure);
         }
         self.go_on(tenure);
-        event
+        events
     }
 
     /// What the device has heard is stored all the same; nobody waits for it.

@@ -51,7 +51,7 @@ impl Metrics {
             lost: ends.with_label_values(&["lost"]),
             ends: Close::ALL.iter().map(|close| ends.with_label_values(&[close.as_str()])).collect(),
             claims: counters("warren_device_claims_total", "devices that came, by what became of it", "result")?,
-            given: counter("warren_device_given_total", "messages given to devices over sockets, copies too")?,
+            given: counter("warren_device_given_total", "messages given to devices over sockets and streams, copies too")?,
             rows_read: counter(
                 "warren_device_rows_read_total",
                 "messages that sessions read from the store; the others came by lanes",

@@ -27,6 +27,8 @@ pub(crate) struct Bearer {
     pub(crate) caller: Arc<Caller>,
     /// Seconds since the Unix epoch.
     pub(crate) expires: i64,
+    /// The device that it is, where that was looked up already.
+    pub(crate) device: Option<Box<Device>>,
 }
 
 impl Bearer {
@@ -76,7 +78,7 @@ impl Sessions {
     /// Who shows this token.
     pub(crate) fn bearer(&self, token: &[u8]) -> Result<Bearer, Problem> {
         let (caller, expires) = self.0.verifier.verify_until(token)?;
-        Ok(Bearer { caller, expires })
+        Ok(Bearer { caller, expires, device: None })
     }
 
     /// The device that a caller is.
@@ -96,10 +98,11 @@ impl Sessions {
     pub(super) async fn open(
         self,
         hello: Box<Hello>,
+        transport: Transport,
         bearer: Option<Bearer>,
         current: Option<Current>,
     ) -> Result<Opened, Refused> {
-        let bearer = match (bearer, &hello.token) {
+        let mut bearer = match (bearer, &hello.token) {
             (Some(bearer), _) => bearer,
             (None, Some(token)) => {
                 let verify = async { self.bearer(token.0.as_bytes()) };
@@ -117,8 +120,11 @@ impl Sessions {
         if bearer.caller.subject != hello.device {
             return Err((Close::NotAllowed, "the token is for another device than `device` names".to_owned()));
         }
-        let device = self.admit(&bearer.caller).await.map_err(|problem| refused(&problem))?;
-        let begun = self.claim(&device, Transport::Socket).await.map_err(|why| match why {
+        let device = match bearer.device.take() {
+            Some(device) => *device,
+            None => self.admit(&bearer.caller).await.map_err(|problem| refused(&problem))?,
+        };
+        let begun = self.claim(&device, transport).await.map_err(|why| match why {
             NotBegun::Revoked => (Close::DeviceRevoked, "the device was revoked".to_owned()),
             NotBegun::Unknown => (Close::DeviceUnknown, "the device was removed: register it again".to_owned()),
             NotBegun::Away(error) => {

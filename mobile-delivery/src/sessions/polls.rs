@@ -1,4 +1,4 @@
-//! What a poll does of what a session does.
+//! What a request does of what a session does: polls, and acks.
 
 use database::clock;
 use door::problem::{Code, Problem};

@@ -23,6 +23,10 @@ pub(super) struct News {
     pub(super) answers: u16,
     /// It is over.
     pub(super) end: Option<(Close, Cow<'static, str>)>,
+    /// The device has acked something by a request.
+    pub(super) acked: bool,
+    /// What it asked about was looked up: these ended by an ack.
+    pub(super) checked: Option<Vec<u64>>,
     /// These ended without the device.
     pub(super) withdrawn: VecDeque<(u64, Withdrawal)>,
     /// The store has something that did not come.
@@ -41,8 +45,9 @@ pub(super) struct News {
 
 impl News {
     fn is_empty(&self) -> bool {
-        let quiet = self.logged.is_none() && self.recalled.is_empty() && self.heard.is_none() && !self.retagged;
-        self.answers == 0 && self.end.is_none() && !self.look && self.drain.is_none() && self.withdrawn.is_empty() && quiet
+        let told = self.acked || self.checked.is_some() || self.look || !self.withdrawn.is_empty();
+        let logged = self.logged.is_some() || !self.recalled.is_empty() || self.heard.is_some() || self.retagged;
+        self.answers == 0 && self.end.is_none() && self.drain.is_none() && !told && !logged
     }
 }
 
@@ -91,6 +96,16 @@ impl Post {
     /// The store has something for it.
     pub(super) fn look(&self) {
         self.tell(|news| news.look = true);
+    }
+
+    /// The device has acked something by a request.
+    pub(super) fn acked(&self) {
+        self.tell(|news| news.acked = true);
+    }
+
+    /// Of what it asked about, these ended by an ack.
+    pub(super) fn checked(&self, ended: Vec<u64>) {
+        self.tell(|news| news.checked.get_or_insert_default().extend(ended));
     }
 
     /// A message ended without the device.

@@ -1,8 +1,10 @@
 //! How processes tell each other that sessions may be over, or have something to find, and that messages ended: over the exchange `warren.notices`.
 //!
-//! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...], "ended": [[<process>, <device>, <message>], ...]}`, each for the process that has the
-//! session; and `"logs": {"<tenant>": <entry>, ...}, "recalled": [["<tenant>", <entry>], ...]` for all, of logs that were appended to and of entries that were withdrawn. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a session that is lost is mended by the
-//! slow round, and by the next ack; one about a message is not.
+//! A notice is JSON: `{"over": [[<process>, <device>, <fence>], ...], "ended": [[<process>, <device>, <message>], ...], "acked": [[<process>, <device>], ...]}`,
+//! each for the process that has the session; and `"logs": {"<tenant>": <entry>, ...}, "recalled": [["<tenant>", <entry>], ...]` for all, of logs that were
+//! appended to and of entries that were withdrawn. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a
+//! session that is lost is mended by the slow round, and by the next ack; one about acks by a look of the session itself; one about a message that ended
+//! by the same look, if the device has it; one about a log by a look once a second.
 
 use std::collections::BTreeMap;
 
@@ -52,6 +54,8 @@ struct Notice {
     logs: BTreeMap<String, i64>,
     #[serde(default)]
     recalled: Vec<(String, i64)>,
+    #[serde(default)]
+    acked: Vec<(i64, i64)>,
 }
 
 impl Notice {
@@ -63,6 +67,7 @@ impl Notice {
                 Told::Ended(process, device, message) => notice.ended.push((process.0, device.0, message)),
                 Told::Logged(tenant, entry) => drop(notice.logs.insert(tenant, entry)),
                 Told::Recalled(tenant, entry) => notice.recalled.push((tenant, entry)),
+                Told::Acked(process, device) => notice.acked.push((process.0, device.0)),
             }
         }
         notice
@@ -74,6 +79,7 @@ enum Told {
     Ended(ProcessId, Number, Uuid),
     Logged(String, i64),
     Recalled(String, i64),
+    Acked(ProcessId, Number),
 }
 
 /// What processes of other sessions are to look at.
@@ -97,6 +103,10 @@ impl Telling {
         self.put(Told::Recalled(tenant.to_owned(), entry));
     }
 
+    pub(super) fn acked(&self, process: ProcessId, device: Number) {
+        self.put(Told::Acked(process, device));
+    }
+
     fn put(&self, told: Told) {
         if self.0.len() < MOST {
             self.0.put(told);
@@ -114,6 +124,8 @@ impl Sessions {
                 mine.for_each(|(_, device, message)| self.has_ended(Number(device), message));
                 notice.logs.iter().for_each(|(tenant, entry)| self.0.log.reaches(tenant, *entry));
                 notice.recalled.iter().for_each(|(tenant, entry)| self.0.log.recall(tenant, *entry));
+                let mine = notice.acked.into_iter().filter(|(process, _)| *process == self.0.me.0);
+                mine.for_each(|(_, device)| self.has_acked(Number(device)));
             }
             Err(error) => tracing::debug!(error = %error, "a notice about sessions cannot be read"),
         }

@@ -1,6 +1,7 @@
 //! What a session needs of a connection.
 
 use crate::protocol::{ClientFrame, Close, Malformed, ServerFrame};
+use crate::store::Transport;
 
 /// What comes from a device.
 #[derive(Debug)]
@@ -20,6 +21,9 @@ pub struct Broken;
 
 /// A connection to a device, for the one task that has it.
 pub trait Wire: Send {
+    /// How it goes to the device.
+    const TRANSPORT: Transport;
+
     /// What comes next. Cancel-safe.
     fn hear(&mut self) -> impl Future<Output = Heard> + Send;
 

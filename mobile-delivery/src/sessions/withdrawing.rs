@@ -53,7 +53,7 @@ impl Sessions {
     }
 }
 
-fn why(ending: &Ending) -> Withdrawal {
+pub(super) fn why(ending: &Ending) -> Withdrawal {
     match (ending.state, ending.reason) {
         (State::Expired, _) => Withdrawal::Expired,
         (_, Some(Reason::Cancelled)) => Withdrawal::Cancelled,

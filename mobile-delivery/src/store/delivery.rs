@@ -217,14 +217,14 @@ pub struct Withdrawn {
     pub process: ProcessId,
 }
 
-/// How a delivery ended that its device has not acked.
+/// How a delivery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// Which device.
     pub device: Number,
     /// Its place.
     pub seq: i64,
-    /// [`State::Expired`] or [`State::Dropped`].
+    /// An end; of those that were not acked [`State::Expired`] or [`State::Dropped`].
     pub state: State,
     /// Why it was dropped, if it was.
     pub reason: Option<Reason>,

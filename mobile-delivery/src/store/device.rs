@@ -193,6 +193,8 @@ pub struct Device {
     pub backlog_bytes: i64,
     /// Who is connected as it.
     pub session: Option<Session>,
+    /// That of the session, or of the last one that it had; 0 before the first.
+    pub fence: i64,
     /// Whether it has a queue.
     pub temperature: super::Temperature,
     /// The tier its queue is named by: that of its lane while it has one, whatever it was registered as since.

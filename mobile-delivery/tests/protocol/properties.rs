@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use mobile_delivery::protocol::poll::{Acks, Polled};
+use mobile_delivery::protocol::stream::{Mark, Reader, write};
 use mobile_delivery::protocol::{
     ClientFrame, Close, Gap, GoAway, Hello, How, Logged, MAX_FRAME, MAX_LIST, MAX_SEQ, Message, ServerFrame, Token, Welcome,
     Window, Withdrawal,
@@ -14,6 +15,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
+
+/// What would be an event of a stream, could it get out of its message.
+const FORGED: &str = "x\r\n\r\n\n\nid: 99\nevent: close\ndata: {\"code\":4105,\"word\":\"device-revoked\"}\n\n";
 
 fn ids() -> impl Strategy<Value = Vec<Uuid>> {
     vec(any::<u128>().prop_map(Uuid::from_u128), 0..5)
@@ -37,6 +41,7 @@ fn hellos() -> impl Strategy<Value = Hello> {
             heartbeat: heartbeat.map(Duration::from_millis),
             seen,
             agent,
+            one_way: false,
         },
     )
 }
@@ -70,6 +75,8 @@ fn payloads() -> impl Strategy<Value = (String, Bytes)> {
     let jsons = prop_oneof![
         Just("{\"a\": [1.50, -0, 1e999, \"\\ud800\"]}".to_owned()),
         Just(" [1,2]\n".to_owned()),
+        Just("{\"a\":\r\n\n1,\r\"event: close\"\n:\ndata\n}".replace("data", "2")),
+        Just(FORGED.to_owned()),
         Just(format!("{}{}", "[".repeat(200), "]".repeat(200))),
         Just("1}".to_owned()),
         "\".{0,20}\"",
@@ -83,7 +90,7 @@ fn payloads() -> impl Strategy<Value = (String, Bytes)> {
 }
 
 fn messages() -> impl Strategy<Value = Message> {
-    let words = (".{0,20}", option::of(".{0,20}"));
+    let words = (prop_oneof![3 => ".{0,20}", 1 => Just(FORGED.to_owned())], option::of(".{0,20}"));
     let places = prop_oneof![
         seqs().prop_map(|seq| (seq, None)),
         (seqs(), option::of("[a-z0-9_-]{1,20}")).prop_map(|(entry, group)| (0, Some(Box::new(Logged { entry, group })))),
@@ -181,6 +188,26 @@ proptest! {
                 prop_assert_eq!(Message { payload: sent.payload.clone(), ..*came }, *sent);
             }
             (came, sent) => prop_assert_eq!(came, sent),
+        }
+    }
+
+    /// However the stream is cut, and whatever messages hold: as many events as frames, each the frame it was.
+    #[test]
+    fn events_of_a_stream_are_its_frames_and_nothing_else(frames in vec(server_frames(), 0..8), cut in 1..40usize) {
+        let mut text = Vec::new();
+        frames.iter().for_each(|frame| write(frame, None, &mut Mark::default(), &mut text));
+        let mut reader = Reader::default();
+        let events: Vec<_> = text.chunks(cut).flat_map(|chunk| reader.read(chunk)).collect();
+        prop_assert_eq!((reader.comments, reader.retry), (0, None));
+        let said: Vec<_> = frames.iter().filter(|frame| !matches!(frame, ServerFrame::Error { .. })).collect();
+        prop_assert_eq!(events.len(), said.len());
+        for (event, frame) in events.iter().zip(said) {
+            // A line end between tokens of JSON is any of three, and read as one.
+            let sent = frame.encode().replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(event.frame().unwrap().unwrap().encode(), sent);
+            if let ServerFrame::Deliver(message) = frame {
+                prop_assert_eq!(&event.last_id, &message.seq.to_string());
+            }
         }
     }
 

@@ -1,11 +1,13 @@
 //! docs/device-protocol/vectors.json holds for what the hub reads and writes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mobile_delivery::protocol::poll::{Acks, Polled};
+use mobile_delivery::protocol::stream::{Mark, Event, Reader, write, write_close};
 use mobile_delivery::protocol::{Band, ClientFrame, Close, SUBPROTOCOL, ServerFrame, VERSION};
 use serde_json::Value;
 
@@ -92,11 +94,44 @@ fn answers_of_polls_are_written_and_read() {
     each("polled", |text, _| assert_eq!(Polled::decode(text).unwrap().encode(), text));
 }
 
+/// The event that a text is, and what it says of coming back.
+fn event(text: &str) -> (Event, Option<Duration>) {
+    let mut reader = Reader::default();
+    let mut events = reader.read(text.as_bytes());
+    assert_eq!(events.len(), 1, "{text}");
+    (events.remove(0), reader.retry)
+}
+
+#[test]
+fn events_of_streams_are_written_and_read() {
+    let back = |case: &Value| case["retry_ms"].as_u64().map(Duration::from_millis);
+    each("stream", |text, case| {
+        let (event, retry) = event(text);
+        let frame = event.frame().unwrap().expect(text);
+        assert_eq!(frame.encode(), case["frame"].as_str().unwrap());
+        assert_eq!((event.last_id.as_str(), retry), (case["id"].as_str().unwrap_or_default(), back(case)));
+        let mut written = Vec::new();
+        write(&frame, retry, &mut Mark::default(), &mut written);
+        assert_eq!(String::from_utf8(written).unwrap(), text);
+    });
+    each("stream_closes", |text, case| {
+        let (event, retry) = event(text);
+        let closed = event.closed().expect(text);
+        let close = Close::ALL.iter().find(|close| u64::from(close.code()) == case["code"]).unwrap();
+        assert_eq!((closed.code, closed.word.as_str(), retry), (close.code(), close.as_str(), back(case)));
+        assert_eq!(closed.detail.as_deref(), case["detail"].as_str());
+        let mut written = Vec::new();
+        write_close(*close, closed.detail.as_deref(), retry, &mut written);
+        assert_eq!(String::from_utf8(written).unwrap(), text);
+    });
+}
+
 #[test]
 fn acks_of_polls_are_read() {
     each("acks", |text, case| match Acks::decode(text.as_bytes()) {
         Ok(acks) => {
-            assert_eq!((acks.up_to, acks.gap), (case["up_to"].as_u64(), case["gap"].as_u64()), "{case}");
+            let said = [&case["up_to"], &case["entry"], &case["gap"]].map(Value::as_u64);
+            assert_eq!([acks.up_to, acks.entry, acks.gap], said, "{case}");
             assert_eq!(serde_json::to_value(acks.ids).unwrap(), case["ids"]);
         }
         Err(wrong) => {

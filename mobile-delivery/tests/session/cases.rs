@@ -79,7 +79,7 @@ impl Talk {
 }
 
 fn hello(window: Window) -> Hello {
-    Hello { device: "phone".to_owned(), token: None, window, heartbeat: None, seen: Vec::new(), agent: None }
+    Hello { device: "phone".to_owned(), token: None, window, heartbeat: None, seen: Vec::new(), agent: None, one_way: false }
 }
 
 fn claimed() -> Claimed {

@@ -22,7 +22,7 @@ pub struct Device {
 }
 
 impl Device {
-    pub fn hello(&mut self, window: Window, names_seen: bool) -> ClientFrame {
+    pub fn hello(&mut self, window: Window, names_seen: bool, one_way: bool) -> ClientFrame {
         self.open.clear();
         (self.highest, self.gap) = (0, None);
         ClientFrame::Hello(Box::new(Hello {
@@ -32,6 +32,7 @@ impl Device {
             heartbeat: Some(Duration::from_secs(600)),
             seen: if names_seen { self.recent.iter().copied().collect() } else { Vec::new() },
             agent: None,
+            one_way,
         }))
     }
 

@@ -16,9 +16,10 @@ proptest! {
     #[test]
     fn whatever_happens_in_whatever_order_nothing_is_lost(
         number in any::<u64>(),
+        one_way in any::<bool>(),
         steps in vec((any::<u8>(), any::<u64>()), 0..250),
     ) {
-        let mut world = World::new(window(number));
+        let mut world = World::new(window(number), one_way);
         for (what, salt) in steps {
             world.step(what, salt);
         }
@@ -48,7 +49,8 @@ fn thousands_of_lives_with_crashes_lose_nothing() {
     for seed in seeds {
         let life = std::panic::catch_unwind(|| {
             let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            let mut world = World::new(window(dice.roll() >> 7));
+            let (size, way) = (dice.roll() >> 7, dice.roll() >> 20);
+            let mut world = World::new(window(size), way.is_multiple_of(3));
             for _ in 0..dice.roll() % 600 {
                 let (what, salt) = (dice.roll() >> 40, dice.roll());
                 world.step((what & 0xff) as u8, salt);

@@ -97,6 +97,7 @@ impl World {
             heartbeat: Some(Duration::from_secs(600)),
             seen: Vec::new(),
             agent: None,
+            one_way: false,
         };
         self.tell(Event::Frame(ClientFrame::Hello(Box::new(hello))));
         let (heard, logged) = (self.heard, self.unheard().last().copied());

@@ -20,6 +20,7 @@ pub struct Server {
     pub asks: VecDeque<Ask>,
     pub settles: VecDeque<(i64, Vec<End>)>,
     pub gaps_told: VecDeque<(i64, u64)>,
+    pub checks: VecDeque<Vec<u64>>,
     pub lane: Vec<LaneWord>,
     pub claims: usize,
     /// What the session was told that the store has.
@@ -54,6 +55,7 @@ impl Server {
             asks: VecDeque::new(),
             settles: VecDeque::new(),
             gaps_told: VecDeque::new(),
+            checks: VecDeque::new(),
             lane: Vec::new(),
             claims: 0,
             known: 0,
@@ -79,12 +81,24 @@ impl Server {
         }
     }
 
+    /// The session comes to know that these were acked by a request.
+    fn come_to_know(&mut self, acked: &[u64]) {
+        for seq in acked {
+            self.given.remove(seq);
+            self.off.remove(seq);
+        }
+    }
+
     pub fn on(&mut self, event: Event, seen: &BTreeSet<u64>, now: Instant) {
         let acked = match &event {
             Event::Frame(mobile_delivery::protocol::ClientFrame::Ack { up_to, seqs, .. }) => {
                 Some((up_to.unwrap_or(0), seqs.clone()))
             }
             Event::Frame(mobile_delivery::protocol::ClientFrame::Nack { seq, .. }) => Some((0, vec![*seq])),
+            Event::Checked { ended } => {
+                self.come_to_know(ended);
+                None
+            }
             _ => None,
         };
         for action in self.session.on(event, now) {
@@ -108,12 +122,13 @@ impl Server {
                     self.settles.push_back((fence, ends));
                 }
                 Action::GapTold { fence, number } => self.gaps_told.push_back((fence, number)),
+                Action::Check(held) => self.checks.push_back(held.into_iter().map(|(seq, _)| seq).collect()),
                 Action::AckLane(tags) => self.lane.push(LaneWord::Ack(tags)),
                 Action::GiveBack(tags) => self.lane.push(LaneWord::GiveBack(tags)),
                 Action::Wake(at) => self.wake = Some(at),
                 Action::Close(close) => self.closed = Some(close),
                 Action::Read { .. } | Action::Verify(_) => {}
-                Action::AskLog(_) | Action::Hear { .. } => panic!("nothing was logged"),
+                Action::AskLog(_) | Action::Hear { .. } | Action::CheckLog => panic!("nothing was logged"),
             }
         }
         let (count, bytes) = (self.given.len(), self.given.values().sum::<u32>());

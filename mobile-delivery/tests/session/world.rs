@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use mobile_delivery::protocol::{ClientFrame, Close, GoAway, How, ServerFrame, Window, Withdrawal};
-use mobile_delivery::session::{Claimed, Event, Limits, Phase};
+use mobile_delivery::session::{Claimed, End, Ended, Event, Limits, Phase};
 use uuid::Uuid;
 
 use super::device::Device;
@@ -23,6 +23,8 @@ pub struct World {
     ghost: Option<Server>,
     limits: Arc<Limits>,
     window: Window,
+    /// It is a stream: the device acks by requests alone.
+    one_way: bool,
     /// Rows that the `hello` of this session named.
     seen: BTreeSet<u64>,
     now: Instant,
@@ -32,7 +34,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(window: Window) -> Self {
+    pub fn new(window: Window, one_way: bool) -> Self {
         let (limits, now) = (Arc::new(Limits::default()), Instant::now());
         let server = Server::new(&limits, now);
         let mut world = Self {
@@ -43,6 +45,7 @@ impl World {
             ghost: None,
             limits,
             window,
+            one_way,
             seen: BTreeSet::new(),
             now,
             connects: 0,
@@ -63,7 +66,8 @@ impl World {
             14..=16 => self.store_answers(salt),
             17..=19 => self.store_settles(salt.is_multiple_of(20)),
             20..=22 => self.device_hears(),
-            23..=25 => self.device_acks(salt),
+            23 | 24 => self.device_acks(salt),
+            25 => self.store_checks(salt),
             26 => self.time_passes(salt),
             27 => self.row_ends(salt),
             28 => self.ghost_speaks(),
@@ -123,7 +127,7 @@ impl World {
         self.connects += 1;
         self.server = Server::new(&self.limits, self.now);
         self.seen = if names_seen { self.device.handled.values().copied().collect() } else { BTreeSet::new() };
-        let hello = self.device.hello(self.window, names_seen);
+        let hello = self.device.hello(self.window, names_seen, self.one_way);
         self.tell(Event::Timer);
         self.tell(Event::Frame(hello));
         assert_eq!(self.server.claims, 1);
@@ -211,6 +215,9 @@ impl World {
     }
 
     fn device_acks(&mut self, salt: u64) {
+        if self.one_way || salt >> 20 & 7 == 0 {
+            return self.device_acks_by_request(salt);
+        }
         if let Some(frame) = self.device.acks_gap() {
             self.tell(Event::Frame(frame));
         }
@@ -219,6 +226,38 @@ impl World {
             self.server.put_off(*seq);
         }
         self.tell(Event::Frame(frame));
+    }
+
+    /// At any process: the store has it before the session hears of it, if it ever does.
+    fn device_acks_by_request(&mut self, salt: u64) {
+        // One of its way, or all up to one; nothing else can be said so.
+        let salt = salt & !7 | if salt & 1 == 0 { 1 } else { 6 };
+        let gap = self.device.acks_gap();
+        for frame in gap.into_iter().chain(self.device.acks(salt)) {
+            let ClientFrame::Ack { up_to, seqs, entry: None, gap } = frame else { unreachable!() };
+            gap.iter().for_each(|number| self.store.gap_told(self.store.fence, *number));
+            let said = |seq: &u64| up_to.is_some_and(|up_to| *seq <= up_to) || seqs.contains(seq);
+            let ends = self.server.given().into_iter().filter(said);
+            let ends: Vec<End> = ends.map(|seq| End { seq, id: id(seq), ended: Ended::Delivered }).collect();
+            assert!(self.store.settle(self.store.fence, &ends));
+            if salt >> 30 & 3 > 0 {
+                self.tell(Event::Acked);
+            }
+        }
+    }
+
+    /// A look at what became of what the session holds; its answer may never come.
+    fn store_checks(&mut self, salt: u64) {
+        let Some(held) = self.server.checks.pop_front() else { return };
+        if salt.is_multiple_of(8) {
+            return;
+        }
+        let of = |rows: &[Row]| held.iter().copied().filter(|seq| rows.contains(&self.store.row(*seq))).collect::<Vec<u64>>();
+        let (acked, withdrawn) = (of(&[Row::Delivered, Row::Rejected]), of(&[Row::Withdrawn, Row::Dropped]));
+        if !withdrawn.is_empty() {
+            self.tell(Event::Withdrawn { seqs: withdrawn, reason: Withdrawal::Dropped });
+        }
+        self.tell(Event::Checked { ended: acked });
     }
 
     fn time_passes(&mut self, salt: u64) {
@@ -319,13 +358,21 @@ impl World {
             while !self.server.frames.is_empty() {
                 self.device_hears();
             }
-            if let Some(frame) = self.device.acks_gap() {
-                self.tell(Event::Frame(frame));
-            }
-            let held = self.device.open.iter().copied().collect::<Vec<_>>();
-            if !held.is_empty() {
-                self.device.open.clear();
-                self.tell(Event::Frame(ClientFrame::Ack { up_to: None, seqs: held, entry: None, gap: None }));
+            if self.one_way {
+                while !self.device.open.is_empty() {
+                    self.device_acks_by_request(0);
+                }
+                self.device_acks_by_request(0);
+            } else {
+                if let Some(frame) = self.device.acks_gap() {
+                    self.tell(Event::Frame(frame));
+                }
+                let held = self.device.open.iter().copied().collect::<Vec<_>>();
+                if !held.is_empty() {
+                    self.device.open.clear();
+                    self.tell(Event::Frame(ClientFrame::Ack { up_to: None, seqs: held, entry: None, gap: None }));
+                }
+                self.tell(Event::Frame(ClientFrame::Ping));
             }
             while !self.server.settles.is_empty() {
                 self.store_settles(false);
@@ -333,13 +380,13 @@ impl World {
             while let Some((fence, seq)) = self.server.gaps_told.pop_front() {
                 self.store.gap_told(fence, seq);
             }
+            self.store_checks(1);
             self.lane.publish(&self.store, true);
             self.deliver(true);
             while let Some(ask) = self.server.asks.pop_front() {
                 let page = self.store.read(ask);
                 self.tell(Event::Page { ask: ask.number, page });
             }
-            self.tell(Event::Frame(ClientFrame::Ping));
             if let Some(at) = self.server.wake {
                 self.now = self.now.max(at.min(self.now + Duration::from_secs(5)));
                 self.ring();

@@ -9,6 +9,7 @@ contract![
     an_ack_ends_what_it_names_and_nothing_else,
     an_ack_reaches_no_further_than_what_was_given,
     an_ack_of_an_older_session_changes_nothing,
+    what_became_of_what_a_session_holds_is_told,
     a_batch_is_answered_each_on_its_own,
     what_is_read_was_delivered_and_is_told_once,
     pages_of_what_is_pending_keep_to_their_limits,
@@ -72,6 +73,40 @@ async fn an_ack_reaches_no_further_than_what_was_given(ground: &Ground) {
     let fence = ground.connect(device).await;
     assert_eq!(settle(ground, ack(device, fence, Which::UpTo { seq: 99, given: 3 })).await, ended(3));
     assert_eq!(ground.places(device).await, [4, 5]);
+}
+
+async fn what_became_of_what_a_session_holds_is_told(ground: &Ground) {
+    let (device, other) = (ground.device("phone").await, ground.device("tablet").await);
+    let messages = sent(ground, "phone", 4).await;
+    let elsewhere = sent(ground, "tablet", 1).await;
+    let fence = ground.connect(device).await;
+    assert_eq!(ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().fence, fence);
+    let held: Vec<_> = (1..).zip(&messages).map(|(seq, message)| (device, seq, *message)).collect();
+    let became = async || {
+        let all: Vec<_> = held.iter().copied().chain([(other, 1, elsewhere[0])]).collect();
+        let found = ground.stores.sessions.became(&all).await.unwrap();
+        let mut found: Vec<_> = found.into_iter().map(|end| (end.device, end.seq, end.state, end.reason)).collect();
+        found.sort_unstable_by_key(|(_, seq, ..)| *seq);
+        found
+    };
+    assert_eq!(became().await, []);
+    settle(ground, ack(device, fence, Which::Seqs(vec![1]))).await;
+    let rejected = Ack { outcome: Outcome::Rejected { detail: None }, ..ack(device, fence, Which::Seqs(vec![2])) };
+    settle(ground, rejected).await;
+    ground.stores.messages.cancel("acme", messages[2], T0).await.unwrap();
+    let ends = [
+        (device, 1, State::Delivered, None),
+        (device, 2, State::Dropped, Some(Reason::Rejected)),
+        (device, 3, State::Dropped, Some(Reason::Cancelled)),
+    ];
+    assert_eq!(became().await, ends, "4 waits, and so does that of the other device");
+    // What nobody remembers any more.
+    ground.execute("DELETE FROM device_ended").await;
+    assert_eq!(became().await[0], (device, 1, State::Delivered, None));
+    // Who has left is still known by the fence.
+    ground.stores.sessions.release(&[(device, fence)], T0).await.unwrap();
+    assert_eq!(settle(ground, ack(device, fence, Which::Seqs(vec![4]))).await, ended(1));
+    assert_eq!(ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().fence, fence);
 }
 
 async fn an_ack_of_an_older_session_changes_nothing(ground: &Ground) {

@@ -34,6 +34,7 @@ const PUBLIC: &[(&str, &[&str])] = &[
     ("/v1/messages/{id}", &["GET", "DELETE"]),
     ("/v1/device/socket", &["GET"]),
     ("/v1/device/messages", &["GET"]),
+    ("/v1/device/stream", &["GET"]),
     ("/v1/device/acks", &["POST"]),
     ("/problems/{code}", &["GET"]),
     ("/openapi.json", &["GET"]),

@@ -11,6 +11,7 @@ use warren_tests::wait::{until, until_true};
 
 use super::fleet::{OWNER, Registered, address, hub, register};
 use super::sessions::socket::{Said, Socket};
+use super::sessions::stream::Listener;
 use crate::world::{Keep, LONG, World};
 
 async fn two(world: &World) -> (HubProcess, HubProcess) {
@@ -156,6 +157,66 @@ async fn a_group_gets_everything_in_order_wherever_its_devices_are_and_nobody_el
     for socket in [&mut nobody, &mut theirs] {
         let quiet = tokio::time::timeout(Duration::from_millis(300), socket.next_ever()).await;
         assert!(quiet.is_err(), "{quiet:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_gets_what_a_group_gets_and_its_acks_come_to_any_hub() {
+    let world = World::new(Keep::Postgres).await;
+    let (one, two) = two(&world).await;
+    let owner = one.client_as("acme", "app", OWNER);
+    let device = register(&one, "acme", "phone").await;
+    join(&owner, "room", &[&device]).await;
+    let listener = Listener::new(device.token.clone());
+    let mut stream = listener.welcome(address(&one), "window=4").await;
+    let to_device = owner.request(Method::POST, "/v1/devices/phone/messages").json(&json!({"number": 100}));
+    assert_eq!(owner.send(to_device).await.unwrap().status, 202);
+    for number in 0..10 {
+        send(&owner, "room", number).await;
+    }
+    // A window of its own beside that of the device's messages: four come, and more once another hub has their acks.
+    let (mut got, mut own, mut entry) = (Vec::new(), None, 0);
+    while got.len() < 10 || own.is_none() {
+        match stream.next().await {
+            Said::Frame(ServerFrame::Deliver(message)) => match &message.logged {
+                Some(logged) => {
+                    assert_eq!(logged.group.as_deref(), Some("room"));
+                    assert!(logged.entry > entry, "order");
+                    entry = logged.entry;
+                    got.push(number(&message));
+                    if got.len() % 4 == 0 {
+                        assert_eq!(listener.ack(address(&two), json!({"entry": entry})).await, 204);
+                    }
+                }
+                None => own = Some(message.seq),
+            },
+            Said::Frame(ServerFrame::Idle) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, (0..10).collect::<Vec<_>>());
+    // The id of the last event tells of both, and acks both.
+    assert_eq!(stream.last, format!("{}.{entry}", own.unwrap()));
+    let last = stream.last.clone();
+    drop(stream);
+    let mut again = listener.resume(address(&two), "", &last).await;
+    loop {
+        match again.next().await {
+            Said::Frame(ServerFrame::Welcome(_)) => {}
+            Said::Frame(ServerFrame::Idle) => break,
+            other => panic!("{other:?} came after everything was acked"),
+        }
+    }
+    // What was never given is not acked by it.
+    send(&owner, "room", 10).await;
+    drop(again);
+    let mut beyond = listener.resume(address(&one), "", &format!("0.{}", entry + 1000)).await;
+    loop {
+        match beyond.next().await {
+            Said::Frame(ServerFrame::Deliver(message)) => break assert_eq!(number(&message), 10),
+            Said::Frame(ServerFrame::Welcome(_)) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -8,19 +8,18 @@ mod diary;
 mod full;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use warren_tests::broker::{Broker, Vhost};
 use warren_tests::postgres::Postgres;
 use warren_tests::wait::{until_true, within};
 
-use self::clients::{Nature, Pace, roam_by_polls, roam_by_sockets};
+use self::clients::{Nature, Pace, roam};
 use self::diary::{Diary, Dice};
 use super::fleet::{Owner, address, hub_on, register};
 use crate::world::{Keep, LONG, World};
@@ -40,18 +39,12 @@ async fn told(vhost: &Vhost, kind: &str) -> BTreeSet<String> {
     of_kind.map(|told| told.message_id().unwrap().split('/').next().unwrap().to_owned()).collect()
 }
 
-/// A program of a device, by its transport.
-fn roam<'a>(hubs: &'a [SocketAddr], diary: &'a Diary, seed: u64) -> BoxFuture<'a, ()> {
-    let pace = Pace { hubs, dice: Dice::new(seed) };
-    match diary.transport {
-        "socket" => Box::pin(roam_by_sockets(pace, diary)),
-        _ => Box::pin(roam_by_polls(pace, diary)),
-    }
-}
+/// How devices come; `any`: another way each time.
+const TRANSPORTS: [&str; 4] = ["socket", "stream", "poll", "any"];
 
 /// Both hubs and the broker are killed by turns, while devices of each transport come and go.
 #[tokio::test]
-async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
+async fn nothing_is_lost_by_any_transport_whoever_is_killed() {
     let broker = Broker::dedicated().await;
     let world = World::on(&broker, Postgres::shared().await, Keep::Postgres).await;
     let (mut one, mut two) = tokio::join!(hub_on(&broker, &world, ""), hub_on(&broker, &world, ""));
@@ -60,7 +53,7 @@ async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
     let owner = Owner::of("acme", &[one.public_url(), two.public_url()]);
     let natures = [Nature::default(), Nature { slow: true, ..Nature::default() }, Nature { twice: true, ..Nature::default() }];
     let mut diaries = Vec::new();
-    for transport in ["socket", "poll"] {
+    for transport in TRANSPORTS {
         for (n, nature) in natures.iter().enumerate() {
             let registered = register(if n % 2 == 0 { &one } else { &two }, "acme", &format!("{transport}-{n}")).await;
             diaries.push(Diary::new(registered, transport, *nature));
@@ -80,7 +73,9 @@ async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
     });
     let roaming = diaries.iter().enumerate().flat_map(|(n, diary)| {
         let programs = if diary.nature.twice { 2 } else { 1 };
-        (0..programs).map(|program| roam(&hubs, diary, n as u64 * 77 + program)).collect::<Vec<_>>()
+        (0..programs)
+            .map(|program| roam(Pace { hubs: &hubs, dice: Dice::new(n as u64 * 77 + program) }, diary))
+            .collect::<Vec<_>>()
     });
     let handled = || diaries.iter().map(Diary::count).collect::<Vec<usize>>();
     // Everybody goes on, before the next one dies and after the last.
@@ -117,7 +112,7 @@ async fn nothing_is_lost_by_socket_or_poll_whoever_is_killed() {
         panic!("not all of it was got");
     }
 
-    for transport in ["socket", "poll"] {
+    for transport in TRANSPORTS {
         let (mut accepted, mut lost, mut copies) = (0, 0, 0);
         for diary in diaries.iter().filter(|diary| diary.transport == transport) {
             let verdict = diary.judge();

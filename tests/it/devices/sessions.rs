@@ -10,6 +10,8 @@ mod polling;
 mod rough;
 mod slow;
 pub(super) mod socket;
+pub(super) mod stream;
+mod streaming;
 
 use std::time::Duration;
 

@@ -164,6 +164,10 @@ impl SessionStore for super::Devices {
         read!(self.shared(), conn => ending::without_ack(conn, deliveries))
     }
 
+    async fn became(&self, deliveries: &[(Number, i64, Uuid)]) -> Result<Vec<Ending>, StoreError> {
+        read!(self.shared(), conn => ending::became(conn, deliveries))
+    }
+
     async fn settle(&self, acks: &[Ack], now: Micros) -> Result<Vec<Acked>, StoreError> {
         write!(self.settling(), conn => settling::settle(conn, self.shard + OF_ACKS, acks, now))
     }

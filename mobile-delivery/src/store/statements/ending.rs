@@ -61,6 +61,24 @@ const WITHOUT_ACK: &str = concat!(
     " AND e.seq IS NOT NULL AND e.state IN (5, 6)"
 );
 
+const BECAME: &str = concat!(
+    "SELECT ",
+    int!("0"),
+    ", ",
+    int!("1"),
+    ", e.state, e.reason FROM ",
+    each!("$1"),
+    " LEFT JOIN device_ended AS e ON e.message = ",
+    uuid!("2"),
+    " AND e.device = ",
+    int!("0"),
+    " WHERE NOT EXISTS (SELECT 1 FROM device_deliveries AS d WHERE d.device = ",
+    int!("0"),
+    " AND d.seq = ",
+    int!("1"),
+    ")"
+);
+
 /// What a delivery becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct End {
@@ -169,6 +187,17 @@ pub(super) async fn without_ack(conn: &mut Conn, deliveries: &[(Number, Uuid)]) 
     let ending = |(device, seq, state, reason): (i64, i64, i16, Option<i16>)| {
         let (state, reason) = (State::of_stored(state)?, reason.map(Reason::of_stored).transpose()?);
         Ok(Ending { device: Number(device), seq, state, reason })
+    };
+    Ok(found.into_iter().map(ending).collect::<Result<_, StoreError>>()?)
+}
+
+/// How those deliveries ended that have. What is not even remembered was delivered: nothing else ends under a session without a word for so long.
+pub(super) async fn became(conn: &mut Conn, deliveries: &[(Number, i64, Uuid)]) -> Result<Vec<Ending>, Fault> {
+    let rows = batch(deliveries.iter().map(|(device, seq, message)| (device.0, *seq, *message)))?;
+    let found: Vec<(i64, i64, Option<i16>, Option<i16>)> = sqlx::query_as(BECAME).bind(rows).fetch_all(conn).await?;
+    let ending = |(device, seq, state, reason): (i64, i64, Option<i16>, Option<i16>)| {
+        let state = state.map_or(Ok(State::Delivered), State::of_stored)?;
+        Ok(Ending { device: Number(device), seq, state, reason: reason.map(Reason::of_stored).transpose()? })
     };
     Ok(found.into_iter().map(ending).collect::<Result<_, StoreError>>()?)
 }

@@ -17,7 +17,7 @@ use crate::store::{
 // One that was removed has no row in `device_states`.
 const DEVICES: &str = concat!(
     "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.created_at, d.updated_at, s.revoked_at, s.tokens_since, s.seq, \
-     s.backlog, s.backlog_bytes FROM devices AS d JOIN device_states AS s ON s.device = d.number \
+     s.backlog, s.backlog_bytes, s.fence FROM devices AS d JOIN device_states AS s ON s.device = d.number \
      WHERE d.number IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
     ") ORDER BY d.number"
@@ -54,7 +54,8 @@ pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i6
 }
 
 async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
-    type Row = (i64, String, String, String, String, String, i16, Micros, Micros, Option<Micros>, Option<Micros>, i64, i64, i64);
+    type Row =
+        (i64, String, String, String, String, String, i16, Micros, Micros, Option<Micros>, Option<Micros>, i64, i64, i64, i64);
     if numbers.is_empty() {
         return Ok(Vec::new());
     }
@@ -64,7 +65,7 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
     let mut devices = Vec::with_capacity(rows.len());
     for row in rows {
         let (number, tenant, id, user, groups, labels, tier, created_at, updated_at, revoked_at, tokens_since, seq, ..) = row;
-        let (.., backlog, backlog_bytes) = row;
+        let (.., backlog, backlog_bytes, fence) = row;
         let tier = Tier::of_stored(tier)?;
         let (temperature, queue_tier) = lanes.get(&number).copied().unwrap_or((Temperature::Cold, tier));
         let (groups, labels) = (parsed(&groups)?, parsed(&labels)?);
@@ -79,6 +80,7 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
             backlog,
             backlog_bytes,
             session: sessions.remove(&number),
+            fence,
             temperature,
             queue_tier,
         });

@@ -207,6 +207,53 @@ fn idle_comes_once_each_time_there_is_nothing_left() {
 }
 
 #[test]
+fn what_is_acked_by_a_request_frees_its_place_once_the_store_says_so() {
+    let mut talk = Talk::live(2);
+    talk.lane(1, 0);
+    talk.lane(2, 1);
+    assert_eq!(talk.lane(3, 2), [], "the window is full");
+    assert_eq!(talk.on(Event::Acked), [Action::Check(vec![(1, id(1)), (2, id(2))])]);
+    assert_eq!(talk.on(Event::Acked), [], "one question at a time");
+    let actions = talk.on(Event::Checked { ended: vec![1] });
+    assert_eq!(actions[0], Action::AckLane(vec![Tag(1)]));
+    assert!(actions.contains(&Action::Check(vec![(2, id(2))])), "the answer may be older than the second word: {actions:?}");
+    let ask = asked(&actions).expect("there is a place for 3");
+    // Acked here as well, while the question is under way: its end is written once.
+    assert_eq!(talk.acks(2), [delivered(&[2])]);
+    assert_eq!(talk.on(Event::Checked { ended: vec![2] }), []);
+    talk.page(ask.number, page(&[3], 3));
+    assert_eq!(talk.on(Event::Settled { seqs: vec![2] }), [Action::AckLane(vec![Tag(2)])]);
+    assert_eq!(talk.on(Event::Acked), [Action::Check(vec![(3, id(3))])]);
+    let idle = [Action::AckLane(vec![Tag(3)]), Action::Send(ServerFrame::Idle)];
+    assert_eq!(talk.on(Event::Checked { ended: vec![3] }), idle);
+    assert_eq!(talk.on(Event::Acked), [], "it holds nothing");
+}
+
+#[test]
+fn who_goes_one_way_is_not_silent_and_asks_by_itself_what_was_acked() {
+    let stream =
+        Hello { one_way: true, heartbeat: Some(Duration::from_secs(20)), ..hello(Window { messages: 2, ..Window::default() }) };
+    let mut talk = Talk::open_with(stream);
+    talk.page(1, page(&[], 0));
+    assert_eq!(talk.after(Duration::from_secs(3600)), [], "nothing is waited for");
+    talk.lane(1, 0);
+    assert_eq!(talk.after(Duration::from_secs(10)), [Action::Check(vec![(1, id(1))])], "no word came");
+    // The store does not answer: it is asked again.
+    assert_eq!(talk.after(Duration::from_secs(10)), [Action::Check(vec![(1, id(1))])]);
+    let idle = [Action::AckLane(vec![Tag(1)]), Action::Send(ServerFrame::Idle)];
+    assert_eq!(talk.on(Event::Checked { ended: vec![1] }), idle);
+    assert_eq!(talk.after(Duration::from_secs(3600)), [], "and holds nothing to ask about");
+    // A full window counts from the last that was acked.
+    talk.lane(2, 1);
+    talk.lane(3, 2);
+    talk.after(Duration::from_secs(20));
+    talk.on(Event::Checked { ended: vec![2] });
+    talk.lane(4, 3);
+    assert_eq!(closed(&talk.after(Duration::from_secs(29))), None);
+    assert_eq!(closed(&talk.after(Duration::from_secs(1))), Some(Close::SlowConsumer));
+}
+
+#[test]
 fn an_idle_session_is_small() {
     let mut talk = Talk::live(256);
     (1..=256).for_each(|seq| _ = talk.lane(seq, seq - 1));

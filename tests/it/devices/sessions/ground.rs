@@ -73,7 +73,17 @@ impl Ground {
 
     /// Sends messages to a device in one commit, and tells the processes of it as the one that accepted them does.
     pub(super) async fn send(&self, process: &Process, id: &str, bodies: &[Bytes]) -> Vec<Uuid> {
-        let messages: Vec<NewMessage> = bodies.iter().map(|body| message(id, body.clone())).collect();
+        self.send_all(process, id, bodies.iter().map(|body| message(id, body.clone())).collect()).await
+    }
+
+    /// Sends one message of any content type and kind.
+    pub(super) async fn send_of(&self, process: &Process, id: &str, content_type: &str, kind: &str, body: Bytes) {
+        let mut one = message(id, body);
+        (one.message.content_type, one.message.kind) = (content_type.to_owned(), kind.to_owned());
+        self.send_all(process, id, vec![one]).await;
+    }
+
+    async fn send_all(&self, process: &Process, id: &str, messages: Vec<NewMessage>) -> Vec<Uuid> {
         let ids = messages.iter().map(|message| message.message.id).collect();
         let sent = self.stores.messages.send(&messages, &Limits::default(), clock::now()).await.unwrap();
         let placed = |sent| match sent {

@@ -12,29 +12,29 @@ use super::SOON;
 use super::ground::{Ground, Process, token};
 use super::socket::Socket;
 
-struct Poller {
+pub(super) struct Poller {
     http: Client,
     token: String,
 }
 
 impl Poller {
-    fn of(id: &str) -> Self {
+    pub(super) fn of(id: &str) -> Self {
         Self { http: Client::new(), token: token(id) }
     }
 
-    async fn get(&self, process: &Process, query: &str) -> Response {
+    pub(super) async fn get(&self, process: &Process, query: &str) -> Response {
         let url = format!("http://{}/v1/device/messages?{query}", process.address);
         self.http.get(url).bearer_auth(&self.token).send().await.unwrap()
     }
 
-    async fn seqs(&self, process: &Process, query: &str) -> Vec<u64> {
+    pub(super) async fn seqs(&self, process: &Process, query: &str) -> Vec<u64> {
         let response = self.get(process, query).await;
         assert_eq!(response.status(), 200);
         let polled: Value = response.json().await.unwrap();
         polled["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap()).collect()
     }
 
-    async fn ack(&self, process: &Process, body: Value) -> u16 {
+    pub(super) async fn ack(&self, process: &Process, body: Value) -> u16 {
         let url = format!("http://{}/v1/device/acks", process.address);
         self.http.post(url).bearer_auth(&self.token).body(body.to_string()).send().await.unwrap().status().as_u16()
     }

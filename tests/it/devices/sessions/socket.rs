@@ -81,7 +81,7 @@ impl Socket {
     async fn greet(&mut self, id: &str, token: Option<Token>, window: Window) {
         // It sends no pings, and a test may wait for a broker to start.
         let heartbeat = Some(Duration::from_secs(600));
-        let hello = Hello { device: id.to_owned(), token, window, heartbeat, seen: Vec::new(), agent: None };
+        let hello = Hello { device: id.to_owned(), token, window, heartbeat, seen: Vec::new(), agent: None, one_way: false };
         self.say(&ClientFrame::Hello(Box::new(hello))).await;
     }
 
