@@ -14,9 +14,11 @@ CREATE INDEX device_log_tag ON device_log (tenant, tag, entry);
 CREATE INDEX device_log_message ON device_log (message);
 CREATE INDEX device_log_age ON device_log (state, expires_at);
 
+-- The number of the last entry, and how many are given still.
 CREATE TABLE device_log_heads (
     tenant text PRIMARY KEY,
-    head bigint NOT NULL
+    head bigint NOT NULL,
+    live bigint NOT NULL
 ) WITH (fillfactor = 20);
 
 -- The highest entry for a tag that has expired: who has not heard it is told of a gap.

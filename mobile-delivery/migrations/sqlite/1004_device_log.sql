@@ -15,7 +15,8 @@ CREATE INDEX device_log_age ON device_log (state, expires_at);
 
 CREATE TABLE device_log_heads (
     tenant TEXT PRIMARY KEY,
-    head INTEGER NOT NULL
+    head INTEGER NOT NULL,
+    live INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE device_log_floors (

@@ -53,7 +53,8 @@ impl Sessions {
     pub(super) async fn hears(self, over: CancellationToken) {
         let inner = &self.0;
         while let Some(taken) = inner.hearing.take(TOGETHER, &over).await {
-            let next = Instant::now() + PACE;
+            // Who waits behind a full statement has waited for long enough.
+            let next = Instant::now() + if taken.len() < TOGETHER { PACE } else { Duration::ZERO };
             let mut devices = HashSet::with_capacity(taken.len());
             let (mut batch, later): (Vec<_>, Vec<_>) = taken.into_iter().partition(|one| devices.insert(one.hearing.device));
             later.into_iter().for_each(|one| inner.hearing.put(one));

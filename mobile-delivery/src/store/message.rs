@@ -85,7 +85,7 @@ pub struct Limits {
     pub device_messages: i64,
     /// Bytes of them; 16 MiB unless configured. Also the largest body.
     pub device_bytes: i64,
-    /// Deliveries all devices of a tenant may have to get, scheduled ones too; 10,000,000 unless configured. More are refused. Counted by commits: what goes on at the same time can pass it.
+    /// Deliveries all devices of a tenant may have to get, scheduled ones too, and entries of its log; of each 10,000,000 unless configured. More are refused. Counted by commits: what goes on at the same time can pass it.
     pub tenant_messages: i64,
     /// How long messages wait at most: 28 days.
     pub ttl: Micros,

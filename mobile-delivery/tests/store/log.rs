@@ -176,6 +176,8 @@ async fn a_send_to_a_group_is_sent_once_by_its_key_and_refused_where_nobody_is(g
     let message = sends[0].message.id;
     assert!(matches!(&sent[0], Sent::Accepted { logged: Some(Logged { entry: 1, .. }), .. }), "{sent:?}");
     assert_eq!(sent[1..], [Sent::NoDevices, Sent::Existing { message }, Sent::Conflict { message }, Sent::NoDevices]);
+    let few = Limits { tenant_messages: 1, ..Limits::default() };
+    assert_eq!(ground.send_within(&to_group("room"), &few).await, Sent::BacklogFull, "there is one that is given still");
     assert_eq!(ground.try_send(&sends[2]).await, Sent::Existing { message });
     assert_eq!((ground.count("device_log").await, ground.count("device_messages").await), (1, 1));
 }
@@ -241,11 +243,13 @@ async fn entries_are_forgotten_with_their_messages(ground: &Ground) {
     log(ground, &to_group("room")).await;
     ground.stores.messages.cancel("acme", gone.message.id, T0).await.unwrap();
     ground.stores.log.expire_log(T0 + SECOND, 10).await.unwrap();
+    let room = Limits { tenant_messages: 2, ..Limits::default() };
+    assert!(matches!(ground.send_within(&to_group("room"), &room).await, Sent::Accepted { .. }), "one is left of three");
     assert_eq!(ground.stores.messages.purge(T0, 10).await.unwrap(), 0, "not yet");
     assert!(ground.stores.messages.purge(T0 + DAY, 10).await.unwrap() > 0);
-    assert_eq!((ground.count("device_log").await, ground.count("device_messages").await), (1, 1));
-    assert_eq!(unheard(ground, phone).await, [3]);
-    assert_eq!(log(ground, &to_group("room")).await, 4, "a number is never given twice");
+    assert_eq!((ground.count("device_log").await, ground.count("device_messages").await), (2, 2));
+    assert_eq!(unheard(ground, phone).await, [3, 4]);
+    assert_eq!(log(ground, &to_group("room")).await, 5, "a number is never given twice");
 }
 
 async fn appending_at_the_same_time_leaves_no_hole_that_anybody_passes_over(ground: &Ground) {

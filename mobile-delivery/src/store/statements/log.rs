@@ -24,13 +24,21 @@ const WITHDRAWN: i16 = 2;
 const HAS_DEVICES: &str = concat!(
     "SELECT ",
     int!("0"),
-    " FROM ",
+    ", coalesce((SELECT h.live FROM device_log_heads AS h WHERE h.tenant = n.value->>1), 0) FROM ",
     each!("$1"),
     " WHERE EXISTS (SELECT 1 FROM device_tags AS t WHERE t.tenant = n.value->>1 AND t.tag = n.value->>2)"
 );
 
-const HEAD: &str = "INSERT INTO device_log_heads (tenant, head) VALUES ($1, $2) \
-     ON CONFLICT (tenant) DO UPDATE SET head = device_log_heads.head + excluded.head RETURNING head";
+const HEAD: &str = "INSERT INTO device_log_heads (tenant, head, live) VALUES ($1, $2, $2) \
+     ON CONFLICT (tenant) DO UPDATE SET head = device_log_heads.head + excluded.head, live = device_log_heads.live + excluded.live RETURNING head";
+
+const LESS: &str = concat!(
+    "UPDATE device_log_heads SET live = live - ",
+    int!("1"),
+    " FROM ",
+    each!("$1"),
+    " WHERE tenant = n.value->>0"
+);
 
 const APPEND: &str = concat!(
     "INSERT INTO device_log (tenant, entry, tag, message, bytes, expires_at, state) SELECT n.value->>0, ",
@@ -112,14 +120,14 @@ const RAISE: &str = concat!(
 const FORGET: &str = "DELETE FROM device_log WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log \
      WHERE state = $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING message";
 
-/// Of what goes to the log, that for which there is a device.
-pub(super) async fn with_devices(conn: &mut Conn, sends: &[NewMessage], asked: &[usize]) -> Result<Vec<usize>, Fault> {
+/// Of what goes to the log, that for which there is a device; and how many entries its tenant has that are given still.
+pub(super) async fn with_devices(conn: &mut Conn, sends: &[NewMessage], asked: &[usize]) -> Result<Vec<(usize, i64)>, Fault> {
     let rows: Vec<_> = asked.iter().filter_map(|&at| Some((at, &sends[at].tenant, audience(&sends[at])?.tag()))).collect();
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let found: Vec<(i64,)> = sqlx::query_as(HAS_DEVICES).bind(batch(rows)?).fetch_all(conn).await?;
-    Ok(found.into_iter().filter_map(|(at,)| usize::try_from(at).ok()).collect())
+    let found: Vec<(i64, i64)> = sqlx::query_as(HAS_DEVICES).bind(batch(rows)?).fetch_all(conn).await?;
+    Ok(found.into_iter().filter_map(|(at, live)| Some((usize::try_from(at).ok()?, live))).collect())
 }
 
 /// For whom a message is that goes to the log.
@@ -312,8 +320,19 @@ pub(super) async fn spread(conn: &mut Conn, message: Uuid) -> Result<Option<Spre
 
 /// Withdraws the entry of a message, if it has one that is given still.
 pub(super) async fn recall(conn: &mut Conn, message: Uuid, now: Micros) -> Result<Option<Recalled>, Fault> {
-    let found: Option<(String, i64)> = sqlx::query_as(RECALL).bind(message).bind(now).fetch_optional(conn).await?;
+    let found: Option<(String, i64)> = sqlx::query_as(RECALL).bind(message).bind(now).fetch_optional(&mut *conn).await?;
+    if let Some((tenant, _)) = &found {
+        fewer(conn, [tenant.as_str()].into_iter()).await?;
+    }
     Ok(found.map(|(tenant, entry)| Recalled { tenant, entry, message }))
+}
+
+/// One entry less for each of these tenants, which may be named several times.
+async fn fewer(conn: &mut Conn, tenants: impl Iterator<Item = &str>) -> Result<(), Fault> {
+    let mut less: BTreeMap<&str, i64> = BTreeMap::new();
+    tenants.for_each(|tenant| *less.entry(tenant).or_default() += 1);
+    sqlx::query(LESS).bind(batch(less)?).execute(conn).await?;
+    Ok(())
 }
 
 pub(super) async fn expire(conn: &mut Conn, now: Micros, limit: u32) -> Result<u32, Fault> {
@@ -326,7 +345,8 @@ pub(super) async fn expire(conn: &mut Conn, now: Micros, limit: u32) -> Result<u
         let floor = floors.entry((tenant, tag)).or_default();
         *floor = (*floor).max(*entry);
     }
-    sqlx::query(RAISE).bind(batch(floors.iter().map(|((tenant, tag), floor)| (tenant, tag, floor)))?).execute(conn).await?;
+    sqlx::query(RAISE).bind(batch(floors.iter().map(|((tenant, tag), floor)| (tenant, tag, floor)))?).execute(&mut *conn).await?;
+    fewer(conn, over.iter().map(|(tenant, ..)| tenant.as_str())).await?;
     Ok(u32::try_from(over.len()).unwrap_or(u32::MAX))
 }
 

@@ -106,9 +106,12 @@ pub(super) async fn send(
     });
     let with_devices = log::with_devices(conn, sends, &to_log).await?;
     to_log.iter().for_each(|&at| answers[at] = Some(Sent::NoDevices));
-    for at in with_devices {
-        answers[at] = None;
-        recipients.insert(at, Vec::new());
+    for (at, live) in with_devices {
+        let fits = live < limits.tenant_messages;
+        answers[at] = (!fits).then_some(Sent::BacklogFull);
+        if fits {
+            recipients.insert(at, Vec::new());
+        }
     }
     take_keys(conn, sends, &mut recipients, &mut answers, now).await?;
     store(conn, &mut holding, sends, &recipients, limits, &mut answers, now).await?;
