@@ -9,6 +9,6 @@ mod operated;
 mod relay;
 mod rough;
 pub(crate) mod served;
-mod sessions;
+pub(crate) mod sessions;
 mod streamed;
 mod withdrawn;

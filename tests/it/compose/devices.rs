@@ -10,6 +10,7 @@ use warren_tests::wait::until_true;
 use super::nginx::Nginx;
 use crate::devices::fleet::{OWNER, options, put};
 use crate::devices::served::{device, got, send};
+use crate::devices::sessions::stream::Listener;
 use crate::world::{Keep, LONG, World, settled};
 
 /// A process that does nothing but serve devices, and has declared what they need.
@@ -33,7 +34,7 @@ async fn sockets(hub: &HubProcess) -> u32 {
 }
 
 #[tokio::test]
-async fn devices_come_through_nginx_by_socket_and_by_poll_and_a_drain_of_their_hub_costs_them_nothing() {
+async fn devices_come_through_nginx_by_each_transport_and_a_drain_of_their_hub_costs_them_nothing() {
     let world = World::new(Keep::Postgres).await;
     let (one, two) = tokio::join!(hub(&world), hub(&world));
     let mut hubs = [one, two];
@@ -72,6 +73,19 @@ async fn devices_come_through_nginx_by_socket_and_by_poll_and_a_drain_of_their_h
     let acked = polling.send(polling.request(Method::POST, "/v1/device/acks").json(&ids)).await.unwrap();
     assert!(acked.status < 300, "{} {}", acked.status, acked.body);
     assert_eq!(numbers(&poll(0).await.body), [0; 0]);
+
+    // A stream is passed on as it is written, and its acks go to whichever process.
+    let (through, page) = (nginx.url("").trim_start_matches("http://").parse().unwrap(), Listener::new(tokens[1].clone()));
+    let mut stream = page.welcome(through, "").await;
+    stream.is_idle().await;
+    for number in 2..=4 {
+        send(&owner, "phone-2", number).await;
+        let message = stream.message().await;
+        assert_eq!(serde_json::from_slice::<Value>(&message.payload).unwrap()["number"], number);
+        assert_eq!(page.ack(through, json!({"ids": [message.id]})).await, 204);
+        stream.is_idle().await;
+    }
+    drop(stream);
 
     // The process that has the socket leaves, and the device goes on with the other one.
     let there = device(&nginx.url(""), &tokens[0], Some(4));

@@ -10,7 +10,7 @@ mod polling;
 mod rough;
 mod slow;
 pub(super) mod socket;
-pub(super) mod stream;
+pub(crate) mod stream;
 mod streaming;
 
 use std::time::Duration;

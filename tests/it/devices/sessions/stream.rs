@@ -14,37 +14,37 @@ use super::socket::Said;
 
 /// A device without a connection.
 #[derive(Clone)]
-pub(in crate::devices) struct Listener {
+pub(crate) struct Listener {
     http: Client,
     token: String,
 }
 
 impl Listener {
-    pub(in crate::devices) fn new(token: String) -> Self {
+    pub(crate) fn new(token: String) -> Self {
         Self { http: Client::new(), token }
     }
 
-    pub(in crate::devices) fn asks(&self, to: SocketAddr, query: &str) -> RequestBuilder {
+    pub(crate) fn asks(&self, to: SocketAddr, query: &str) -> RequestBuilder {
         self.http.get(format!("http://{to}/v1/device/stream?{query}")).bearer_auth(&self.token)
     }
 
     /// The answer, whatever it is.
-    pub(in crate::devices) async fn answer(&self, to: SocketAddr, query: &str) -> Response {
+    pub(crate) async fn answer(&self, to: SocketAddr, query: &str) -> Response {
         self.asks(to, query).send().await.unwrap()
     }
 
     /// A stream that is open.
-    pub(in crate::devices) async fn open(&self, to: SocketAddr, query: &str) -> Stream {
+    pub(crate) async fn open(&self, to: SocketAddr, query: &str) -> Stream {
         Stream::of(self.answer(to, query).await)
     }
 
     /// The same of one that had this event last.
-    pub(in crate::devices) async fn resume(&self, to: SocketAddr, query: &str, last: &str) -> Stream {
+    pub(crate) async fn resume(&self, to: SocketAddr, query: &str, last: &str) -> Stream {
         Stream::of(self.asks(to, query).header("last-event-id", last).send().await.unwrap())
     }
 
     /// Open and welcome.
-    pub(in crate::devices) async fn welcome(&self, to: SocketAddr, query: &str) -> Stream {
+    pub(crate) async fn welcome(&self, to: SocketAddr, query: &str) -> Stream {
         let mut stream = self.open(to, query).await;
         match stream.next().await {
             Said::Frame(ServerFrame::Welcome(_)) => stream,
@@ -52,29 +52,29 @@ impl Listener {
         }
     }
 
-    pub(in crate::devices) async fn ack(&self, to: SocketAddr, body: Value) -> u16 {
+    pub(crate) async fn ack(&self, to: SocketAddr, body: Value) -> u16 {
         self.acks(to, body).await.expect("an answer")
     }
 
     /// The status; `None` if nobody answers.
-    pub(in crate::devices) async fn acks(&self, to: SocketAddr, body: Value) -> Option<u16> {
+    pub(crate) async fn acks(&self, to: SocketAddr, body: Value) -> Option<u16> {
         let url = format!("http://{to}/v1/device/acks");
         let acking = self.http.post(url).bearer_auth(&self.token).body(body.to_string()).send();
         Some(tokio::time::timeout(SOON, acking).await.ok()?.ok()?.status().as_u16())
     }
 }
 
-pub(in crate::devices) struct Stream {
-    pub(in crate::devices) response: Response,
-    pub(in crate::devices) reader: Reader,
+pub(crate) struct Stream {
+    pub(crate) response: Response,
+    pub(crate) reader: Reader,
     ready: VecDeque<Event>,
     /// The `id` that came last.
-    pub(in crate::devices) last: String,
-    pub(in crate::devices) closed: Option<Closed>,
+    pub(crate) last: String,
+    pub(crate) closed: Option<Closed>,
 }
 
 impl Stream {
-    pub(in crate::devices) fn of(response: Response) -> Self {
+    pub(crate) fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         Self { response, reader: Reader::default(), ready: VecDeque::new(), last: String::new(), closed: None }
     }
@@ -103,7 +103,7 @@ impl Stream {
         }
     }
 
-    pub(in crate::devices) async fn message(&mut self) -> Message {
+    pub(crate) async fn message(&mut self) -> Message {
         match self.next().await {
             Said::Frame(ServerFrame::Deliver(message)) => {
                 assert_eq!(self.last, message.seq.to_string());
@@ -113,7 +113,7 @@ impl Stream {
         }
     }
 
-    pub(in crate::devices) async fn seqs(&mut self, count: usize) -> Vec<u64> {
+    pub(crate) async fn seqs(&mut self, count: usize) -> Vec<u64> {
         let mut seqs = Vec::with_capacity(count);
         while seqs.len() < count {
             seqs.push(self.message().await.seq);
@@ -121,7 +121,7 @@ impl Stream {
         seqs
     }
 
-    pub(in crate::devices) async fn is_idle(&mut self) {
+    pub(crate) async fn is_idle(&mut self) {
         match self.next().await {
             Said::Frame(ServerFrame::Idle) => {}
             other => panic!("{other:?} came instead of idle"),
@@ -129,14 +129,14 @@ impl Stream {
     }
 
     /// Nothing comes for a while.
-    pub(in crate::devices) async fn is_quiet(&mut self) {
+    pub(crate) async fn is_quiet(&mut self) {
         if let Ok(said) = tokio::time::timeout(Duration::from_millis(400), self.next_ever()).await {
             panic!("{said:?} came");
         }
     }
 
     /// Reads to the end.
-    pub(in crate::devices) async fn closes(&mut self) -> Option<u16> {
+    pub(crate) async fn closes(&mut self) -> Option<u16> {
         loop {
             if let Said::Closed(code) = self.next().await {
                 return code;
