@@ -83,6 +83,7 @@ catalogue! {
     DeviceNotFound "device-not-found" NOT_FOUND "There is no such device";
     DeviceRevoked "device-revoked" GONE "The device is not let in any more";
     TooManyDevices "too-many-devices" CONFLICT "The user has too many devices";
+    ViaDiffers "via-differs" CONFLICT "The device gets its messages another way";
     NoDevices "no-devices" NOT_FOUND "The user has no device";
     NoTokens "no-tokens" NOT_IMPLEMENTED "This hub makes no tokens for devices";
     InvalidMessage "invalid-message" BAD_REQUEST "What is said about the message is wrong";
@@ -135,6 +136,7 @@ impl Code {
         Self::DeviceNotFound,
         Self::DeviceRevoked,
         Self::TooManyDevices,
+        Self::ViaDiffers,
         Self::NoDevices,
         Self::NoTokens,
         Self::InvalidMessage,

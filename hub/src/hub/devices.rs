@@ -22,8 +22,9 @@ use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
 use messaging::submission::Submit;
+use mobile_delivery::broker_auth::{self, BrokerAuth};
 use mobile_delivery::follow::{Follow, Fresh};
-use mobile_delivery::http::{Api, ApiOptions, Parts};
+use mobile_delivery::http::{Api, ApiOptions, AtBroker, Parts};
 use mobile_delivery::operating::Operating;
 use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Receipts};
@@ -39,7 +40,7 @@ use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
 use super::{HubError, Stages, Wiring};
-use super::{device_policies, device_submissions};
+use super::{broker_fitness, device_policies, device_submissions};
 use crate::config;
 
 /// The rows of devices, and this process among those that serve them.
@@ -54,6 +55,8 @@ pub(crate) struct Served {
     pub(crate) routes: Router,
     /// What describes them.
     pub(crate) openapi: OpenApi,
+    /// For the broker, if it may ask.
+    pub(crate) broker_auth: Option<Router>,
     /// For those who operate the hub.
     pub(crate) operating: Operating,
     /// Takes what is submitted for devices by message.
@@ -172,6 +175,21 @@ impl Devices {
             metrics: counted,
         };
         let followers: Arc<dyn Follow> = Arc::new(Followers { wake: wake.clone(), sessions: sessions.clone() });
+        let broker_auth = settings.broker_auth.then(|| {
+            let parts = broker_auth::Parts {
+                stores: stores.clone(),
+                lanes: lanes.clone(),
+                wake: wake.clone(),
+                verifier: ground.verifier.clone(),
+                names: names.clone(),
+                vhost: wiring.config.broker.vhost_name(),
+                unfit: broker_fitness::watch(ground.broker, settings.trusted_network, intake, &stages.drain),
+                tasks: (*intake).clone(),
+                stop: stages.drain.clone(),
+            };
+            BrokerAuth::new(parts, registry).map(BrokerAuth::router)
+        });
+        let broker_auth = broker_auth.transpose()?;
         let upkeep = Upkeep {
             stores: stores.clone(),
             processes: processes.clone(),
@@ -219,6 +237,7 @@ impl Devices {
                 follow: followers,
                 verifier: ground.verifier.clone(),
                 tokens,
+                broker: settings.broker_auth.then(|| AtBroker { vhost: wiring.config.broker.vhost_name(), names: names.clone() }),
                 tracer: wiring.tracer.clone(),
             },
             ApiOptions {
@@ -233,7 +252,7 @@ impl Devices {
         let (connecting, described) = poll::router(sessions);
         openapi.merge(described);
         let routes = owners.merge(guarded(connecting, unfit.clone()));
-        Ok(Served { routes, openapi, operating, submissions, unfit })
+        Ok(Served { routes, openapi, broker_auth, operating, submissions, unfit })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Publishing to one device: one message after the other, each confirmed before the next.
 
+use std::time::Duration;
+
 use broker_topology::{Device, Names};
 use tokio::sync::Mutex;
 
@@ -17,12 +19,15 @@ pub struct DeviceMessage {
     pub seq: i64,
     /// The seq that was published before it, if there was one.
     pub after: Option<i64>,
+    /// `None`: what it says is kept elsewhere, and the queue need not survive its broker. `Some`: nobody but the broker will have it. It is written to
+    /// disk, and dropped after so long.
+    pub kept: Option<Duration>,
 }
 
 /// What became of a message for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Its queue has it, in memory.
+    /// Its queue has it: in memory, or on disk where it was to be kept.
     Queued,
     /// There is no queue, or it is being taken away: the device is cold. Nothing has it.
     Cold,
@@ -95,7 +100,10 @@ impl Inner {
         let mut headers = vec![(header::SEQ, seq.as_str())];
         headers.extend(after.as_deref().map(|after| (header::AFTER, after)));
         let outbound = match Outbound::with_headers(route, &message.message, &headers) {
-            Ok(outbound) => outbound.transient(),
+            Ok(outbound) => match message.kept {
+                None => outbound.transient(),
+                Some(ttl) => outbound.expiring(ttl),
+            },
             Err(unsendable) => return Sent::Failed(unsendable.into()),
         };
         match self.publisher(device).publish(outbound).await {

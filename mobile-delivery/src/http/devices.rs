@@ -54,7 +54,7 @@ pub(super) async fn get(
         Some(device) => device,
         None => devices.get(&caller.tenant, &id).await?.ok_or_else(|| no_device(&id))?,
     };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device))))
+    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device, api.parts().broker.as_ref()))))
 }
 
 /// Remove a device
@@ -140,5 +140,5 @@ pub(super) async fn revoke(
     api.metrics().revoked.inc();
     tracing::info!(device.number = number.0, tenant = caller.tenant, subject = caller.subject, "a device was revoked");
     let device = devices.get(&caller.tenant, &id).await?.ok_or_else(missing)?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device))))
+    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device, api.parts().broker.as_ref()))))
 }

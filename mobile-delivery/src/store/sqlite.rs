@@ -91,10 +91,11 @@ use super::{NewMessage, StoreError};
 #[allow(clippy::duplicate_mod, reason = "the same statements, for each database")]
 mod answers;
 
-pub(super) const STEPS: [Step; 3] = [
+pub(super) const STEPS: [Step; 4] = [
     (1001, "devices", include_str!("../../migrations/sqlite/1001_devices.sql")),
     (1002, "device_details", include_str!("../../migrations/sqlite/1002_device_details.sql")),
     (1003, "device_finding", include_str!("../../migrations/sqlite/1003_device_finding.sql")),
+    (1006, "device_via", include_str!("../../migrations/sqlite/1006_device_via.sql")),
 ];
 
 type Conn = SqliteConnection;

@@ -57,12 +57,12 @@ async fn what_is_new_to_a_hot_lane_is_relayed_from_where_it_was_marked(ground: &
     let found = unsent(ground, &ALL).await;
     assert_eq!((found.len(), found[0].device, found[0].id.as_str(), found[0].turn), (1, device, "phone", 1));
     assert_eq!((ids(&found[0].messages), found[0].after, found[0].upto), (messages.to_vec(), 0, 2));
-    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 1 }).await);
+    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 1, handed: None }).await);
     let found = unsent(ground, &ALL).await.remove(0);
     assert_eq!((ids(&found.messages), found.after, found.upto), (messages[1..].to_vec(), 1, 2));
     let states = [ground.state(messages[0], "phone").await, ground.state(messages[1], "phone").await];
     assert_eq!(states, [State::Sent, State::Queued]);
-    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 2 }).await);
+    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 2, handed: None }).await);
     assert_eq!(unsent(ground, &ALL).await, []);
     let third = ground.send(&to("phone")).await;
     let found = unsent(ground, &ALL).await.remove(0);
@@ -93,7 +93,7 @@ async fn a_mark_counts_under_the_fence_of_the_slot_and_the_turn_of_the_lane(grou
     let device = hot(ground, "phone").await;
     let fence = fence_of(ground, ME, device).await;
     ground.send(&to("phone")).await;
-    let good = Mark { device, fence, turn: 1, upto: 1 };
+    let good = Mark { device, fence, turn: 1, upto: 1, handed: None };
     assert!(!mark(ground, Mark { turn: 0, ..good }).await);
     assert!(!mark(ground, Mark { fence: fence - 1, ..good }).await);
     assert!(!mark(ground, Mark { device: Number(device.0 + 1), ..good }).await);
@@ -117,7 +117,7 @@ async fn a_lane_that_nothing_is_left_for_is_marked_up_to_its_end(ground: &Ground
     ground.stores.messages.cancel("acme", message, T0 + SECOND).await.unwrap();
     let found = unsent(ground, &ALL).await.remove(0);
     assert_eq!((found.messages.len(), found.upto), (0, 2));
-    assert!(mark(ground, Mark { device, fence, turn: found.turn, upto: found.upto }).await);
+    assert!(mark(ground, Mark { device, fence, turn: found.turn, upto: found.upto, handed: None }).await);
     assert_eq!(unsent(ground, &ALL).await, []);
 }
 

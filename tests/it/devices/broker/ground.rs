@@ -1,0 +1,172 @@
+//! A broker that asks a hub, the hub, and clients of the broker.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use warren_tests::broker::{Broker, BrokerOptions};
+use warren_tests::hub::{HubClient, HubProcess};
+use warren_tests::ports::free_port;
+use warren_tests::postgres::Postgres;
+use warren_tests::process::workspace;
+use warren_tests::wait::until;
+
+use super::super::fleet::{OWNER, hub_on};
+use crate::workers::examples::tool;
+use crate::world::{Keep, LONG, World};
+
+/// How long a client may take for one step.
+const STEP: Duration = Duration::from_secs(30);
+
+pub(super) struct Ground {
+    pub(super) broker: Broker,
+    pub(super) world: World,
+    pub(super) hub: HubProcess,
+    pub(super) owner: HubClient,
+    pub(super) mqtt_port: u16,
+    /// Whether RabbitMQ shows how much is in whose queue.
+    pub(super) is_old: bool,
+}
+
+impl Ground {
+    /// With `more` in the section of devices; a broker that is too old is trusted.
+    pub(super) async fn lay(more: &str) -> Self {
+        let mqtt_port = free_port();
+        let plugins = ["rabbitmq_mqtt", "rabbitmq_auth_backend_http"].map(str::to_owned).to_vec();
+        let config = format!(
+            "auth_backends.1 = internal\nauth_backends.2 = http\nauth_http.http_method = post\n\
+             mqtt.allow_anonymous = false\nmqtt.listeners.tcp.1 = 127.0.0.1:{mqtt_port}\n"
+        );
+        let broker = Broker::dedicated_with(BrokerOptions { plugins, config, ..BrokerOptions::default() }).await;
+        let version = broker.version().await;
+        let is_old = version.starts_with("3.") || version.starts_with("4.0.");
+        let world = World::on(&broker, Postgres::shared().await, Keep::Sqlite).await;
+        let hub = hub_on(&broker, &world, &format!("broker_auth = true\ntrusted_network = {is_old}\n{more}")).await;
+        let ground = Self { owner: hub.client_as("acme", "app", OWNER), broker, world, hub, mqtt_port, is_old };
+        ground.point().await;
+        ground
+    }
+
+    /// Tells the broker whom to ask, which it knows only now; again after each of its starts.
+    pub(super) async fn point(&self) {
+        let url = self.hub.internal_url();
+        let paths = ["user", "vhost", "resource", "topic"];
+        let sets = paths.map(|path| format!("application:set_env(rabbitmq_auth_backend_http, {path}_path, \"{url}/auth/{path}\")"));
+        let vhost = self.world.vhost.name();
+        let vhost = format!("application:set_env(rabbitmq_mqtt, vhost, <<\"{vhost}\">>), persistent_term:put({{rabbit_mqtt, vhost}}, <<\"{vhost}\">>)");
+        self.broker.ctl(&["eval", &format!("{}, {vhost}.", sets.join(", "))]).await;
+    }
+
+    pub(super) async fn register(&self, id: &str, via: &str) -> Value {
+        let request = self.owner.request(Method::PUT, &format!("/v1/devices/{id}"));
+        let answer = self.owner.send(request.json(&json!({"user": "olga", "via": via}))).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        answer.body
+    }
+
+    /// Sends message `number`; its id.
+    pub(super) async fn send(&self, id: &str, number: usize) -> String {
+        let request = self.owner.request(Method::POST, &format!("/v1/devices/{id}/messages"));
+        let answer = self.owner.send(request.header("warren-receipt", "true").json(&json!(number))).await.unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// What became of a message for its one device.
+    pub(super) async fn fate(&self, id: &str) -> Value {
+        self.owner.get(&format!("/v1/messages/{id}")).await.unwrap().body["devices"][0].clone()
+    }
+
+    pub(super) async fn handed(&self, id: &str) -> Value {
+        until(LONG, "a message to be with the broker", async || {
+            let fate = self.fate(id).await;
+            (fate["state"] == "delivered").then_some(fate)
+        })
+        .await
+    }
+
+    /// How often the broker was answered so.
+    pub(super) async fn answered(&self, ask: &str, answer: &str) -> u64 {
+        let text = reqwest::get(format!("{}/metrics", self.hub.internal_url())).await.unwrap().text().await.unwrap();
+        let name = format!("warren_broker_auth_total{{answer=\"{answer}\",ask=\"{ask}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+    }
+
+    pub(super) fn amqp(&self, user: &str, token: &str) -> Client {
+        let port = self.broker.amqp_addr().port().to_string();
+        Client::start(&["amqp", &port, self.world.vhost.name(), user], token, &[])
+    }
+
+    pub(super) fn mqtt(&self, user: &str, client: &str, token: &str, env: &[(&str, &str)]) -> Client {
+        Client::start(&["mqtt", &self.mqtt_port.to_string(), user, client], token, env)
+    }
+}
+
+/// A client of the broker in Python, told what to do line by line. It ends with whoever holds it.
+pub(super) struct Client {
+    child: Child,
+    steps: Option<ChildStdin>,
+    said: Receiver<Value>,
+}
+
+impl Client {
+    fn start(arguments: &[&str], token: &str, env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(tool("broker-python/bin/python"));
+        command.arg(workspace().join("tests/broker-clients/client.py")).args(arguments);
+        command.env_clear().env("WARREN_DEVICE_TOKEN", token).envs(env.iter().copied());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
+        let (steps, out) = (child.stdin.take(), child.stdout.take().expect("piped"));
+        let (tell, said) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).expect("a line of JSON");
+                if tell.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, steps, said }
+    }
+
+    /// The next thing it says.
+    pub(super) fn hear(&self) -> Value {
+        tokio::task::block_in_place(|| self.said.recv_timeout(STEP)).expect("the client says something")
+    }
+
+    /// Tells it to do something, and what it says of that; messages that come meanwhile are in the list.
+    pub(super) fn does(&mut self, step: Value) -> (Value, Vec<Value>) {
+        let steps = self.steps.as_mut().expect("it takes steps");
+        writeln!(steps, "{step}").expect("the client listens");
+        let mut messages = Vec::new();
+        loop {
+            let said = self.hear();
+            if said.get("data").is_some() {
+                messages.push(said);
+            } else if said["step"] == step[0] {
+                return (said, messages);
+            }
+        }
+    }
+
+    /// Whether it is connected.
+    pub(super) fn connects(&self) -> bool {
+        self.hear()["connected"] == true
+    }
+
+    /// The code by which a step is refused; `None`: it is not.
+    pub(super) fn refused(&mut self, step: Value) -> Option<i64> {
+        self.does(step).0["refused"].as_i64()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.steps.take());
+        // What it was told to do may take long, and nobody waits for it any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
