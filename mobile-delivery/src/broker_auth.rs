@@ -211,10 +211,14 @@ impl BrokerAuth {
             },
         };
         self.0.metrics.answered(ask, decided);
+        let question = form.as_ref().map(tracing::field::display);
         match decided {
-            Ok(()) => "allow",
+            Ok(()) => {
+                tracing::debug!(ask, question, "the broker may allow this");
+                "allow"
+            }
             Err(why) => {
-                tracing::debug!(ask, why = %why, question = form.as_ref().map(tracing::field::display), "the broker is to refuse something");
+                tracing::debug!(ask, why = %why, question, "the broker is to refuse this");
                 "deny"
             }
         }

@@ -1,5 +1,6 @@
 //! A broker that asks a hub, the hub, and clients of the broker.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -44,7 +45,7 @@ impl Ground {
         let version = broker.version().await;
         let is_old = version.starts_with("3.") || version.starts_with("4.0.");
         let world = World::on(&broker, Postgres::shared().await, Keep::Sqlite).await;
-        let hub = hub_on(&broker, &world, &format!("broker_auth = true\ntrusted_network = {is_old}\n{more}")).await;
+        let hub = hub_on(&broker, &world, &format!("broker_auth = true\ntrusted_network = {is_old}\n{more}\n[log]\nlevel = \"info,mobile_delivery::broker_auth=debug\"")).await;
         let ground = Self { owner: hub.client_as("acme", "app", OWNER), broker, world, hub, mqtt_port, is_old };
         ground.point().await;
         ground
@@ -58,6 +59,12 @@ impl Ground {
         let vhost = self.world.vhost.name();
         let vhost = format!("application:set_env(rabbitmq_mqtt, vhost, <<\"{vhost}\">>), persistent_term:put({{rabbit_mqtt, vhost}}, <<\"{vhost}\">>)");
         self.broker.ctl(&["eval", &format!("{}, {vhost}.", sets.join(", "))]).await;
+    }
+
+    /// What the broker asked, for whoever looks into a failure.
+    pub(super) fn asked(&self) -> String {
+        let log = self.hub.log();
+        log.lines().filter(|line| line.contains("broker_auth")).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) async fn register(&self, id: &str, via: &str) -> Value {
@@ -105,11 +112,21 @@ impl Ground {
     }
 }
 
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- what the broker asked\n{}", self.asked());
+        }
+    }
+}
+
 /// A client of the broker in Python, told what to do line by line. It ends with whoever holds it.
 pub(super) struct Client {
     child: Child,
     steps: Option<ChildStdin>,
     said: Receiver<Value>,
+    /// Messages that came while something else was waited for.
+    early: VecDeque<Value>,
 }
 
 impl Client {
@@ -128,37 +145,46 @@ impl Client {
                 }
             }
         });
-        Self { child, steps, said }
+        Self { child, steps, said, early: VecDeque::new() }
     }
 
     /// The next thing it says.
-    pub(super) fn hear(&self) -> Value {
+    fn hear(&self) -> Value {
         tokio::task::block_in_place(|| self.said.recv_timeout(STEP)).expect("the client says something")
     }
 
-    /// Tells it to do something, and what it says of that; messages that come meanwhile are in the list.
-    pub(super) fn does(&mut self, step: Value) -> (Value, Vec<Value>) {
+    /// The next message.
+    pub(super) fn message(&mut self) -> Value {
+        self.early.pop_front().unwrap_or_else(|| self.until(|said| said.get("data").is_some()))
+    }
+
+    /// Tells it to do something, and what it says of that.
+    pub(super) fn does(&mut self, step: Value) -> Value {
         let steps = self.steps.as_mut().expect("it takes steps");
         writeln!(steps, "{step}").expect("the client listens");
-        let mut messages = Vec::new();
+        self.until(|said| said["step"] == step[0])
+    }
+
+    /// Whether it is connected.
+    pub(super) fn connects(&mut self) -> bool {
+        self.until(|said| said.get("connected").is_some())["connected"] == true
+    }
+
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let said = self.hear();
+            if wanted(&said) {
+                return said;
+            }
             if said.get("data").is_some() {
-                messages.push(said);
-            } else if said["step"] == step[0] {
-                return (said, messages);
+                self.early.push_back(said);
             }
         }
     }
 
-    /// Whether it is connected.
-    pub(super) fn connects(&self) -> bool {
-        self.hear()["connected"] == true
-    }
-
     /// The code by which a step is refused; `None`: it is not.
     pub(super) fn refused(&mut self, step: Value) -> Option<i64> {
-        self.does(step).0["refused"].as_i64()
+        self.does(step)["refused"].as_i64()
     }
 }
 
