@@ -158,9 +158,9 @@ def mqtt(port, user, client_id):
                 say(step=what, well=well, why=why)
             case "wait":  # seconds, for the connection to be closed
                 say(step=what, well=gone.wait(how[0]))
-            case "leave":
+            case "leave":  # in good order
                 client.disconnect()
-                gone.wait(10)
+                say(step=what, well=gone.wait(10))
                 break
     client.loop_stop()
 

@@ -30,6 +30,7 @@ pub(super) struct Ground {
     pub(super) mqtt_port: u16,
     /// Whether RabbitMQ shows how much is in whose queue.
     pub(super) is_old: bool,
+    has_mqtt_5: bool,
 }
 
 impl Ground {
@@ -46,7 +47,7 @@ impl Ground {
         let is_old = version.starts_with("3.") || version.starts_with("4.0.");
         let world = World::on(&broker, Postgres::shared().await, Keep::Sqlite).await;
         let hub = hub_on(&broker, &world, &format!("broker_auth = true\ntrusted_network = {is_old}\n{more}\n[log]\nlevel = \"info,mobile_delivery::broker_auth=debug\"")).await;
-        let ground = Self { owner: hub.client_as("acme", "app", OWNER), broker, world, hub, mqtt_port, is_old };
+        let ground = Self { owner: hub.client_as("acme", "app", OWNER), broker, world, hub, mqtt_port, is_old, has_mqtt_5: !version.starts_with("3.") };
         ground.point().await;
         ground
     }
@@ -100,6 +101,11 @@ impl Ground {
         let text = reqwest::get(format!("{}/metrics", self.hub.internal_url())).await.unwrap().text().await.unwrap();
         let name = format!("warren_broker_auth_total{{answer=\"{answer}\",ask=\"{ask}\"}} ");
         text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// The versions of MQTT that it speaks.
+    pub(super) fn mqtt_versions(&self) -> &'static [&'static str] {
+        if self.has_mqtt_5 { &["3", "5"] } else { &["3"] }
     }
 
     pub(super) fn amqp(&self, user: &str, token: &str) -> Client {
