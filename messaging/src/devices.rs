@@ -4,7 +4,6 @@
 //! Lanes::ensure   scratch channels, own connections     queue and all bindings are there
 //! Lanes::line     publisher channels, own connection    one message after the other to one device: Queued, Cold, Held, Failed
 //! Lanes::attach   consumer channels, own connections    up to 64 devices share one: deliveries, Reattached, Gone
-//! Lanes::lead     scratch channels                      a queue of the MQTT plugin gets what is sent to its device
 //! Lanes::retire   scratch channels                      unbound, drained, deleted; what was in it
 //! ```
 //!
@@ -30,7 +29,6 @@
 mod attach;
 mod cohorts;
 mod declare;
-mod lead;
 mod line;
 mod metrics;
 mod outstanding;

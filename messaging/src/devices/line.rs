@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker_topology::{Device, Names};
+use broker_topology::{Device, MQTT_EXCHANGE, Names};
 use tokio::sync::Mutex;
 
 use super::{Inner, Lanes};
@@ -50,11 +50,21 @@ impl Sent {
     }
 }
 
+/// Where messages go for a device.
+#[derive(Clone, Copy)]
+enum By {
+    /// To its queue.
+    Queue,
+    /// To whatever the MQTT plugin has bound to its topic.
+    Topic,
+}
+
 /// The way to one device, for whoever relays it. After the first failure everything on it is [`Sent::Held`]: who has decided how to go on
 /// opens another.
 pub struct Line {
     lanes: Lanes,
     device: Device,
+    by: By,
     /// Whether something failed. Whoever comes first publishes first.
     failed: Mutex<bool>,
 }
@@ -62,7 +72,13 @@ pub struct Line {
 impl Lanes {
     /// A way to `device`. Nothing is done yet.
     pub fn line(&self, device: Device) -> Line {
-        Line { lanes: self.clone(), device, failed: Mutex::new(false) }
+        Line { lanes: self.clone(), device, by: By::Queue, failed: Mutex::new(false) }
+    }
+
+    /// The same to a device that is a client of the broker's MQTT plugin: to the queue of its session, which the plugin alone makes, binds and takes away.
+    /// [`Sent::Cold`] says that it has none that is subscribed to its topic.
+    pub fn topic_line(&self, device: Device) -> Line {
+        Line { by: By::Topic, ..self.line(device) }
     }
 }
 
@@ -81,7 +97,7 @@ impl Line {
             } else {
                 // Stays so when the call is dropped: a message is on its way, and nothing may overtake it.
                 *failed = true;
-                inner.publish(self.device, &message).await
+                inner.publish(self.device, self.by, &message).await
             };
             *failed = sent != Sent::Queued;
             inner.metrics.publishes.with_label_values(&[sent.name()]).inc();
@@ -92,9 +108,12 @@ impl Line {
 }
 
 impl Inner {
-    async fn publish(&self, device: Device, message: &DeviceMessage) -> Sent {
+    async fn publish(&self, device: Device, by: By, message: &DeviceMessage) -> Sent {
         let Some(_under_way) = self.outstanding.begin(device.number) else { return Sent::Cold };
-        let route = Route::new(self.names.devices(), Names::device_key(device.number));
+        let route = match by {
+            By::Queue => Route::new(self.names.devices(), Names::device_key(device.number)),
+            By::Topic => Route::new(MQTT_EXCHANGE, self.names.mqtt_key(device.number)),
+        };
         let seq = message.seq.to_string();
         let after = message.after.map(|after| after.to_string());
         let mut headers = vec![(header::SEQ, seq.as_str())];

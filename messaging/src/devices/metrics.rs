@@ -13,8 +13,6 @@ pub(super) struct Metrics {
     pub(super) attached: IntGauge,
     /// `warren_device_retires_total{result}`.
     pub(super) retires: IntCounterVec,
-    /// `warren_device_leads_total{result}`.
-    pub(super) leads: IntCounterVec,
 }
 
 impl Metrics {
@@ -32,12 +30,8 @@ impl Metrics {
             )?,
             attached: IntGauge::new("warren_devices_attached", "sessions that consume from the queue of their device")?,
             retires: by_result("warren_device_retires_total", "queues of devices taken away, by what became of it")?,
-            leads: by_result(
-                "warren_device_leads_total",
-                "queues of MQTT sessions bound to what is sent to their device, by what became of it",
-            )?,
         };
-        for counter in [&metrics.declares, &metrics.publishes, &metrics.attaches, &metrics.retires, &metrics.leads] {
+        for counter in [&metrics.declares, &metrics.publishes, &metrics.attaches, &metrics.retires] {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(metrics.attached.clone()))?;

@@ -1,13 +1,10 @@
 //! What a device may do at the broker. No I/O: a name, a device and a question, and an answer.
 
-use broker_topology::Names;
+use broker_topology::{MQTT_EXCHANGE, Names};
 use door::auth::well_formed;
 
 use crate::lane::{mqtt_queue, queue_of};
 use crate::store::{Device, Number, Via, check_id};
-
-/// The exchange that the MQTT plugin binds subscriptions to, unless its `mqtt.exchange` says another.
-const MQTT_EXCHANGE: &str = "amq.topic";
 
 /// Why something is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +71,7 @@ pub(super) struct Known {
     pub(super) via: Via,
     /// What it reads from: of a device that the hub serves, nothing.
     pub(super) queue: Option<String>,
-    /// Its own key.
+    /// Its topic, as the exchange of MQTT knows it.
     key: String,
 }
 
@@ -86,7 +83,7 @@ impl Known {
             Via::Amqp => Some(names.device_queue(queue_of(device.number, device.queue_tier))),
             Via::Mqtt => Some(mqtt_queue(&registration.tenant, &registration.id)),
         };
-        let key = Names::device_key(device.number.0.unsigned_abs());
+        let key = names.mqtt_key(device.number.0.unsigned_abs());
         Self { number: device.number, via: registration.via, queue, key }
     }
 }
@@ -104,8 +101,8 @@ pub(super) enum Ask<'a> {
 pub(super) enum Wants {
     /// Nothing.
     Else,
-    /// The MQTT plugin is about to make the queue of its session, or finds it there.
-    Session,
+    /// Its MQTT session is about to get what is sent to its topic, or does already.
+    Subscription,
 }
 
 /// Whether a device may.
@@ -122,16 +119,17 @@ pub(super) fn asked(own: &str, known: &Known, ask: Ask<'_>) -> Result<Wants, Why
         Ask::Resource { kind, name, permission, .. } => {
             let is_own = known.queue.as_deref() == Some(name);
             match (known.via, kind, permission) {
-                (Via::Amqp | Via::Mqtt, "queue", "read") if is_own => Ok(Wants::Else),
-                (Via::Mqtt, "queue", "configure") if is_own => Ok(Wants::Session),
-                (Via::Mqtt, "queue", "write") if is_own => Ok(Wants::Else),
+                (Via::Amqp, "queue", "read") if is_own => Ok(Wants::Else),
+                // A session that goes on is read from, and nothing more is asked.
+                (Via::Mqtt, "queue", "read") if is_own => Ok(Wants::Subscription),
+                (Via::Mqtt, "queue", "configure" | "write") if is_own => Ok(Wants::Else),
                 // To bind takes `write` of the queue, `read` of the exchange, and the topic below.
                 (Via::Mqtt, "exchange", "read") if name == MQTT_EXCHANGE => Ok(Wants::Else),
                 _ => Err(Why::Resource),
             }
         }
         Ask::Topic { exchange, permission, key, .. } => match (known.via, exchange, permission) {
-            (Via::Mqtt, MQTT_EXCHANGE, "read") if key == known.key => Ok(Wants::Else),
+            (Via::Mqtt, MQTT_EXCHANGE, "read") if key == known.key => Ok(Wants::Subscription),
             _ => Err(Why::Topic),
         },
     }

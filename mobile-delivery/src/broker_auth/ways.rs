@@ -1,13 +1,14 @@
 //! The way of messages to a device that the broker serves.
 //!
 //! ```text
-//! AMQP  the hub declares its queue, which is never taken away while the device is registered: it is hot from the first
-//! MQTT  the plugin makes the queue of a session when the device subscribes, and takes it away by its own rules
-//!         "may it configure that queue?" -- bound as soon as it is there --> hot: what waits is relayed
-//!         a message comes back: bound again; if there is no such queue, cold until the device subscribes again
+//! AMQP  the hub declares its queue, which is never taken away while the device is registered: its lane is hot from the first
+//! MQTT  the plugin makes the queue of a session, binds it to the topic that the device subscribes to, and takes it away by its own rules
+//!         "may it read that topic?" -- a moment later it does --> hot: what waits is relayed to the topic
+//!         a message comes back: nobody is subscribed --> cold, until the question comes again
 //! ```
 //!
-//! The queue of an MQTT session must not be declared by anybody but the plugin, which refuses one with other arguments than its own.
+//! Nothing is declared or bound for MQTT. The plugin refuses a queue with other arguments than its own, and since 4.0 that of a session that ends with
+//! its connection is exclusive: nobody else could bind it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,23 +16,18 @@ use std::time::Duration;
 
 use database::clock;
 use messaging::devices::{LaneError, Lanes};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::rules::Known;
 use crate::lane::lane_of;
 use crate::relay::Wake;
 use crate::store::{Device, Number, Placed, StoreError, Stores};
 
-/// How long the queue of a session that subscribes is waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The broker asks before it binds: so long after, one after the other, the lane is made hot. Where it is, nothing is done.
+const AFTER: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4)];
 
-/// From one look for it to the next, growing.
-const FIRST: Duration = Duration::from_millis(20);
-const LONGEST: Duration = Duration::from_secs(1);
-
-/// Sessions whose queues are waited for at one time. What comes beyond is bound when the device subscribes again.
+/// Devices that this is done for at one time. What comes beyond is hot when its device subscribes again.
 const MOST: usize = 10_000;
 
 /// Cheap to clone.
@@ -44,13 +40,13 @@ struct Inner {
     wake: Wake,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Those that are waited for.
-    waited: Mutex<HashSet<Number>>,
+    /// Those that have subscribed just now.
+    fresh: Mutex<HashSet<Number>>,
 }
 
 impl Ways {
     pub(super) fn new(stores: Stores, lanes: Lanes, wake: Wake, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self(Arc::new(Inner { stores, lanes, wake, tasks, stop, waited: Mutex::default() }))
+        Self(Arc::new(Inner { stores, lanes, wake, tasks, stop, fresh: Mutex::default() }))
     }
 
     /// Makes sure that the queue of a device is there that comes over AMQP.
@@ -58,49 +54,35 @@ impl Ways {
         self.0.lanes.ensure(lane_of(device)).await
     }
 
-    /// Leads what is sent to a device into the queue of its MQTT session, once that is there.
-    pub(super) fn lead_soon(&self, known: &Arc<Known>) {
-        let number = known.number;
+    /// Has what waits for a device relayed, since it subscribes over MQTT in a moment.
+    pub(super) fn warm_soon(&self, device: Number) {
         {
-            let mut waited = self.0.waited.lock().unwrap_or_else(PoisonError::into_inner);
-            if waited.len() >= MOST || !waited.insert(number) {
+            let mut fresh = self.0.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            if fresh.len() >= MOST || !fresh.insert(device) {
                 return;
             }
         }
-        let (ways, known) = (self.clone(), known.clone());
+        let ways = self.clone();
         self.0.tasks.spawn(async move {
+            let warming = async {
+                for after in AFTER {
+                    tokio::time::sleep(after).await;
+                    if let Err(error) = ways.warm(device).await {
+                        tracing::warn!(error = %error, device = device.0, "cannot say that a device has subscribed");
+                    }
+                }
+            };
             tokio::select! {
                 () = ways.0.stop.cancelled() => {}
-                () = ways.lead(&known) => {}
+                () = warming => {}
             }
-            ways.0.waited.lock().unwrap_or_else(PoisonError::into_inner).remove(&known.number);
+            ways.0.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(&device);
         });
     }
 
-    async fn lead(&self, known: &Known) {
-        let Some(queue) = &known.queue else { return };
-        let (until, mut rest) = (Instant::now() + PATIENCE, FIRST);
-        let device = known.number.0;
-        while Instant::now() < until {
-            tokio::time::sleep(rest).await;
-            rest = (rest * 2).min(LONGEST);
-            match self.0.lanes.lead(device.unsigned_abs(), queue).await {
-                Ok(()) => match self.warm(known.number).await {
-                    Ok(()) => return,
-                    Err(error) => tracing::warn!(error = %error, device, "cannot say that a device has subscribed"),
-                },
-                Err(LaneError::Gone { .. }) => {}
-                Err(LaneError::Stopped) => return,
-                Err(error) => tracing::warn!(error = %error, device, "cannot bind the queue of a device's MQTT session"),
-            }
-        }
-        tracing::info!(device, "a device was about to subscribe and its queue did not come: it is bound when it subscribes again");
-    }
-
-    /// From now on its messages are relayed.
-    async fn warm(&self, number: Number) -> Result<(), StoreError> {
-        if self.0.stores.lanes.warm(number, clock::now()).await?.is_some() {
-            self.0.wake.placed(&[Placed { device: number, seq: 0, expires_at: None }]);
+    async fn warm(&self, device: Number) -> Result<(), StoreError> {
+        if self.0.stores.lanes.warm(device, clock::now()).await?.is_some() {
+            self.0.wake.placed(&[Placed { device, seq: 0, expires_at: None }]);
         }
         Ok(())
     }

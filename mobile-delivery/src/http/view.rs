@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use broker_topology::Names;
 use database::clock;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -93,7 +92,7 @@ impl AtBroker {
             vhost: broker.vhost.clone(),
             username: broker_name(&registration.tenant, &registration.id),
             queue: (via == Via::Amqp).then(|| broker.names.device_queue(queue_of(device, tier))),
-            topic: (via == Via::Mqtt).then(|| Names::device_key(number).replace('.', "/")),
+            topic: (via == Via::Mqtt).then(|| broker.names.mqtt_key(number).replace('.', "/")),
             unsupported: ["cancel", "collapse"],
         })
     }

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker_topology::Device;
 use database::clock;
-use messaging::devices::{DeviceMessage, LaneError, Lanes, Sent};
+use messaging::devices::{DeviceMessage, Lanes, Line, Sent};
 use tokio_util::sync::CancellationToken;
 
 use super::judge::{Then, judge};
 use super::marks::Marks;
 use super::metrics::Metrics;
 use super::wake::Wake;
-use crate::lane::{lane_of, mqtt_queue, queue_of};
+use crate::lane::{lane_of, queue_of};
 use crate::lane_message;
 use crate::store::{Handed, Mark, Micros, Number, Relayed, StoreError, Stores, Temperature, Tier, Turned, Via};
 
@@ -85,7 +86,7 @@ impl Carrier {
         let messages: Vec<DeviceMessage> = read.messages.iter().zip(befores).map(message).collect();
         let sent = match messages.is_empty() {
             true => Vec::new(),
-            false => self.lanes.line(queue_of(device, tier)).publish(messages).await,
+            false => self.line(via, queue_of(device, tier)).publish(messages).await,
         };
         let judged = judge(&seqs, upto, &sent);
         // One that AMQP cannot carry was passed over: it is not with the broker, and waits until it expires.
@@ -123,29 +124,16 @@ impl Carrier {
         (how, None)
     }
 
+    fn line(&self, via: Via, queue: Device) -> Line {
+        match via {
+            Via::Hub | Via::Amqp => self.lanes.line(queue),
+            Via::Mqtt => self.lanes.topic_line(queue),
+        }
+    }
+
     /// There is no queue behind a hot lane: it is made cold, unless somebody is connected, or may be, whose queue is declared again.
     async fn no_queue(&self, read: &Relayed) -> Result<How, StoreError> {
         let (device, turn) = (read.device, read.turn);
-        if read.via == Via::Mqtt {
-            // The broker has a queue for as long as the session lasts: it may be another one by now.
-            let queue = mqtt_queue(&read.tenant, &read.id);
-            let led = tokio::select! {
-                () = self.stop.cancelled() => return Ok(How::Later),
-                led = self.lanes.lead(device.0.unsigned_abs(), &queue) => led,
-            };
-            match led {
-                Ok(()) => {
-                    self.metrics.cold.with_label_values(&["led"]).inc();
-                    return Ok(How::Later);
-                }
-                // Cold until the device subscribes again.
-                Err(LaneError::Gone { .. }) => {}
-                Err(error) => {
-                    tracing::warn!(error = %error, device = device.0, "cannot bind the queue of a device's MQTT session");
-                    return Ok(How::Later);
-                }
-            }
-        }
         if let Turned::Done { .. } = self.stores.lanes.cool(device, turn, clock::now()).await? {
             // Not all of it need be gone: whoever cools takes away what is left, and ends it.
             self.wake.cool();

@@ -70,8 +70,8 @@ fn all_that_is_listed_is_allowed_in_the_virtual_host_of_the_hub_alone() {
         assert_eq!(asked("/", &known(via), own), Err(Why::Vhost));
     }
     assert_eq!(asked("/", &known(Via::Hub), Ask::Vhost { vhost: "/" }), Err(Why::Via));
-    let made = Ask::Resource { vhost: "/", kind: "queue", name: MQTT_QUEUE, permission: "configure" };
-    assert_eq!(asked("/", &known(Via::Mqtt), made), Ok(Wants::Session));
+    let subscribes = Ask::Topic { vhost: "/", exchange: "amq.topic", permission: "read", key: "device.7" };
+    assert_eq!(asked("/", &known(Via::Mqtt), subscribes), Ok(Wants::Subscription));
 }
 
 #[test]

@@ -121,7 +121,12 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- what the broker asked\n{}", self.asked());
+            // It writes its log in its own time.
+            std::thread::sleep(Duration::from_secs(1));
+            let said = self.broker.log();
+            let said: Vec<&str> = said.lines().rev().take(30).collect();
+            let said: Vec<&str> = said.into_iter().rev().collect();
+            eprintln!("--- what the broker asked\n{}\n--- what it said last\n{}", self.asked(), said.join("\n"));
         }
     }
 }
@@ -173,7 +178,9 @@ impl Client {
 
     /// Whether it is connected.
     pub(super) fn connects(&mut self) -> bool {
-        self.until(|said| said.get("connected").is_some())["connected"] == true
+        let said = self.until(|said| said.get("connected").is_some());
+        eprintln!("{said}");
+        said["connected"] == true
     }
 
     fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
