@@ -25,6 +25,7 @@ use messaging::submission::Submit;
 use mobile_delivery::broker_auth::{self, BrokerAuth};
 use mobile_delivery::follow::{Follow, Fresh};
 use mobile_delivery::http::{Api, ApiOptions, AtBroker, Parts};
+use mobile_delivery::lane::broker_name;
 use mobile_delivery::operating::Operating;
 use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Receipts};
@@ -39,6 +40,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
+use super::broker_closing::{self, Closing};
 use super::{HubError, Stages, Wiring};
 use super::{broker_fitness, device_policies, device_submissions};
 use crate::config;
@@ -84,6 +86,8 @@ pub(super) struct Ground<'a> {
 struct Followers {
     wake: Wake,
     sessions: Sessions,
+    /// Where the broker lets devices in.
+    closing: Option<Closing>,
 }
 
 impl Follow for Followers {
@@ -103,6 +107,12 @@ impl Follow for Followers {
 
     fn put_out(&self, device: Number, session: &Session) {
         self.sessions.put_out(device, session);
+    }
+
+    fn shut_out(&self, tenant: &str, id: &str) {
+        if let Some(closing) = &self.closing {
+            closing.close(broker_name(tenant, id));
+        }
     }
 
     fn withdrawn(&self, deliveries: &[Withdrawn]) {
@@ -174,7 +184,11 @@ impl Devices {
             names: names.clone(),
             metrics: counted,
         };
-        let followers: Arc<dyn Follow> = Arc::new(Followers { wake: wake.clone(), sessions: sessions.clone() });
+        let followers: Arc<dyn Follow> = Arc::new(Followers {
+            wake: wake.clone(),
+            sessions: sessions.clone(),
+            closing: settings.broker_auth.then(|| broker_closing::start(&wiring.config.broker, intake, &stages.drain)),
+        });
         let broker_auth = settings.broker_auth.then(|| {
             let parts = broker_auth::Parts {
                 stores: stores.clone(),
@@ -227,7 +241,7 @@ impl Devices {
         let writers = TaskTracker::new();
         let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);
         let tokens = tokens(&wiring.config).map_err(HubError::Auth)?;
-        let operating = Operating::new(stores.clone(), sessions.clone(), tokens.clone());
+        let operating = Operating::new(stores.clone(), sessions.clone(), tokens.clone(), followers.clone());
         let submissions = device_submissions::submissions(sender.clone(), settings.payload);
         let api = Api::new(
             Parts {

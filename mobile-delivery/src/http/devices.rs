@@ -94,6 +94,7 @@ pub(super) async fn remove(
     if let Some(session) = &removed.session {
         api.parts().follow.put_out(removed.device, session);
     }
+    api.parts().follow.shut_out(&caller.tenant, &id);
     api.metrics().removed.inc();
     tracing::info!(device.number = removed.device.0, tenant = caller.tenant, subject = caller.subject, "a device was removed");
     Ok(StatusCode::NO_CONTENT)
@@ -137,6 +138,7 @@ pub(super) async fn revoke(
     if let Some(session) = &session {
         api.parts().follow.put_out(number, session);
     }
+    api.parts().follow.shut_out(&caller.tenant, &id);
     api.metrics().revoked.inc();
     tracing::info!(device.number = number.0, tenant = caller.tenant, subject = caller.subject, "a device was revoked");
     let device = devices.get(&caller.tenant, &id).await?.ok_or_else(missing)?;

@@ -225,8 +225,10 @@ fn registration(tenant: &str, id: String, sent: &[u8]) -> Result<Registration, P
     let members: Value = body::parse(sent)?;
     let read = serde_json::from_value(members).and_then(|members: Map<String, Value>| serde_json::from_value(members.into()));
     let Wanted { user, groups, labels, tier, via } = read.map_err(|error: serde_json::Error| {
-        let detail =
-            format!("send `{{\"user\": \"...\"}}`, and `groups`, `labels`, `tier`, `via` if wanted: {}", shown(&error.to_string()));
+        let detail = format!(
+            "send `{{\"user\": \"...\"}}`, and `groups`, `labels`, `tier`, `via` if wanted: {}",
+            shown(&error.to_string())
+        );
         Problem::new(Code::InvalidDevice, detail)
     })?;
     let tier = tier.as_deref().map_or(Some(Tier::Standard), Tier::named).ok_or_else(|| {

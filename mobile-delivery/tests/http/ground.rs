@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use broker_topology::Names;
 use database::Database;
 use database::clock;
 use database::sqlite::Sqlite;
 use database::writer::WriterOptions;
 use door::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use messaging::trace::Tracer;
-use broker_topology::Names;
 use mobile_delivery::follow::Follow;
 use mobile_delivery::http::{Api, ApiOptions, AtBroker, Parts, router};
 use mobile_delivery::sending::Sender;

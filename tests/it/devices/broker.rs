@@ -3,3 +3,4 @@
 mod amqp;
 mod ground;
 mod mqtt;
+mod refused;

@@ -76,7 +76,20 @@ fn all_that_is_listed_is_allowed_in_the_virtual_host_of_the_hub_alone() {
 
 #[test]
 fn names_with_wildcards_dots_upper_case_or_no_tenant_are_nobodys() {
-    for bad in ["", "/", "phone", "/phone", "acme/", "acme/*", "acme/#", "acme/a.b", "acme/Phone", "acme/phone\n", "ac\u{0}me/phone", "acme/phone/"] {
+    for bad in [
+        "",
+        "/",
+        "phone",
+        "/phone",
+        "acme/",
+        "acme/*",
+        "acme/#",
+        "acme/a.b",
+        "acme/Phone",
+        "acme/phone\n",
+        "ac\u{0}me/phone",
+        "acme/phone/",
+    ] {
         assert_eq!(named(bad), Err(Why::Name), "{bad:?}");
     }
     assert_eq!(named("a/b:c/phone"), Ok(("a/b:c", "phone")));

@@ -55,7 +55,8 @@ pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i6
 }
 
 async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
-    type Row = (i64, String, String, String, String, String, i16, i16, Micros, Micros, Option<Micros>, Option<Micros>, i64, i64, i64);
+    type Row =
+        (i64, String, String, String, String, String, i16, i16, Micros, Micros, Option<Micros>, Option<Micros>, i64, i64, i64);
     if numbers.is_empty() {
         return Ok(Vec::new());
     }
@@ -64,7 +65,8 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
     let lanes = lanes(conn, numbers).await?;
     let mut devices = Vec::with_capacity(rows.len());
     for row in rows {
-        let (number, tenant, id, user, groups, labels, tier, via, created_at, updated_at, revoked_at, tokens_since, seq, ..) = row;
+        let (number, tenant, id, user, groups, labels, tier, via, created_at, updated_at, revoked_at, tokens_since, seq, ..) =
+            row;
         let (.., backlog, backlog_bytes) = row;
         let (tier, via) = (Tier::of_stored(tier)?, Via::of_stored(via)?);
         let (temperature, queue_tier) = lanes.get(&number).copied().unwrap_or((Temperature::Cold, tier));

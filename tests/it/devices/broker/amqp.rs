@@ -1,3 +1,4 @@
+use reqwest::Method;
 use serde_json::json;
 use warren_tests::wait::until_true;
 
@@ -6,11 +7,10 @@ use crate::world::LONG;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_consumes_its_own_queue_and_nothing_else_of_the_broker_is_open_to_it() {
-    let ground = Ground::lay("").await;
+    let ground = Ground::lay().await;
     let (phone, other) = (ground.register("phone-1", "amqp").await, ground.register("phone-2", "amqp").await);
     let text = |of: &serde_json::Value, name: &str| of[name].as_str().unwrap().to_owned();
-    let (token, queue, others) =
-        (text(&phone, "token"), text(&phone["broker"], "queue"), text(&other["broker"], "queue"));
+    let (token, queue, others) = (text(&phone, "token"), text(&phone["broker"], "queue"), text(&other["broker"], "queue"));
     assert_eq!(phone["broker"]["username"], "acme/phone-1");
 
     // What is sent while it was never there.
@@ -100,5 +100,13 @@ async fn a_device_consumes_its_own_queue_and_nothing_else_of_the_broker_is_open_
     device.does(json!(["take", queue, 1, 20]));
     let message = device.message();
     assert_eq!((&message["data"], &message["id"]), (&json!("4"), &json!(more)), "{message}");
-    until_true(LONG, "the hub to be well", async || ground.owner.get("/health").await.is_ok_and(|health| health.status == 200)).await;
+
+    // Who is removed is put out, and its queue goes.
+    let removed = ground.owner.send(ground.owner.request(Method::DELETE, "/v1/devices/phone-1")).await.unwrap();
+    assert_eq!(removed.status, 204);
+    assert_eq!(device.refused(json!(["wait", 20])), Some(320), "its connection is closed");
+    assert!(!ground.amqp("acme/phone-1", &token).connects());
+    until_true(LONG, "the queue to go", async || ground.world.vhost.queue_depth(&queue).await.is_none()).await;
+    until_true(LONG, "the hub to be well", async || ground.owner.get("/health").await.is_ok_and(|health| health.status == 200))
+        .await;
 }

@@ -34,8 +34,13 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    /// With `more` in the section of devices; a broker that is too old is trusted.
-    pub(super) async fn lay(more: &str) -> Self {
+    /// A broker that is too old is trusted.
+    pub(super) async fn lay() -> Self {
+        Self::lay_on(true).await
+    }
+
+    /// `trusted`: whatever the broker shows.
+    pub(super) async fn lay_on(trusted: bool) -> Self {
         let mqtt_port = free_port();
         let plugins = ["rabbitmq_mqtt", "rabbitmq_auth_backend_http"].map(str::to_owned).to_vec();
         let config = format!(
@@ -46,8 +51,24 @@ impl Ground {
         let version = broker.version().await;
         let is_old = version.starts_with("3.") || version.starts_with("4.0.");
         let world = World::on(&broker, Postgres::shared().await, Keep::Sqlite).await;
-        let hub = hub_on(&broker, &world, &format!("broker_auth = true\ntrusted_network = {is_old}\n{more}\n[log]\nlevel = \"info,mobile_delivery::broker_auth=debug\"")).await;
-        let ground = Self { owner: hub.client_as("acme", "app", OWNER), broker, world, hub, mqtt_port, is_old, has_mqtt_5: !version.starts_with("3.") };
+        let hub = hub_on(
+            &broker,
+            &world,
+            &format!(
+                "broker_auth = true\ntrusted_network = {}\n[log]\nlevel = \"info,mobile_delivery::broker_auth=debug\"",
+                trusted && is_old
+            ),
+        )
+        .await;
+        let ground = Self {
+            owner: hub.client_as("acme", "app", OWNER),
+            broker,
+            world,
+            hub,
+            mqtt_port,
+            is_old,
+            has_mqtt_5: !version.starts_with("3."),
+        };
         ground.point().await;
         ground
     }
@@ -56,9 +77,12 @@ impl Ground {
     pub(super) async fn point(&self) {
         let url = self.hub.internal_url();
         let paths = ["user", "vhost", "resource", "topic"];
-        let sets = paths.map(|path| format!("application:set_env(rabbitmq_auth_backend_http, {path}_path, \"{url}/auth/{path}\")"));
+        let sets =
+            paths.map(|path| format!("application:set_env(rabbitmq_auth_backend_http, {path}_path, \"{url}/auth/{path}\")"));
         let vhost = self.world.vhost.name();
-        let vhost = format!("application:set_env(rabbitmq_mqtt, vhost, <<\"{vhost}\">>), persistent_term:put({{rabbit_mqtt, vhost}}, <<\"{vhost}\">>)");
+        let vhost = format!(
+            "application:set_env(rabbitmq_mqtt, vhost, <<\"{vhost}\">>), persistent_term:put({{rabbit_mqtt, vhost}}, <<\"{vhost}\">>)"
+        );
         self.broker.ctl(&["eval", &format!("{}, {vhost}.", sets.join(", "))]).await;
     }
 

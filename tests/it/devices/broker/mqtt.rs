@@ -37,7 +37,7 @@ impl Meter {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_gets_over_mqtt_what_was_sent_while_it_was_away_and_while_the_hub_was_killed() {
-    let mut ground = Ground::lay("").await;
+    let mut ground = Ground::lay().await;
     for version in ground.mqtt_versions() {
         let meter = Meter::new(&ground, &format!("meter-{version}")).await;
         let before = ground.send(&meter.id, 1).await;
@@ -75,7 +75,7 @@ async fn a_device_gets_over_mqtt_what_was_sent_while_it_was_away_and_while_the_h
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_devices_token_opens_its_own_topic_and_no_other_over_mqtt() {
-    let ground = Ground::lay("").await;
+    let ground = Ground::lay().await;
     let (meter, other) = (Meter::new(&ground, "meter-1").await, Meter::new(&ground, "meter-2").await);
     let version = ground.mqtt_versions()[0];
     let mut theirs = other.comes(&ground, version, false);
@@ -123,9 +123,11 @@ async fn a_devices_token_opens_its_own_topic_and_no_other_over_mqtt() {
     assert!(!ground.mqtt("acme/phone-1", "acme/phone-1", token, &[]).connects(), "it comes by another way");
     assert!(!ground.amqp(&meter.name, &meter.token).connects());
 
-    // Who is revoked is not let in again.
+    // Who is revoked is put out, and not let in again.
+    let mut there = meter.comes(&ground, version, true);
     let revoked = ground.owner.request(Method::POST, "/v1/devices/meter-1/revoke");
     assert_eq!(ground.owner.send(revoked).await.unwrap().status, 200);
+    assert_eq!(there.does(json!(["wait", 20]))["well"], true, "its connection is closed");
     until_true(LONG, "it to be refused", async || {
         let mut client = ground.mqtt(&meter.name, &meter.name, &meter.token, &[]);
         tokio::task::block_in_place(|| !client.connects())
