@@ -9,15 +9,15 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use warren_tests::broker::{Broker, BrokerOptions};
-use warren_tests::hub::{HubClient, HubProcess};
+use warren_tests::hub::{HubClient, HubOptions, HubProcess};
 use warren_tests::ports::free_port;
 use warren_tests::postgres::Postgres;
 use warren_tests::process::workspace;
 use warren_tests::wait::until;
 
-use super::super::fleet::{OWNER, hub_on};
+use super::super::fleet::{OWNER, options};
 use crate::workers::examples::tool;
-use crate::world::{Keep, LONG, World};
+use crate::world::{Keep, LONG, World, settled};
 
 /// How long a client may take for one step.
 const STEP: Duration = Duration::from_secs(30);
@@ -51,15 +51,16 @@ impl Ground {
         let version = broker.version().await;
         let is_old = version.starts_with("3.") || version.starts_with("4.0.");
         let world = World::on(&broker, Postgres::shared().await, Keep::Sqlite).await;
-        let hub = hub_on(
-            &broker,
-            &world,
-            &format!(
-                "broker_auth = true\ntrusted_network = {}\n[log]\nlevel = \"info,mobile_delivery::broker_auth=debug\"",
-                trusted && is_old
-            ),
-        )
-        .await;
+        let more = format!(
+            "broker_auth = true\ntrusted_network = {}\n[log]\nlevel = \"info,mobile_delivery::broker_auth=debug\"",
+            trusted && is_old
+        );
+        // Nobody but an administrator closes connections of others.
+        let (user, password) = broker.management().credentials();
+        let management = broker.management().url().replace("://", &format!("://{user}:{password}@"));
+        let env = vec![("WARREN__BROKER__MANAGEMENT_URL".to_owned(), management)];
+        let hub = HubProcess::start(&HubOptions { env, ..options(&world, &more) }).await;
+        settled(&hub).await;
         let ground = Self {
             owner: hub.client_as("acme", "app", OWNER),
             broker,
