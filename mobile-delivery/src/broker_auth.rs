@@ -17,9 +17,9 @@
 //! Guarantees, each with its limit:
 //!
 //! * A name is believed on `/auth/user` alone, for a token of the hub's that is that very device's; the other three go by the name that the broker says it has believed, and look the
-//!   device up. So a hub that was just started answers as one that runs for long, and a device that was revoked or removed is refused after [`memory::TTL`] at the latest.
+//!   device up. So a hub that was just started answers as one that runs for long, and a device that was revoked or removed is refused after 5 s at the latest.
 //! * Whatever goes wrong is a refusal: a form that cannot be read, a store that does not answer, a broker that is not known to be fit.
-//! * Once a device has subscribed over MQTT, what waits for it is relayed ([`ways`]).
+//! * Once a device has subscribed over MQTT, what waits for it is relayed.
 //!
 //! Whoever can reach these routes can ask what a device may, and learns whether there is one: they belong on the internal listener, behind a firewall.
 

@@ -51,6 +51,9 @@ impl Ground {
         let version = broker.version().await;
         let is_old = version.starts_with("3.") || version.starts_with("4.0.");
         let world = World::on(&broker, Postgres::shared().await, Keep::Sqlite).await;
+        // Beside what a hub with all roles needs that declares its topology, it is the write to `amq.topic` that MQTT takes.
+        let own = r"^(warren|jobs|device)\.";
+        world.vhost.set_permissions(own, r"^((warren|jobs|device)\.|amq\.topic$)", own).await;
         let more = format!(
             "broker_auth = true\ntrusted_network = {}\n[log]\nlevel = \"info,mobile_delivery::broker_auth=debug\"",
             trusted && is_old
