@@ -8,6 +8,7 @@
 //! |---|---|
 //! | queue of a device | `device.<tier>.<number>` |
 //! | its key on `warren.devices` | `device.<number>` |
+//! | its key on `amq.topic`, where it is a client of the MQTT plugin | `device.<number>` |
 //! | a user, on `warren.groups` | `user.<tenant>.<user>`, each 32 hex digits |
 //! | a group, on `warren.groups` | `group.<tenant>.<path>`, the tenant as 32 hex digits |
 //!
@@ -33,6 +34,9 @@ pub use policies::unfit_policies;
 
 /// The owner of the queues of devices. Not the hub's own mark, by which `--prune` goes.
 pub const DEVICES: &str = "devices";
+
+/// The exchange that RabbitMQ's MQTT plugin binds subscriptions to, unless its `mqtt.exchange` says another.
+pub const MQTT_EXCHANGE: &str = "amq.topic";
 
 /// How their names begin.
 const BEGINNING: &str = "device.";
@@ -154,6 +158,11 @@ impl Names {
     /// The key of a device on [`Names::devices`], whatever its tier.
     pub fn device_key(number: u64) -> String {
         format!("{BEGINNING}{number}")
+    }
+
+    /// The key of a device on [`MQTT_EXCHANGE`]: its topic, with dots for slashes. With the prefix, since that exchange is everybody's.
+    pub fn mqtt_key(&self, number: u64) -> String {
+        self.on_broker(&Self::device_key(number))
     }
 
     /// The number in a key of [`Names::devices`].

@@ -25,7 +25,9 @@ mod violation;
 pub use argument::{Argument, Arguments};
 pub use binding::{Binding, Destination};
 pub use definitions::definitions;
-pub use devices::{DEVICES, Device, Limits, MAX_GROUP, Tier, TierLimits, device_bindings, device_queue, devices, unfit_policies};
+pub use devices::{
+    DEVICES, Device, Limits, MAX_GROUP, MQTT_EXCHANGE, Tier, TierLimits, device_bindings, device_queue, devices, unfit_policies,
+};
 pub use exchange::{Exchange, ExchangeKind};
 pub use fragments::{
     HUB, TERMINAL_DELIVERY_LIMIT, WORK_DELIVERY_LIMIT, core, dead_letters, high_queue, service_owner, subscriber, work_queue,

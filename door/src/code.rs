@@ -85,6 +85,7 @@ catalogue! {
     TooManyDevices "too-many-devices" CONFLICT "The user has too many devices";
     InvalidGroup "invalid-group" BAD_REQUEST "That cannot be the name of a group";
     TooManyGroups "too-many-groups" CONFLICT "The device is in too many groups";
+    ViaDiffers "via-differs" CONFLICT "The device gets its messages another way";
     NoDevices "no-devices" NOT_FOUND "The user has no device";
     NoTokens "no-tokens" NOT_IMPLEMENTED "This hub makes no tokens for devices";
     InvalidMessage "invalid-message" BAD_REQUEST "What is said about the message is wrong";
@@ -139,6 +140,7 @@ impl Code {
         Self::TooManyDevices,
         Self::InvalidGroup,
         Self::TooManyGroups,
+        Self::ViaDiffers,
         Self::NoDevices,
         Self::NoTokens,
         Self::InvalidMessage,

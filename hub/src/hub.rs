@@ -12,6 +12,8 @@
 //! On drain: no new requests and deliveries, running work ends or is given back, the relay marks what is confirmed, links close.
 
 pub(crate) mod broker;
+mod broker_closing;
+mod broker_fitness;
 mod device_policies;
 mod device_submissions;
 pub(crate) mod devices;

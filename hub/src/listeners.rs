@@ -112,8 +112,9 @@ pub(crate) fn serve(
     } else {
         (public.fallback(nothing), None, Kinds::new([]))
     };
-    let mut operated = None;
+    let (mut operated, mut broker_auth) = (None, None);
     if let Some(devices) = devices {
+        broker_auth = devices.broker_auth;
         public = public.merge(devices.routes);
         operated = Some(DevicesAdmin { operating: devices.operating, names: wiring.names.clone() });
         match &mut openapi {
@@ -151,6 +152,7 @@ pub(crate) fn serve(
         verifier,
     });
     let internal = Router::new().route("/metrics", get(metrics)).with_state(wiring.registry.clone());
+    let internal = broker_auth.into_iter().fold(internal, Router::merge);
     let inner = |routes: Router| {
         let routes = health.clone().router(Audience::Operators).merge(routes);
         routes.fallback(nothing).method_not_allowed_fallback(method_not_allowed)

@@ -3,6 +3,7 @@
 //! Nothing that came over the wire is trusted to be well formed: what does not decode is left out or defaulted, and never panics.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -113,6 +114,13 @@ impl Outbound {
     #[must_use]
     pub(crate) fn transient(mut self) -> Self {
         self.properties = self.properties.with_delivery_mode(1);
+        self
+    }
+
+    /// The broker drops it after `ttl`, unless somebody has taken it by then.
+    #[must_use]
+    pub(crate) fn expiring(mut self, ttl: Duration) -> Self {
+        self.properties = self.properties.with_expiration(ttl.as_millis().to_string().into());
         self
     }
 

@@ -17,7 +17,7 @@ use database::postgres::Postgres;
 use database::sqlite::Sqlite;
 use mobile_delivery::store::{
     Ack, After, Claim, Claimed, Filter, Limit, Limits, Message, NewMessage, Number, Order, Outcome, Priority, ProcessId, Put,
-    Registration, Sent, Stores, TABLES, Target, Tier, Transport, Which,
+    Registration, Sent, Stores, TABLES, Target, Tier, Transport, Via, Which,
 };
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ fn registration(n: usize) -> Registration {
         groups: ["all".to_owned()].into(),
         labels: [("os".to_owned(), "ios".to_owned())].into(),
         tier: Tier::Standard,
+        via: Via::Hub,
     }
 }
 

@@ -48,6 +48,9 @@ pub trait Follow: Send + Sync + 'static {
     /// This session is to look: its device was removed or revoked, an operator ended it, or took away what it had to give.
     fn put_out(&self, device: Number, session: &Session);
 
+    /// This device is not let in any more: it was revoked or removed. What it has open at the broker is to be closed.
+    fn shut_out(&self, _tenant: &str, _id: &str) {}
+
     /// These deliveries ended without their devices, which are connected.
     fn withdrawn(&self, deliveries: &[Withdrawn]);
 }

@@ -45,6 +45,7 @@ use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::middleware::map_response_with_state;
 use axum::response::Response;
+use broker_topology::Names;
 use database::Micros;
 use door::auth::Verifier;
 use door::problem::Code;
@@ -93,6 +94,15 @@ impl Default for ApiOptions {
     }
 }
 
+/// The broker, as devices find it that it serves.
+#[derive(Clone, Debug)]
+pub struct AtBroker {
+    /// The virtual host.
+    pub vhost: String,
+    /// How things are named there.
+    pub names: Names,
+}
+
 /// What the API works on.
 #[derive(Clone)]
 pub struct Parts {
@@ -108,6 +118,8 @@ pub struct Parts {
     pub verifier: Arc<Verifier>,
     /// What makes tokens for devices; `None` where the hub has no key to sign with: then devices bring tokens of another issuer.
     pub tokens: Option<Tokens>,
+    /// The broker, where it lets devices in; `None`: none may be registered that it serves.
+    pub broker: Option<AtBroker>,
     /// What is told of what is taken.
     pub tracer: Tracer,
 }

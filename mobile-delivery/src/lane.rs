@@ -14,6 +14,16 @@ pub fn queue_of(device: Number, tier: Tier) -> broker_topology::Device {
     broker_topology::Device { number: device.0.unsigned_abs(), tier }
 }
 
+/// The queue that the broker's MQTT plugin makes for the subscriptions of a device with QoS 1.
+pub fn mqtt_queue(tenant: &str, id: &str) -> String {
+    format!("mqtt-subscription-{}qos1", broker_name(tenant, id))
+}
+
+/// What a device is called by the broker: the user that it logs in as, and the id of its MQTT client.
+pub fn broker_name(tenant: &str, id: &str) -> String {
+    format!("{tenant}/{id}")
+}
+
 /// All that leads to a device: its own key, that of its user, those of its groups as far as a topic key can spell them, and broadcasts.
 pub fn lane_of(device: &Device) -> Lane {
     let registration = &device.registration;

@@ -13,6 +13,7 @@
 //! Owns devices, their messages, sessions over every transport, receipts. Refuses to own what stands before an endpoint (`door`),
 //! connections of databases (`database`) and of brokers (`messaging`). Never meets `api-ack` but through a queue.
 
+pub mod broker_auth;
 pub mod follow;
 pub mod http;
 pub mod lane;

@@ -5,6 +5,8 @@
 //! Whatever is asked for is asked for again after a lost answer: what was done by then stays done. A process that dies half-way has emptied a backlog in part;
 //! the device is told of that part, and who asks again empties the rest.
 
+use std::sync::Arc;
+
 use database::clock;
 use door::problem::Problem;
 
@@ -23,6 +25,7 @@ pub struct Operating {
     stores: Stores,
     sessions: Sessions,
     tokens: Option<Tokens>,
+    follow: Arc<dyn Follow>,
 }
 
 /// What a device shows to be let in.
@@ -35,9 +38,9 @@ pub struct Credentials {
 }
 
 impl Operating {
-    /// On these rows and sessions; without `tokens` the hub makes none.
-    pub fn new(stores: Stores, sessions: Sessions, tokens: Option<Tokens>) -> Self {
-        Self { stores, sessions, tokens }
+    /// On these rows and sessions; without `tokens` the hub makes none. `follow` hears of devices that are shut out.
+    pub fn new(stores: Stores, sessions: Sessions, tokens: Option<Tokens>, follow: Arc<dyn Follow>) -> Self {
+        Self { stores, sessions, tokens, follow }
     }
 
     /// The rows.
@@ -108,6 +111,7 @@ impl Operating {
         if let Some(session) = &session {
             self.sessions.put_out(device.number, session);
         }
+        self.follow.shut_out(&device.registration.tenant, &device.registration.id);
         Ok(session)
     }
 

@@ -43,10 +43,10 @@ pub use delivery::{
     Ack, Acked, Ending, Expired, Fate, Gap, GapReason, Given, Limit, Outcome, Pending, Reason, State, Which, Withdrawn,
 };
 pub use device::{
-    After, Device, Filter, GROUPS, Invalid, LABELS, Number, Order, Page, Presence, Put, Registration, Removed, Tier, slot_of,
+    After, Device, Filter, GROUPS, Invalid, LABELS, Number, Order, Page, Presence, Put, Registration, Removed, Tier, Via, slot_of,
 };
 pub use device::{check_group, check_id};
-pub use lane::{Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
+pub use lane::{Handed, Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
 pub use log::{Audience, COUNTED, Entry, Heard, Hearing, Logged, Membership, Recalled, Spread, Standing, Tail};
 pub use message::{Cancelled, Due, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
@@ -320,14 +320,16 @@ pub trait LaneStore: Send + Sync + 'static {
     async fn unsent_of(&self, devices: &[Number], reading: &Reading<'_>, now: Micros) -> Result<Vec<Relayed>, StoreError>;
 
     /// Says up to which `seq` lanes were filled (confirmed). Counts only under the fence of the device's slot and on the turn of the lane that was read. Answers in
-    /// order whether it did. Devices are distinct; at most 4096. Lost with the power, it costs copies.
+    /// order whether it did. Devices are distinct; at most 4096. Lost with the power, it costs copies. What is [`Mark::handed`] ends by the same commit, as
+    /// `delivered` that is inferred.
     ///
     /// # Errors
     /// As [`StoreError`].
     async fn mark_sent(&self, marks: &[Mark]) -> Result<Vec<bool>, StoreError>;
 
     /// Says that the device has a queue: call it once the queue is declared and bound, before the rows are read. From `cooling` too: who cools has lost its turn then, and must not delete. A hot one stays as it is.
-    /// What has a `seq` by now is left to the session's read and not relayed. `None`: no such device.
+    /// What has a `seq` by now is left to the session's read and not relayed; of a device that the broker serves ([`Via`]) it is relayed, and its lane is never
+    /// idle. `None`: no such device.
     ///
     /// # Errors
     /// As [`StoreError`].

@@ -1,5 +1,6 @@
 //! Mobile delivery on a real broker.
 
+mod broker;
 pub(crate) mod fleet;
 mod groups;
 mod lanes;

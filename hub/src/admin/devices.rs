@@ -13,9 +13,9 @@ use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use broker_topology::Names;
 use door::problem::{Code, Problem, shown};
-use mobile_delivery::lane::queue_of;
+use mobile_delivery::lane::{mqtt_queue, queue_of};
 use mobile_delivery::operating::Operating;
-use mobile_delivery::store::{Device, Filter, Limit, Number, Order, Presence, Temperature};
+use mobile_delivery::store::{Device, Filter, Limit, Number, Order, Presence, Temperature, Via};
 use serde::Deserialize;
 
 use super::AdminApi;
@@ -290,8 +290,12 @@ async fn detail(devices: &DevicesAdmin, device: Device) -> Result<Json<DeviceDet
     let pending = devices.operating.waiting(&device, SHOWN).await?;
     let has_queue = device.temperature != Temperature::Cold;
     let said = device.registration.clone();
+    let queue = || match said.via {
+        Via::Hub | Via::Amqp => devices.names.device_queue(queue_of(device.number, device.queue_tier)),
+        Via::Mqtt => mqtt_queue(&said.tenant, &said.id),
+    };
     Ok(Json(DeviceDetail {
-        queue: has_queue.then(|| devices.names.device_queue(queue_of(device.number, device.queue_tier))),
+        queue: has_queue.then(queue),
         groups: said.groups,
         labels: said.labels,
         seq: device.seq,

@@ -60,12 +60,14 @@ pub(super) fn of_devices() -> [(&'static str, Value); 2] {
     let at = |says: &str| ("at".to_owned(), json!({ "type": "string", "format": "date-time", "description": says }));
     let whose = || [text("device", "The id that its tenant gave it"), text("user", "Whose device it is")];
     let states = receipts::DELIVERY.iter().filter_map(|kind| Some(kind.split_once('.')?.1)).collect();
-    let reasons = Reason::ALL.map(Reason::name).to_vec();
+    let reasons = Reason::ALL.into_iter().filter(|reason| *reason != Reason::Inferred).map(Reason::name).collect();
+    let inferred = "True where the broker hands the device its messages: it has this one, and the device acks to it alone";
     let mut delivery = vec![uuid("message", "As the 202 said")];
     delivery.extend(whose());
     delivery.extend([
         word("state", states, "As in the name of the event"),
         word("reason", reasons, "Of a message that was dropped"),
+        ("inferred".to_owned(), json!({ "type": "boolean", "description": inferred })),
         text("detail", "What the device said of a message that it rejected, if it said anything"),
         at("When it became so"),
     ]);

@@ -143,8 +143,9 @@ fn events_of_devices_are_as_described() {
         at: 1_700_000_000_123_456,
     };
     let ends = [State::Delivered, State::Read, State::Expired].map(|state| receipt(state, None));
-    let dropped = Reason::ALL.map(|reason| receipt(State::Dropped, Some(reason)));
-    let deliveries = ends.iter().chain(&dropped).map(|receipt| ("delivery", of_receipt(receipt)));
+    let state = |reason| if reason == Reason::Inferred { State::Delivered } else { State::Dropped };
+    let others = Reason::ALL.map(|reason| receipt(state(reason), Some(reason)));
+    let deliveries = ends.iter().chain(&others).map(|receipt| ("delivery", of_receipt(receipt)));
     let presence = |(online, transport)| Presence {
         online,
         tenant: "acme".to_owned(),

@@ -235,6 +235,7 @@ fn detail(detail: &DeviceDetail) -> String {
         .with("groups", detail.groups.iter().cloned().collect::<Vec<_>>().join(", "))
         .with("labels", labels.join(", "))
         .with("tier", &line.tier)
+        .with("via", &line.via)
         .with("presence", presence(line))
         .maybe("connected", line.connected_at.map(time))
         .maybe("session", detail.session)
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn a_device_is_shown_with_what_waits_for_it() {
         let device: DeviceDetail = serde_json::from_str(
-            r#"{"tenant":"acme","id":"pixel-7","number":4711,"user":"ada","tier":"standard","transport":"socket",
+            r#"{"tenant":"acme","id":"pixel-7","number":4711,"user":"ada","tier":"standard","via":"hub","transport":"socket",
                 "connected_at":"2026-01-02T03:04:05Z","temperature":"hot","backlog":1,"backlog_bytes":9,
                 "waiting_since":"2026-01-02T03:04:04Z","queue":"device.standard.4711","groups":["beta"],"labels":{"os":"android"},
                 "seq":7,"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z",

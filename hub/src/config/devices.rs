@@ -19,6 +19,11 @@ pub struct Devices {
     /// Whether devices are served, and what they need is part of the topology; default no. The same for all processes of a deployment, whatever
     /// their roles.
     pub enabled: bool,
+    /// Whether the broker may ask this process about devices that connect to it, on the internal listener under `/auth/`; default no. Then devices can be registered
+    /// whose messages the broker hands out.
+    pub broker_auth: bool,
+    /// Whether devices are let into a broker that lets anybody see how much is in whose queue, as RabbitMQ does before 4.2.10 and from 4.3.0 to 4.3.4; default no.
+    pub trusted_network: bool,
     /// How long a device's token is good, 1 minute to 1 day; default 1 hour.
     #[serde(serialize_with = "dump_duration")]
     pub token_ttl: Duration,
@@ -92,6 +97,8 @@ impl Devices {
         let queues = TierLimits::default();
         Self {
             enabled: section.get("enabled", false),
+            broker_auth: section.get("broker_auth", false),
+            trusted_network: section.get("trusted_network", false),
             token_ttl: section.within("token_ttl", HOUR, HOUR / 60..=DAY, "from 1m to 1d"),
             payload: section.within("payload", Size(64 * kib), size(256 * kib), "from 1B to 256KiB").0,
             backlog_messages: section.within("backlog_messages", 1000, 1..=100_000, "from 1 to 100000"),

@@ -22,8 +22,10 @@ use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
 use messaging::submission::Submit;
+use mobile_delivery::broker_auth::{self, BrokerAuth};
 use mobile_delivery::follow::{Follow, Fresh, NewEntry};
-use mobile_delivery::http::{Api, ApiOptions, Parts};
+use mobile_delivery::http::{Api, ApiOptions, AtBroker, Parts};
+use mobile_delivery::lane::broker_name;
 use mobile_delivery::operating::Operating;
 use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Receipts};
@@ -38,8 +40,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
+use super::broker_closing::{self, Closing};
 use super::{HubError, Stages, Wiring};
-use super::{device_policies, device_submissions};
+use super::{broker_fitness, device_policies, device_submissions};
 use crate::config;
 
 /// The rows of devices, and this process among those that serve them.
@@ -54,6 +57,8 @@ pub(crate) struct Served {
     pub(crate) routes: Router,
     /// What describes them.
     pub(crate) openapi: OpenApi,
+    /// For the broker, if it may ask.
+    pub(crate) broker_auth: Option<Router>,
     /// For those who operate the hub.
     pub(crate) operating: Operating,
     /// Takes what is submitted for devices by message.
@@ -81,6 +86,8 @@ pub(super) struct Ground<'a> {
 struct Followers {
     wake: Wake,
     sessions: Sessions,
+    /// Where the broker lets devices in.
+    closing: Option<Closing>,
 }
 
 impl Follow for Followers {
@@ -108,6 +115,12 @@ impl Follow for Followers {
 
     fn put_out(&self, device: Number, session: &Session) {
         self.sessions.put_out(device, session);
+    }
+
+    fn shut_out(&self, tenant: &str, id: &str) {
+        if let Some(closing) = &self.closing {
+            closing.close(broker_name(tenant, id));
+        }
     }
 
     fn withdrawn(&self, deliveries: &[Withdrawn]) {
@@ -179,7 +192,26 @@ impl Devices {
             names: names.clone(),
             metrics: counted,
         };
-        let followers: Arc<dyn Follow> = Arc::new(Followers { wake: wake.clone(), sessions: sessions.clone() });
+        let followers: Arc<dyn Follow> = Arc::new(Followers {
+            wake: wake.clone(),
+            sessions: sessions.clone(),
+            closing: settings.broker_auth.then(|| broker_closing::start(&wiring.config.broker, intake, &stages.drain)),
+        });
+        let broker_auth = settings.broker_auth.then(|| {
+            let parts = broker_auth::Parts {
+                stores: stores.clone(),
+                lanes: lanes.clone(),
+                wake: wake.clone(),
+                verifier: ground.verifier.clone(),
+                names: names.clone(),
+                vhost: wiring.config.broker.vhost_name(),
+                unfit: broker_fitness::watch(ground.broker, settings.trusted_network, intake, &stages.drain),
+                tasks: (*intake).clone(),
+                stop: stages.drain.clone(),
+            };
+            BrokerAuth::new(parts, registry).map(BrokerAuth::router)
+        });
+        let broker_auth = broker_auth.transpose()?;
         let upkeep = Upkeep {
             stores: stores.clone(),
             processes: processes.clone(),
@@ -217,7 +249,7 @@ impl Devices {
         let writers = TaskTracker::new();
         let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);
         let tokens = tokens(&wiring.config).map_err(HubError::Auth)?;
-        let operating = Operating::new(stores.clone(), sessions.clone(), tokens.clone());
+        let operating = Operating::new(stores.clone(), sessions.clone(), tokens.clone(), followers.clone());
         let submissions = device_submissions::submissions(sender.clone(), settings.payload);
         let api = Api::new(
             Parts {
@@ -227,6 +259,7 @@ impl Devices {
                 follow: followers,
                 verifier: ground.verifier.clone(),
                 tokens,
+                broker: settings.broker_auth.then(|| AtBroker { vhost: wiring.config.broker.vhost_name(), names: names.clone() }),
                 tracer: wiring.tracer.clone(),
             },
             ApiOptions {
@@ -241,7 +274,7 @@ impl Devices {
         let (connecting, described) = poll::router(sessions);
         openapi.merge(described);
         let routes = owners.merge(guarded(connecting, unfit.clone()));
-        Ok(Served { routes, openapi, operating, submissions, unfit })
+        Ok(Served { routes, openapi, broker_auth, operating, submissions, unfit })
     }
 }
 

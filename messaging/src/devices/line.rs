@@ -1,6 +1,8 @@
 //! Publishing to one device: one message after the other, each confirmed before the next.
 
-use broker_topology::{Device, Names};
+use std::time::Duration;
+
+use broker_topology::{Device, MQTT_EXCHANGE, Names};
 use tokio::sync::Mutex;
 
 use super::{Inner, Lanes};
@@ -17,12 +19,15 @@ pub struct DeviceMessage {
     pub seq: i64,
     /// The seq that was published before it, if there was one.
     pub after: Option<i64>,
+    /// `None`: what it says is kept elsewhere, and the queue need not survive its broker. `Some`: nobody but the broker will have it. It is written to
+    /// disk, and dropped after so long.
+    pub kept: Option<Duration>,
 }
 
 /// What became of a message for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Its queue has it, in memory.
+    /// Its queue has it: in memory, or on disk where it was to be kept.
     Queued,
     /// There is no queue, or it is being taken away: the device is cold. Nothing has it.
     Cold,
@@ -45,11 +50,21 @@ impl Sent {
     }
 }
 
+/// Where messages go for a device.
+#[derive(Clone, Copy)]
+enum By {
+    /// To its queue.
+    Queue,
+    /// To whatever the MQTT plugin has bound to its topic.
+    Topic,
+}
+
 /// The way to one device, for whoever relays it. After the first failure everything on it is [`Sent::Held`]: who has decided how to go on
 /// opens another.
 pub struct Line {
     lanes: Lanes,
     device: Device,
+    by: By,
     /// Whether something failed. Whoever comes first publishes first.
     failed: Mutex<bool>,
 }
@@ -57,7 +72,13 @@ pub struct Line {
 impl Lanes {
     /// A way to `device`. Nothing is done yet.
     pub fn line(&self, device: Device) -> Line {
-        Line { lanes: self.clone(), device, failed: Mutex::new(false) }
+        Line { lanes: self.clone(), device, by: By::Queue, failed: Mutex::new(false) }
+    }
+
+    /// The same to a device that is a client of the broker's MQTT plugin: to the queue of its session, which the plugin alone makes, binds and takes away.
+    /// [`Sent::Cold`] says that it has none that is subscribed to its topic.
+    pub fn topic_line(&self, device: Device) -> Line {
+        Line { by: By::Topic, ..self.line(device) }
     }
 }
 
@@ -76,7 +97,7 @@ impl Line {
             } else {
                 // Stays so when the call is dropped: a message is on its way, and nothing may overtake it.
                 *failed = true;
-                inner.publish(self.device, &message).await
+                inner.publish(self.device, self.by, &message).await
             };
             *failed = sent != Sent::Queued;
             inner.metrics.publishes.with_label_values(&[sent.name()]).inc();
@@ -87,15 +108,21 @@ impl Line {
 }
 
 impl Inner {
-    async fn publish(&self, device: Device, message: &DeviceMessage) -> Sent {
+    async fn publish(&self, device: Device, by: By, message: &DeviceMessage) -> Sent {
         let Some(_under_way) = self.outstanding.begin(device.number) else { return Sent::Cold };
-        let route = Route::new(self.names.devices(), Names::device_key(device.number));
+        let route = match by {
+            By::Queue => Route::new(self.names.devices(), Names::device_key(device.number)),
+            By::Topic => Route::new(MQTT_EXCHANGE, self.names.mqtt_key(device.number)),
+        };
         let seq = message.seq.to_string();
         let after = message.after.map(|after| after.to_string());
         let mut headers = vec![(header::SEQ, seq.as_str())];
         headers.extend(after.as_deref().map(|after| (header::AFTER, after)));
         let outbound = match Outbound::with_headers(route, &message.message, &headers) {
-            Ok(outbound) => outbound.transient(),
+            Ok(outbound) => match message.kept {
+                None => outbound.transient(),
+                Some(ttl) => outbound.expiring(ttl),
+            },
             Err(unsendable) => return Sent::Failed(unsendable.into()),
         };
         match self.publisher(device).publish(outbound).await {

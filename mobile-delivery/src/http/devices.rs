@@ -54,7 +54,7 @@ pub(super) async fn get(
         Some(device) => device,
         None => devices.get(&caller.tenant, &id).await?.ok_or_else(|| no_device(&id))?,
     };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device))))
+    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device, api.parts().broker.as_ref()))))
 }
 
 /// Remove a device
@@ -94,6 +94,7 @@ pub(super) async fn remove(
     if let Some(session) = &removed.session {
         api.parts().follow.put_out(removed.device, session);
     }
+    api.parts().follow.shut_out(&caller.tenant, &id);
     api.metrics().removed.inc();
     tracing::info!(device.number = removed.device.0, tenant = caller.tenant, subject = caller.subject, "a device was removed");
     Ok(StatusCode::NO_CONTENT)
@@ -137,8 +138,9 @@ pub(super) async fn revoke(
     if let Some(session) = &session {
         api.parts().follow.put_out(number, session);
     }
+    api.parts().follow.shut_out(&caller.tenant, &id);
     api.metrics().revoked.inc();
     tracing::info!(device.number = number.0, tenant = caller.tenant, subject = caller.subject, "a device was revoked");
     let device = devices.get(&caller.tenant, &id).await?.ok_or_else(missing)?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device))))
+    Ok(([(CACHE_CONTROL, "no-store")], Json(DeviceView::of(device, api.parts().broker.as_ref()))))
 }

@@ -91,7 +91,7 @@ pub(super) async fn devices(
     let Query(asked) = asked.map_err(|error| parameter(&error))?;
     let found = api.parts().devices.list(&filter(&caller.tenant, asked)?).await?;
     let page = PageView {
-        items: found.devices.into_iter().map(DeviceView::of).collect(),
+        items: found.devices.into_iter().map(|device| DeviceView::of(device, api.parts().broker.as_ref())).collect(),
         next: found.next.map(|after| after.to_string()),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(page)))

@@ -20,9 +20,9 @@ use serde_json::{Map, Value};
 
 use super::caller::id_of;
 use super::refusals::{no_tokens, token};
-use super::view::{DeviceLinks, Said};
+use super::view::{AtBroker, DeviceLinks, Said};
 use super::{Api, refusals};
-use crate::store::{Hash, Put, RECIPIENTS, Registration, Tier};
+use crate::store::{Hash, Put, RECIPIENTS, Registration, Tier, Via};
 use crate::tokens::{Token, Tokens};
 
 /// The largest registration, in bytes: all groups and labels there may be fit in.
@@ -44,6 +44,9 @@ pub(super) struct Wanted {
     /// `standard` (messages wait 28 days unless they say) or `lite` (3 days); `standard` by default.
     #[serde(default)]
     tier: Option<String>,
+    /// Who hands it its messages: `hub`, which is the default, or the broker over `amqp` or `mqtt`. It stays what it was first.
+    #[serde(default)]
+    via: Option<String>,
 }
 
 /// What else is asked for.
@@ -64,6 +67,9 @@ pub(super) struct RegisteredView {
     said: Said,
     #[serde(flatten)]
     tokens: TokensView,
+    /// Where its messages are, if the broker hands them out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<AtBroker>,
     /// Addresses.
     links: DeviceLinks,
 }
@@ -120,7 +126,7 @@ impl TokensView {
         (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "device-not-found: it was removed while it was registered", body = Document, content_type = "application/problem+json"),
         (status = 408, description = "body-too-slow", body = Document, content_type = "application/problem+json"),
-        (status = 409, description = "too-many-devices: of the user", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "too-many-devices: of the user; via-differs", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "body-too-large", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "unsupported-media-type, unsupported-content-encoding",
             body = Document, content_type = "application/problem+json"),
@@ -152,16 +158,27 @@ pub(super) async fn put(
     body::check_encoding(&headers)?;
     let sent = body::read(sent, BODY, api.options().body_deadline).await?;
     let (registration, keeps_groups) = registration(&caller.tenant, id, &sent)?;
+    if registration.via.is_broker() && api.parts().broker.is_none() {
+        let detail = "this hub lets no devices into the broker: set `devices.broker_auth`, or leave `via` out";
+        return Err(Problem::new(Code::InvalidDevice, detail).pointer("/via", "must be `hub` here"));
+    }
 
     let devices = &api.parts().devices;
     let put = match keeps_groups {
         true => devices.put_in_its_groups(&registration, clock::now()).await,
         false => devices.put(&registration, clock::now()).await,
     };
-    let put = put.map_err(refusals::registration)?;
-    let Put::Done { device, made } = put else {
-        let detail = format!("the user has {RECIPIENTS} devices: remove one that is not used any more first");
-        return Err(Problem::new(Code::TooManyDevices, detail).pointer("/user", "has too many devices"));
+    let (device, made) = match put.map_err(refusals::registration)? {
+        Put::Done { device, made } => (device, made),
+        Put::Full => {
+            let detail = format!("the user has {RECIPIENTS} devices: remove one that is not used any more first");
+            return Err(Problem::new(Code::TooManyDevices, detail).pointer("/user", "has too many devices"));
+        }
+        Put::Via(via) => {
+            let via = via.name();
+            let detail = format!("the device was registered with `via` = `{via}`: say so, or remove it and register it anew");
+            return Err(Problem::new(Code::ViaDiffers, detail).pointer("/via", format!("must be `{via}`")));
+        }
     };
     let id = registration.id.as_str();
     let found = match made {
@@ -192,8 +209,14 @@ pub(super) async fn put(
         if made { (StatusCode::CREATED, &api.metrics().made) } else { (StatusCode::OK, &api.metrics().changed) };
     counter.inc();
     let links = DeviceLinks::of(id);
-    let said = Said::of(found.map_or_else(|| registration.clone(), |found| found.registration));
-    let answer = RegisteredView { said, tokens, links };
+    // A queue keeps the tier that it was made with.
+    let tier = found.as_ref().map_or(registration.tier, |found| match found.registration.via {
+        Via::Amqp => found.queue_tier,
+        Via::Hub | Via::Mqtt => registration.tier,
+    });
+    let broker = AtBroker::of(api.parts().broker.as_ref(), device, tier, &registration);
+    let said = Said::of(found.map_or(registration, |found| found.registration));
+    let answer = RegisteredView { said, tokens, broker, links };
     let mut response = (status, [(CACHE_CONTROL, "no-store")], Json(answer)).into_response();
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
@@ -213,16 +236,23 @@ fn registration(tenant: &str, id: String, sent: &[u8]) -> Result<(Registration, 
     // An object first: a list would do for a struct.
     let members: Value = body::parse(sent)?;
     let read = serde_json::from_value(members).and_then(|members: Map<String, Value>| serde_json::from_value(members.into()));
-    let Wanted { user, groups, labels, tier } = read.map_err(|error: serde_json::Error| {
-        let detail =
-            format!("send `{{\"user\": \"...\"}}`, and `groups`, `labels`, `tier` if wanted: {}", shown(&error.to_string()));
+    let Wanted { user, groups, labels, tier, via } = read.map_err(|error: serde_json::Error| {
+        let detail = format!(
+            "send `{{\"user\": \"...\"}}`, and `groups`, `labels`, `tier`, `via` if wanted: {}",
+            shown(&error.to_string())
+        );
         Problem::new(Code::InvalidDevice, detail)
     })?;
     let tier = tier.as_deref().map_or(Some(Tier::Standard), Tier::named).ok_or_else(|| {
         Problem::new(Code::InvalidDevice, "`tier` must be `standard` or `lite`").pointer("/tier", "must be `standard` or `lite`")
     })?;
+    let via = via.as_deref().map_or(Some(Via::Hub), Via::named).ok_or_else(|| {
+        let must = "must be `hub`, `amqp` or `mqtt`";
+        Problem::new(Code::InvalidDevice, format!("`via` {must}")).pointer("/via", must)
+    })?;
     let keeps_groups = groups.is_none();
-    let registration = Registration { tenant: tenant.to_owned(), id, user, groups: groups.unwrap_or_default(), labels, tier };
+    let groups = groups.unwrap_or_default();
+    let registration = Registration { tenant: tenant.to_owned(), id, user, groups, labels, tier, via };
     registration
         .check()
         .map_err(|error| Problem::new(Code::InvalidDevice, error.to_string()).pointer(&format!("/{}", error.field), error.why))?;

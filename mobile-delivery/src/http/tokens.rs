@@ -103,6 +103,9 @@ pub(super) async fn refresh(
             if let Some(session) = &session {
                 api.parts().follow.put_out(device, session);
             }
+            if let Ok(Some(found)) = devices.numbered(device).await {
+                api.parts().follow.shut_out(&found.registration.tenant, &found.registration.id);
+            }
             api.metrics().reused.inc();
             tracing::warn!(
                 device.number = device.0,

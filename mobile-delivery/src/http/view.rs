@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::store::{Audience, Device, Fate, Micros, Record, Registration, Spread, State};
+use crate::lane::{broker_name, queue_of};
+use crate::store::{Audience, Device, Fate, Micros, Number, Reason, Record, Registration, Spread, State, Tier, Via};
 
 /// Devices that are told one by one of a message; of more only the counts are.
 const TOLD: usize = 20;
@@ -48,12 +49,52 @@ pub(super) struct Said {
     /// `standard` or `lite`: how long messages wait unless they say.
     #[schema(example = "standard")]
     tier: &'static str,
+    /// Who hands it its messages: `hub`, or the broker over `amqp` or `mqtt`.
+    #[schema(example = "hub")]
+    via: &'static str,
 }
 
 impl Said {
     pub(super) fn of(registration: Registration) -> Self {
-        let Registration { id, user, groups, labels, tier, .. } = registration;
-        Self { id, user, groups, labels, tier: tier.name() }
+        let Registration { id, user, groups, labels, tier, via, .. } = registration;
+        Self { id, user, groups, labels, tier: tier.name(), via: via.name() }
+    }
+}
+
+/// How a device finds its messages at the broker, whose address the hub does not tell. Its password is its token.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct AtBroker {
+    /// The virtual host.
+    #[schema(example = "/")]
+    vhost: String,
+    /// The user to log in as; over MQTT the id of the client, too.
+    #[schema(example = "acme/pixel-7")]
+    username: String,
+    /// Over AMQP: the queue to consume from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "device.standard.4711")]
+    queue: Option<String>,
+    /// Over MQTT: the topic to subscribe to, with QoS 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "device/4711")]
+    topic: Option<String>,
+    /// What the hub can do for no message of the device any more once the broker has it.
+    #[schema(example = json!(["cancel", "collapse"]))]
+    unsupported: [&'static str; 2],
+}
+
+impl AtBroker {
+    /// `None` of a device that the hub serves, and where it lets none into the broker. `tier` is that of its queue.
+    pub(super) fn of(broker: Option<&super::AtBroker>, device: Number, tier: Tier, registration: &Registration) -> Option<Self> {
+        let (broker, via) = (broker?, registration.via);
+        let number = device.0.unsigned_abs();
+        via.is_broker().then(|| Self {
+            vhost: broker.vhost.clone(),
+            username: broker_name(&registration.tenant, &registration.id),
+            queue: (via == Via::Amqp).then(|| broker.names.device_queue(queue_of(device, tier))),
+            topic: (via == Via::Mqtt).then(|| broker.names.mqtt_key(number).replace('.', "/")),
+            unsupported: ["cancel", "collapse"],
+        })
     }
 }
 
@@ -88,14 +129,18 @@ pub(super) struct DeviceView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
+    /// Where its messages are, if the broker hands them out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<AtBroker>,
     /// Addresses.
     links: DeviceLinks,
 }
 
 impl DeviceView {
-    pub(super) fn of(device: Device) -> Self {
+    pub(super) fn of(device: Device, broker: Option<&super::AtBroker>) -> Self {
         let links = DeviceLinks::of(&device.registration.id);
         Self {
+            broker: AtBroker::of(broker, device.number, device.queue_tier, &device.registration),
             said: Said::of(device.registration),
             presence: if device.session.is_some() { "online" } else { "offline" },
             transport: device.session.map(|session| session.transport.name()),
@@ -141,6 +186,10 @@ pub(super) struct FateView {
     /// Why it was dropped: `overflow`, `cancelled`, `collapsed`, `rejected`, `removed` or `purged`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// `true`: it counts as delivered because the broker has it for the device, which acks to the broker alone. Nothing can be done about it any more: neither
+    /// withdrawn nor collapsed. Absent where the device itself has acked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inferred: bool,
     /// What the device said when it rejected it, if it did; 256 bytes at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "no such screen")]
@@ -161,7 +210,8 @@ impl FateView {
             device: fate.device,
             seq: fate.seq,
             state: fate.state.name(),
-            reason: fate.reason.map(|reason| reason.name()),
+            reason: fate.reason.filter(|reason| *reason != Reason::Inferred).map(Reason::name),
+            inferred: fate.reason == Some(Reason::Inferred),
             detail: fate.detail,
             ended_at: fate.ended_at.map(clock::timestamp),
             read_at: fate.read_at.map(clock::timestamp),

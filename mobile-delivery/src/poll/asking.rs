@@ -54,7 +54,7 @@ pub(super) struct Asked {
             headers(("WWW-Authenticate" = String, description = "`Bearer`"))),
         (status = 403, description = "scope-missing", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "device-not-found", body = Document, content_type = "application/problem+json"),
-        (status = 409, description = "session-replaced", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "session-replaced, via-differs", body = Document, content_type = "application/problem+json"),
         (status = 410, description = "device-revoked", body = Document, content_type = "application/problem+json"),
         (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),

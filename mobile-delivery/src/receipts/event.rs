@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::lane_message::SOURCE;
-use crate::store::{Micros, Receipt, Transport};
+use crate::store::{Micros, Reason, Receipt, Transport};
 
 /// The events of deliveries: what a message has become for a device.
 pub const DELIVERY: [&str; 4] = ["delivery.delivered", "delivery.read", "delivery.expired", "delivery.dropped"];
@@ -28,6 +28,8 @@ struct Delivery<'a> {
     state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inferred: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     at: Timestamp,
@@ -65,9 +67,10 @@ struct Connection<'a> {
 pub fn of_receipt(receipt: &Receipt) -> Message {
     let Receipt { message, device, user, at, .. } = receipt;
     let (state, at) = (receipt.state.name(), timestamp(*at));
-    let reason = receipt.reason.map(crate::store::Reason::name);
+    let inferred = receipt.reason == Some(Reason::Inferred);
+    let reason = receipt.reason.filter(|_| !inferred).map(Reason::name);
     let detail = receipt.detail.as_deref();
-    let body = Delivery { message: *message, device, user, state, reason, detail, at };
+    let body = Delivery { message: *message, device, user, state, reason, inferred, detail, at };
     event(format!("{message}/{device}/{state}"), format!("delivery.{state}"), at, &receipt.tenant, &body)
 }
 
@@ -100,7 +103,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::store::{Reason, State};
+    use crate::store::State;
 
     #[test]
     fn a_receipt_says_what_became_of_a_message_under_an_id_of_its_own() {
@@ -122,6 +125,9 @@ mod tests {
         let said = json!({"message": Uuid::nil(), "device": "phone", "user": "ann", "state": "dropped", "reason": "rejected",
             "detail": "no such screen", "at": "2023-11-14T22:13:20Z"});
         assert_eq!(body, said);
+        let inferred = Receipt { state: State::Delivered, reason: Some(Reason::Inferred), detail: None, ..receipt.clone() };
+        let body: Value = serde_json::from_slice(&of_receipt(&inferred).body).unwrap();
+        assert_eq!((&body["inferred"], body.get("reason")), (&json!(true), None));
         assert_ne!(event.id, of_receipt(&Receipt { state: State::Read, reason: None, detail: None, ..receipt }).id);
     }
 

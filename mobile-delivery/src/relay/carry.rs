@@ -1,9 +1,11 @@
 //! One device's way: what was read is published in order, confirmed, marked; and what is done when its queue is not there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use broker_topology::Device;
 use database::clock;
-use messaging::devices::{DeviceMessage, Lanes};
+use messaging::devices::{DeviceMessage, Lanes, Line, Sent};
 use tokio_util::sync::CancellationToken;
 
 use super::judge::{Then, judge};
@@ -12,7 +14,7 @@ use super::metrics::Metrics;
 use super::wake::Wake;
 use crate::lane::{lane_of, queue_of};
 use crate::lane_message;
-use crate::store::{Mark, Number, Relayed, StoreError, Stores, Temperature, Tier, Turned};
+use crate::store::{Handed, Mark, Micros, Number, Relayed, StoreError, Stores, Temperature, Tier, Turned, Via};
 
 /// What carries devices' messages. Cheap to clone.
 #[derive(Clone)]
@@ -43,6 +45,7 @@ pub(super) struct At {
     pub(super) tenant: String,
     pub(super) id: String,
     pub(super) tier: Tier,
+    pub(super) via: Via,
     /// The lane's turn, and the fence of its slot.
     pub(super) turn: i64,
     pub(super) fence: i64,
@@ -64,31 +67,37 @@ impl Carrier {
     /// Carries what comes next for a device under a slot's fence. Answers once the store knows of it; and where the lane is, if all went well.
     pub(super) async fn carry(self, read: Relayed, fence: i64, more: bool) -> (How, Option<At>) {
         let (how, upto) = self.published(&read, fence, more).await;
-        let Relayed { tenant, id, tier, turn, .. } = read;
-        (how, upto.map(|upto| At { tenant, id, tier, turn, fence, upto }))
+        let Relayed { tenant, id, tier, via, turn, .. } = read;
+        (how, upto.map(|upto| At { tenant, id, tier, via, turn, fence, upto }))
     }
 
     async fn published(&self, read: &Relayed, fence: i64, more: bool) -> (How, Option<i64>) {
-        let &Relayed { device, ref tenant, turn, tier, after, upto, .. } = read;
+        let &Relayed { device, ref tenant, turn, tier, via, after, upto, .. } = read;
+        let began = clock::now();
         let seqs: Vec<i64> = read.messages.iter().map(|given| given.seq).collect();
         let befores = std::iter::once(after).chain(seqs.iter().copied());
         let message = |(given, before): (&_, i64)| {
             let given: &crate::store::Given = given;
             let after = Some(before).filter(|before| *before > 0);
-            DeviceMessage { message: lane_message::write(given, tenant), seq: given.seq, after }
+            // What the broker hands out itself is in no row any more once it has it.
+            let kept = via.is_broker().then(|| left(given.expires_at, began));
+            DeviceMessage { message: lane_message::write(given, tenant), seq: given.seq, after, kept }
         };
         let messages: Vec<DeviceMessage> = read.messages.iter().zip(befores).map(message).collect();
         let sent = match messages.is_empty() {
             true => Vec::new(),
-            false => self.lanes.line(queue_of(device, tier)).publish(messages).await,
+            false => self.line(via, queue_of(device, tier)).publish(messages).await,
         };
         let judged = judge(&seqs, upto, &sent);
+        // One that AMQP cannot carry was passed over: it is not with the broker, and waits until it expires.
+        let queued = sent.iter().take_while(|sent| **sent == Sent::Queued).count().checked_sub(1).and_then(|last| seqs.get(last));
+        let handed = queued.filter(|_| via.is_broker()).map(|queued| Handed { after, upto: *queued, at: began });
         let now = clock::now();
         for given in read.messages.iter().take_while(|given| judged.upto.is_some_and(|upto| given.seq <= upto)) {
             self.metrics.confirmed(now.saturating_sub(given.message.created_at));
         }
         if let Some(upto) = judged.upto
-            && !self.marks.mark(Mark { device, fence, turn, upto }).await
+            && !self.marks.mark(Mark { device, fence, turn, upto, handed }).await
         {
             self.metrics.refused.inc();
             return (How::NotOurs, None);
@@ -98,6 +107,7 @@ impl Carrier {
             Then::More => {
                 tracing::warn!(
                     device = device.0,
+                    via = via.name(),
                     "a message cannot go by the queue of its device; a session gives it from the store"
                 );
                 How::Well { more: true }
@@ -114,7 +124,14 @@ impl Carrier {
         (how, None)
     }
 
-    /// There is no queue behind a hot lane: it is made cold, unless somebody is connected, whose queue is declared again.
+    fn line(&self, via: Via, queue: Device) -> Line {
+        match via {
+            Via::Hub | Via::Amqp => self.lanes.line(queue),
+            Via::Mqtt => self.lanes.topic_line(queue),
+        }
+    }
+
+    /// There is no queue behind a hot lane: it is made cold, unless somebody is connected, or may be, whose queue is declared again.
     async fn no_queue(&self, read: &Relayed) -> Result<How, StoreError> {
         let (device, turn) = (read.device, read.turn);
         if let Turned::Done { .. } = self.stores.lanes.cool(device, turn, clock::now()).await? {
@@ -124,7 +141,8 @@ impl Carrier {
             return Ok(How::NotOurs);
         }
         let found = self.stores.devices.get(&read.tenant, &read.id).await?.filter(|found| found.number == device);
-        let Some(found) = found.filter(|found| found.session.is_some() && found.temperature == Temperature::Hot) else {
+        let listens = |found: &crate::store::Device| found.session.is_some() || found.registration.via == Via::Amqp;
+        let Some(found) = found.filter(|found| listens(found) && found.temperature == Temperature::Hot) else {
             self.metrics.cold.with_label_values(&["turned"]).inc();
             return Ok(How::NotOurs);
         };
@@ -134,8 +152,13 @@ impl Carrier {
             declared = self.lanes.ensure(lane_of(&found)) => declared,
         };
         if let Err(error) = declared {
-            tracing::warn!(error = %error, device = device.0, "cannot declare the queue of a device again that is connected");
+            tracing::warn!(error = %error, device = device.0, "cannot declare the queue of a device again");
         }
         Ok(How::Later)
     }
+}
+
+/// How long a message is still good for; one that is over is gone at once.
+fn left(expires_at: Micros, now: Micros) -> Duration {
+    Duration::from_micros(expires_at.saturating_sub(now).max(0).unsigned_abs())
 }

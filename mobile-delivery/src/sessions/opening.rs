@@ -65,7 +65,7 @@ pub(super) fn refused(problem: &Problem) -> Refused {
     let close = match problem.code {
         Code::TokenMissing | Code::TokenInvalid => Close::TokenInvalid,
         Code::TooManyBadTokens => Close::RateLimited,
-        Code::ScopeMissing => Close::NotAllowed,
+        Code::ScopeMissing | Code::ViaDiffers => Close::NotAllowed,
         Code::DeviceNotFound => Close::DeviceUnknown,
         Code::DeviceRevoked => Close::DeviceRevoked,
         Code::StoreUnavailable => Close::Unavailable,
@@ -83,7 +83,13 @@ impl Sessions {
 
     /// The device that a caller is.
     pub(crate) async fn admit(&self, caller: &Caller) -> Result<Device, Problem> {
-        crate::http::admit(&*self.0.stores.devices, caller).await
+        let device = crate::http::admit(&*self.0.stores.devices, caller).await?;
+        let via = device.registration.via;
+        if via.is_broker() {
+            let detail = format!("the device was registered with `via` = `{}`: the broker has its messages", via.name());
+            return Err(Problem::new(Code::ViaDiffers, detail));
+        }
+        Ok(device)
     }
 
     /// Claims a device, together with whoever else comes.

@@ -42,7 +42,7 @@ impl State {
     }
 }
 
-/// Why a message was dropped. The numbers are those in the database.
+/// Why a message was dropped, or what is to be known of its delivery. The numbers are those in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The device's backlog was full, and it was the oldest.
@@ -57,11 +57,14 @@ pub enum Reason {
     Removed = 5,
     /// An operator emptied the device's backlog.
     Purged = 6,
+    /// Not dropped but delivered, as far as is known: the broker has it for the device, which it does not tell of.
+    Inferred = 7,
 }
 
 impl Reason {
     /// All.
-    pub const ALL: [Self; 6] = [Self::Overflow, Self::Cancelled, Self::Collapsed, Self::Rejected, Self::Removed, Self::Purged];
+    pub const ALL: [Self; 7] =
+        [Self::Overflow, Self::Cancelled, Self::Collapsed, Self::Rejected, Self::Removed, Self::Purged, Self::Inferred];
 
     /// The word for it.
     pub fn name(self) -> &'static str {
@@ -72,6 +75,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::Removed => "removed",
             Self::Purged => "purged",
+            Self::Inferred => "inferred",
         }
     }
 }
@@ -85,7 +89,7 @@ pub struct Fate {
     pub seq: Option<i64>,
     /// Where it is.
     pub state: State,
-    /// Why it was dropped, if it was.
+    /// Why it was dropped, if it was; [`Reason::Inferred`] of one that counts as delivered because the broker has it.
     pub reason: Option<Reason>,
     /// What the device said when it refused it, if it did.
     pub detail: Option<String>,

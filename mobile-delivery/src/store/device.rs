@@ -58,6 +58,42 @@ impl Tier {
     }
 }
 
+/// Who hands a device its messages. The numbers are those in the database. A device has one for as long as it is registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The hub, over whichever transport the device comes by.
+    #[default]
+    Hub = 0,
+    /// The broker: the device consumes from its queue over AMQP.
+    Amqp = 1,
+    /// The broker: the device is a client of its MQTT plugin.
+    Mqtt = 2,
+}
+
+impl Via {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Hub, Self::Amqp, Self::Mqtt];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::Amqp => "amqp",
+            Self::Mqtt => "mqtt",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|via| via.name() == name)
+    }
+
+    /// Whether what the broker has confirmed is out of the hub's hands: nothing more is heard of it, and nothing can be done about it.
+    pub fn is_broker(self) -> bool {
+        self != Self::Hub
+    }
+}
+
 /// What is said about a device, in full.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
@@ -73,6 +109,8 @@ pub struct Registration {
     pub labels: BTreeMap<String, String>,
     /// Its tier.
     pub tier: Tier,
+    /// Who hands it its messages.
+    pub via: Via,
 }
 
 /// What is wrong about what a caller named.
@@ -168,6 +206,8 @@ pub enum Put {
     },
     /// The user has [`RECIPIENTS`](super::RECIPIENTS) devices already; nothing was changed.
     Full,
+    /// It gets its messages this way, and not the one that was said; nothing was changed.
+    Via(Via),
 }
 
 /// A registered device.

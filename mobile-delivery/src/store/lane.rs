@@ -1,6 +1,6 @@
 //! Which devices have a queue, and which process fills it.
 
-use super::{Given, Micros, Number, ProcessId, Tier};
+use super::{Given, Micros, Number, ProcessId, Tier, Via};
 
 /// Parts that devices fall into by their hash: each is relayed by one process.
 pub const SLOTS: u32 = 64;
@@ -111,6 +111,8 @@ pub struct Relayed {
     pub id: String,
     /// The tier its queue is named by.
     pub tier: Tier,
+    /// Who hands the device what is published.
+    pub via: Via,
     /// The lane's turn: what is read on one turn is published on no other.
     pub turn: i64,
     /// The `seq` that was published before the first of these.
@@ -132,4 +134,17 @@ pub struct Mark {
     pub turn: i64,
     /// [`Relayed::upto`].
     pub upto: i64,
+    /// What the broker has and will hand to the device itself.
+    pub handed: Option<Handed>,
+}
+
+/// Messages that the broker has confirmed, of a device that it serves: nobody will hear of them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// From after this `seq`.
+    pub after: i64,
+    /// Up to this one.
+    pub upto: i64,
+    /// When. What had expired by then was not published, and goes on to expire.
+    pub at: Micros,
 }

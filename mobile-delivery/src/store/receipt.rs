@@ -19,7 +19,7 @@ pub struct Receipt {
     pub user: String,
     /// What it became: [`State::Delivered`], [`State::Read`], [`State::Expired`] or [`State::Dropped`].
     pub state: State,
-    /// Why, if it was dropped.
+    /// Why, if it was dropped; and whether it was inferred, if it was delivered.
     pub reason: Option<Reason>,
     /// What the device said when it refused it, if it did.
     pub detail: Option<String>,

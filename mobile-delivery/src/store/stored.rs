@@ -2,7 +2,7 @@
 
 use database::damaged;
 
-use super::{GapReason, Priority, Reason, State, StoreError, Temperature, Tier, Transport};
+use super::{GapReason, Priority, Reason, State, StoreError, Temperature, Tier, Transport, Via};
 
 macro_rules! stored {
     ($($word:ident),*) => {$(
@@ -21,7 +21,7 @@ macro_rules! stored {
     )*};
 }
 
-stored!(GapReason, Reason, State, Temperature, Tier, Transport);
+stored!(GapReason, Reason, State, Temperature, Tier, Transport, Via);
 
 /// The number of a priority.
 pub(super) fn priority_number(priority: Priority) -> i16 {

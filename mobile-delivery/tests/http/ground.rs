@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use broker_topology::Names;
 use database::Database;
 use database::clock;
 use database::sqlite::Sqlite;
@@ -10,7 +11,7 @@ use database::writer::WriterOptions;
 use door::auth::{AUDIENCE, Algorithm, Grant, KeySpec, Material, Verifier, mint};
 use messaging::trace::Tracer;
 use mobile_delivery::follow::Follow;
-use mobile_delivery::http::{Api, ApiOptions, Parts, router};
+use mobile_delivery::http::{Api, ApiOptions, AtBroker, Parts, router};
 use mobile_delivery::sending::Sender;
 use mobile_delivery::store::{Given, Limit, Limits, Micros, Number, Placed, Session, Stores, TABLES, Withdrawn};
 use mobile_delivery::tokens::Tokens;
@@ -109,6 +110,7 @@ pub async fn start_with(how: How) -> Ground {
         follow: heard.clone(),
         verifier: Arc::new(Verifier::new(&[key()], ISSUER, AUDIENCE).unwrap()),
         tokens: how.signs.then(|| Tokens::new(&key(), ISSUER, AUDIENCE, Duration::from_secs(3600)).unwrap()),
+        broker: Some(AtBroker { vhost: "/".to_owned(), names: Names::default() }),
         tracer: Tracer::default(),
     };
     let api = Api::new(parts, how.options, &registry).unwrap();

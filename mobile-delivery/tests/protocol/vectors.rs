@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mobile_delivery::protocol::poll::{Acks, Polled};
-use mobile_delivery::protocol::stream::{Mark, Event, Reader, write, write_close};
+use mobile_delivery::protocol::stream::{Event, Mark, Reader, write, write_close};
 use mobile_delivery::protocol::{Band, ClientFrame, Close, SUBPROTOCOL, ServerFrame, VERSION};
 use serde_json::Value;
 

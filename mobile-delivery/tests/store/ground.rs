@@ -11,7 +11,7 @@ use database::postgres::Postgres;
 use database::sqlite::Sqlite;
 use mobile_delivery::store::{
     Claim, Claimed, Fate, Filter, Given, Key, Limit, Limits, Message, Micros, NewMessage, Number, Pending, Priority, ProcessId,
-    Put, Receipt, Registration, Sent, State, Stores, TABLES, Target, Tier, Transport,
+    Put, Receipt, Registration, Sent, State, Stores, TABLES, Target, Tier, Transport, Via,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -110,7 +110,7 @@ impl Ground {
     pub async fn put(&self, registration: &Registration) -> Number {
         match self.stores.devices.put(registration, T0).await.unwrap() {
             Put::Done { device, .. } => device,
-            Put::Full => panic!("{} has too many devices", registration.user),
+            refused => panic!("{registration:?}: {refused:?}"),
         }
     }
 
@@ -191,6 +191,7 @@ pub fn registration(id: &str) -> Registration {
         groups: BTreeSet::new(),
         labels: BTreeMap::new(),
         tier: Tier::Standard,
+        via: Via::Hub,
     }
 }
 

@@ -122,7 +122,7 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     assert_eq!(lanes.unsent_of(&[device, watch], &reading, T0).await.unwrap()[0], found);
     looks.at("unsent, of two", WALK);
     let slot = slots.iter().find(|slot| slot.slot == mine[0]).unwrap();
-    let mark = Mark { device, fence: slot.fence, turn: found.turn, upto: found.upto };
+    let mark = Mark { device, fence: slot.fence, turn: found.turn, upto: found.upto, handed: None };
     assert_eq!(lanes.mark_sent(&[mark]).await.unwrap(), [true]);
     looks.at("mark", WALK);
     let ack = |device, fence, which| Ack { device, fence, which, outcome: Outcome::Delivered };

@@ -128,7 +128,7 @@ async fn a_lane_is_never_thought_full_while_something_is_sent() {
             assert!(tokio::time::Instant::now() < deadline, "{} of {} were relayed", relayed.len(), TIMES * 4);
             for found in ground.stores.lanes.unsent(&reading, T0).await.unwrap() {
                 relayed.extend(found.messages.iter().map(|given| given.seq));
-                let mark = Mark { device, fence, turn: found.turn, upto: found.upto };
+                let mark = Mark { device, fence, turn: found.turn, upto: found.upto, handed: None };
                 assert_eq!(ground.stores.lanes.mark_sent(&[mark]).await.unwrap(), [true]);
             }
         }

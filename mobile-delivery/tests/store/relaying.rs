@@ -1,8 +1,10 @@
 //! What lanes are to be filled with.
 
-use mobile_delivery::store::{Mark, NewMessage, Number, Reading, Relayed, State, slot_of};
+use mobile_delivery::store::{
+    Handed, Mark, NewMessage, Number, Put, Reading, Reason, Registration, Relayed, State, Temperature, Turned, Via, slot_of,
+};
 
-use crate::ground::{Ground, ME, OTHER, SECOND, T0, ids, to};
+use crate::ground::{Ground, ME, OTHER, SECOND, T0, ids, registration, to};
 
 contract![
     what_is_new_to_a_hot_lane_is_relayed_from_where_it_was_marked,
@@ -11,6 +13,8 @@ contract![
     a_lane_that_nothing_is_left_for_is_marked_up_to_its_end,
     readings_keep_to_their_limits_and_all_devices_get_their_turn,
     those_that_are_named_are_read_alone_and_within_the_same_limits,
+    what_the_broker_has_for_a_device_that_it_serves_is_delivered_and_nothing_else_is,
+    the_lane_of_a_device_that_the_broker_serves_is_never_idle_and_keeps_its_way,
 ];
 
 const SLOTS: [i16; 64] = {
@@ -57,12 +61,12 @@ async fn what_is_new_to_a_hot_lane_is_relayed_from_where_it_was_marked(ground: &
     let found = unsent(ground, &ALL).await;
     assert_eq!((found.len(), found[0].device, found[0].id.as_str(), found[0].turn), (1, device, "phone", 1));
     assert_eq!((ids(&found[0].messages), found[0].after, found[0].upto), (messages.to_vec(), 0, 2));
-    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 1 }).await);
+    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 1, handed: None }).await);
     let found = unsent(ground, &ALL).await.remove(0);
     assert_eq!((ids(&found.messages), found.after, found.upto), (messages[1..].to_vec(), 1, 2));
     let states = [ground.state(messages[0], "phone").await, ground.state(messages[1], "phone").await];
     assert_eq!(states, [State::Sent, State::Queued]);
-    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 2 }).await);
+    assert!(mark(ground, Mark { device, fence, turn: 1, upto: 2, handed: None }).await);
     assert_eq!(unsent(ground, &ALL).await, []);
     let third = ground.send(&to("phone")).await;
     let found = unsent(ground, &ALL).await.remove(0);
@@ -93,7 +97,7 @@ async fn a_mark_counts_under_the_fence_of_the_slot_and_the_turn_of_the_lane(grou
     let device = hot(ground, "phone").await;
     let fence = fence_of(ground, ME, device).await;
     ground.send(&to("phone")).await;
-    let good = Mark { device, fence, turn: 1, upto: 1 };
+    let good = Mark { device, fence, turn: 1, upto: 1, handed: None };
     assert!(!mark(ground, Mark { turn: 0, ..good }).await);
     assert!(!mark(ground, Mark { fence: fence - 1, ..good }).await);
     assert!(!mark(ground, Mark { device: Number(device.0 + 1), ..good }).await);
@@ -117,7 +121,7 @@ async fn a_lane_that_nothing_is_left_for_is_marked_up_to_its_end(ground: &Ground
     ground.stores.messages.cancel("acme", message, T0 + SECOND).await.unwrap();
     let found = unsent(ground, &ALL).await.remove(0);
     assert_eq!((found.messages.len(), found.upto), (0, 2));
-    assert!(mark(ground, Mark { device, fence, turn: found.turn, upto: found.upto }).await);
+    assert!(mark(ground, Mark { device, fence, turn: found.turn, upto: found.upto, handed: None }).await);
     assert_eq!(unsent(ground, &ALL).await, []);
 }
 
@@ -182,4 +186,62 @@ async fn those_that_are_named_are_read_alone_and_within_the_same_limits(ground: 
     let cut = read(&devices, Reading { messages: 3, ..ALL }).await;
     assert_eq!(cut, [(devices[0], 2, 2), (devices[1], 1, 1)], "what did not fit is left out");
     assert_eq!(read(&[], ALL).await, []);
+}
+
+fn by_broker(id: &str, via: Via) -> Registration {
+    Registration { via, ..registration(id) }
+}
+
+async fn what_the_broker_has_for_a_device_that_it_serves_is_delivered_and_nothing_else_is(ground: &Ground) {
+    let device = ground.put(&by_broker("meter", Via::Mqtt)).await;
+    let fence = fence_of(ground, ME, device).await;
+    let mut messages = Vec::new();
+    for _ in 0..4 {
+        messages.push(ground.send(&NewMessage { receipt: true, ..to("meter") }).await);
+    }
+    assert_eq!(unsent(ground, &ALL).await, [], "it has no session yet");
+    ground.stores.lanes.warm(device, T0).await.unwrap().unwrap();
+    let found = unsent(ground, &ALL).await.remove(0);
+    assert_eq!((ids(&found.messages), found.via), (messages.clone(), Via::Mqtt), "what was there before is relayed too");
+    // The first could not be carried; the fourth is not confirmed yet.
+    let handed = Some(Handed { after: 1, upto: 3, at: T0 });
+    let good = Mark { device, fence, turn: found.turn, upto: 3, handed };
+    assert!(!mark(ground, Mark { turn: found.turn - 1, ..good }).await);
+    assert!(!mark(ground, Mark { fence: fence - 1, ..good }).await);
+    assert_eq!(ground.pending(device).await.messages.len(), 4, "a mark that does not count ends nothing");
+    assert!(mark(ground, good).await);
+    assert_eq!(ids(&ground.pending(device).await.messages), [messages[0], messages[3]]);
+    for message in &messages[1..3] {
+        let fate = ground.fate(*message, "meter").await;
+        assert_eq!((fate.state, fate.reason, fate.ended_at), (State::Delivered, Some(Reason::Inferred), Some(T0)));
+    }
+    let receipts = ground.receipts().await;
+    let told: Vec<_> = receipts.iter().map(|receipt| (receipt.message, receipt.state, receipt.reason)).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|(_, state, reason)| (*state, *reason) == (State::Delivered, Some(Reason::Inferred))));
+    let found = unsent(ground, &ALL).await.remove(0);
+    assert_eq!(ids(&found.messages), messages[3..]);
+    // Time has passed it by before it was published.
+    let late = Some(Handed { after: 3, upto: 4, at: i64::MAX });
+    assert!(mark(ground, Mark { upto: 4, handed: late, ..good }).await);
+    assert_eq!(ground.state(messages[3], "meter").await, State::Sent, "it goes on to expire");
+    ground.check_counters().await;
+}
+
+async fn the_lane_of_a_device_that_the_broker_serves_is_never_idle_and_keeps_its_way(ground: &Ground) {
+    let (lanes, devices) = (&ground.stores.lanes, &ground.stores.devices);
+    let gateway = ground.put(&by_broker("gateway", Via::Amqp)).await;
+    let meter = ground.put(&by_broker("meter", Via::Mqtt)).await;
+    let temperature = async |id: &str| devices.get("acme", id).await.unwrap().unwrap().temperature;
+    assert_eq!((temperature("gateway").await, temperature("meter").await), (Temperature::Hot, Temperature::Cold));
+    let lane = lanes.warm(meter, T0).await.unwrap().unwrap();
+    assert_eq!(lanes.idle(i64::MAX, 10).await.unwrap(), []);
+    // Nobody knows whether somebody consumes from the one; of the other a message came back.
+    assert_eq!(lanes.cool(gateway, 1, T0).await.unwrap(), Turned::No);
+    assert!(matches!(lanes.cool(meter, lane.turn, T0).await.unwrap(), Turned::Done { .. }));
+    for via in [Via::Hub, Via::Mqtt] {
+        assert_eq!(devices.put(&by_broker("gateway", via), T0).await.unwrap(), Put::Via(Via::Amqp));
+    }
+    devices.remove("acme", "gateway", T0).await.unwrap().unwrap();
+    assert!(lanes.cooling(10).await.unwrap().iter().any(|idle| idle.device == gateway), "its queue is to go");
 }

@@ -126,7 +126,7 @@ fn named(id: &str, seq: i64) -> DeviceMessage {
         headers: Default::default(),
         body: Bytes::from_static(b"{\"hello\": \"device\"}"),
     };
-    DeviceMessage { message, seq, after: (seq > 1).then_some(seq - 1) }
+    DeviceMessage { message, seq, after: (seq > 1).then_some(seq - 1), kept: None }
 }
 
 /// The next event, which comes soon.

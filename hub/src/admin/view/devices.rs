@@ -21,6 +21,9 @@ pub struct DeviceLine {
     pub user: String,
     /// `standard` or `lite`.
     pub tier: String,
+    /// Who hands it its messages: `hub`, or the broker over `amqp` or `mqtt`.
+    #[serde(default)]
+    pub via: String,
     /// How it is connected: `socket`, `stream`, `poll`, `mqtt` or `amqp`; absent while it is not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transport: Option<String>,
@@ -51,6 +54,7 @@ impl DeviceLine {
             number: device.number.0,
             user: said.user,
             tier: said.tier.name().to_owned(),
+            via: said.via.name().to_owned(),
             transport: device.session.map(|session| session.transport.name().to_owned()),
             connected_at: device.session.map(|session| timestamp(session.since)),
             temperature: device.temperature.name().to_owned(),

@@ -208,7 +208,7 @@ impl LaneStore for super::Devices {
     }
 
     async fn mark_sent(&self, marks: &[Mark]) -> Result<Vec<bool>, StoreError> {
-        mark!(self.settling(), conn => relaying::mark_sent(conn, marks))
+        mark!(self.settling(), conn => relaying::mark_sent(conn, self.shard + OF_ACKS, marks))
     }
 
     async fn warm(&self, device: Number, now: Micros) -> Result<Option<Lane>, StoreError> {

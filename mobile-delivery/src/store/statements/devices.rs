@@ -6,17 +6,18 @@ use super::batch::{batch, count};
 use super::ending::{End, end};
 use super::hold::Holding;
 use super::sessions::{leave_lanes, session_of};
+use super::turning::warm;
 use super::{Conn, Fault};
-use crate::store::{Invalid, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature};
+use crate::store::{Invalid, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature, Via};
 
 const NUMBER: &str = concat!("SELECT number FROM devices WHERE tenant = $1 AND ", live_id!(), " = $2");
 
-const FIND: &str = "SELECT user_id, groups, labels, tier FROM devices WHERE number = $1 AND removed_at IS NULL";
+const FIND: &str = "SELECT user_id, groups, labels, tier, via FROM devices WHERE number = $1 AND removed_at IS NULL";
 
 const OF_USER: &str = "SELECT count(*) FROM (SELECT 1 FROM device_tags WHERE tenant = $1 AND tag = $2 LIMIT $3) AS few";
 
-const MAKE: &str = "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT DO NOTHING RETURNING number";
+const MAKE: &str = "INSERT INTO devices (tenant, id, user_id, groups, labels, tier, via, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT DO NOTHING RETURNING number";
 
 const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlog, backlog_bytes, load, fence, turn, missed, \
      missed_told, gap_reason, heard, floor, roster) SELECT $1, $2, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
@@ -127,7 +128,7 @@ async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Resu
     if is_full(conn, registration).await? {
         return Ok(Some(Put::Full));
     }
-    let Registration { tenant, id, user, groups, labels, tier } = registration;
+    let Registration { tenant, id, user, groups, labels, tier, via } = registration;
     let Written { groups, labels, tags } = written(user, groups, labels)?;
     let made: Option<(i64,)> = sqlx::query_as(MAKE)
         .bind(tenant)
@@ -136,12 +137,17 @@ async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Resu
         .bind(groups)
         .bind(labels)
         .bind(tier.stored())
+        .bind(via.stored())
         .bind(now)
         .fetch_optional(&mut *conn)
         .await?;
     let Some((device,)) = made else { return Ok(None) };
     sqlx::query(MAKE_STATE).bind(device).bind(tenant).execute(&mut *conn).await?;
     retag(conn, tenant, device, &BTreeSet::new(), &tags).await?;
+    // Its queue is made when the first message comes back from where it should be, or when the device comes.
+    if *via == Via::Amqp {
+        warm(conn, Number(device), now).await?;
+    }
     Ok(Some(Put::Done { device: Number(device), made: true }))
 }
 
@@ -153,14 +159,18 @@ async fn change(
     keeps_groups: bool,
     now: Micros,
 ) -> Result<Option<Put>, Fault> {
-    let Registration { tenant, user, groups, labels, tier, .. } = registration;
+    let Registration { tenant, user, groups, labels, tier, via, .. } = registration;
     let done = Some(Put::Done { device: Number(device), made: false });
     let mut holding = Holding::of(conn, [device]).await?;
     if holding.get(device).is_none() {
         return Ok(None);
     }
-    let found: Option<(String, String, String, i16)> = sqlx::query_as(FIND).bind(device).fetch_optional(&mut *conn).await?;
-    let Some((had_user, had_groups, had_labels, had_tier)) = found else { return Ok(None) };
+    let found: Option<(String, String, String, i16, i16)> = sqlx::query_as(FIND).bind(device).fetch_optional(&mut *conn).await?;
+    let Some((had_user, had_groups, had_labels, had_tier, had_via)) = found else { return Ok(None) };
+    // What the one way has in its hands, the other knows nothing of.
+    if had_via != via.stored() {
+        return Ok(Some(Put::Via(Via::of_stored(had_via)?)));
+    }
     let fresh = match keeps_groups {
         true => written(user, &parsed(&had_groups)?, labels)?,
         false => written(user, groups, labels)?,

@@ -89,6 +89,7 @@ pub(super) struct End {
 
 impl End {
     pub(super) const DELIVERED: Self = Self { state: State::Delivered, reason: None, detail: None };
+    pub(super) const INFERRED: Self = Self { state: State::Delivered, reason: Some(Reason::Inferred), detail: None };
     pub(super) const EXPIRED: Self = Self { state: State::Expired, reason: None, detail: None };
 
     pub(super) const fn dropped(reason: Reason) -> Self {

@@ -12,11 +12,12 @@ use super::ranking::Walk;
 use super::{Conn, Fault};
 use crate::store::{
     Device, Filter, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier, Transport,
+    Via,
 };
 
 // One that was removed has no row in `device_states`.
 const DEVICES: &str = concat!(
-    "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.created_at, d.updated_at, s.revoked_at, s.tokens_since, s.seq, \
+    "SELECT d.number, d.tenant, d.id, d.user_id, d.groups, d.labels, d.tier, d.via, d.created_at, d.updated_at, s.revoked_at, s.tokens_since, s.seq, \
      s.backlog, s.backlog_bytes, s.fence FROM devices AS d JOIN device_states AS s ON s.device = d.number \
      WHERE d.number IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
@@ -54,8 +55,24 @@ pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i6
 }
 
 async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
-    type Row =
-        (i64, String, String, String, String, String, i16, Micros, Micros, Option<Micros>, Option<Micros>, i64, i64, i64, i64);
+    type Row = (
+        i64,
+        String,
+        String,
+        String,
+        String,
+        String,
+        i16,
+        i16,
+        Micros,
+        Micros,
+        Option<Micros>,
+        Option<Micros>,
+        i64,
+        i64,
+        i64,
+        i64,
+    );
     if numbers.is_empty() {
         return Ok(Vec::new());
     }
@@ -64,14 +81,15 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
     let lanes = lanes(conn, numbers).await?;
     let mut devices = Vec::with_capacity(rows.len());
     for row in rows {
-        let (number, tenant, id, user, groups, labels, tier, created_at, updated_at, revoked_at, tokens_since, seq, ..) = row;
+        let (number, tenant, id, user, groups, labels, tier, via, created_at, updated_at, revoked_at, tokens_since, seq, ..) =
+            row;
         let (.., backlog, backlog_bytes, fence) = row;
-        let tier = Tier::of_stored(tier)?;
+        let (tier, via) = (Tier::of_stored(tier)?, Via::of_stored(via)?);
         let (temperature, queue_tier) = lanes.get(&number).copied().unwrap_or((Temperature::Cold, tier));
         let (groups, labels) = (parsed(&groups)?, parsed(&labels)?);
         devices.push(Device {
             number: Number(number),
-            registration: Registration { tenant, id, user, groups, labels, tier },
+            registration: Registration { tenant, id, user, groups, labels, tier, via },
             created_at,
             updated_at,
             revoked_at,

@@ -32,13 +32,8 @@ const HAS_DEVICES: &str = concat!(
 const HEAD: &str = "INSERT INTO device_log_heads (tenant, head, live) VALUES ($1, $2, $2) \
      ON CONFLICT (tenant) DO UPDATE SET head = device_log_heads.head + excluded.head, live = device_log_heads.live + excluded.live RETURNING head";
 
-const LESS: &str = concat!(
-    "UPDATE device_log_heads SET live = live - ",
-    int!("1"),
-    " FROM ",
-    each!("$1"),
-    " WHERE tenant = n.value->>0"
-);
+const LESS: &str =
+    concat!("UPDATE device_log_heads SET live = live - ", int!("1"), " FROM ", each!("$1"), " WHERE tenant = n.value->>0");
 
 const APPEND: &str = concat!(
     "INSERT INTO device_log (tenant, entry, tag, message, bytes, expires_at, state) SELECT n.value->>0, ",

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::batch::{batch, count};
+use super::ending::{End, end};
 use super::hold::Holding;
 use super::messages::bodies;
 use super::{Conn, Fault};
-use crate::store::{Mark, Micros, Number, Reading, Relayed, Tier, slot_of};
+use crate::store::{Mark, Micros, Number, Reading, Relayed, Tier, Via, slot_of};
 
 const WITH_WORK: &str = concat!(
     "SELECT CAST(n.value AS bigint) FROM ",
@@ -14,13 +15,13 @@ const WITH_WORK: &str = concat!(
     " WHERE (SELECT 1 FROM device_lanes AS l WHERE l.slot = CAST(n.value AS bigint) AND l.behind = 1 AND l.temperature = 1 LIMIT 1) = 1"
 );
 
-const LANES: &str = "SELECT l.device, d.tenant, d.id, l.tier, l.turn, l.sent, s.seq FROM device_lanes AS l \
+const LANES: &str = "SELECT l.device, d.tenant, d.id, l.tier, d.via, l.turn, l.sent, s.seq FROM device_lanes AS l \
      JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
      WHERE l.slot = $1 AND l.behind = 1 AND l.temperature = 1 AND l.device > $2 ORDER BY l.device LIMIT $3";
 
 // By device alone: with what `device_lanes_behind` is about, a table without statistics would be walked by that index.
 const LANES_OF: &str = concat!(
-    "SELECT l.device, d.tenant, d.id, l.tier, l.turn, l.sent, s.seq, l.behind = 1 AND l.temperature = 1 FROM ",
+    "SELECT l.device, d.tenant, d.id, l.tier, d.via, l.turn, l.sent, s.seq, l.behind = 1 AND l.temperature = 1 FROM ",
     each!("$1"),
     " CROSS JOIN device_lanes AS l JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
      WHERE l.device = CAST(n.value AS bigint) ORDER BY l.device"
@@ -60,7 +61,21 @@ const MARK: &str = concat!(
     " RETURNING device"
 );
 
-type Lane = (i64, String, String, i16, i64, i64, i64);
+// No more than was relayed at once.
+const HANDED: &str = concat!(
+    "SELECT d.device, d.seq FROM ",
+    each!("$1"),
+    " CROSS JOIN device_deliveries AS d WHERE d.device = ",
+    int!("0"),
+    " AND d.seq > ",
+    int!("1"),
+    " AND d.seq <= ",
+    int!("2"),
+    " AND d.expires_at > ",
+    int!("3")
+);
+
+type Lane = (i64, String, String, i16, i16, i64, i64, i64);
 
 /// Lanes of these slots that have something, slot by slot, from where the reading before left off.
 async fn lanes(conn: &mut Conn, reading: &Reading<'_>) -> Result<Vec<Lane>, Fault> {
@@ -93,10 +108,10 @@ pub(super) async fn unsent_of(
     now: Micros,
 ) -> Result<Vec<Relayed>, Fault> {
     let most = usize::try_from(reading.devices).unwrap_or(usize::MAX);
-    type Row = (i64, String, String, i16, i64, i64, i64, bool);
+    type Row = (i64, String, String, i16, i16, i64, i64, i64, bool);
     let found: Vec<Row> = sqlx::query_as(LANES_OF).bind(batch(devices)?).fetch_all(&mut *conn).await?;
-    let has_work = |(device, tenant, id, tier, turn, sent, seq, has_work)| {
-        Some((device, tenant, id, tier, turn, sent, seq)).filter(|_| has_work)
+    let has_work = |(device, tenant, id, tier, via, turn, sent, seq, has_work)| {
+        Some((device, tenant, id, tier, via, turn, sent, seq)).filter(|_| has_work)
     };
     let lanes: Vec<Lane> = found.into_iter().filter_map(has_work).take(most).collect();
     relayed(conn, lanes, reading, now).await
@@ -107,19 +122,19 @@ async fn relayed(conn: &mut Conn, lanes: Vec<Lane>, reading: &Reading<'_>, now: 
     if lanes.is_empty() {
         return Ok(Vec::new());
     }
-    let asked = batch(lanes.iter().enumerate().map(|(at, lane)| (lane.0, lane.5, at)))?;
+    let asked = batch(lanes.iter().enumerate().map(|(at, lane)| (lane.0, lane.6, at)))?;
     let most = i64::from(reading.messages.max(1));
     let found: Vec<(i64, i64, i64)> = sqlx::query_as(ROWS).bind(asked).bind(now).bind(most).fetch_all(&mut *conn).await?;
     let (rows, whole) = portioned(&found, lanes.len(), reading);
     let wanted: Vec<(i64, i64)> = rows.iter().flat_map(|(at, seqs)| seqs.iter().map(|seq| (lanes[*at].0, *seq))).collect();
     let mut bodies = bodies(conn, &wanted).await?;
     let mut relayed = Vec::with_capacity(whole);
-    for (at, (device, tenant, id, tier, turn, after, last)) in lanes.into_iter().enumerate().take(whole) {
+    for (at, (device, tenant, id, tier, via, turn, after, last)) in lanes.into_iter().enumerate().take(whole) {
         let messages = bodies.remove(&device).unwrap_or_default();
         // With rows it goes up to the last of them; with none, nothing is left of what the device was given by then.
         let upto = rows.get(&at).and_then(|seqs| seqs.last().copied()).unwrap_or(last);
-        let (device, tier) = (Number(device), Tier::of_stored(tier)?);
-        relayed.push(Relayed { device, tenant, id, tier, turn, after, messages, upto });
+        let (device, tier, via) = (Number(device), Tier::of_stored(tier)?, Via::of_stored(via)?);
+        relayed.push(Relayed { device, tenant, id, tier, via, turn, after, messages, upto });
     }
     Ok(relayed)
 }
@@ -149,8 +164,8 @@ fn portioned(found: &[(i64, i64, i64)], lanes: usize, reading: &Reading<'_>) -> 
     }
 }
 
-pub(super) async fn mark_sent(conn: &mut Conn, marks: &[Mark]) -> Result<Vec<bool>, Fault> {
-    let holding = Holding::of(conn, marks.iter().map(|mark| mark.device.0)).await?;
+pub(super) async fn mark_sent(conn: &mut Conn, shard: i16, marks: &[Mark]) -> Result<Vec<bool>, Fault> {
+    let mut holding = Holding::of(conn, marks.iter().map(|mark| mark.device.0)).await?;
     let slots: BTreeSet<i16> = marks.iter().map(|mark| slot_of(mark.device)).collect();
     let fences: Vec<(i16, i64)> = sqlx::query_as(FENCES).bind(batch(slots)?).fetch_all(&mut *conn).await?;
     let fences: HashMap<i16, i64> = fences.into_iter().collect();
@@ -164,7 +179,17 @@ pub(super) async fn mark_sent(conn: &mut Conn, marks: &[Mark]) -> Result<Vec<boo
     if rows.is_empty() {
         return Ok(vec![false; marks.len()]);
     }
-    let done: Vec<(i64,)> = sqlx::query_as(MARK).bind(batch(rows)?).fetch_all(conn).await?;
+    let done: Vec<(i64,)> = sqlx::query_as(MARK).bind(batch(rows)?).fetch_all(&mut *conn).await?;
     let done: HashSet<i64> = done.into_iter().map(|(device,)| device).collect();
+    let handed = marks.iter().filter(|mark| done.contains(&mark.device.0));
+    let handed: Vec<_> = handed.filter_map(|mark| mark.handed.map(|handed| (mark.device.0, handed))).collect();
+    // All of them are of one moment: that of the call.
+    if let Some(at) = handed.iter().map(|(_, handed)| handed.at).max() {
+        let asked = batch(handed.iter().map(|(device, handed)| (*device, handed.after, handed.upto, handed.at)))?;
+        let found: Vec<(i64, i64)> = sqlx::query_as(HANDED).bind(asked).fetch_all(&mut *conn).await?;
+        let endings = found.into_iter().map(|row| (row, End::INFERRED)).collect();
+        end(conn, &mut holding, &endings, at).await?;
+        holding.write(conn, shard).await?;
+    }
     Ok(marks.iter().map(|mark| done.contains(&mark.device.0)).collect())
 }

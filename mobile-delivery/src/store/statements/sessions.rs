@@ -7,7 +7,7 @@ use super::hold::Holding;
 use super::listing::{lanes, sessions};
 use super::log;
 use super::{Conn, Fault};
-use crate::store::{Claim, Claimed, Micros, Number, Over, Session, Temperature};
+use crate::store::{Claim, Claimed, Micros, Number, Over, Session, Temperature, Via};
 
 const CLAIM: &str = concat!(
     "INSERT INTO device_sessions (device, tenant, process, session, fence, transport, since) SELECT ",
@@ -64,14 +64,24 @@ const OVER: &str = concat!(
     ")"
 );
 
+// A removed device has no queue any more that it could listen to.
+const VIA: &str = "SELECT via FROM devices WHERE number = $1 AND removed_at IS NULL";
+
 /// The session of a device.
 pub(super) async fn session_of(conn: &mut Conn, device: i64) -> Result<Option<Session>, Fault> {
     Ok(sessions(conn, &[device]).await?.remove(&device))
 }
 
-/// Whether a session of the device takes messages from its queue.
+/// Who hands the device its messages; the hub, if it is not there.
+pub(super) async fn via_of(conn: &mut Conn, device: i64) -> Result<Via, Fault> {
+    let found: Option<(i16,)> = sqlx::query_as(VIA).bind(device).fetch_optional(conn).await?;
+    Ok(found.map_or(Ok(Via::Hub), |(via,)| Via::of_stored(via))?)
+}
+
+/// Whether somebody takes messages from the queue of the device: a session, or, for all that is known, the device itself.
 pub(super) async fn has_listener(conn: &mut Conn, device: i64) -> Result<bool, Fault> {
-    Ok(session_of(conn, device).await?.is_some_and(|session| session.transport.has_lane()))
+    let listens = session_of(conn, device).await?.is_some_and(|session| session.transport.has_lane());
+    Ok(listens || via_of(conn, device).await? == Via::Amqp)
 }
 
 /// Says that nobody listens to these lanes from now on.

@@ -1,7 +1,7 @@
 //! Making devices hot and cold.
 
 use super::hold::Holding;
-use super::sessions::has_listener;
+use super::sessions::{has_listener, via_of};
 use super::{Conn, Fault};
 use crate::rules::{Turn, turn};
 use crate::store::{Idle, Lane, Micros, Number, StoreError, Temperature, Tier, Turned, slot_of};
@@ -11,8 +11,8 @@ const LANE: &str = "SELECT temperature, turn, tier FROM device_lanes WHERE devic
 const TIER: &str = "SELECT tier FROM devices WHERE number = $1";
 
 const WARM: &str = "INSERT INTO device_lanes (device, slot, tier, temperature, turn, sent, behind, idle_since) \
-     VALUES ($1, $2, $3, 1, $4, $5, 0, $6) ON CONFLICT (device) DO UPDATE SET temperature = 1, turn = excluded.turn, \
-     sent = excluded.sent, behind = 0, idle_since = excluded.idle_since";
+     VALUES ($1, $2, $3, 1, $4, $5, $7, $6) ON CONFLICT (device) DO UPDATE SET temperature = 1, turn = excluded.turn, \
+     sent = excluded.sent, behind = excluded.behind, idle_since = excluded.idle_since";
 
 const COOL: &str = "UPDATE device_lanes SET temperature = 2, turn = $2, idle_since = coalesce(idle_since, $3) WHERE device = $1";
 
@@ -50,9 +50,12 @@ pub(super) async fn warm(conn: &mut Conn, device: Number, now: Micros) -> Result
         return Ok(Some(Lane { turn: at, was, tier }));
     };
     held.turn = next;
-    let idle_since = if listened { None } else { Some(now) };
+    // Where the broker serves the device, no session reads what there is: all of it is relayed. And nobody sees the device go.
+    let by_broker = via_of(conn, device.0).await?.is_broker();
+    let (sent, behind) = if by_broker { (0, i16::from(held.backlog > 0)) } else { (held.seq, 0) };
+    let idle_since = if listened || by_broker { None } else { Some(now) };
     let query = sqlx::query(WARM).bind(device.0).bind(slot_of(device)).bind(tier.stored()).bind(next);
-    query.bind(held.seq).bind(idle_since).execute(&mut *conn).await?;
+    query.bind(sent).bind(idle_since).bind(behind).execute(&mut *conn).await?;
     holding.write(conn, 0).await?;
     Ok(Some(Lane { turn: next, was, tier }))
 }

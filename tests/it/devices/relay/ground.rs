@@ -16,7 +16,7 @@ use mobile_delivery::receipts::{self, Outlet, Receipts};
 use mobile_delivery::relay::{self, Notices, Relay, RelayOptions, Wake};
 use mobile_delivery::store::{
     Key, Limit, Limits, Message, NewMessage, Number, Placed, Priority, ProcessId, Put, Registration, Sent, StoreError, Stores,
-    TABLES, Target, Temperature, Tier,
+    TABLES, Target, Temperature, Tier, Via,
 };
 use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
 use prometheus::Registry;
@@ -73,10 +73,11 @@ impl Ground {
             groups: BTreeSet::from(["all".to_owned()]),
             labels: BTreeMap::new(),
             tier: Tier::Standard,
+            via: Via::Hub,
         };
         match again(|| self.stores.devices.put(&registration, clock::now())).await {
             Put::Done { device, .. } => device,
-            Put::Full => panic!("a user of one device has room"),
+            refused => panic!("a user of one new device has room: {refused:?}"),
         }
     }
 

@@ -16,7 +16,7 @@ use mobile_delivery::processes::Processes;
 use mobile_delivery::relay::{self, Relay, RelayOptions, Wake};
 use mobile_delivery::sessions::{Notices, Options, Parts, Sessions};
 use mobile_delivery::store::{
-    Device, Limit, Limits, Message, NewMessage, Number, Priority, Put, Registration, Sent, Stores, TABLES, Target, Tier,
+    Device, Limit, Limits, Message, NewMessage, Number, Priority, Put, Registration, Sent, Stores, TABLES, Target, Tier, Via,
 };
 use prometheus::Registry;
 use serde_json::json;
@@ -64,10 +64,11 @@ impl Ground {
             groups: BTreeSet::from(["all".to_owned()]),
             labels: BTreeMap::new(),
             tier: Tier::Standard,
+            via: Via::Hub,
         };
         match self.stores.devices.put(&registration, clock::now()).await.unwrap() {
             Put::Done { device, .. } => device,
-            Put::Full => panic!("a user of one device has room"),
+            refused => panic!("a user of one new device has room: {refused:?}"),
         }
     }
 
