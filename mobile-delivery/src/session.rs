@@ -131,6 +131,8 @@ pub struct Session {
     seen: Vec<Uuid>,
     gap_told: u64,
     idle_told: bool,
+    /// The lane has brought as much as it brings at one time, and may have more.
+    filled: bool,
     /// Nothing is heard but the `hello`: no sign of life is waited for.
     one_way: bool,
     checking: Checking,
@@ -171,6 +173,7 @@ impl Session {
             seen: Vec::new(),
             gap_told: 0,
             idle_told: false,
+            filled: false,
             one_way: false,
             checking: Checking::default(),
             deadline,
@@ -268,7 +271,11 @@ impl Session {
                 self.ask(now, out);
                 self.ask_log(now, out);
                 let caught_up = self.asked.is_none() && !self.is_behind() && self.held.is_empty() && self.log.is_idle();
-                if caught_up && !self.idle_told {
+                if caught_up && !self.idle_told && std::mem::take(&mut self.filled) {
+                    // It brings more only once the broker has the acks: whether there is more, the store says.
+                    self.read_anew();
+                    self.ask(now, out);
+                } else if caught_up && !self.idle_told {
                     self.idle_told = true;
                     // Nothing is kept for the time when nothing happens.
                     self.parked = Vec::new();

@@ -10,9 +10,12 @@ CREATE TABLE device_log (
     state smallint NOT NULL,
     PRIMARY KEY (tenant, entry)
 );
-CREATE INDEX device_log_tag ON device_log (tenant, tag, entry);
+-- With the tag first, so that who looks for entries of a tenant never comes by it.
+CREATE INDEX device_log_tag ON device_log (tag, tenant, entry);
 CREATE INDEX device_log_message ON device_log (message);
-CREATE INDEX device_log_age ON device_log (state, expires_at);
+-- By expressions, so that nothing else that looks for live ones comes by these.
+CREATE INDEX device_log_live ON device_log ((CASE WHEN state = 0 THEN expires_at END));
+CREATE INDEX device_log_over ON device_log ((CASE WHEN state > 0 THEN expires_at END));
 
 -- The number of the last entry, and how many are given still.
 CREATE TABLE device_log_heads (

@@ -9,9 +9,10 @@ CREATE TABLE device_log (
     state INTEGER NOT NULL,
     PRIMARY KEY (tenant, entry)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX device_log_tag ON device_log (tenant, tag, entry);
+CREATE INDEX device_log_tag ON device_log (tag, tenant, entry);
 CREATE INDEX device_log_message ON device_log (message);
-CREATE INDEX device_log_age ON device_log (state, expires_at);
+CREATE INDEX device_log_live ON device_log ((CASE WHEN state = 0 THEN expires_at END));
+CREATE INDEX device_log_over ON device_log ((CASE WHEN state > 0 THEN expires_at END));
 
 CREATE TABLE device_log_heads (
     tenant TEXT PRIMARY KEY,

@@ -63,6 +63,7 @@ impl Session {
                 // What was put off goes before what is new.
                 if self.held.fits(size, self.window) && self.held.due(now).is_none() {
                     self.give(Message { seq, ..message }, Some(tag), out);
+                    self.filled |= self.held.len() >= self.window.messages.into();
                 } else {
                     self.next_size = size;
                     self.park(seq, tag, out);

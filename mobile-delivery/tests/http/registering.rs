@@ -33,14 +33,17 @@ async fn a_device_is_what_was_said_about_it_last() {
     assert_eq!((&shown["presence"], &shown["backlog"]), (&json!("offline"), &json!(0)));
     assert!(shown.get("token").is_none() && shown.get("refresh_token").is_none(), "{shown}");
 
-    // What is left out is none.
-    let less = ground.put("/v1/devices/pixel-7", &json!({"user": "eve"})).send().await.unwrap();
-    assert_eq!(less.status(), 200);
-    let shown: Value = ground.get("/v1/devices/pixel-7", &shop()).await.json().await.unwrap();
-    assert_eq!(
-        (&shown["user"], &shown["tier"], &shown["groups"], &shown["labels"]),
-        (&json!("eve"), &json!("standard"), &json!([]), &json!({}))
-    );
+    // What is left out is none, but for the groups: it stays in these until it is said to be in others.
+    for (said, groups) in [(json!({"user": "eve"}), json!(["a", "beta"])), (json!({"user": "eve", "groups": []}), json!([]))] {
+        let less = ground.put("/v1/devices/pixel-7", &said).send().await.unwrap();
+        assert_eq!(less.status(), 200);
+        assert_eq!(less.json::<Value>().await.unwrap()["groups"], groups);
+        let shown: Value = ground.get("/v1/devices/pixel-7", &shop()).await.json().await.unwrap();
+        assert_eq!(
+            (&shown["user"], &shown["tier"], &shown["groups"], &shown["labels"]),
+            (&json!("eve"), &json!("standard"), &groups, &json!({}))
+        );
+    }
 }
 
 #[tokio::test]

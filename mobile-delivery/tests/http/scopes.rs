@@ -2,11 +2,12 @@
 
 use crate::ground::{Ground, start, token};
 
-const SCOPES: [&str; 9] = [
+const SCOPES: [&str; 10] = [
     "",
     "devices:write",
     "devices:read",
     "messages:send",
+    "messages:broadcast",
     "messages:read",
     "device",
     "jobs:admin",
@@ -24,6 +25,10 @@ const ROUTES: &[(&str, &str, Option<&[&str]>)] = &[
     ("post", "/v1/devices/d/token", None),
     ("post", "/v1/devices/d/messages", Some(&["messages:send"])),
     ("post", "/v1/users/ada/messages", Some(&["messages:send"])),
+    ("post", "/v1/groups/room/messages", Some(&["messages:send"])),
+    ("post", "/v1/broadcasts", Some(&["messages:broadcast"])),
+    ("put", "/v1/groups/room/members/d", Some(&["devices:write"])),
+    ("delete", "/v1/groups/room/members/d", Some(&["devices:write"])),
     ("post", "/v1/messages", Some(&["messages:send"])),
     ("get", "/v1/messages/67e55044-10b1-426f-9247-bb680e5fe0c8", Some(&["messages:read"])),
     ("delete", "/v1/messages/67e55044-10b1-426f-9247-bb680e5fe0c8", Some(&["messages:send"])),

@@ -195,18 +195,26 @@ proptest! {
     #[test]
     fn events_of_a_stream_are_its_frames_and_nothing_else(frames in vec(server_frames(), 0..8), cut in 1..40usize) {
         let mut text = Vec::new();
-        frames.iter().for_each(|frame| write(frame, None, &mut Mark::default(), &mut text));
+        let mut mark = Mark::default();
+        frames.iter().for_each(|frame| write(frame, None, &mut mark, &mut text));
         let mut reader = Reader::default();
         let events: Vec<_> = text.chunks(cut).flat_map(|chunk| reader.read(chunk)).collect();
         prop_assert_eq!((reader.comments, reader.retry), (0, None));
         let said: Vec<_> = frames.iter().filter(|frame| !matches!(frame, ServerFrame::Error { .. })).collect();
         prop_assert_eq!(events.len(), said.len());
+        let (mut seq, mut entry) = (0, 0);
         for (event, frame) in events.iter().zip(said) {
             // A line end between tokens of JSON is any of three, and read as one.
             let sent = frame.encode().replace("\r\n", "\n").replace('\r', "\n");
             prop_assert_eq!(event.frame().unwrap().unwrap().encode(), sent);
             if let ServerFrame::Deliver(message) = frame {
-                prop_assert_eq!(&event.last_id, &message.seq.to_string());
+                match &message.logged {
+                    Some(logged) => entry = entry.max(logged.entry),
+                    None => seq = message.seq,
+                }
+                let mark = if entry == 0 { seq.to_string() } else { format!("{seq}.{entry}") };
+                prop_assert_eq!(&event.last_id, &mark);
+                prop_assert_eq!(Mark::parse(&mark), Some(Mark { seq, entry }));
             }
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! Walking an index from end to end is no sequential scan and costs as much, so what counts is how much was read.
 
-use crate::ground::{DAY, Ground, ME, SECOND, T0, collapsing, key, keyed, registration, to, to_user};
+use crate::ground::{DAY, Ground, ME, SECOND, T0, collapsing, key, keyed, registration, to, to_all, to_user};
 use crate::looks::{self, Looks};
 use mobile_delivery::store::{
-    Ack, Filter, Hash, Limits, Mark, NewMessage, Number, Order, Outcome, Presence, Reading, Registration, Which, slot_of,
+    Ack, Audience, Filter, Hash, Hearing, Limit, Limits, Mark, NewMessage, Number, Order, Outcome, Presence, Reading,
+    Registration, Target, Which, slot_of,
 };
 
 /// Rows of others, of each sort.
@@ -19,6 +20,12 @@ const LIST: u64 = 2 * WALK;
 
 /// One statement writes messages, deliveries and lanes, each with its indexes; a walk would come on top of that.
 const SENT: u64 = 60;
+
+/// A device is written to four tables, and one of them has a row for each of its four tags.
+const REGISTERED: u64 = 60;
+
+/// In steps, each of which looks whether five tables have something left of a message.
+const PURGED: u64 = 60;
 
 /// What taking and giving all slots looks at: four pages for each, whatever else there is.
 const SLOTS: u64 = 300;
@@ -45,6 +52,9 @@ fn others(tenant: &str) -> String {
          FROM devices d, generate_series(1, 3) s; \
          INSERT INTO device_ended SELECT id, row_number() OVER (), 1, 3, NULL, 1, {later} + row_number() OVER (), NULL FROM device_messages; \
          INSERT INTO device_scheduled SELECT id, row_number() OVER (), {later} + row_number() OVER (), 1, 1, 1, NULL FROM device_messages; \
+         INSERT INTO device_log SELECT {tenant}, 100 + n, 'g:' || n % 50, gen_random_uuid(), 10, {later} + n, 0 FROM generate_series(1, {OTHERS}) n; \
+         INSERT INTO device_log_heads SELECT {tenant}, 100 + max(n), count(*) FROM generate_series(1, {OTHERS}) n GROUP BY 1 \
+         ON CONFLICT (tenant) DO UPDATE SET head = excluded.head; \
          INSERT INTO device_keys SELECT sha256(n::text::bytea), gen_random_uuid(), '', {later} + n FROM generate_series(1, {OTHERS}) n; \
          INSERT INTO device_receipts (message, device, state, at) SELECT id, 1, 3, {T0} FROM device_messages; \
          INSERT INTO device_sessions SELECT number, tenant, 7, gen_random_uuid(), 1, 0, {T0} FROM devices; \
@@ -59,8 +69,9 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     phone.groups.insert("news".into());
     phone.labels.insert("os".into(), "ios".into());
     let device = ground.put(&phone).await;
+    looks.at("register", REGISTERED);
     let watch = ground.device("watch").await;
-    looks.at("register", WALK);
+    looks.at("register another", WALK);
     ground.put(&Registration { user: "bob".into(), ..phone.clone() }).await;
     ground.put(&phone).await;
     looks.at("register again", WALK);
@@ -76,6 +87,29 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     let fence = ground.connect(device).await;
     let of_watch = ground.connect(watch).await;
     looks.at("connect", WALK);
+    let log = &ground.stores.log;
+    let news = NewMessage { receipt: false, ..to_all(Target::Log(Audience::Group("news".into()))) };
+    messages.send(std::slice::from_ref(&news), &Limits::default(), T0).await.unwrap();
+    looks.at("send to a group", WALK);
+    devices.member("acme", "news", "watch", true, T0).await.unwrap();
+    devices.member("acme", "news", "watch", false, T0).await.unwrap();
+    looks.at("join and leave", WALK);
+    let head = log.heads(&["acme".into()]).await.unwrap()[0].1;
+    let few = Limit { messages: 10, bytes: 1 << 20 };
+    assert_eq!(log.tail("acme", head - 1, few).await.unwrap().entries.len(), 1);
+    let standing = log.standing(device).await.unwrap().unwrap();
+    assert_eq!(standing.last, Some(head));
+    assert_eq!(log.unheard(device, standing.heard, few, T0).await.unwrap().entries.len(), 1);
+    looks.at("read the log", WALK);
+    log.stale(&[(device, standing.roster)]).await.unwrap();
+    log.hear(&[Hearing { device, fence, roster: Some(standing.roster), entry: head }]).await.unwrap();
+    looks.at("hear", WALK);
+    assert_eq!(messages.record("acme", news.message.id).await.unwrap().unwrap().spread.unwrap().delivered, 1);
+    looks.at("look how far an entry has got", WALK);
+    messages.cancel("acme", news.message.id, T0).await.unwrap();
+    messages.send(&[NewMessage { ttl: Some(SECOND), ..to_all(news.target.clone()) }], &Limits::default(), T0).await.unwrap();
+    assert_eq!(log.expire_log(T0 + 60 * DAY, 10).await.unwrap(), 1);
+    looks.at("withdraw and expire entries", SENT);
     let scheduled = NewMessage { not_before: Some(T0 + SECOND), ..to("phone") };
     let sends = [
         keyed(to_user("ann"), key(round, 1)),
@@ -159,7 +193,7 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     looks.at("remove", WALK);
     while messages.purge(T0 + 60 * DAY, 10).await.unwrap() > 0 {}
     messages.purge_keys(T0 + 60 * DAY, 10).await.unwrap();
-    looks.at("purge", WALK);
+    looks.at("purge", PURGED);
     lanes.give_slots(&slots).await.unwrap();
     sessions.release_lapsed(T0, 2).await.unwrap();
     sessions.leave(ME).await.unwrap();

@@ -25,10 +25,11 @@ const MAKE_STATE: &str = "INSERT INTO device_states (device, tenant, seq, backlo
 
 const CHANGE: &str = "UPDATE devices SET user_id = $2, groups = $3, labels = $4, tier = $5, updated_at = $6 WHERE number = $1";
 
+// The head is looked up once: all tags of a statement are of one tenant.
 const TAG: &str = concat!(
     "INSERT INTO device_tags (tenant, tag, device, since) SELECT n.value->>0, n.value->>1, ",
     int!("2"),
-    ", coalesce((SELECT h.head FROM device_log_heads AS h WHERE h.tenant = n.value->>0), 0) FROM ",
+    ", coalesce((SELECT head FROM device_log_heads WHERE tenant = $2), 0) FROM ",
     each!("$1"),
     " WHERE true ON CONFLICT (tenant, tag, device) DO NOTHING"
 );
@@ -204,19 +205,27 @@ async fn retag(
     had: &BTreeSet<String>,
     fresh: &BTreeSet<String>,
 ) -> Result<(), Fault> {
-    for (statement, tags) in [(UNTAG, had.difference(fresh)), (TAG, fresh.difference(had))] {
-        let tags: Vec<_> = tags.map(|tag| (tenant, tag, device)).collect();
-        if !tags.is_empty() {
-            sqlx::query(statement).bind(batch(tags)?).execute(&mut *conn).await?;
-        }
+    let gone: Vec<&str> = had.difference(fresh).map(String::as_str).collect();
+    untag(conn, tenant, device, &gone).await?;
+    let new: Vec<&str> = fresh.difference(had).map(String::as_str).collect();
+    tag(conn, tenant, device, &new).await?;
+    Ok(())
+}
+
+/// Gives the device tags: it gets what is logged for them from now on.
+pub(super) async fn tag(conn: &mut Conn, tenant: &str, device: i64, tags: &[&str]) -> Result<(), Fault> {
+    if !tags.is_empty() {
+        let rows = batch(tags.iter().map(|tag| (tenant, tag, device)))?;
+        sqlx::query(TAG).bind(rows).bind(tenant).execute(conn).await?;
     }
     Ok(())
 }
 
-/// Gives the device a tag, or takes it away.
-pub(super) async fn tag(conn: &mut Conn, tenant: &str, device: i64, tag: &str, has: bool) -> Result<(), Fault> {
-    let statement = if has { TAG } else { UNTAG };
-    sqlx::query(statement).bind(batch([(tenant, tag, device)])?).execute(conn).await?;
+/// Takes tags away.
+pub(super) async fn untag(conn: &mut Conn, tenant: &str, device: i64, tags: &[&str]) -> Result<(), Fault> {
+    if !tags.is_empty() {
+        sqlx::query(UNTAG).bind(batch(tags.iter().map(|tag| (tenant, tag, device)))?).execute(conn).await?;
+    }
     Ok(())
 }
 

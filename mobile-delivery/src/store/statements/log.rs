@@ -1,11 +1,11 @@
 //! The log of a tenant: appended to by who holds its head, read from any place, and heard by devices.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
 use super::batch::{batch, count};
-use super::devices::group_tag;
+use super::devices::{self, group_tag, number, parsed};
 use super::hold::Holding;
 use super::messages::fitting;
 use super::sessions::session_of;
@@ -16,9 +16,7 @@ use crate::store::{
     Recalled, Spread, Standing, Tail, Target,
 };
 
-/// State: it is given, it has expired, it was withdrawn.
-const LIVE: i16 = 0;
-const EXPIRED: i16 = 1;
+/// The state of an entry that was withdrawn. 0 is one that is given still, 1 one that has expired.
 const WITHDRAWN: i16 = 2;
 
 const HAS_DEVICES: &str = concat!(
@@ -71,22 +69,24 @@ const HEADS: &str =
     concat!("SELECT tenant, head FROM device_log_heads WHERE tenant IN (SELECT n.value->>0 FROM ", each!("$1"), ")");
 
 // The head is that of the same moment: up to it nothing is missing.
-const TAIL: &str = "SELECT h.head, l.entry, l.bytes FROM device_log_heads AS h LEFT JOIN \
-     (SELECT tenant, entry, CAST(bytes AS bigint) AS bytes FROM device_log WHERE (tenant, entry) > ($1, $2) AND tenant <= $1 \
-     ORDER BY tenant, entry LIMIT $3) AS l ON l.tenant = h.tenant WHERE h.tenant = $1 ORDER BY l.entry";
+const TAIL: &str = "SELECT h.head, l.entry, l.bytes, l.tag, l.expires_at, l.message FROM device_log_heads AS h LEFT JOIN \
+     (SELECT tenant, entry, CAST(bytes AS bigint) AS bytes, tag, expires_at, message FROM device_log \
+     WHERE (tenant, entry) > ($1, $2) AND tenant <= $1 AND state = 0 ORDER BY tenant, entry LIMIT $3) AS l \
+     ON l.tenant = h.tenant WHERE h.tenant = $1 ORDER BY l.entry";
 
-const UNHEARD: &str = "SELECT h.head, l.entry, l.bytes FROM device_states AS s JOIN device_log_heads AS h ON h.tenant = s.tenant LEFT JOIN \
-     (SELECT t.device, l.entry, CAST(l.bytes AS bigint) AS bytes FROM device_tags AS t JOIN device_log AS l ON l.tenant = t.tenant AND l.tag = t.tag \
+const UNHEARD: &str = "SELECT h.head, l.entry, l.bytes, l.tag, l.expires_at, l.message FROM device_states AS s \
+     JOIN device_log_heads AS h ON h.tenant = s.tenant LEFT JOIN \
+     (SELECT t.device, l.entry, CAST(l.bytes AS bigint) AS bytes, l.tag, l.expires_at, l.message FROM device_tags AS t \
+     JOIN device_log AS l ON l.tenant = t.tenant AND l.tag = t.tag \
      WHERE t.device = $1 AND l.entry > $2 AND l.entry > t.since AND l.state = 0 AND l.expires_at > $3 ORDER BY l.entry LIMIT $4) AS l \
      ON l.device = s.device WHERE s.device = $1 ORDER BY l.entry";
 
 const BODIES: &str = concat!(
-    "SELECT l.entry, l.tag, l.state, l.expires_at, m.id, m.sender, m.kind, m.content_type, m.body, m.traceparent, m.collapse_key, m.priority, m.created_at FROM ",
-    each!("$2"),
-    " CROSS JOIN device_log AS l JOIN device_messages AS m ON m.id = l.message WHERE l.tenant = $1 AND l.entry = CAST(n.value AS bigint) ORDER BY l.entry"
+    "SELECT m.id, m.sender, m.kind, m.content_type, m.body, m.traceparent, m.collapse_key, m.priority, m.created_at FROM ",
+    each!("$1"),
+    " CROSS JOIN device_messages AS m WHERE m.id = ",
+    uuid!("0")
 );
-
-const TENANT_OF: &str = "SELECT tenant FROM device_states WHERE device = $1";
 
 const GROUPS_OF: &str = "SELECT groups FROM devices WHERE number = $1 AND removed_at IS NULL";
 
@@ -100,8 +100,13 @@ const REACHED: &str = "SELECT count(*), coalesce(CAST(sum(CASE WHEN s.heard >= $
 
 const RECALL: &str = "UPDATE device_log SET state = 2, expires_at = $2 WHERE message = $1 AND state = 0 RETURNING tenant, entry";
 
-const EXPIRE: &str = "UPDATE device_log SET state = 1 WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log \
-     WHERE state = 0 AND expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING tenant, tag, entry";
+const EXPIRE: &str = concat!(
+    "UPDATE device_log SET state = 1 WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log WHERE ",
+    live_until!(),
+    " <= $1 ORDER BY ",
+    live_until!(),
+    " LIMIT $2) RETURNING tenant, tag, entry"
+);
 
 const RAISE: &str = concat!(
     "INSERT INTO device_log_floors (tenant, tag, entry) SELECT n.value->>0, n.value->>1, ",
@@ -112,8 +117,13 @@ const RAISE: &str = concat!(
      ELSE device_log_floors.entry END"
 );
 
-const FORGET: &str = "DELETE FROM device_log WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log \
-     WHERE state = $1 AND expires_at < $2 ORDER BY expires_at LIMIT $3) RETURNING message";
+const FORGET: &str = concat!(
+    "DELETE FROM device_log WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log WHERE ",
+    over_since!(),
+    " < $1 ORDER BY ",
+    over_since!(),
+    " LIMIT $2) RETURNING message"
+);
 
 /// Of what goes to the log, that for which there is a device; and how many entries its tenant has that are given still.
 pub(super) async fn with_devices(conn: &mut Conn, sends: &[NewMessage], asked: &[usize]) -> Result<Vec<(usize, i64)>, Fault> {
@@ -195,62 +205,52 @@ pub(super) async fn heads(conn: &mut Conn, tenants: &[String]) -> Result<Vec<(St
     Ok(sqlx::query_as(HEADS).bind(batch(tenants.iter().map(|tenant| [tenant]))?).fetch_all(conn).await?)
 }
 
-/// The head, and of one entry number and size.
-type Next = (i64, Option<i64>, Option<i64>);
+/// The head; and of one entry its number, its size, for whom it is, until when it is given, and its message.
+type Next = (i64, Option<i64>, Option<i64>, Option<String>, Option<Micros>, Option<Uuid>);
 
 pub(super) async fn tail(conn: &mut Conn, tenant: &str, after: i64, limit: Limit) -> Result<Tail, Fault> {
     let most = i64::from(limit.messages.max(1)) + 1;
     let found: Vec<Next> = sqlx::query_as(TAIL).bind(tenant).bind(after).bind(most).fetch_all(&mut *conn).await?;
-    page(conn, tenant, after, found, limit).await
+    page(conn, after, found, limit).await
 }
 
 pub(super) async fn unheard(conn: &mut Conn, device: i64, after: i64, limit: Limit, now: Micros) -> Result<Tail, Fault> {
     let most = i64::from(limit.messages.max(1)) + 1;
-    let found: Option<(String,)> = sqlx::query_as(TENANT_OF).bind(device).fetch_optional(&mut *conn).await?;
-    let Some((tenant,)) = found else { return Ok(Tail { through: after, ..Tail::default() }) };
     let query = sqlx::query_as(UNHEARD).bind(device).bind(after).bind(now).bind(most);
     let found: Vec<Next> = query.fetch_all(&mut *conn).await?;
-    page(conn, &tenant, after, found, limit).await
+    page(conn, after, found, limit).await
 }
 
-async fn page(conn: &mut Conn, tenant: &str, after: i64, found: Vec<Next>, limit: Limit) -> Result<Tail, Fault> {
-    // Nothing was ever appended.
+async fn page(conn: &mut Conn, after: i64, found: Vec<Next>, limit: Limit) -> Result<Tail, Fault> {
+    // Nothing was ever appended, or the device is gone.
     let Some(&(head, ..)) = found.first() else { return Ok(Tail { through: after, ..Tail::default() }) };
-    let next: Vec<(i64, i64)> = found.into_iter().filter_map(|(_, entry, bytes)| Some((entry?, bytes?))).collect();
-    let fits = fitting(next.iter().map(|(_, bytes)| *bytes), limit);
-    let wanted: Vec<i64> = next[..fits].iter().map(|(entry, _)| *entry).collect();
+    let mut next: Vec<(i64, i64, String, Micros, Uuid)> = found
+        .into_iter()
+        .filter_map(|(_, entry, bytes, tag, expires_at, message)| Some((entry?, bytes?, tag?, expires_at?, message?)))
+        .collect();
+    let fits = fitting(next.iter().map(|(_, bytes, ..)| *bytes), limit);
     let more = fits < next.len();
-    let through = if more { wanted.last().copied().unwrap_or(after) } else { head.max(after) };
-    Ok(Tail { entries: bodies(conn, tenant, &wanted).await?, through, more })
+    next.truncate(fits);
+    let through = if more { next.last().map_or(after, |last| last.0) } else { head.max(after) };
+    let mut messages = bodies(conn, next.iter().map(|(.., message)| *message)).await?;
+    let entry = |(entry, _, tag, expires_at, message): (i64, i64, String, Micros, Uuid)| {
+        Some(Entry { entry, tag, expires_at, message: messages.remove(&message)? })
+    };
+    Ok(Tail { entries: next.into_iter().filter_map(entry).collect(), through, more })
 }
 
-async fn bodies(conn: &mut Conn, tenant: &str, entries: &[i64]) -> Result<Vec<Entry>, Fault> {
-    type Row = (i64, String, i16, Micros, Uuid, String, String, String, Vec<u8>, Option<String>, Option<String>, i16, Micros);
-    if entries.is_empty() {
-        return Ok(Vec::new());
+async fn bodies(conn: &mut Conn, ids: impl Iterator<Item = Uuid>) -> Result<HashMap<Uuid, Message>, Fault> {
+    type Row = (Uuid, String, String, String, Vec<u8>, Option<String>, Option<String>, i16, Micros);
+    let ids: Vec<[Uuid; 1]> = ids.map(|id| [id]).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
     }
-    let rows: Vec<Row> = sqlx::query_as(BODIES).bind(tenant).bind(batch(entries)?).fetch_all(conn).await?;
-    let entry = |row: Row| {
-        let (
-            entry,
-            tag,
-            state,
-            expires_at,
-            id,
-            sender,
-            kind,
-            content_type,
-            body,
-            traceparent,
-            collapse_key,
-            priority,
-            created_at,
-        ) = row;
+    let rows: Vec<Row> = sqlx::query_as(BODIES).bind(batch(ids)?).fetch_all(conn).await?;
+    let message = |(id, sender, kind, content_type, body, traceparent, collapse_key, priority, created_at): Row| {
         let (body, priority) = (body.into(), priority_of(priority));
-        let message = Message { id, sender, kind, content_type, body, traceparent, collapse_key, priority, created_at };
-        (state == LIVE).then_some(Entry { entry, tag, expires_at, message })
+        (id, Message { id, sender, kind, content_type, body, traceparent, collapse_key, priority, created_at })
     };
-    Ok(rows.into_iter().filter_map(entry).collect())
+    Ok(rows.into_iter().map(message).collect())
 }
 
 pub(super) async fn hear(conn: &mut Conn, heard: &[Hearing]) -> Result<Vec<Heard>, Fault> {
@@ -285,18 +285,22 @@ pub(super) async fn member(
     is_in: bool,
     now: Micros,
 ) -> Result<Membership, Fault> {
-    let Some(device) = super::devices::number(conn, tenant, id).await? else { return Ok(Membership::Unknown) };
+    let Some(device) = number(conn, tenant, id).await? else { return Ok(Membership::Unknown) };
     let mut holding = Holding::of(conn, [device]).await?;
     let found: Option<(String,)> = sqlx::query_as(GROUPS_OF).bind(device).fetch_optional(&mut *conn).await?;
     let Some((groups,)) = found.filter(|_| holding.get(device).is_some()) else { return Ok(Membership::Unknown) };
-    let mut groups: std::collections::BTreeSet<String> = super::devices::parsed(&groups)?;
+    let mut groups: BTreeSet<String> = parsed(&groups)?;
     if is_in && !groups.contains(group) && groups.len() >= GROUPS {
         return Ok(Membership::Full);
     }
     let changed = if is_in { groups.insert(group.to_owned()) } else { groups.remove(group) };
     if changed {
         sqlx::query(SET_GROUPS).bind(device).bind(batch(&groups)?).bind(now).execute(&mut *conn).await?;
-        super::devices::tag(conn, tenant, device, &group_tag(group), is_in).await?;
+        let tag = group_tag(group);
+        match is_in {
+            true => devices::tag(conn, tenant, device, &[&tag]).await?,
+            false => devices::untag(conn, tenant, device, &[&tag]).await?,
+        }
         holding.retagged(device);
         holding.write(conn, 0).await?;
     }
@@ -347,11 +351,6 @@ pub(super) async fn expire(conn: &mut Conn, now: Micros, limit: u32) -> Result<u
 
 /// Forgets entries that ended before `before`; answers their messages.
 pub(super) async fn forget(conn: &mut Conn, before: Micros, limit: u32) -> Result<Vec<Uuid>, Fault> {
-    let mut gone = Vec::new();
-    for state in [EXPIRED, WITHDRAWN] {
-        let query = sqlx::query_as(FORGET).bind(state).bind(before).bind(i64::from(limit));
-        let some: Vec<(Uuid,)> = query.fetch_all(&mut *conn).await?;
-        gone.extend(some.into_iter().map(|(message,)| message));
-    }
-    Ok(gone)
+    let gone: Vec<(Uuid,)> = sqlx::query_as(FORGET).bind(before).bind(i64::from(limit)).fetch_all(conn).await?;
+    Ok(gone.into_iter().map(|(message,)| message).collect())
 }

@@ -7,6 +7,20 @@ macro_rules! live_id {
     };
 }
 
+/// Until when an entry of a log is given: nothing, once it has ended. The index `device_log_live` is about this very text.
+macro_rules! live_until {
+    () => {
+        "CASE WHEN state = 0 THEN expires_at END"
+    };
+}
+
+/// Since when it has ended: nothing, before. The index `device_log_over` is about this very text.
+macro_rules! over_since {
+    () => {
+        "CASE WHEN state > 0 THEN expires_at END"
+    };
+}
+
 /// What became of devices that are held: whole rows.
 macro_rules! states {
     ($rows:literal) => {

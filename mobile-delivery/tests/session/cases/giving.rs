@@ -224,8 +224,11 @@ fn what_is_acked_by_a_request_frees_its_place_once_the_store_says_so() {
     talk.page(ask.number, page(&[3], 3));
     assert_eq!(talk.on(Event::Settled { seqs: vec![2] }), [Action::AckLane(vec![Tag(2)])]);
     assert_eq!(talk.on(Event::Acked), [Action::Check(vec![(3, id(3))])]);
-    let idle = [Action::AckLane(vec![Tag(3)]), Action::Send(ServerFrame::Idle)];
-    assert_eq!(talk.on(Event::Checked { ended: vec![3] }), idle);
+    // The lane had filled the window once: the store says that there is no more.
+    let last = talk.on(Event::Checked { ended: vec![3] });
+    assert_eq!(last[0], Action::AckLane(vec![Tag(3)]));
+    let ask = asked(&last).expect("a look");
+    assert_eq!(talk.page(ask.number, page(&[], 3)), [Action::Send(ServerFrame::Idle)]);
     assert_eq!(talk.on(Event::Acked), [], "it holds nothing");
 }
 
@@ -259,8 +262,25 @@ fn an_idle_session_is_small() {
     (1..=256).for_each(|seq| _ = talk.lane(seq, seq - 1));
     assert!(talk.session.heap() > 0);
     talk.acks(256);
-    talk.on(Event::Settled { seqs: (1..=256).collect() });
+    let settled = talk.on(Event::Settled { seqs: (1..=256).collect() });
+    talk.page(asked(&settled).expect("a look, after a full window").number, page(&[], 256));
     assert!(talk.session.is_idle());
     eprintln!("a session has {} bytes, and {} on the heap", size_of::<Session>(), talk.session.heap());
     assert!(size_of::<Session>() + talk.session.heap() < 1024);
+}
+
+#[test]
+fn it_is_not_idle_while_the_lane_may_have_more_than_it_brings_at_one_time() {
+    let mut talk = Talk::live(2);
+    talk.lane(1, 0);
+    talk.lane(2, 1);
+    talk.acks(2);
+    let settled = talk.on(Event::Settled { seqs: vec![1, 2] });
+    let ask = asked(&settled).expect("a look at the store");
+    assert!(!settled.contains(&Action::Send(ServerFrame::Idle)), "{settled:?}");
+    // A third waits behind the first two, and comes one way or the other.
+    assert_eq!(given(&talk.page(ask.number, page(&[3], 3))), [3]);
+    assert_eq!(talk.lane(3, 2), [Action::AckLane(vec![Tag(3)])], "the copy");
+    talk.acks(3);
+    assert!(talk.on(Event::Settled { seqs: vec![3] }).contains(&Action::Send(ServerFrame::Idle)), "one of two is no window");
 }
