@@ -126,11 +126,12 @@ pub(crate) async fn open(
     let place = sessions.place().ok_or_else(no_place)?;
     let mut device = sessions.admit(&bearer.caller).await?;
     let said = if asked.acks == Some(AckedBy::Post) { None } else { said(&headers) };
-    if let Some(Mark { seq, entry }) = said {
-        let head = if entry == 0 { 0 } else { sessions.head(&device.registration.tenant).await? };
-        let (up_to, entry) = (given(seq, device.seq), given(entry, head));
-        if up_to.is_some() || entry.is_some() {
-            device = acked(&sessions, &bearer.caller, &Acks { up_to, ids: Vec::new(), entry, gap: None }).await?;
+    if let Some(mark) = said {
+        let head = if mark.entry == 0 { 0 } else { sessions.head(&device.registration.tenant).await? };
+        if is_ours(mark, device.seq, head) {
+            let part = |number: u64| (number > 0).then_some(number);
+            let acks = Acks { up_to: part(mark.seq), ids: Vec::new(), entry: part(mark.entry), gap: None };
+            device = acked(&sessions, &bearer.caller, &acks).await?;
         }
     }
     let keep_alive = sessions.keep_alive();
@@ -169,10 +170,11 @@ fn said(headers: &HeaderMap) -> Option<Mark> {
     Mark::parse(headers.get(LAST_EVENT_ID)?.to_str().ok()?.trim())
 }
 
-/// What is none, or is above all that the device can have been given, was not sent by us, and names nothing: a refusal would stop an `EventSource` for ever, and an
-/// ack of what may never have come would lose it.
-fn given(said: u64, highest: i64) -> Option<u64> {
-    (1..=highest.max(0).unsigned_abs()).contains(&said).then_some(said)
+/// Whether a stream can have given so much. What is above all that the device can have been given was not sent by us, and names nothing: a refusal would stop an
+/// `EventSource` for ever, and an ack of what may never have come would lose it.
+fn is_ours(mark: Mark, seq: i64, head: i64) -> bool {
+    let within = |said: u64, highest: i64| said <= highest.max(0).unsigned_abs();
+    mark != Mark::default() && within(mark.seq, seq) && within(mark.entry, head)
 }
 
 /// The body of an answer, as a wire.

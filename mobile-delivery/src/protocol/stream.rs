@@ -38,9 +38,11 @@ pub struct Mark {
 impl Mark {
     /// The mark that a client says.
     pub fn parse(text: &str) -> Option<Self> {
-        let (seq, entry) = text.split_once('.').unwrap_or((text, "0"));
         let number = |text: &str| text.parse::<u64>().ok().filter(|number| *number <= MAX_SEQ);
-        Some(Self { seq: number(seq)?, entry: number(entry)? })
+        Some(match text.split_once('.') {
+            None => Self { seq: number(text)?, entry: 0 },
+            Some((seq, entry)) => Self { seq: number(seq)?, entry: number(entry).filter(|entry| *entry > 0)? },
+        })
     }
 
     fn gave(&mut self, message: &Message) {
