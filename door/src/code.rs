@@ -86,7 +86,7 @@ catalogue! {
     InvalidGroup "invalid-group" BAD_REQUEST "That cannot be the name of a group";
     TooManyGroups "too-many-groups" CONFLICT "The device is in too many groups";
     ViaDiffers "via-differs" CONFLICT "The device gets its messages another way";
-    NoDevices "no-devices" NOT_FOUND "The user has no device";
+    NoDevices "no-devices" NOT_FOUND "There is no device that this would go to";
     NoTokens "no-tokens" NOT_IMPLEMENTED "This hub makes no tokens for devices";
     InvalidMessage "invalid-message" BAD_REQUEST "What is said about the message is wrong";
     InvalidMessageId "invalid-message-id" BAD_REQUEST "The message id is not a UUID";
