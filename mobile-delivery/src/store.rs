@@ -399,6 +399,12 @@ pub trait LogStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn hear(&self, heard: &[Hearing]) -> Result<Vec<Heard>, StoreError>;
 
+    /// Says that the session of this fence goes by the tags of this number from now on, and has passed over nothing that is for the device by them.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn goes_by(&self, device: Number, fence: i64, roster: i64) -> Result<(), StoreError>;
+
     /// Ends up to `limit` entries whose time is over. Answers how many.
     ///
     /// # Errors

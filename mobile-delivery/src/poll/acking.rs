@@ -21,8 +21,9 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Statements for one request, each of some thousand messages.
 const MOST: usize = 16;
 
-/// How often a newer session may come between.
-const TRIES: usize = 3;
+/// How often a newer session may come between, or a group that the session has not heard of; and the time between two tries, more with each.
+const TRIES: u32 = 3;
+const REST: Duration = Duration::from_millis(100);
 
 /// Ack messages
 ///
@@ -66,7 +67,8 @@ pub(super) async fn ack(State(sessions): State<Sessions>, headers: HeaderMap, bo
 
 /// Stores what a device says it is done with, and has its session hear of it, wherever that is; answers the device as it was.
 pub(crate) async fn acked(sessions: &Sessions, caller: &Caller, acks: &Acks) -> Result<Device, Problem> {
-    for _ in 0..TRIES {
+    for tried in 0..TRIES {
+        tokio::time::sleep(REST * tried).await;
         let device = sessions.admit(caller).await?;
         if settle(sessions, &device, acks).await? {
             if let Some(session) = &device.session {
@@ -117,10 +119,17 @@ async fn settle(sessions: &Sessions, device: &Device, acks: &Acks) -> Result<boo
     };
     if let Some(entry) = heard {
         match sessions.has_heard(Hearing { device: device.number, fence, roster: None, entry }).await? {
-            Heard::Done | Heard::Stale => {
+            Heard::Done => {
                 if let Some(session) = &poll {
                     session.kept().log.stored(entry);
                 }
+            }
+            // The session has yet to hear of a group that its device came into: it may have passed over something by then.
+            Heard::Stale => {
+                if let Some(session) = &device.session {
+                    sessions.put_out_session(device.number, session);
+                }
+                return Ok(false);
             }
             Heard::Fenced => return Ok(false),
             Heard::Unknown => return Err(Problem::new(Code::DeviceNotFound, "the device was removed: register it again")),

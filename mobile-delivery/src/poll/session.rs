@@ -47,7 +47,7 @@ pub(super) struct Kept {
 /// What was given of the log: as of rows, by numbers of entries.
 pub(super) struct LogKept {
     leases: BTreeMap<i64, (Uuid, Instant)>,
-    /// Given up to here, but for leases that are over; and there is nothing more up to `through`.
+    /// Given up to here, or never for it; but for leases that are over.
     cursor: i64,
     highest: i64,
     /// Acked up to here.

@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::tenure::Tenure;
 use super::{Post, Sessions};
+use crate::protocol::Close;
 use crate::store::{Heard, Hearing, StoreError};
 
 /// Devices in one statement.
@@ -17,6 +19,9 @@ const TOGETHER: usize = 512;
 /// From the beginning of one statement to that of the next. It is one number of each device, which the next one takes the place of: a busy group costs a
 /// write of each member in this time and not one for each message.
 const PACE: Duration = Duration::from_millis(100);
+
+/// How often it is tried to say by which tags a session goes.
+const TRIES: u32 = 5;
 
 /// What a device has heard, and who wants to know that it is stored.
 pub(super) struct Hears {
@@ -49,6 +54,21 @@ impl Hears {
 }
 
 impl Sessions {
+    /// Has the store know by which tags a session goes: until then what its device acks by requests is refused. A session of which that cannot be said ends.
+    pub(super) fn says_what_it_goes_by(self, tenure: &Tenure, roster: i64) -> impl Future<Output = ()> + Send + 'static {
+        let (device, fence, post) = (tenure.identity.number, tenure.fence, tenure.post.clone());
+        async move {
+            for tried in 1..=TRIES {
+                match self.0.stores.log.goes_by(device, fence, roster).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::debug!(error = %error, "cannot say by which groups a session goes, trying again"),
+                }
+                tokio::time::sleep(Duration::from_millis(200) * tried).await;
+            }
+            post.end(Close::Unavailable, "the store does not answer: come back");
+        }
+    }
+
     /// Stores what was heard, until `over` and nothing is left. That of sessions is tried until the store has it.
     pub(super) async fn hears(self, over: CancellationToken) {
         let inner = &self.0;

@@ -166,9 +166,13 @@ impl Listening {
                     let heard = Event::Heard { entry: standing.heard.unsigned_abs() };
                     let logged = standing.last.map(|last| Event::Logged { entry: last.unsigned_abs() });
                     if let Some(tenure) = tenure {
+                        let (had, has) = (before.as_ref().map(Listener::roster), standing.roster);
                         // In this order: the one before would take the place of this one with it.
                         drop(before);
                         self.begin(tenure, standing);
+                        if had != Some(has) {
+                            self.sessions.0.tasks.spawn(self.sessions.clone().says_what_it_goes_by(tenure, has));
+                        }
                     }
                     std::iter::once(heard).chain(logged).collect()
                 }

@@ -144,6 +144,14 @@ impl Log {
         })
     }
 
+    /// Whether there may be an entry for a tag, after the one it goes with, up to `cursor`: what is not kept may be one.
+    fn may_have(&self, tenant: &str, tag: &(String, i64), cursor: i64) -> bool {
+        let one = Limit { messages: 1, bytes: i64::MAX };
+        let tenants = self.lock();
+        let page = tenants.get(tenant).and_then(|tenant| tenant.tail.page(tag.1, std::slice::from_ref(tag), one, clock::now()));
+        page.is_none_or(|page| page.entries.first().is_some_and(|entry| entry.entry <= cursor))
+    }
+
     /// Tenants and up to where they are read, all or those that are behind.
     fn tenants(&self, behind: bool) -> Vec<(String, i64)> {
         let tenants = self.lock();
@@ -180,7 +188,8 @@ impl Listener {
     /// Whether something may have been passed over, by who was given everything up to `cursor` by the tags of this and not by those of `now`.
     pub(super) fn has_passed(&self, now: &Standing, cursor: i64) -> bool {
         let had = |tag: &str, since: i64| self.standing.tags.iter().any(|(had, at)| had == tag && *at <= since);
-        now.last.is_some() && now.tags.iter().any(|(tag, since)| !had(tag, *since) && *since < cursor)
+        let mut new = now.tags.iter().filter(|(tag, since)| !had(tag, *since) && *since < cursor);
+        new.any(|new| self.sessions.0.log.may_have(&self.identity.tenant, new, cursor))
     }
 }
 
@@ -240,8 +249,12 @@ impl Sessions {
             if tenant.tail.read(head, &entries, read.through) {
                 entries.iter().for_each(|entry| tenant.tell(&entry.tag, entry.entry));
             }
+            // At its end. What was said to be there and is not, is not waited for: whoever appends it says so again, and the tick looks in any case.
+            if !read.more && tenant.tail.head() == read.through.max(head) {
+                tenant.tail.is_all();
+            }
             head = tenant.tail.head();
-            if !read.more && !tenant.tail.is_behind() {
+            if !tenant.tail.is_behind() {
                 return;
             }
         }

@@ -156,7 +156,7 @@ impl Sessions {
     }
 
     /// Has the store say whether a session is over, wherever it is; one that is not looks for what it has to get.
-    pub(super) fn put_out_session(&self, device: Number, session: &Session) {
+    pub(crate) fn put_out_session(&self, device: Number, session: &Session) {
         if session.process == self.0.me {
             self.suspect(device, session.fence);
         } else {

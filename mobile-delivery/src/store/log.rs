@@ -94,7 +94,7 @@ pub struct Hearing {
     pub device: Number,
     /// Of its session.
     pub fence: i64,
-    /// [`Standing::roster`], of who was given what it acks by tags that are kept; `None` of who was given what the store has found.
+    /// [`Standing::roster`], as the session that gave it knows it; `None` of a request, which goes by what its device's session says ([`LogStore::goes_by`](super::LogStore::goes_by)).
     pub roster: Option<i64>,
     /// Everything for it up to here.
     pub entry: i64,

@@ -153,7 +153,13 @@ async fn what_is_heard_rises_and_counts_under_the_fence_and_the_tags_it_was_give
     assert_eq!(ground.stores.log.stale(&[(phone, at.roster)]).await.unwrap(), [phone]);
     assert_eq!(hear(ground, phone, fence, roster, 3).await, Heard::Stale);
     assert_eq!(standing(ground, phone).await.heard, 2);
-    assert_eq!(hear(ground, phone, fence, None, 3).await, Heard::Done, "by what the store has found");
+    // Nor is a request believed that acks what such a session gave, until it goes by what there is now.
+    assert_eq!(hear(ground, phone, fence, None, 3).await, Heard::Stale);
+    let now = standing(ground, phone).await.roster;
+    ground.another.log.goes_by(phone, fence + 1, now).await.unwrap();
+    assert_eq!(hear(ground, phone, fence, None, 3).await, Heard::Stale, "that is another session");
+    ground.another.log.goes_by(phone, fence, now).await.unwrap();
+    assert_eq!(hear(ground, phone, fence, None, 3).await, Heard::Done);
     let now = standing(ground, phone).await;
     assert_eq!((now.heard, now.last), (3, None));
     assert_eq!(ground.stores.log.stale(&[(phone, now.roster)]).await.unwrap(), [Number(0); 0]);

@@ -51,6 +51,11 @@ impl Tail {
         self.known = self.known.max(entry);
     }
 
+    /// There is nothing after what was read.
+    pub(super) fn is_all(&mut self) {
+        self.known = self.head;
+    }
+
     /// An entry that was committed here; whether it follows what was read.
     pub(super) fn next(&mut self, entry: &Arc<Entry>) -> bool {
         self.known(entry.entry);
@@ -174,6 +179,11 @@ mod tests {
         assert!(tail.read(1, &[entry(2, "*", 1, 99), entry(3, "*", 1, 99)], 4), "4 has expired");
         assert!(!tail.is_behind());
         assert_eq!(page(&tail, 0, &[("*", 0)], 9), Some((vec![1, 2, 3], 4, false)));
+        tail.known(9);
+        assert!(tail.is_behind(), "somebody says so");
+        assert!(tail.read(4, &[], 4));
+        tail.is_all();
+        assert!(!tail.is_behind(), "the store knows of none");
     }
 
     #[test]

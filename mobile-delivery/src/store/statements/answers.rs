@@ -259,6 +259,10 @@ impl LogStore for super::Devices {
         write!(self.settling(), conn => log::hear(conn, heard))
     }
 
+    async fn goes_by(&self, device: Number, fence: i64, roster: i64) -> Result<(), StoreError> {
+        write!(self.shared(), conn => log::goes_by(conn, device, fence, roster))
+    }
+
     async fn expire_log(&self, now: Micros, limit: u32) -> Result<u32, StoreError> {
         write!(self.shared(), conn => log::expire(conn, now, limit))
     }

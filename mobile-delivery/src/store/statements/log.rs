@@ -13,7 +13,7 @@ use super::{Conn, Fault};
 use crate::store::stored::priority_of;
 use crate::store::{
     Audience, COUNTED, Entry, GROUPS, GapReason, Heard, Hearing, Limit, Logged, Membership, Message, Micros, NewMessage, Number,
-    Recalled, Spread, Standing, Tail, Target,
+    Recalled, Spread, Standing, Tail, Target, Transport,
 };
 
 /// The state of an entry that was withdrawn. 0 is one that is given still, 1 one that has expired.
@@ -64,6 +64,15 @@ const ROSTERS: &str = concat!(
     " AND s.roster <> ",
     int!("1")
 );
+
+// What polls give, the store has found by the tags of that moment.
+const GOING_BY: &str = concat!(
+    "SELECT device, roster FROM device_sessions WHERE transport <> $2 AND device IN (SELECT CAST(n.value AS bigint) FROM ",
+    each!("$1"),
+    ")"
+);
+
+const GOES_BY: &str = "UPDATE device_sessions SET roster = $3 WHERE device = $1 AND fence = $2";
 
 const HEADS: &str =
     concat!("SELECT tenant, head FROM device_log_heads WHERE tenant IN (SELECT n.value->>0 FROM ", each!("$1"), ")");
@@ -255,13 +264,23 @@ async fn bodies(conn: &mut Conn, ids: impl Iterator<Item = Uuid>) -> Result<Hash
 
 pub(super) async fn hear(conn: &mut Conn, heard: &[Hearing]) -> Result<Vec<Heard>, Fault> {
     let mut holding = Holding::of(conn, heard.iter().map(|one| one.device.0)).await?;
+    let by_request: Vec<i64> = heard.iter().filter(|one| one.roster.is_none()).map(|one| one.device.0).collect();
+    let going_by: HashMap<i64, i64> = match by_request.is_empty() {
+        true => HashMap::new(),
+        false => {
+            let query = sqlx::query_as(GOING_BY).bind(batch(by_request)?).bind(Transport::Poll.stored());
+            let found: Vec<(i64, i64)> = query.fetch_all(&mut *conn).await?;
+            found.into_iter().collect()
+        }
+    };
     let mut answers = Vec::with_capacity(heard.len());
     for one in heard {
         let Some(held) = holding.get(one.device.0) else {
             answers.push(Heard::Unknown);
             continue;
         };
-        answers.push(match (held.fence == one.fence, one.roster.is_none_or(|roster| roster == held.roster)) {
+        let roster = one.roster.or_else(|| going_by.get(&one.device.0).copied());
+        answers.push(match (held.fence == one.fence, roster.is_none_or(|roster| roster == held.roster)) {
             (false, _) => Heard::Fenced,
             (_, false) => Heard::Stale,
             _ => Heard::Done,
@@ -275,6 +294,11 @@ pub(super) async fn hear(conn: &mut Conn, heard: &[Hearing]) -> Result<Vec<Heard
     }
     holding.write(conn, 0).await?;
     Ok(answers)
+}
+
+pub(super) async fn goes_by(conn: &mut Conn, device: Number, fence: i64, roster: i64) -> Result<(), Fault> {
+    sqlx::query(GOES_BY).bind(device.0).bind(fence).bind(roster).execute(conn).await?;
+    Ok(())
 }
 
 pub(super) async fn member(

@@ -10,7 +10,7 @@ use super::{Conn, Fault};
 use crate::store::{Claim, Claimed, Micros, Number, Over, Session, Temperature, Via};
 
 const CLAIM: &str = concat!(
-    "INSERT INTO device_sessions (device, tenant, process, session, fence, transport, since) SELECT ",
+    "INSERT INTO device_sessions (device, tenant, process, session, fence, transport, roster, since) SELECT ",
     int!("0"),
     ", n.value->>1, ",
     int!("2"),
@@ -20,10 +20,12 @@ const CLAIM: &str = concat!(
     int!("4"),
     ", ",
     int!("5"),
+    ", ",
+    int!("6"),
     ", $2 FROM ",
     each!("$1"),
     " WHERE true ON CONFLICT (device) DO UPDATE SET process = excluded.process, session = excluded.session, \
-     fence = excluded.fence, transport = excluded.transport, since = excluded.since"
+     fence = excluded.fence, transport = excluded.transport, roster = excluded.roster, since = excluded.since"
 );
 
 const TAKEN: &str = concat!(
@@ -111,7 +113,8 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
             continue;
         };
         held.fence += 1;
-        rows.push((device, held.tenant.clone(), claim.process.0, claim.session, held.fence, claim.transport.stored()));
+        let (fence, roster) = (held.fence, held.roster);
+        rows.push((device, held.tenant.clone(), claim.process.0, claim.session, fence, claim.transport.stored(), roster));
         if claim.transport.has_lane() {
             taken.push(device);
         } else {
