@@ -102,6 +102,10 @@ impl Signal {
         if let Some(data) = data.as_ref().filter(|data| data.len() > MAX_SIGNAL) {
             return Err(fields.wrong("data", format_args!("it has {} bytes, {MAX_SIGNAL} at most are taken", data.len())));
         }
+        // Unlike a message it is no client's to decode when it likes: it must be what every reader reads.
+        if let Some(Err(error)) = data.as_deref().map(serde_json::from_str::<serde_json::Value>) {
+            return Err(fields.wrong("data", error));
+        }
         let kind = fields.text("type", MAX_KIND)?.ok_or_else(|| fields.wrong("type", "it is missing"))?;
         Ok(Self { group: fields.word("group")?, from: fields.optional("from")?, kind, data })
     }

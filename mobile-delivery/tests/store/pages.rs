@@ -119,7 +119,8 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     looks.at("say what a group is", WALK);
     let author = Author { device: "phone".into(), user: "ann".into() };
     let publish = NewMessage { publisher: Some((device, author)), ..news.clone() };
-    let publish = NewMessage { message: Message { id: Uuid::now_v7(), ..publish.message }, ..publish };
+    let id = Uuid::now_v7();
+    let publish = NewMessage { message: Message { id, ..publish.message }, ..publish };
     let published = messages.send(&[publish], &Limits::default(), T0).await.unwrap();
     assert!(matches!(&published[..], [Sent::Accepted { .. }]), "{published:?}");
     looks.at("publish", WALK);
@@ -127,8 +128,10 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     assert!(!groups.members(device, "news").await.unwrap().unwrap().is_empty());
     assert!(!groups.present(&[("acme".into(), "news".into())]).await.unwrap()[0].as_ref().unwrap().is_empty());
     looks.at("look who is in a room", WALK);
-    assert_eq!(groups.history(device, "news", i64::MAX, few, T0).await.unwrap().unwrap().entries.len(), 1);
+    assert!(!groups.history(device, "news", i64::MAX, few, T0).await.unwrap().unwrap().entries.is_empty());
     looks.at("read a room back", WALK);
+    messages.cancel("acme", id, T0).await.unwrap();
+    looks.at("withdraw what was published", WALK);
     let scheduled = NewMessage { not_before: Some(T0 + SECOND), ..to("phone") };
     let sends = [
         keyed(to_user("ann"), key(round, 1)),

@@ -21,12 +21,12 @@ const COUNTS: &str = "SELECT count(*), count(s.device) FROM \
      (SELECT t.device FROM device_tags AS t WHERE t.tenant = $1 AND t.tag = $2 LIMIT $3) AS few \
      LEFT JOIN device_sessions AS s ON s.device = few.device";
 
-// Of the groups a device is to come into.
+// Of the groups a device is to come into. Members are counted of rooms alone.
 const CROWDED: &str = concat!(
-    "SELECT g.tag FROM ",
+    "SELECT n.value->>0 FROM ",
     each!("$1"),
-    " CROSS JOIN device_groups AS g WHERE g.tenant = $2 AND g.tag = n.value->>0 AND g.publish = 1 AND \
-     (SELECT count(*) FROM (SELECT 1 FROM device_tags AS t WHERE t.tenant = g.tenant AND t.tag = g.tag LIMIT $3) AS few) >= $3 LIMIT 1"
+    " WHERE CASE WHEN (SELECT g.publish FROM device_groups AS g WHERE g.tenant = $2 AND g.tag = n.value->>0) = 1 THEN \
+     (SELECT count(*) FROM (SELECT 1 FROM device_tags AS t WHERE t.tenant = $2 AND t.tag = n.value->>0 LIMIT $3) AS few) ELSE 0 END >= $3 LIMIT 1"
 );
 
 const OF: &str = "SELECT t.tag, g.publish, g.history, g.ttl FROM device_tags AS t \
