@@ -278,7 +278,7 @@ async fn what_was_not_answered_is_said_again_and_heard_once_whatever_dies() {
     assert_eq!((by_request.status, &by_request.body["id"]), (202, &json!(first.id)), "whichever way it comes");
     drop(again);
 
-    // The hub dies while forty are on their way: what has no answer is said once more to the other one.
+    // The hub dies while twenty are on their way: what has no answer is said once more to the other one.
     let mut talks = Talker::at(&one, ada).await;
     for number in 0..10 {
         talks.publish("room", &format!("k{number}"), &format!("{number}")).await;
