@@ -343,7 +343,7 @@ async fn a_broadcast_that_is_paused_reaches_nobody_until_it_goes_on_also_after_a
     // A device that had it gets it once more, and knows the id.
     let mut back = connected(&two, &there, 16).await;
     let all = [back.message().await, back.message().await];
-    assert_eq!(all.each_ref().map(|message| number(message)), [2, 1]);
+    assert_eq!(all.each_ref().map(number), [2, 1]);
     ack(&mut back, &all[1]).await;
     counts(json!({"delivered": 2})).await;
     let direct =
