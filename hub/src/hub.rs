@@ -19,6 +19,7 @@ mod device_submissions;
 pub(crate) mod devices;
 mod reload;
 mod roles;
+mod shards;
 mod specs;
 
 use std::collections::BTreeMap;
@@ -180,7 +181,7 @@ impl Hub {
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let (mut devices, mut elsewhere) = (None, None);
         let opened = match (config.devices.enabled, config.serves_devices()) {
-            (true, true) => Devices::open(&database).await.map(|opened| devices = Some(opened)),
+            (true, true) => Devices::open(&database, &config.broker).await.map(|opened| devices = Some(opened)),
             (true, false) => Elsewhere::open(&database).await.map(|opened| elsewhere = Some(opened)),
             (false, _) => Ok(()),
         };
@@ -404,7 +405,8 @@ impl Wiring {
             vec![("publish", publishing.clone()), ("consume", consuming.clone())],
             topology_ready.clone(),
         );
-        let health = Arc::new(health.with_devices(served.as_ref().map(|served| served.unfit.clone())));
+        let health = health.with_devices(served.as_ref().map(|served| served.unfit.clone()));
+        let health = Arc::new(health.with_shards(served.as_ref().map(|served| served.shards.clone())));
         let running = Runs::default();
         let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
         let watch = watch.feeding(feed.clone());

@@ -25,13 +25,25 @@ const BATCH: u32 = 500;
 /// The processes that live, as far as this one knows. Cheap to share.
 pub struct Processes {
     me: ProcessId,
+    /// Those that this process has beside the main one.
+    shards: Vec<String>,
     store: Arc<dyn SessionStore>,
     known: RwLock<Known>,
 }
 
 struct Known {
     live: BTreeSet<ProcessId>,
+    /// The shards that all of them have.
+    shared: BTreeSet<String>,
     beaten: Instant,
+}
+
+impl Known {
+    fn of(beaten: Instant, live: Vec<(ProcessId, Vec<String>)>) -> Self {
+        let sets = live.iter().map(|(_, shards)| shards.iter().cloned().collect::<BTreeSet<String>>());
+        let shared = sets.reduce(|all, one| &all & &one).unwrap_or_default();
+        Self { live: live.into_iter().map(|(process, _)| process).collect(), shared, beaten }
+    }
 }
 
 impl Processes {
@@ -40,12 +52,20 @@ impl Processes {
     /// # Errors
     /// When the store does not answer.
     pub async fn join(store: Arc<dyn SessionStore>) -> Result<Arc<Self>, StoreError> {
+        Self::join_with(store, Vec::new()).await
+    }
+
+    /// The same of one that has these shards beside the main one.
+    ///
+    /// # Errors
+    /// As [`Processes::join`].
+    pub async fn join_with(store: Arc<dyn SessionStore>, shards: Vec<String>) -> Result<Arc<Self>, StoreError> {
         let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
         // The id is positive, and never that of nobody.
         let me = ProcessId(((high ^ low) >> 1).cast_signed().max(1));
         let beaten = Instant::now();
-        let live = store.beat(me).await?.into_iter().collect();
-        Ok(Arc::new(Self { me, store, known: RwLock::new(Known { live, beaten }) }))
+        let live = store.beat(me, &shards).await?;
+        Ok(Arc::new(Self { me, shards, store, known: RwLock::new(Known::of(beaten, live)) }))
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
@@ -60,6 +80,11 @@ impl Processes {
     /// How many live, as of the last beat; at least one.
     pub fn count(&self) -> u32 {
         u32::try_from(self.known().live.len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Whether all that live have this shard, as of the last beat. Not asked of the main one, which everybody has.
+    pub fn share(&self, shard: &str) -> bool {
+        self.known().shared.contains(shard)
     }
 
     /// Whether this process does what only one need do: the one with the lowest id. For a moment after a change two may think so,
@@ -83,8 +108,8 @@ impl Processes {
     /// When the store does not answer.
     pub async fn beat(&self) -> Result<(), StoreError> {
         let beaten = Instant::now();
-        let live = self.store.beat(self.me).await?.into_iter().collect();
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { live, beaten };
+        let live = self.store.beat(self.me, &self.shards).await?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known::of(beaten, live);
         Ok(())
     }
 

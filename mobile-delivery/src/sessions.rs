@@ -52,7 +52,6 @@ use std::time::Duration;
 
 use door::auth::Verifier;
 use door::current::Current;
-use messaging::devices::Lanes;
 use prometheus::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +70,7 @@ use crate::follow::{Follow, NewEntry};
 use crate::poll::Polling;
 use crate::receipts::Outlet;
 use crate::session::Limits;
+use crate::shards::Shards;
 use crate::store::{Micros, Number, Placed, ProcessId, Recalled, Session, Stores, Withdrawn};
 use checking::Check;
 use claiming::{Coming, Leaving};
@@ -132,7 +132,7 @@ pub struct Parts {
     /// Rows.
     pub stores: Stores,
     /// Queues. They must work until sessions have ended: stop them after the tasks of sessions.
-    pub lanes: Lanes,
+    pub shards: Shards,
     /// Who is believed.
     pub verifier: Arc<Verifier>,
     /// This process, which somebody beats for ([`SessionStore::beat`](crate::store::SessionStore::beat)).
@@ -149,7 +149,7 @@ pub struct Sessions(Arc<Inner>);
 
 struct Inner {
     stores: Stores,
-    lanes: Lanes,
+    shards: Shards,
     verifier: Arc<Verifier>,
     me: ProcessId,
     outlet: Option<Outlet>,
@@ -188,10 +188,10 @@ impl Sessions {
         drain: CancellationToken,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let Parts { stores, lanes, verifier, me, notices, outlet } = parts;
+        let Parts { stores, shards, verifier, me, notices, outlet } = parts;
         let sessions = Self(Arc::new(Inner {
             stores,
-            lanes,
+            shards,
             verifier,
             me,
             outlet,

@@ -9,6 +9,13 @@ macro_rules! each {
     };
 }
 
+/// Whether a text is one of those in a batch, which is taken apart once.
+macro_rules! one_of {
+    ($text:literal, $batch:literal) => {
+        concat!($text, " IN (SELECT value FROM json_each(", $batch, "))")
+    };
+}
+
 /// A number of a row.
 macro_rules! int {
     ($at:literal) => {
@@ -91,13 +98,14 @@ use super::{NewMessage, StoreError};
 #[allow(clippy::duplicate_mod, reason = "the same statements, for each database")]
 mod answers;
 
-pub(super) const STEPS: [Step; 6] = [
+pub(super) const STEPS: [Step; 7] = [
     (1001, "devices", include_str!("../../migrations/sqlite/1001_devices.sql")),
     (1002, "device_details", include_str!("../../migrations/sqlite/1002_device_details.sql")),
     (1003, "device_finding", include_str!("../../migrations/sqlite/1003_device_finding.sql")),
     (1004, "device_log", include_str!("../../migrations/sqlite/1004_device_log.sql")),
     (1005, "device_via", include_str!("../../migrations/sqlite/1005_device_via.sql")),
     (1006, "session_roster", include_str!("../../migrations/sqlite/1006_session_roster.sql")),
+    (1008, "device_shards", include_str!("../../migrations/sqlite/1008_device_shards.sql")),
 ];
 
 type Conn = SqliteConnection;
