@@ -1,6 +1,6 @@
 //! Which processes serve devices and live: one heartbeat row each, and none for a session or a slot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use database::clock;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{LAPSE, ProcessId, SessionStore, StoreError};
+use crate::store::{LAPSE, MAIN, ProcessId, SessionStore, StoreError};
 
 /// How often a process says that it lives.
 const BEAT: Duration = Duration::from_secs(2);
@@ -35,6 +35,8 @@ struct Known {
     live: BTreeSet<ProcessId>,
     /// The shards that all of them have.
     shared: BTreeSet<String>,
+    /// Of those that have a shard, the one with the lowest id.
+    first: BTreeMap<String, ProcessId>,
     beaten: Instant,
 }
 
@@ -42,7 +44,11 @@ impl Known {
     fn of(beaten: Instant, live: Vec<(ProcessId, Vec<String>)>) -> Self {
         let sets = live.iter().map(|(_, shards)| shards.iter().cloned().collect::<BTreeSet<String>>());
         let shared = sets.reduce(|all, one| &all & &one).unwrap_or_default();
-        Self { live: live.into_iter().map(|(process, _)| process).collect(), shared, beaten }
+        let mut first: BTreeMap<String, ProcessId> = BTreeMap::new();
+        for (process, shard) in live.iter().flat_map(|(process, shards)| shards.iter().map(move |shard| (process, shard))) {
+            first.entry(shard.clone()).and_modify(|known| *known = (*known).min(*process)).or_insert(*process);
+        }
+        Self { live: live.into_iter().map(|(process, _)| process).collect(), shared, first, beaten }
     }
 }
 
@@ -91,6 +97,14 @@ impl Processes {
     /// which must do no harm.
     pub fn leads(&self) -> bool {
         self.known().live.first() == Some(&self.me)
+    }
+
+    /// The same of what is to be done at one broker: not all processes need have it.
+    pub fn leads_at(&self, shard: &str) -> bool {
+        match shard {
+            MAIN => self.leads(),
+            shard => self.known().first.get(shard) == Some(&self.me),
+        }
     }
 
     /// Whether this process has not beaten for so long that others may have taken what it had.

@@ -5,7 +5,7 @@
 //! | scheduled messages get their places | within a second of their time; at it, where they were accepted here | all |
 //! | messages expire | every [`UpkeepOptions::every`] | who leads |
 //! | what ended, and keys, are forgotten | every minute, in small batches | who leads |
-//! | idle devices lose their queues | every 2 s, so many per second | who leads |
+//! | idle devices lose their queues, and what a lane has left goes | every 2 s, so many per second | who leads, at each broker |
 //!
 //! Sessions and slots of lapsed processes are freed where processes beat ([`Processes::run`]).
 //!

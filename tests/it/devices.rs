@@ -11,5 +11,6 @@ mod relay;
 mod rough;
 pub(crate) mod served;
 pub(crate) mod sessions;
+mod shards;
 mod streamed;
 mod withdrawn;

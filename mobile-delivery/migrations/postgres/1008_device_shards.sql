@@ -1,7 +1,9 @@
--- Which broker the queue of a device is at: `main`, or the name of a shard. Those of before are at the only one there was.
-ALTER TABLE device_lanes ADD COLUMN shard text NOT NULL DEFAULT 'main';
--- Named by no other statement than those that ask for lanes away from the main broker, which repeat the condition.
-CREATE INDEX device_lanes_shard ON device_lanes (shard, device) WHERE shard <> 'main';
+-- At which broker the queue of a device is, of those lanes that are not at `main`: these have no row. Apart from `device_lanes`, whose statements all count on narrow rows.
+CREATE TABLE device_lane_shards (
+    device bigint PRIMARY KEY,
+    shard text NOT NULL
+);
+CREATE INDEX device_lane_shards_shard ON device_lane_shards (shard, device);
 
 -- Queues that were left at a broker when their lane went to another: to be taken away there.
 CREATE TABLE device_lanes_left (

@@ -1,6 +1,9 @@
 -- The same as on Postgres, where the reasons are given.
-ALTER TABLE device_lanes ADD COLUMN shard TEXT NOT NULL DEFAULT 'main';
-CREATE INDEX device_lanes_shard ON device_lanes (shard, device) WHERE shard <> 'main';
+CREATE TABLE device_lane_shards (
+    device INTEGER PRIMARY KEY,
+    shard TEXT NOT NULL
+) STRICT;
+CREATE INDEX device_lane_shards_shard ON device_lane_shards (shard, device);
 
 CREATE TABLE device_lanes_left (
     shard TEXT NOT NULL,

@@ -125,7 +125,16 @@ mod tests {
     }
 
     fn at(upto: i64) -> At {
-        At { tenant: "acme".into(), id: "phone".into(), tier: Tier::Standard, shard: MAIN.into(), via: Via::Hub, turn: 3, fence: 5, upto }
+        At {
+            tenant: "acme".into(),
+            id: "phone".into(),
+            tier: Tier::Standard,
+            shard: MAIN.into(),
+            via: Via::Hub,
+            turn: 3,
+            fence: 5,
+            upto,
+        }
     }
 
     fn followed(upto: i64, fence: i64, seqs: &[i64]) -> Option<(i64, Vec<i64>, i64)> {

@@ -73,6 +73,6 @@ mod tests {
         assert_eq!(place(Number(7), []), None);
     }
 
-    /// As this version has it, and every other: a device whose place changes with a version moves with each process that is updated.
-    const PLACES: [&str; 12] = [""; 12];
+    /// As every version has it: else devices would move with each process that is updated. Reckoned apart, with another SHA-256.
+    const PLACES: [&str; 12] = ["main", "main", "b", "main", "main", "b", "main", "b", "c", "main", "b", "c"];
 }

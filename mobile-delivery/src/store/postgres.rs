@@ -11,7 +11,7 @@ macro_rules! each {
 
 /// Whether a text is one of those in a batch, which is taken apart once.
 macro_rules! one_of {
-    ($text:literal, $batch:literal) => {
+    ($text:expr, $batch:literal) => {
         concat!($text, " = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(", $batch, " AS jsonb))))")
     };
 }

@@ -101,18 +101,19 @@ impl Cooling {
                 _ = tick.tick() => {}
                 () = self.wake.is_cooling() => {}
             }
-            if !self.processes.leads() {
+            let shards: Vec<&str> = self.shards.up().into_iter().filter(|shard| self.processes.leads_at(shard)).collect();
+            if shards.is_empty() {
                 continue;
             }
-            match self.found().await {
+            match self.found(&shards).await {
                 Ok(found) => self.cool_all(found).await,
                 Err(error) => tracing::warn!(error = %error, "cannot see which devices are idle"),
             }
         }
     }
 
-    /// What is to go: what is half-way first, then queues that were left, then lanes of brokers that are emptied, then those that were idle longest.
-    async fn found(&self) -> Result<Vec<Going>, StoreError> {
+    /// What is to go at these brokers: what is half-way first, then queues that were left, then lanes of brokers that are emptied, then those that were idle longest.
+    async fn found(&self, shards: &[&str]) -> Result<Vec<Going>, StoreError> {
         let off = {
             let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
             off.retain(|_, until| *until > Instant::now());
@@ -120,13 +121,13 @@ impl Cooling {
         };
         let limit = u32::try_from(BATCH + off.len()).unwrap_or(u32::MAX);
         let idle_for = i64::try_from(self.options.cool_after.as_micros()).unwrap_or(i64::MAX);
-        let (store, up) = (&self.stores.lanes, self.shards.up());
-        let mut found: Vec<Going> = store.cooling(&up, limit).await?.into_iter().map(Going::Idle).collect();
-        found.extend(store.left(&up, limit).await?.into_iter().map(Going::Left));
-        for shard in self.shards.emptied().filter(|shard| up.contains(shard)) {
+        let store = &self.stores.lanes;
+        let mut found: Vec<Going> = store.cooling(shards, limit).await?.into_iter().map(Going::Idle).collect();
+        found.extend(store.left(shards, limit).await?.into_iter().map(Going::Left));
+        for shard in self.shards.emptied().filter(|shard| shards.contains(shard)) {
             found.extend(store.vacant(shard, limit).await?.into_iter().map(Going::Idle));
         }
-        let idle = store.idle(&up, clock::now().saturating_sub(idle_for), limit).await?;
+        let idle = store.idle(shards, clock::now().saturating_sub(idle_for), limit).await?;
         found.extend(idle.into_iter().filter(|idle| idle.temperature == Temperature::Hot).map(Going::Idle));
         found.retain(|going| !off.contains_key(&going.key()));
         Ok(found)
@@ -256,7 +257,10 @@ impl Cooling {
                         self.metrics.left.with_label_values(&[*shard]).set(left.into());
                         match left {
                             0 if empty.insert(shard) => {
-                                tracing::info!(shard, "nothing of devices is left at this broker: it can be taken out of the configuration");
+                                tracing::info!(
+                                    shard,
+                                    "nothing of devices is left at this broker: it can be taken out of the configuration"
+                                );
                             }
                             0 => {}
                             _ => drop(empty.remove(shard)),

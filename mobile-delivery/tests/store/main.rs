@@ -35,4 +35,5 @@ mod sending;
 mod server;
 mod sessions;
 mod settling;
+mod shards;
 mod time;

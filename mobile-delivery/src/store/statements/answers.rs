@@ -32,9 +32,9 @@ use uuid::Uuid;
 use super::{Conn, Fault, put_messages, write_states};
 use crate::store::{
     Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Heard, Hearing, Idle, Lane,
-    LaneStore, Left, Limit, Limits, LogStore, Lost, Mark, Membership, MessageStore, Micros, NewMessage, Number, Over, Page, Pending,
-    ProcessId, Put, Reading, Receipt, Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot,
-    Standing, StoreError, Tail, Turned, check_group,
+    LaneStore, Left, Limit, Limits, LogStore, Lost, Mark, Membership, MessageStore, Micros, NewMessage, Number, Over, Page,
+    Pending, ProcessId, Put, Reading, Receipt, Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore,
+    Slot, Standing, StoreError, Tail, Turned, check_group,
 };
 
 /// The counters of a tenant below this are of what is sent, those from here on of what is acked: a counter is held until its transaction is on disk, and neither is

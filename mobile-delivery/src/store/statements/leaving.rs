@@ -3,30 +3,47 @@
 use super::batch::batch;
 use super::turning::{Nobody, told};
 use super::{Conn, Fault};
-use crate::store::{Idle, Left, Number, StoreError, Tier};
+use crate::store::{Idle, Left, MAIN, Number, StoreError, Tier};
+
+const STAND: &str =
+    "INSERT INTO device_lane_shards (device, shard) VALUES ($1, $2) ON CONFLICT (device) DO UPDATE SET shard = excluded.shard";
+
+const STAND_AT_MAIN: &str = "DELETE FROM device_lane_shards WHERE device = $1";
 
 const LEAVE: &str = "INSERT INTO device_lanes_left (shard, device, tier) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
 const FORGET: &str = "DELETE FROM device_lanes_left WHERE shard = $1 AND device = $2 AND tier = $3";
 
-const LEFT: &str =
-    concat!("SELECT shard, device, tier FROM device_lanes_left WHERE ", one_of!("shard", "$1"), " ORDER BY shard, device LIMIT $2");
+const LEFT: &str = concat!(
+    "SELECT shard, device, tier FROM device_lanes_left WHERE ",
+    one_of!("shard", "$1"),
+    " ORDER BY shard, device LIMIT $2"
+);
 
-// What the index is of is said twice, so that it is gone by.
-const VACANT: &str = "SELECT l.device, d.tenant, d.id, l.tier, l.shard, l.temperature, l.turn, l.idle_since FROM device_lanes AS l \
-     JOIN devices AS d ON d.number = l.device WHERE l.shard = $1 AND l.shard <> 'main' AND l.temperature = 1 AND l.idle_since IS NOT NULL \
-     ORDER BY l.device LIMIT $2";
+// Looked at after the lookup by device: no index that is about temperatures would do.
+const VACANT: &str = "SELECT l.device, d.tenant, d.id, l.tier, h.shard, l.temperature, l.turn, l.idle_since FROM device_lane_shards AS h \
+     JOIN device_lanes AS l ON l.device = h.device JOIN devices AS d ON d.number = h.device \
+     WHERE h.shard = $1 AND l.temperature + 0 = 1 AND l.idle_since + 0 > 0 ORDER BY h.device LIMIT $2";
 
 // From the first of each to the next: the cost is per broker.
-const OCCUPIED: &str = "WITH RECURSIVE s(shard) AS (SELECT min(shard) FROM device_lanes WHERE shard <> 'main' UNION ALL \
-     SELECT (SELECT min(l.shard) FROM device_lanes AS l WHERE l.shard <> 'main' AND l.shard > s.shard) FROM s WHERE s.shard IS NOT NULL), \
+const OCCUPIED: &str = "WITH RECURSIVE s(shard) AS (SELECT min(shard) FROM device_lane_shards UNION ALL \
+     SELECT (SELECT min(h.shard) FROM device_lane_shards AS h WHERE h.shard > s.shard) FROM s WHERE s.shard IS NOT NULL), \
      t(shard) AS (SELECT min(shard) FROM device_lanes_left UNION ALL \
      SELECT (SELECT min(g.shard) FROM device_lanes_left AS g WHERE g.shard > t.shard) FROM t WHERE t.shard IS NOT NULL) \
      SELECT b.shard, \
-     (SELECT count(*) FROM (SELECT 1 FROM device_lanes AS l WHERE l.shard = b.shard AND l.shard <> 'main' LIMIT $1) AS few) + \
+     (SELECT count(*) FROM (SELECT 1 FROM device_lane_shards AS h WHERE h.shard = b.shard LIMIT $1) AS few) + \
      (SELECT count(*) FROM (SELECT 1 FROM device_lanes_left AS g WHERE g.shard = b.shard LIMIT $1) AS few) \
      FROM (SELECT shard FROM s WHERE shard IS NOT NULL UNION SELECT shard FROM t WHERE shard IS NOT NULL AND shard <> 'main') AS b \
      ORDER BY b.shard";
+
+/// The lane of a device is at `shard`, or is no more.
+pub(super) async fn stand(conn: &mut Conn, device: Number, shard: &str) -> Result<(), Fault> {
+    match shard {
+        MAIN => sqlx::query(STAND_AT_MAIN).bind(device.0).execute(conn).await?,
+        shard => sqlx::query(STAND).bind(device.0).bind(shard).execute(conn).await?,
+    };
+    Ok(())
+}
 
 /// The queue of a device stays behind at `shard`.
 pub(super) async fn leave(conn: &mut Conn, device: Number, shard: &str, tier: Tier) -> Result<(), Fault> {
@@ -46,8 +63,7 @@ pub(super) async fn vacant(conn: &mut Conn, shard: &str, limit: u32) -> Result<V
 }
 
 pub(super) async fn left(conn: &mut Conn, shards: &[&str], limit: u32) -> Result<Vec<Left>, Fault> {
-    let found: Vec<(String, i64, i16)> =
-        sqlx::query_as(LEFT).bind(batch(shards)?).bind(i64::from(limit)).fetch_all(conn).await?;
+    let found: Vec<(String, i64, i16)> = sqlx::query_as(LEFT).bind(batch(shards)?).bind(i64::from(limit)).fetch_all(conn).await?;
     let left = |(shard, device, tier)| Ok(Left { shard, device: Number(device), tier: Tier::of_stored(tier)? });
     Ok(found.into_iter().map(left).collect::<Result<_, StoreError>>()?)
 }

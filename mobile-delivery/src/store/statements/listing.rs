@@ -11,8 +11,8 @@ use super::devices::{number, parsed};
 use super::ranking::Walk;
 use super::{Conn, Fault};
 use crate::store::{
-    Device, Filter, MAIN, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier, Transport,
-    Via,
+    Device, Filter, MAIN, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier,
+    Transport, Via,
 };
 
 // One that was removed has no row in `device_states`.
@@ -32,7 +32,9 @@ const SESSIONS: &str = concat!(
 );
 
 const LANES: &str = concat!(
-    "SELECT device, temperature, tier, shard FROM device_lanes WHERE device IN (SELECT CAST(n.value AS bigint) FROM ",
+    "SELECT l.device, l.temperature, l.tier, ",
+    shard_of!("l.device"),
+    " FROM device_lanes AS l WHERE l.device IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
     ")"
 );
@@ -50,9 +52,8 @@ pub(super) async fn sessions(conn: &mut Conn, devices: &[i64]) -> Result<HashMap
 /// Temperatures, tiers and brokers of those devices that are not cold, by number.
 pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i64, (Temperature, Tier, String)>, Fault> {
     let found: Vec<(i64, i16, i16, String)> = sqlx::query_as(LANES).bind(batch(devices)?).fetch_all(conn).await?;
-    let lane = |(device, temperature, tier, shard)| {
-        Ok((device, (Temperature::of_stored(temperature)?, Tier::of_stored(tier)?, shard)))
-    };
+    let lane =
+        |(device, temperature, tier, shard)| Ok((device, (Temperature::of_stored(temperature)?, Tier::of_stored(tier)?, shard)));
     Ok(found.into_iter().map(lane).collect::<Result<_, StoreError>>()?)
 }
 

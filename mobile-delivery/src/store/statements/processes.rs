@@ -16,7 +16,8 @@ const BEAT: &str = concat!(
 
 const LIVE: &str = concat!("SELECT id FROM device_processes WHERE beat_at >= ", clock!(), " - $1 ORDER BY id");
 
-const LIVE_WITH_SHARDS: &str = concat!("SELECT id, shards FROM device_processes WHERE beat_at >= ", clock!(), " - $1 ORDER BY id");
+const LIVE_WITH_SHARDS: &str =
+    concat!("SELECT id, shards FROM device_processes WHERE beat_at >= ", clock!(), " - $1 ORDER BY id");
 
 const LEAVE: &str = "DELETE FROM device_processes WHERE id = $1";
 

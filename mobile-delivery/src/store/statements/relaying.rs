@@ -16,16 +16,20 @@ const WITH_WORK: &str = concat!(
 );
 
 const LANES: &str = concat!(
-    "SELECT l.device, d.tenant, d.id, l.tier, l.shard, d.via, l.turn, l.sent, s.seq FROM device_lanes AS l \
+    "SELECT l.device, d.tenant, d.id, l.tier, ",
+    shard_of!("l.device"),
+    ", d.via, l.turn, l.sent, s.seq FROM device_lanes AS l \
      JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
      WHERE l.slot = $1 AND l.behind = 1 AND l.temperature = 1 AND l.device > $2 AND ",
-    one_of!("l.shard", "$4"),
+    at_one_of!("l.device", "$4"),
     " ORDER BY l.device LIMIT $3"
 );
 
 // By device alone: with what `device_lanes_behind` is about, a table without statistics would be walked by that index.
 const LANES_OF: &str = concat!(
-    "SELECT l.device, d.tenant, d.id, l.tier, l.shard, d.via, l.turn, l.sent, s.seq, l.behind = 1 AND l.temperature = 1 FROM ",
+    "SELECT l.device, d.tenant, d.id, l.tier, ",
+    shard_of!("l.device"),
+    ", d.via, l.turn, l.sent, s.seq, l.behind = 1 AND l.temperature = 1 FROM ",
     each!("$1"),
     " CROSS JOIN device_lanes AS l JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
      WHERE l.device = CAST(n.value AS bigint) ORDER BY l.device"
@@ -94,7 +98,8 @@ async fn lanes(conn: &mut Conn, reading: &Reading<'_>) -> Result<Vec<Lane>, Faul
             break;
         }
         let after = if slot == from { reading.after.0 } else { 0 };
-        let found: Vec<Lane> = sqlx::query_as(LANES).bind(slot).bind(after).bind(left).bind(batch(reading.shards)?).fetch_all(&mut *conn).await?;
+        let found: Vec<Lane> =
+            sqlx::query_as(LANES).bind(slot).bind(after).bind(left).bind(batch(reading.shards)?).fetch_all(&mut *conn).await?;
         lanes.extend(found);
     }
     Ok(lanes)

@@ -2,35 +2,39 @@
 
 use super::batch::batch;
 use super::hold::Holding;
-use super::leaving::{come, leave};
+use super::leaving::{come, leave, stand};
 use super::sessions::{has_listener, via_of};
 use super::{Conn, Fault};
 use crate::rules::{Turn, turn};
-use crate::store::{Idle, Lane, Micros, Number, StoreError, Temperature, Tier, Turned, slot_of};
+use crate::store::{Idle, Lane, MAIN, Micros, Number, StoreError, Temperature, Tier, Turned, slot_of};
 
-const LANE: &str = "SELECT temperature, turn, tier, shard FROM device_lanes WHERE device = $1";
+const LANE: &str = concat!("SELECT temperature, turn, tier, ", shard_of!("$1"), " FROM device_lanes WHERE device = $1");
 
 const TIER: &str = "SELECT tier FROM devices WHERE number = $1";
 
-const WARM: &str = "INSERT INTO device_lanes (device, slot, tier, temperature, turn, sent, behind, idle_since, shard) \
-     VALUES ($1, $2, $3, 1, $4, $5, $7, $6, $8) ON CONFLICT (device) DO UPDATE SET temperature = 1, turn = excluded.turn, \
-     sent = excluded.sent, behind = excluded.behind, idle_since = excluded.idle_since, shard = excluded.shard";
+const WARM: &str = "INSERT INTO device_lanes (device, slot, tier, temperature, turn, sent, behind, idle_since) \
+     VALUES ($1, $2, $3, 1, $4, $5, $7, $6) ON CONFLICT (device) DO UPDATE SET temperature = 1, turn = excluded.turn, \
+     sent = excluded.sent, behind = excluded.behind, idle_since = excluded.idle_since";
 
 const COOL: &str = "UPDATE device_lanes SET temperature = 2, turn = $2, idle_since = coalesce(idle_since, $3) WHERE device = $1";
 
 const COLD: &str = "DELETE FROM device_lanes WHERE device = $1";
 
 const IDLE: &str = concat!(
-    "SELECT l.device, d.tenant, d.id, l.tier, l.shard, l.temperature, l.turn, l.idle_since FROM device_lanes AS l \
+    "SELECT l.device, d.tenant, d.id, l.tier, ",
+    shard_of!("l.device"),
+    ", l.temperature, l.turn, l.idle_since FROM device_lanes AS l \
      JOIN devices AS d ON d.number = l.device WHERE l.idle_since < $1 AND ",
-    one_of!("l.shard", "$3"),
+    at_one_of!("l.device", "$3"),
     " ORDER BY l.idle_since LIMIT $2"
 );
 
 const COOLING: &str = concat!(
-    "SELECT l.device, d.tenant, d.id, l.tier, l.shard, l.temperature, l.turn, coalesce(l.idle_since, 0) FROM device_lanes AS l \
+    "SELECT l.device, d.tenant, d.id, l.tier, ",
+    shard_of!("l.device"),
+    ", l.temperature, l.turn, coalesce(l.idle_since, 0) FROM device_lanes AS l \
      JOIN devices AS d ON d.number = l.device WHERE l.temperature = 2 AND ",
-    one_of!("l.shard", "$2"),
+    at_one_of!("l.device", "$2"),
     " ORDER BY l.device LIMIT $1"
 );
 
@@ -90,7 +94,8 @@ pub(super) async fn warm(
     let (sent, behind) = if by_broker { (0, i16::from(held.backlog > 0)) } else { (held.seq, 0) };
     let idle_since = if listened || by_broker { None } else { Some(now) };
     let query = sqlx::query(WARM).bind(device.0).bind(slot_of(device)).bind(tier.stored()).bind(next);
-    query.bind(sent).bind(idle_since).bind(behind).bind(shard).execute(&mut *conn).await?;
+    query.bind(sent).bind(idle_since).bind(behind).execute(&mut *conn).await?;
+    stand(conn, device, shard).await?;
     if let Some(there) = elsewhere {
         leave(conn, device, &there.shard, tier).await?;
     }
@@ -107,9 +112,12 @@ async fn take(conn: &mut Conn, device: Number, asked: Turn, now: Micros) -> Resu
     let taken = has_listener(conn, device.0).await?;
     let Some((next, at)) = turn((there.temperature, there.turn), taken, asked) else { return Ok(Turned::No) };
     match next {
-        Temperature::Cold => sqlx::query(COLD).bind(device.0).execute(&mut *conn).await?,
-        _ => sqlx::query(COOL).bind(device.0).bind(at).bind(now).execute(&mut *conn).await?,
-    };
+        Temperature::Cold => {
+            sqlx::query(COLD).bind(device.0).execute(&mut *conn).await?;
+            stand(conn, device, MAIN).await?;
+        }
+        _ => drop(sqlx::query(COOL).bind(device.0).bind(at).bind(now).execute(&mut *conn).await?),
+    }
     if let Some(held) = holding.change(device.0) {
         held.turn = at;
     }

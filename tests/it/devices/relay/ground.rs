@@ -272,7 +272,7 @@ async fn begin(url: String, database: String, how: How) -> Process {
     let relay = Relay {
         stores: stores.clone(),
         processes: processes.clone(),
-        lanes: lanes.clone(),
+        shards: lanes.clone().into(),
         wake: wake.clone(),
         metrics: metrics.clone(),
         options: how.relay,
@@ -292,7 +292,7 @@ async fn begin(url: String, database: String, how: How) -> Process {
     let upkeep = Upkeep {
         stores: stores.clone(),
         processes: processes.clone(),
-        lanes: lanes.clone(),
+        shards: lanes.clone().into(),
         wake: wake.clone(),
         follow: Arc::new(wake.clone()),
         limits: Limits::default(),
