@@ -458,8 +458,15 @@ impl Wiring {
             intake.spawn(self.calling_back().run(intake.clone(), stages.drain.clone()));
             roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
-        if self.devices.is_some() {
+        if let Some(served) = &served {
             roles::dropped(&self, &runtime, &topology_ready, &intake);
+            for way in &served.ways {
+                let (link, options) = (way.link.clone(), PublisherOptions::default());
+                let (stop, wire) = (stages.links.clone(), self.metrics.messaging.clone());
+                let publisher = Publisher::start(link.clone(), options, &links, stop, wire);
+                let runtime = messaging::consumer::Runtime { link, publisher, ..runtime.clone() };
+                roles::dropped(&self, &runtime, &way.declared, &intake);
+            }
         }
         if self.config.roles.contains(&Role::Keeper) {
             roles::keeper(&self, &runtime, feed.clone(), topology_ready.clone(), &intake);

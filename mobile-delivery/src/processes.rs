@@ -93,6 +93,11 @@ impl Processes {
         self.known().shared.contains(shard)
     }
 
+    /// Whether any that lives has it.
+    pub fn has(&self, shard: &str) -> bool {
+        shard == MAIN || self.known().first.contains_key(shard)
+    }
+
     /// Whether this process does what only one need do: the one with the lowest id. For a moment after a change two may think so,
     /// which must do no harm.
     pub fn leads(&self) -> bool {

@@ -47,6 +47,9 @@ pub struct Broker {
     /// More brokers that devices are spread over, one `[[broker.shard]]` each; this one has its share of them too.
     #[serde(rename = "shard", skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<ShardConfig>,
+    /// Whether it is one of those, and has what devices share and nothing else. Not to be set.
+    #[serde(skip)]
+    pub is_shard: bool,
 }
 
 impl Broker {
@@ -63,6 +66,7 @@ impl Broker {
             consumer_timeout: section.within("consumer_timeout", minute * 30, minute..=minute * 60 * 24 * 30, "from 1m to 30d"),
             management_url: section.opt("management_url"),
             shards: section.sections("shard").iter_mut().filter_map(ShardConfig::read).collect(),
+            is_shard: false,
         }
     }
 

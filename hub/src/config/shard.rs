@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Broker;
 use super::broker::{BrokerUrl, ManagementUrl, OneOrMore};
 use super::section::Section;
+use super::{Broker, Config};
 
 /// What `[broker]` itself is called among the shards.
 pub(crate) const MAIN: &str = messaging::devices::MAIN;
@@ -89,6 +89,23 @@ fn from_file(path: &std::path::Path) -> Result<BrokerUrl, String> {
     BrokerUrl::parse(text.trim()).map_err(|why| format!("{}: the URL in it {why}", path.display()))
 }
 
+impl Config {
+    /// The same for one shard: its broker, and what is declared there. `None`: there is none of this name.
+    pub(crate) fn of_shard(&self, name: &str) -> Option<Self> {
+        let shard = self.broker.shards.iter().find(|shard| shard.name == name)?;
+        Some(Self {
+            broker: self.broker.of_shard(shard),
+            kinds: Vec::new(),
+            cron: Vec::new(),
+            exchanges: Vec::new(),
+            queues: Vec::new(),
+            bindings: Vec::new(),
+            policies: Vec::new(),
+            ..self.clone()
+        })
+    }
+}
+
 impl Broker {
     /// How a shard is reached.
     pub(crate) fn of_shard(&self, shard: &ShardConfig) -> Self {
@@ -108,6 +125,7 @@ impl Broker {
             client_key_file: key,
             management_url: shard.management_url.clone(),
             shards: Vec::new(),
+            is_shard: true,
             ..self.clone()
         }
     }

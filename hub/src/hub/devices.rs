@@ -42,6 +42,7 @@ use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
 use super::broker_closing::{self, Closing};
+use super::shards::AtShard;
 use super::{HubError, Stages, Wiring};
 use super::{broker_fitness, device_policies, device_submissions, shards};
 use crate::config;
@@ -68,6 +69,8 @@ pub(crate) struct Served {
     pub(crate) unfit: watch::Receiver<Option<String>>,
     /// The brokers that their queues are at.
     pub(crate) shards: Shards,
+    /// The ways to them but the main one.
+    pub(crate) ways: Vec<AtShard>,
 }
 
 /// What the parts run on.
@@ -154,7 +157,7 @@ impl Devices {
         let wire = &wiring.metrics.messaging;
         let (links, stop) = (ground.links, &stages.links);
         let main = Lanes::start(ground.broker, names.clone(), lanes_options.clone(), links, stop, wire, registry)?;
-        let shards = shards::start(wiring, ground, main.clone(), &lanes_options, processes)?;
+        let (shards, ways) = shards::start(wiring, ground, main.clone(), &lanes_options, processes)?;
         let limits = limits(settings);
 
         let wake = Wake::default();
@@ -281,7 +284,7 @@ impl Devices {
         let (connecting, described) = poll::router(sessions);
         openapi.merge(described);
         let routes = owners.merge(guarded(connecting, unfit.clone()));
-        Ok(Served { routes, openapi, broker_auth, operating, submissions, unfit, shards })
+        Ok(Served { routes, openapi, broker_auth, operating, submissions, unfit, shards, ways })
     }
 }
 

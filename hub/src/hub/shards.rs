@@ -1,7 +1,7 @@
 //! The brokers that devices are spread over: connected, declared, and looked at before devices get queues there.
 //!
 //! Each beside the main one has what devices share and nothing else. Until its exchanges and policies were seen nothing is made there; its devices
-//! go by rows, and nobody else waits.
+//! go by rows, and nobody else waits. What goes over the limits of queues there is taken, as it is at the main one.
 
 use std::sync::Arc;
 
@@ -15,6 +15,14 @@ use super::devices::{Ground, Work, once};
 use super::{HubError, Wiring};
 use super::{broker, device_policies};
 
+/// The way to a shard beside the lanes.
+#[derive(Clone)]
+pub(crate) struct AtShard {
+    pub(super) link: Link,
+    /// Whether what devices share is there.
+    pub(super) declared: watch::Receiver<bool>,
+}
+
 /// Starts what each shard needs, beside the lanes at the `main` broker.
 pub(super) fn start(
     wiring: &Wiring,
@@ -22,22 +30,23 @@ pub(super) fn start(
     main: Lanes,
     options: &LanesOptions,
     processes: &Arc<Processes>,
-) -> Result<Shards, HubError> {
+) -> Result<(Shards, Vec<AtShard>), HubError> {
     let (config, names, wire) = (&wiring.config, &wiring.names, &wiring.metrics.messaging);
     if config.broker.shards.is_empty() {
-        return Ok(main.into());
+        return Ok((main.into(), Vec::new()));
     }
     let (limits, manage, stages) = (config.devices.queue_limits(), config.topology.manage, ground.stages);
-    let mut others = Vec::new();
-    for shard in &config.broker.shards {
-        let settings = config.broker.of_shard(shard);
+    let (mut others, mut ways) = (Vec::new(), Vec::new());
+    for (shard, own) in config.broker.shards.iter().filter_map(|shard| Some((shard, config.of_shard(&shard.name)?))) {
+        let topology = own.topology().map_err(HubError::Topology)?;
+        let settings = own.broker;
         let at = Arc::new(broker::options(&settings).map_err(|why| HubError::Broker(format!("shard `{}`: {why}", shard.name)))?);
         let options = LanesOptions { shard: shard.name.clone(), ..options.clone() };
         let lanes = main.beside(&at, options, ground.links, &stages.links, wire);
         let looking = Link::start(at, format!("topology:{}", shard.name), ground.links, stages.links.clone(), wire.clone());
         let (declared, is_declared) = watch::channel(false);
         let (fits, unfit) = watch::channel(Some("what devices share there was not seen yet".to_owned()));
-        let topology = mobile_delivery::topology(names, &limits);
+        ways.push(AtShard { link: looking.clone(), declared: is_declared.clone() });
         ground.intake.spawn(broker::declare(topology, manage, looking, declared, stages.drain.clone()));
         let name = shard.name.clone();
         let policies = device_policies::watch(name, settings, manage, names.clone(), limits, fits, stages.drain.clone());
@@ -45,5 +54,5 @@ pub(super) fn start(
         others.push(Shard { lanes, takes: !shard.drain, unfit });
         tracing::info!(shard = shard.name, drain = shard.drain, "devices are spread over one more broker");
     }
-    Ok(Shards::new(main, others, processes.clone()))
+    Ok((Shards::new(main, others, processes.clone()), ways))
 }

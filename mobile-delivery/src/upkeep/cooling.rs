@@ -13,7 +13,7 @@
 //! A queue that a lane has left for another broker is nobody's, and goes the same way: retired, then forgotten. What is at a broker that is away, or that this
 //! process does not have, waits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -39,8 +39,9 @@ const BATCH: usize = 256;
 /// How many of those that could not be cooled are remembered, to be left alone.
 const OFF_AT_MOST: usize = 4096;
 
-/// Between two looks at how far brokers are that are emptied.
+/// Between two looks at how far brokers are that are emptied, and where none is.
 const TELL: Duration = Duration::from_secs(10);
+const TELL_OTHERS: Duration = Duration::from_secs(60);
 
 /// What is left at one is counted up to here.
 const COUNTED: u32 = 10_000;
@@ -239,36 +240,48 @@ impl Cooling {
         Ok(())
     }
 
-    /// Tells how far brokers are that are emptied, for as long as there are any.
+    /// Tells what is left at brokers that are emptied, and at those that nobody has any more.
     pub(super) async fn tell(&self) {
         let emptied: Vec<&str> = self.shards.emptied().collect();
-        if emptied.is_empty() {
-            return;
-        }
-        let mut tick = interval(TELL);
+        let mut tick = interval(if emptied.is_empty() { TELL_OTHERS } else { TELL });
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut empty: HashSet<&str> = HashSet::new();
+        let mut told: HashMap<String, bool> = HashMap::new();
         loop {
             tick.tick().await;
+            let mut left: BTreeMap<String, u32> = emptied.iter().map(|shard| ((*shard).to_owned(), 0)).collect();
             match self.stores.lanes.occupied(COUNTED).await {
-                Ok(occupied) => {
-                    for shard in &emptied {
-                        let left = occupied.iter().find(|(name, _)| name == shard).map_or(0, |(_, left)| *left);
-                        self.metrics.left.with_label_values(&[*shard]).set(left.into());
-                        match left {
-                            0 if empty.insert(shard) => {
-                                tracing::info!(
-                                    shard,
-                                    "nothing of devices is left at this broker: it can be taken out of the configuration"
-                                );
-                            }
-                            0 => {}
-                            _ => drop(empty.remove(shard)),
-                        }
-                    }
+                Ok(occupied) => left.extend(occupied.into_iter().filter(|(shard, _)| self.is_to_be_empty(shard))),
+                Err(error) => {
+                    tracing::warn!(error = %error, "cannot see what is left at brokers that are emptied");
+                    continue;
                 }
-                Err(error) => tracing::warn!(error = %error, "cannot see what is left at brokers that are emptied"),
+            }
+            // One that was nobody's is empty, or somebody's again.
+            told.keys().for_each(|shard| _ = left.entry(shard.clone()).or_default());
+            for (shard, count) in left {
+                self.metrics.left.with_label_values(&[&shard]).set(count.into());
+                if told.insert(shard.clone(), count == 0) == Some(count == 0) {
+                    continue;
+                }
+                match (count, emptied.contains(&shard.as_str())) {
+                    (0, true) => {
+                        tracing::info!(
+                            shard,
+                            "nothing of devices is left at this broker: it can be taken out of the configuration"
+                        );
+                    }
+                    (_, true) | (0, false) => {}
+                    (count, false) => tracing::warn!(
+                        shard,
+                        queues = count,
+                        "queues of devices are left at a broker that no process has: put its [[broker.shard]] back, with drain = true"
+                    ),
+                }
             }
         }
+    }
+
+    fn is_to_be_empty(&self, shard: &str) -> bool {
+        self.shards.emptied().any(|emptied| emptied == shard) || !self.processes.has(shard)
     }
 }

@@ -21,8 +21,10 @@ impl Metrics {
         let rows =
             Opts::new("warren_device_upkeep_rows_total", "rows of devices' messages that time has done something to, by what");
         let cooled = Opts::new("warren_device_cooled_total", "queues of idle devices that were to go, by what became of them");
-        let left =
-            Opts::new("warren_shard_left", "queues of devices that are still at a shard with drain = true, counted up to 10,000");
+        let left = Opts::new(
+            "warren_shard_left",
+            "queues of devices that are still at a shard with drain = true, or at one that no process has, counted up to 10,000",
+        );
         let metrics = Self {
             rows: IntCounterVec::new(rows, &["action"])?,
             cooled: IntCounterVec::new(cooled, &["result"])?,

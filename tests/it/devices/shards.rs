@@ -9,10 +9,12 @@ use mobile_delivery::store::MAIN;
 use reqwest::Method;
 use serde_json::json;
 use tokio::time::sleep;
+use warren_tests::broker::Broker;
 use warren_tests::hub::{HubClient, HubProcess};
+use warren_tests::process::binary;
 use warren_tests::wait::until_true;
 
-use self::scene::{NORTH, Scene, addresses, either, number, phones, queue, shares, slowest, while_sending};
+use self::scene::{NORTH, Phone, Scene, addresses, either, number, phones, queue, shares, slowest, while_sending};
 use super::fleet::OWNER;
 use crate::world::{Keep, LONG, settled};
 
@@ -55,15 +57,21 @@ async fn devices_are_spread_over_two_brokers_and_those_that_the_broker_serves_ar
     assert!(slowest(&latest).1 < 500, "{:?}", slowest(&latest));
 
     // Nothing but what devices need is there, and their queues have limits.
-    let (exchanges, policies) = (scene.there.definitions().await, scene.there.definitions().await);
+    let there = scene.there.definitions().await;
     let names = |value: &serde_json::Value, of: &str| {
         let all = value[of].as_array().unwrap().iter();
         let mut names: Vec<String> = all.map(|one| one["name"].as_str().unwrap().to_owned()).collect();
         names.sort();
         names
     };
-    assert_eq!(names(&exchanges, "exchanges"), ["warren.broadcast", "warren.devices", "warren.devices.dead", "warren.groups"]);
-    assert_eq!(names(&policies, "policies"), ["warren.devices.lite", "warren.devices.standard"]);
+    assert_eq!(names(&there, "exchanges"), ["warren.broadcast", "warren.devices", "warren.devices.dead", "warren.groups"]);
+    assert_eq!(names(&there, "policies"), ["warren.devices.lite", "warren.devices.standard"]);
+
+    until_true(LONG, "what goes over limits there to be taken", async || {
+        scene.there.consumers("warren.devices.dropped").await == Some(1)
+    })
+    .await;
+    operators_see_it(&scene, &hub, &all).await;
 
     // Whoever takes from a queue itself finds it at the broker that it is told of.
     let of_broker = async |n: usize| {
@@ -86,6 +94,38 @@ async fn devices_are_spread_over_two_brokers_and_those_that_the_broker_serves_ar
         assert_eq!(scene.queues(gateway).await, [MAIN]);
     }
     assert!(belongs_north > 0, "none of them would be elsewhere if it were the hub's");
+}
+
+/// Commands look at the shard as they look at the main broker.
+async fn operators_see_it(scene: &Scene, hub: &HubProcess, all: &[Phone]) {
+    let checked = warren(hub, &["topology", "check", "--config", "warren.toml", "--shard", NORTH]).await;
+    assert_eq!(checked.0, Some(0), "{}", checked.1);
+    scene.there.delete_exchange("warren.groups").await;
+    let checked = warren(hub, &["topology", "check", "--config", "warren.toml", "--shard", NORTH]).await;
+    assert!(checked.0 == Some(2) && checked.1.contains("warren.groups"), "{}", checked.1);
+    let applied = warren(hub, &["topology", "apply", "--config", "warren.toml", "--shard", NORTH]).await;
+    assert_eq!(applied.0, Some(0), "{}", applied.1);
+    let unknown = warren(hub, &["topology", "export", "--config", "warren.toml", "--shard", "south"]).await;
+    assert!(
+        unknown.0 == Some(2) && unknown.1.contains("no [[broker.shard]] called `south`; configured: `north`"),
+        "{}",
+        unknown.1
+    );
+    let examined = warren(hub, &["doctor", "--config", "warren.toml", "--json"]).await;
+    assert!(examined.1.contains("shard `north`: "), "{}", examined.1);
+    let phone = all.iter().find(|phone| either(phone.number) == NORTH).expect("one of them is there");
+    let shown = hub.admin().get(&format!("/admin/devices/acme/{}", phone.device.id)).await.unwrap().body;
+    assert_eq!(shown["shard"], NORTH, "{shown}");
+}
+
+/// A command in the folder of a hub: its code, and all that it said.
+async fn warren(hub: &HubProcess, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = tokio::process::Command::new(binary("warren"));
+    command.args(arguments).env_clear().current_dir(hub.folder());
+    command.env("WARREN__BROKER__MANAGEMENT_URL", Broker::shared().await.management().url());
+    let output = command.output().await.unwrap();
+    let all = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(all).unwrap())
 }
 
 /// A broker is added, and devices move with what waits for them; it is emptied, and nothing of theirs stays there.
@@ -236,7 +276,7 @@ async fn while_one_broker_is_down_devices_of_the_other_go_on_and_its_own_go_by_r
     scene.until_at(&all, either).await;
     let every = Duration::from_millis(100);
     while_sending(&mut all, &[&hub], every, sleep(Duration::from_secs(3))).await;
-    let split = |all: &[scene::Phone], from: &[usize]| {
+    let split = |all: &[Phone], from: &[usize]| {
         let took = |shard: &str| {
             let of = all.iter().zip(from).filter(|(phone, _)| either(phone.number) == shard);
             slowest(&of.flat_map(|(phone, from)| phone.took(*from)).collect::<Vec<Duration>>())
