@@ -7,6 +7,9 @@
 //! Lanes::retire   scratch channels                      unbound, drained, deleted; what was in it
 //! ```
 //!
+//! All of it at one broker. Where there are several, each has lanes of its own ([`Lanes::beside`]), and shares nothing with the others but counters: one that hangs
+//! holds up nobody else.
+//!
 //! Owns what AMQP needs for that: connections, channels, who sits on which, what is under way for a device. Refuses to own whether a device
 //! should have a queue, what it was sent and what it has: that is the store's, which is the truth, and a lane is its fast way (ADR 43).
 //! Nothing here is kept beyond the process.

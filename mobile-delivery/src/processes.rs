@@ -174,3 +174,21 @@ impl Processes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_shared_once_all_that_live_have_it_and_its_first_leads_there() {
+        let with = |process, shards: &[&str]| (ProcessId(process), shards.iter().map(|shard| (*shard).to_owned()).collect());
+        let known = |live| Known::of(Instant::now(), live);
+        let of = |known: &Known| (known.shared.iter().cloned().collect::<Vec<_>>(), known.first.clone());
+        let first = |all: &[(&str, i64)]| all.iter().map(|(shard, process)| ((*shard).to_owned(), ProcessId(*process))).collect();
+        let all = known(vec![with(3, &["b", "c"]), with(5, &["c", "b"])]);
+        assert_eq!(of(&all), (vec!["b".to_owned(), "c".to_owned()], first(&[("b", 3), ("c", 3)])));
+        let some = known(vec![with(2, &[]), with(5, &["b"]), with(7, &["b", "c"])]);
+        assert_eq!(of(&some), (Vec::new(), first(&[("b", 5), ("c", 7)])));
+        assert_eq!(of(&known(Vec::new())), (Vec::new(), first(&[])));
+    }
+}

@@ -19,6 +19,7 @@
 //! * What this process has committed goes without a read if nothing else comes before it (ADR 53); whatever is in doubt is read.
 //! * What is published and not marked is published again: a copy, by its id and `seq`. Marks count only for who has the slot, on the turn that was read.
 //! * What nobody was woken for is found by a look through the slots every [`RelayOptions::look`].
+//! * A broker that is away, or takes nothing, takes no room from another. What is for it is not read, and found by a look once it is back.
 //!
 //! Limits: between the death of a process and its lapse (10 s) nothing of its slots is relayed; rows wait, and a session reads them. Two
 //! processes that both take a slot for theirs, as after a pause, cause copies and a wrong order in the queue, which sessions put right.

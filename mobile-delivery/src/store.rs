@@ -372,11 +372,18 @@ pub trait LaneStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn vacant(&self, shard: &str, limit: u32) -> Result<Vec<Idle>, StoreError>;
 
-    /// Queues that were left at these brokers.
+    /// Says that a queue is about to be made where the lane of its device is not: it is [`Left`] until [`LaneStore::warm`] says that it is the lane's, so that it goes should whoever
+    /// makes it die in between.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn left(&self, shards: &[&str], limit: u32) -> Result<Vec<Left>, StoreError>;
+    async fn leave(&self, left: &Left, now: Micros) -> Result<(), StoreError>;
+
+    /// Queues at these brokers that are no lane's since before `before`.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn left(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, StoreError>;
 
     /// Says that a queue that was left is gone. Answers whether it was still to go: else the lane has come back to it.
     ///

@@ -5,11 +5,12 @@ CREATE TABLE device_lane_shards (
 );
 CREATE INDEX device_lane_shards_shard ON device_lane_shards (shard, device);
 
--- Queues that were left at a broker when their lane went to another: to be taken away there.
+-- Queues at a broker that are no lane of their device: left when it went to another, or about to be made where it is to go. To be taken away there, unless they become its lane.
 CREATE TABLE device_lanes_left (
     shard text NOT NULL,
     device bigint NOT NULL,
     tier smallint NOT NULL,
+    since bigint NOT NULL,
     PRIMARY KEY (shard, device, tier)
 );
 

@@ -9,6 +9,7 @@ CREATE TABLE device_lanes_left (
     shard TEXT NOT NULL,
     device INTEGER NOT NULL,
     tier INTEGER NOT NULL,
+    since INTEGER NOT NULL,
     PRIMARY KEY (shard, device, tier)
 ) STRICT, WITHOUT ROWID;
 

@@ -17,7 +17,7 @@ use super::claiming::{Begun, Coming, NotBegun};
 use super::tenure::{Identity, Tenure};
 use crate::lane::{lane_of, queue_of};
 use crate::protocol::{Close, Hello};
-use crate::store::{Device, Standing, StoreError, Temperature, Transport};
+use crate::store::{Device, Left, MAIN, Standing, StoreError, Temperature, Transport};
 
 /// The longest wait before a lane is tried again.
 const REST: Duration = Duration::from_secs(20);
@@ -214,6 +214,12 @@ impl Sessions {
         let shard = inner.shards.wanted(identity.number, at);
         let lanes = inner.shards.open(shard)?;
         let mut tier = device.queue_tier;
+        // Where it has none yet, and would not be looked for if this process died in a moment.
+        if at != Some(shard) && (at.is_some() || shard != MAIN) {
+            let left = Left { shard: shard.to_owned(), device: identity.number, tier };
+            let left = inner.stores.lanes.leave(&left, database::clock::now()).await;
+            left.map_err(|error| unavailable(error.to_string()))?;
+        }
         loop {
             let queue = queue_of(identity.number, tier);
             lanes.ensure(Lane { device: queue, ..lane_of(&device) }).await?;

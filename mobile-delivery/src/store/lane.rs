@@ -54,7 +54,7 @@ pub struct Lane {
     pub shard: String,
 }
 
-/// A queue that is nobody's lane any more: that of its device is at another broker.
+/// A queue that is nobody's lane: that of its device is at another broker, or nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// The broker it is at.

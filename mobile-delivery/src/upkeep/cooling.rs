@@ -28,7 +28,7 @@ use crate::lane::{lane_of, queue_of};
 use crate::processes::Processes;
 use crate::relay::Wake;
 use crate::shards::Shards;
-use crate::store::{Device, Idle, Left, Number, StoreError, Stores, Temperature, Turned};
+use crate::store::{Device, Idle, Left, Micros, Number, StoreError, Stores, Temperature, Turned};
 
 /// Between two looks for idle devices.
 const LOOK: Duration = Duration::from_secs(2);
@@ -42,6 +42,9 @@ const OFF_AT_MOST: usize = 4096;
 /// Between two looks at how far brokers are that are emptied, and where none is.
 const TELL: Duration = Duration::from_secs(10);
 const TELL_OTHERS: Duration = Duration::from_secs(60);
+
+/// How long a queue has been left before it goes: whoever makes it, or leaves it, has come to an end by then.
+const LEFT_FOR: Duration = Duration::from_secs(30);
 
 /// What is left at one is counted up to here.
 const COUNTED: u32 = 10_000;
@@ -121,14 +124,13 @@ impl Cooling {
             off.clone()
         };
         let limit = u32::try_from(BATCH + off.len()).unwrap_or(u32::MAX);
-        let idle_for = i64::try_from(self.options.cool_after.as_micros()).unwrap_or(i64::MAX);
         let store = &self.stores.lanes;
         let mut found: Vec<Going> = store.cooling(shards, limit).await?.into_iter().map(Going::Idle).collect();
-        found.extend(store.left(shards, limit).await?.into_iter().map(Going::Left));
+        found.extend(store.left(shards, ago(LEFT_FOR), limit).await?.into_iter().map(Going::Left));
         for shard in self.shards.emptied().filter(|shard| shards.contains(shard)) {
             found.extend(store.vacant(shard, limit).await?.into_iter().map(Going::Idle));
         }
-        let idle = store.idle(shards, clock::now().saturating_sub(idle_for), limit).await?;
+        let idle = store.idle(shards, ago(self.options.cool_after), limit).await?;
         found.extend(idle.into_iter().filter(|idle| idle.temperature == Temperature::Hot).map(Going::Idle));
         found.retain(|going| !off.contains_key(&going.key()));
         Ok(found)
@@ -284,4 +286,8 @@ impl Cooling {
     fn is_to_be_empty(&self, shard: &str) -> bool {
         self.shards.emptied().any(|emptied| emptied == shard) || !self.processes.has(shard)
     }
+}
+
+fn ago(time: Duration) -> Micros {
+    clock::now().saturating_sub(Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX))
 }

@@ -59,7 +59,7 @@ fn others(tenant: &str) -> String {
          INSERT INTO device_receipts (message, device, state, at) SELECT id, 1, 3, {T0} FROM device_messages; \
          INSERT INTO device_sessions SELECT number, tenant, 7, gen_random_uuid(), 1, 0, {T0} FROM devices; \
          INSERT INTO device_lane_shards SELECT number, 'z' FROM devices WHERE number % 2 = 0; \
-         INSERT INTO device_lanes_left SELECT 'z', number, 0 FROM devices; \
+         INSERT INTO device_lanes_left SELECT 'z', number, 0, {T0} FROM devices; \
          INSERT INTO device_lanes SELECT number, 100 + number % 64, 0, 1, 1, 0, 1, {later} + number FROM devices;"
     )
 }
@@ -188,7 +188,7 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     lanes.idle(&[MAIN], T0 + SECOND, 10).await.unwrap();
     lanes.cooling(&[MAIN, "z"], 10).await.unwrap();
     lanes.vacant("z", 10).await.unwrap();
-    lanes.left(&[MAIN, "z"], 10).await.unwrap();
+    lanes.left(&[MAIN, "z"], T0 + 1, 10).await.unwrap();
     lanes.occupied(10).await.unwrap();
     looks.at("look for what is to go", LIST);
     let lane = lanes.warm(device, MAIN, None, T0).await.unwrap().unwrap();

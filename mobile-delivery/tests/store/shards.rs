@@ -11,6 +11,7 @@ contract![
     a_lane_that_comes_back_is_not_taken_away,
     what_is_at_other_brokers_is_not_told,
     what_is_left_of_a_broker_is_counted,
+    a_queue_that_is_about_to_be_made_goes_unless_it_becomes_the_lane,
 ];
 
 fn left(device: Number, shard: &str) -> Left {
@@ -27,16 +28,16 @@ async fn a_session_takes_its_lane_along_and_what_it_left_is_known(ground: &Groun
     assert_eq!(shard_of(ground, "phone").await, (Temperature::Cold, MAIN.to_owned()));
     let fence = ground.connect(device).await;
     assert_eq!(lanes.warm(device, MAIN, Some(fence), T0).await.unwrap().unwrap().turn, 1);
-    assert_eq!(lanes.left(&[MAIN, "b"], 10).await.unwrap(), []);
+    assert_eq!(lanes.left(&[MAIN, "b"], T0 + 1, 10).await.unwrap(), []);
     let moved = lanes.warm(device, "b", Some(fence), T0).await.unwrap().unwrap();
     assert_eq!((moved.turn, moved.was, moved.shard.as_str()), (2, Temperature::Cold, "b"));
     assert_eq!(shard_of(ground, "phone").await, (Temperature::Hot, "b".to_owned()));
-    assert_eq!(lanes.left(&[MAIN, "b"], 10).await.unwrap(), [left(device, MAIN)]);
+    assert_eq!(lanes.left(&[MAIN, "b"], T0 + 1, 10).await.unwrap(), [left(device, MAIN)]);
     // Again, as after a lost answer: nothing changes.
     assert_eq!(lanes.warm(device, "b", Some(fence), T0).await.unwrap().unwrap().turn, 2);
     assert!(lanes.gone(&left(device, MAIN)).await.unwrap());
     assert!(!lanes.gone(&left(device, MAIN)).await.unwrap());
-    assert_eq!(lanes.left(&[MAIN, "b"], 10).await.unwrap(), []);
+    assert_eq!(lanes.left(&[MAIN, "b"], T0 + 1, 10).await.unwrap(), []);
 }
 
 async fn only_the_session_that_has_the_device_takes_it_along(ground: &Ground) {
@@ -48,7 +49,7 @@ async fn only_the_session_that_has_the_device_takes_it_along(ground: &Ground) {
         let stays = lanes.warm(device, MAIN, by, T0).await.unwrap().unwrap();
         assert_eq!((stays.turn, stays.shard.as_str()), (1, "b"), "{by:?}");
     }
-    assert_eq!(lanes.left(&[MAIN, "b"], 10).await.unwrap(), []);
+    assert_eq!(lanes.left(&[MAIN, "b"], T0 + 1, 10).await.unwrap(), []);
     assert_eq!(lanes.warm(device, MAIN, Some(new), T0).await.unwrap().unwrap().shard, MAIN);
     // One that is about to go is anybody's, and who cools it has lost its turn.
     ground.stores.sessions.release(&[(device, new)], T0).await.unwrap();
@@ -88,7 +89,7 @@ async fn a_lane_that_comes_back_is_not_taken_away(ground: &Ground) {
     let fence = ground.connect(device).await;
     for (shard, gone_from) in [("b", vec![]), ("c", vec![left(device, "b")]), ("b", vec![left(device, "c")])] {
         lanes.warm(device, shard, Some(fence), T0).await.unwrap();
-        assert_eq!(lanes.left(&[MAIN, "b", "c"], 10).await.unwrap(), gone_from, "{shard}");
+        assert_eq!(lanes.left(&[MAIN, "b", "c"], T0 + 1, 10).await.unwrap(), gone_from, "{shard}");
     }
     assert!(!lanes.gone(&left(device, "b")).await.unwrap(), "who was about to learns that it is in use again");
     // The same by way of being cold.
@@ -96,7 +97,7 @@ async fn a_lane_that_comes_back_is_not_taken_away(ground: &Ground) {
     let Turned::Done { turn } = lanes.cool(device, 3, T0).await.unwrap() else { panic!("nobody is there") };
     lanes.cooled(device, turn).await.unwrap();
     lanes.warm(device, "c", None, T0).await.unwrap();
-    assert_eq!(lanes.left(&["b", "c"], 10).await.unwrap(), []);
+    assert_eq!(lanes.left(&["b", "c"], T0 + 1, 10).await.unwrap(), []);
 }
 
 async fn what_is_at_other_brokers_is_not_told(ground: &Ground) {
@@ -118,7 +119,7 @@ async fn what_is_at_other_brokers_is_not_told(ground: &Ground) {
     assert_eq!(numbers(lanes.vacant("b", 10).await.unwrap()), []);
     assert_eq!(numbers(lanes.cooling(&[MAIN, "c"], 10).await.unwrap()), []);
     assert_eq!(numbers(lanes.cooling(&["b"], 10).await.unwrap()), [at(1, "b")]);
-    assert_eq!(lanes.left(&[], 10).await.unwrap(), []);
+    assert_eq!(lanes.left(&[], T0 + 1, 10).await.unwrap(), []);
 }
 
 async fn what_is_left_of_a_broker_is_counted(ground: &Ground) {
@@ -136,4 +137,16 @@ async fn what_is_left_of_a_broker_is_counted(ground: &Ground) {
     // Three lanes and the queue that the first one left; its lane.
     assert_eq!(lanes.occupied(10).await.unwrap(), [count("b", 4), count("c", 1)]);
     assert_eq!(lanes.occupied(2).await.unwrap(), [count("b", 2), count("c", 1)]);
+}
+
+async fn a_queue_that_is_about_to_be_made_goes_unless_it_becomes_the_lane(ground: &Ground) {
+    let (device, lanes) = (ground.device("phone").await, &ground.stores.lanes);
+    let fence = ground.connect(device).await;
+    lanes.leave(&left(device, "b"), T0).await.unwrap();
+    assert_eq!(lanes.left(&["b"], T0, 10).await.unwrap(), [], "it is left alone for a while");
+    assert_eq!(lanes.left(&["b"], T0 + 1, 10).await.unwrap(), [left(device, "b")]);
+    lanes.leave(&left(device, "b"), T0 + SECOND).await.unwrap();
+    assert_eq!(lanes.left(&["b"], T0 + SECOND, 10).await.unwrap(), [], "somebody makes it again");
+    lanes.warm(device, "b", Some(fence), T0 + SECOND).await.unwrap();
+    assert_eq!(lanes.left(&["b"], T0 + 9 * SECOND, 10).await.unwrap(), []);
 }

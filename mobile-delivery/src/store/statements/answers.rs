@@ -236,8 +236,12 @@ impl LaneStore for super::Devices {
         read!(self.shared(), conn => leaving::vacant(conn, shard, limit))
     }
 
-    async fn left(&self, shards: &[&str], limit: u32) -> Result<Vec<Left>, StoreError> {
-        read!(self.shared(), conn => leaving::left(conn, shards, limit))
+    async fn leave(&self, left: &Left, now: Micros) -> Result<(), StoreError> {
+        write!(self.shared(), conn => leaving::leave(conn, left.device, &left.shard, left.tier, now))
+    }
+
+    async fn left(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, StoreError> {
+        read!(self.shared(), conn => leaving::left(conn, shards, before, limit))
     }
 
     async fn gone(&self, left: &Left) -> Result<bool, StoreError> {

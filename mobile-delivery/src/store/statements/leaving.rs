@@ -3,19 +3,20 @@
 use super::batch::batch;
 use super::turning::{Nobody, told};
 use super::{Conn, Fault};
-use crate::store::{Idle, Left, MAIN, Number, StoreError, Tier};
+use crate::store::{Idle, Left, MAIN, Micros, Number, StoreError, Tier};
 
 const STAND: &str =
     "INSERT INTO device_lane_shards (device, shard) VALUES ($1, $2) ON CONFLICT (device) DO UPDATE SET shard = excluded.shard";
 
 const STAND_AT_MAIN: &str = "DELETE FROM device_lane_shards WHERE device = $1";
 
-const LEAVE: &str = "INSERT INTO device_lanes_left (shard, device, tier) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const LEAVE: &str = "INSERT INTO device_lanes_left (shard, device, tier, since) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (shard, device, tier) DO UPDATE SET since = excluded.since";
 
 const FORGET: &str = "DELETE FROM device_lanes_left WHERE shard = $1 AND device = $2 AND tier = $3";
 
 const LEFT: &str = concat!(
-    "SELECT shard, device, tier FROM device_lanes_left WHERE ",
+    "SELECT shard, device, tier FROM device_lanes_left WHERE since < $3 AND ",
     one_of!("shard", "$1"),
     " ORDER BY shard, device LIMIT $2"
 );
@@ -45,9 +46,9 @@ pub(super) async fn stand(conn: &mut Conn, device: Number, shard: &str) -> Resul
     Ok(())
 }
 
-/// The queue of a device stays behind at `shard`.
-pub(super) async fn leave(conn: &mut Conn, device: Number, shard: &str, tier: Tier) -> Result<(), Fault> {
-    sqlx::query(LEAVE).bind(shard).bind(device.0).bind(tier.stored()).execute(conn).await?;
+/// The queue of a device at `shard` is not that of its lane.
+pub(super) async fn leave(conn: &mut Conn, device: Number, shard: &str, tier: Tier, now: Micros) -> Result<(), Fault> {
+    sqlx::query(LEAVE).bind(shard).bind(device.0).bind(tier.stored()).bind(now).execute(conn).await?;
     Ok(())
 }
 
@@ -62,8 +63,9 @@ pub(super) async fn vacant(conn: &mut Conn, shard: &str, limit: u32) -> Result<V
     told(found)
 }
 
-pub(super) async fn left(conn: &mut Conn, shards: &[&str], limit: u32) -> Result<Vec<Left>, Fault> {
-    let found: Vec<(String, i64, i16)> = sqlx::query_as(LEFT).bind(batch(shards)?).bind(i64::from(limit)).fetch_all(conn).await?;
+pub(super) async fn left(conn: &mut Conn, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, Fault> {
+    let found: Vec<(String, i64, i16)> =
+        sqlx::query_as(LEFT).bind(batch(shards)?).bind(i64::from(limit)).bind(before).fetch_all(conn).await?;
     let left = |(shard, device, tier)| Ok(Left { shard, device: Number(device), tier: Tier::of_stored(tier)? });
     Ok(found.into_iter().map(left).collect::<Result<_, StoreError>>()?)
 }

@@ -97,7 +97,7 @@ pub(super) async fn warm(
     query.bind(sent).bind(idle_since).bind(behind).execute(&mut *conn).await?;
     stand(conn, device, shard).await?;
     if let Some(there) = elsewhere {
-        leave(conn, device, &there.shard, tier).await?;
+        leave(conn, device, &there.shard, tier, now).await?;
     }
     come(conn, device, shard, tier).await?;
     holding.write(conn, 0).await?;
