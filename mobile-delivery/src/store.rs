@@ -366,7 +366,8 @@ pub trait LaneStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn cooling(&self, shards: &[&str], limit: u32) -> Result<Vec<Idle>, StoreError>;
 
-    /// Hot lanes at `shard`, which is not [`MAIN`], that have no session, however short: to cool them where a broker is emptied.
+    /// Of the first `limit` lanes at `shard`, which is not [`MAIN`], those that are hot and have no session, however short: to cool them where a broker is emptied. The
+    /// others go otherwise.
     ///
     /// # Errors
     /// As [`StoreError`].

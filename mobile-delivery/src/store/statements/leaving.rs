@@ -21,10 +21,12 @@ const LEFT: &str = concat!(
     " ORDER BY shard, device LIMIT $2"
 );
 
-// Looked at after the lookup by device: no index that is about temperatures would do.
-const VACANT: &str = "SELECT l.device, d.tenant, d.id, l.tier, h.shard, l.temperature, l.turn, l.idle_since FROM device_lane_shards AS h \
+// Of the first that are there: those among them that are no matter of ours leave by themselves. The conditions are looked at after the lookup by device: no index
+// that is about temperatures would do.
+const VACANT: &str = "SELECT l.device, d.tenant, d.id, l.tier, h.shard, l.temperature, l.turn, l.idle_since FROM \
+     (SELECT shard, device FROM device_lane_shards WHERE shard = $1 ORDER BY shard, device LIMIT $2) AS h \
      JOIN device_lanes AS l ON l.device = h.device JOIN devices AS d ON d.number = h.device \
-     WHERE h.shard = $1 AND l.temperature + 0 = 1 AND l.idle_since + 0 > 0 ORDER BY h.device LIMIT $2";
+     WHERE l.temperature + 0 = 1 AND l.idle_since + 0 > 0 ORDER BY h.device";
 
 // From the first of each to the next: the cost is per broker.
 const OCCUPIED: &str = "WITH RECURSIVE s(shard) AS (SELECT min(shard) FROM device_lane_shards UNION ALL \

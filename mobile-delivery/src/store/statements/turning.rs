@@ -116,7 +116,9 @@ async fn take(conn: &mut Conn, device: Number, asked: Turn, now: Micros) -> Resu
             sqlx::query(COLD).bind(device.0).execute(&mut *conn).await?;
             stand(conn, device, MAIN).await?;
         }
-        _ => drop(sqlx::query(COOL).bind(device.0).bind(at).bind(now).execute(&mut *conn).await?),
+        _ => {
+            sqlx::query(COOL).bind(device.0).bind(at).bind(now).execute(&mut *conn).await?;
+        }
     }
     if let Some(held) = holding.change(device.0) {
         held.turn = at;
