@@ -12,5 +12,6 @@ mod rooms;
 mod rough;
 pub(crate) mod served;
 pub(crate) mod sessions;
+mod shards;
 mod streamed;
 mod withdrawn;
