@@ -5,8 +5,8 @@
 use crate::ground::{DAY, Ground, ME, SECOND, T0, collapsing, key, keyed, registration, to, to_all, to_user};
 use crate::looks::{self, Looks};
 use mobile_delivery::store::{
-    Ack, Audience, Author, Filter, GroupRules, Hash, Hearing, Limit, Limits, MAIN, Mark, Message, NewMessage, Number, Order, Outcome,
-    Presence, Reading, Registration, Sent, Target, Which, slot_of,
+    Ack, Audience, Author, Filter, GroupRules, Hash, Hearing, Limit, Limits, MAIN, Mark, Message, NewMessage, Number, Order,
+    Outcome, Presence, Reading, Registration, Sent, Target, Which, slot_of,
 };
 use uuid::Uuid;
 
