@@ -1,6 +1,6 @@
 //! The brokers that devices are spread over: which one a device belongs at, and the lanes at each.
 //!
-//! Derives where a device belongs ([`place`](crate::rules::place)) from those shards that may take it: that take devices at all, and that every process
+//! Derives where a device belongs ([`place`]) from those shards that may take it: that take devices at all, and that every process
 //! that lives has, since any of them may be the one that relays. Where its lane is, is the store's ([`Lane::shard`](crate::store::Lane::shard)); the two differ until its session has
 //! taken the lane along (ADR 59).
 //!
