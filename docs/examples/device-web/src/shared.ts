@@ -268,7 +268,7 @@ export class SharedDevice extends Events<SharedEvents> {
     leading.on("failed", ({ message, error }) => this.#tell("failed", { id: message.id, error: String(error) }));
     leading.on("cancel", (cancel) => void this.inbox.cancel(cancel.ids).then(() => this.#tell("cancel", cancel)));
     leading.on("answered", () => this.#changed());
-    this.#watch([]);
+    leading.watch([...this.#watched]);
     leading.open();
     return new Promise((resolve) => {
       this.#release = () => {
@@ -293,7 +293,7 @@ export class SharedDevice extends Events<SharedEvents> {
   #watch(more: readonly string[]): void {
     const before = this.#watched.size;
     for (const group of more) this.#watched.add(group);
-    if (this.#watched.size > before || !more.length) this.#device?.watch([...this.#watched]);
+    if (this.#watched.size > before) this.#device?.watch([...this.#watched]);
   }
 
   #announce(): void {
