@@ -83,8 +83,11 @@ catalogue! {
     DeviceNotFound "device-not-found" NOT_FOUND "There is no such device";
     DeviceRevoked "device-revoked" GONE "The device is not let in any more";
     TooManyDevices "too-many-devices" CONFLICT "The user has too many devices";
-    InvalidGroup "invalid-group" BAD_REQUEST "That cannot be the name of a group";
+    InvalidGroup "invalid-group" BAD_REQUEST "What is said about the group is wrong";
     TooManyGroups "too-many-groups" CONFLICT "The device is in too many groups";
+    GroupTooLarge "group-too-large" CONFLICT "The group has too many members for that";
+    NotAMember "not-a-member" FORBIDDEN "The device is not in the group";
+    PublishNotAllowed "publish-not-allowed" FORBIDDEN "Devices may not publish to the group";
     ViaDiffers "via-differs" CONFLICT "The device gets its messages another way";
     NoDevices "no-devices" NOT_FOUND "There is no device that this would go to";
     NoTokens "no-tokens" NOT_IMPLEMENTED "This hub makes no tokens for devices";
@@ -140,6 +143,9 @@ impl Code {
         Self::TooManyDevices,
         Self::InvalidGroup,
         Self::TooManyGroups,
+        Self::GroupTooLarge,
+        Self::NotAMember,
+        Self::PublishNotAllowed,
         Self::ViaDiffers,
         Self::NoDevices,
         Self::NoTokens,

@@ -114,7 +114,8 @@ impl Rates {
     }
 }
 
-pub(crate) struct Counts<C: Clock = DefaultClock> {
+/// Counts under whatever key, of one sort of things.
+pub struct Counts<C: Clock = DefaultClock> {
     policy: &'static str,
     rate: Rate,
     /// How long it takes until there is one more.
@@ -126,7 +127,8 @@ pub(crate) struct Counts<C: Clock = DefaultClock> {
 }
 
 impl Counts {
-    pub(crate) fn new(policy: &'static str, rate: Rate) -> Self {
+    /// With nothing counted yet. `policy` names it in headers: `tenant`, `subject`, `device` or `room`.
+    pub fn new(policy: &'static str, rate: Rate) -> Self {
         Self::by(policy, rate, DefaultClock::default())
     }
 }
@@ -140,7 +142,11 @@ impl<C: Clock + Clone> Counts<C> {
         Self { policy, rate, one, limiter, clock, hasher: RandomState::new(), swept: Mutex::new(Instant::now()) }
     }
 
-    pub(crate) fn take<K: std::hash::Hash>(&self, key: &K) -> Result<Standing, Problem> {
+    /// Counts one under this key.
+    ///
+    /// # Errors
+    /// `rate-limited`, with when to come back.
+    pub fn take<K: std::hash::Hash>(&self, key: &K) -> Result<Standing, Problem> {
         self.take_many(key, NonZeroU32::MIN, Duration::ZERO)
     }
 
@@ -192,7 +198,12 @@ impl<C: Clock + Clone> Counts<C> {
 }
 
 fn who(policy: &str) -> &'static str {
-    if policy == "tenant" { "tenant" } else { "token's subject" }
+    match policy {
+        "tenant" => "tenant",
+        "device" => "device",
+        "room" => "group",
+        _ => "token's subject",
+    }
 }
 
 fn refused(standing: Standing) -> Problem {

@@ -52,6 +52,7 @@ fn message(n: usize) -> NewMessage {
             priority: Priority::Normal,
             created_at: NOW,
         },
+        publisher: None,
         ttl: None,
         not_before: None,
         receipt: true,

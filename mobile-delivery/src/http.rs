@@ -12,6 +12,8 @@
 //! | `POST /v1/users/{user}/messages` | `messages:send` | the same, to all devices of the user |
 //! | `POST /v1/groups/{group}/messages` | `messages:send` | the same, to all devices of the group: one entry for all |
 //! | `POST /v1/broadcasts` | `messages:broadcast` | the same, to all devices, or to those with a label |
+//! | `PUT /v1/groups/{group}` | `devices:write` | 200: whether its devices publish to it, and what they read back |
+//! | `GET /v1/groups/{group}` | `devices:read` | the same, and how many are in it |
 //! | `PUT`, `DELETE /v1/groups/{group}/members/{device}` | `devices:write` | 204: the device is in the group, or is not |
 //! | `POST /v1/messages` | `messages:send` | many messages, each with its own status |
 //! | `GET /v1/messages/{id}` | `messages:read` | what became of it, by device or counted |
@@ -56,11 +58,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use caller::admit;
+pub(crate) use caller::group_of;
 use metrics::Metrics;
 
 use crate::follow::Follow;
 use crate::sending::Sender;
-use crate::store::{DeviceStore, MessageStore};
+use crate::store::{DeviceStore, GroupStore, MessageStore};
 use crate::tokens::Tokens;
 
 /// The largest body of a message that can be configured, in bytes.
@@ -110,6 +113,8 @@ pub struct Parts {
     pub devices: Arc<dyn DeviceStore>,
     /// What became of messages.
     pub messages: Arc<dyn MessageStore>,
+    /// What is said of groups.
+    pub groups: Arc<dyn GroupStore>,
     /// How messages get there.
     pub sender: Sender,
     /// Who hears of sessions that are to end.
@@ -179,6 +184,7 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(send::to_user))
         .routes(routes!(send::to_group))
         .routes(routes!(send::to_all))
+        .routes(routes!(groups::put, groups::get))
         .routes(routes!(groups::join, groups::leave))
         .routes(routes!(batch::send))
         .routes(routes!(messages::get, messages::cancel))

@@ -24,6 +24,7 @@ pub mod processes;
 pub mod protocol;
 pub mod receipts;
 pub mod relay;
+pub mod rooms;
 pub mod rules;
 pub mod sending;
 pub mod session;

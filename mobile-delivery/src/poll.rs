@@ -26,17 +26,21 @@ use utoipa_axum::routes;
 
 pub use session::{LEASE, LEASED};
 
+use crate::rooms;
 use crate::sessions::Sessions;
 use crate::store::Number;
 use session::PollSession;
 
-/// What devices connect to: the socket, the stream, polls, and acks by request; and what describes them. They have no fallbacks.
+/// What devices connect to: the socket, the stream, polls, acks by request, and their groups; and what describes them. They have no fallbacks.
 pub fn router(sessions: Sessions) -> (Router, utoipa::openapi::OpenApi) {
     let (router, openapi) = OpenApiRouter::new()
         .routes(routes!(crate::socket::connect))
         .routes(routes!(crate::stream::open))
         .routes(routes!(asking::poll))
         .routes(routes!(acking::ack))
+        .routes(routes!(rooms::requests::groups))
+        .routes(routes!(rooms::requests::members))
+        .routes(routes!(rooms::requests::history, rooms::requests::publish))
         .split_for_parts();
     (router.with_state(sessions), openapi)
 }

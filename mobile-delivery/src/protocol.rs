@@ -17,6 +17,7 @@ mod close;
 mod fields;
 pub mod message;
 pub mod poll;
+mod room;
 mod server;
 pub mod stream;
 
@@ -25,6 +26,7 @@ use std::borrow::Cow;
 pub use client::{ClientFrame, Hello, How, MAX_DELAY, MAX_REASON, MAX_TOKEN, Token, Window};
 pub use close::{Band, Close};
 pub use message::{Logged, Message};
+pub use room::{Author, MAX_KIND, MAX_REF, MAX_SIGNAL, MAX_WATCHED, Present, Publish, Published, Refused, Signal};
 pub use server::{Gap, GoAway, ServerFrame, Welcome, Withdrawal};
 
 /// The name of the WebSocket's subprotocol.

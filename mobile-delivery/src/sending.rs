@@ -27,7 +27,7 @@ pub use options::Options;
 use writer::Messages;
 
 use crate::follow::Follow;
-use crate::store::{Key, Limits, Message, MessageStore, NewMessage, Sent, StoreError, Target};
+use crate::store::{Author, Key, Limits, Message, MessageStore, NewMessage, Number, Sent, StoreError, Target};
 
 /// Bytes of a sender's name at most.
 const SENDER: usize = 128;
@@ -39,6 +39,8 @@ pub struct Sending {
     pub tenant: String,
     /// Who sends it: up to 128 bytes.
     pub sender: String,
+    /// The device that publishes it, to a group that it is in; `None`: a back end sends it.
+    pub publisher: Option<(Number, Author)>,
     /// To whom.
     pub target: Target,
     /// MIME type of the body.
@@ -97,6 +99,12 @@ pub enum SendError {
     /// It is for more devices than one message may be.
     #[error("a message goes to 100 devices at most")]
     TooMany,
+    /// The device that publishes it is not in the group.
+    #[error("the device is not in the group")]
+    NotAMember,
+    /// Devices may not publish to the group.
+    #[error("devices may not publish to the group")]
+    NotARoom,
     /// The tenant's devices have too much to get already.
     #[error("too many messages wait for devices of this tenant")]
     TenantFull,
@@ -187,6 +195,7 @@ impl Sender {
             },
             tenant: sending.tenant,
             target: sending.target,
+            publisher: sending.publisher,
             ttl: treatment.ttl,
             not_before: treatment.not_before,
             receipt: sending.options.receipt.unwrap_or(false),
@@ -213,6 +222,8 @@ impl Undecided {
             Sent::Revoked { device } => Err(SendError::Revoked(device)),
             Sent::NoDevices => Err(SendError::NoDevices),
             Sent::TooMany => Err(SendError::TooMany),
+            Sent::NotAMember => Err(SendError::NotAMember),
+            Sent::NotARoom => Err(SendError::NotARoom),
             Sent::BacklogFull => Err(SendError::TenantFull),
             // The writer keeps these to itself.
             Sent::Deferred => Err(SendError::Full),
@@ -224,6 +235,10 @@ fn key_of(sending: &Sending) -> Option<Key> {
     let key = sending.key.as_ref()?;
     // Where it goes is part of the scope, wherever it was asked for: alone, or within a batch.
     let to = match &sending.target {
+        // Nor are a device and a back end that goes by the same name the same sender.
+        Target::Log(audience) if let Some((device, _)) = &sending.publisher => {
+            format!("published {} {}", device.0, audience.tag())
+        }
         Target::Devices(ids) => format!("device {}", ids.join(",")),
         Target::User { user, .. } => format!("user {user}"),
         Target::Log(audience) => format!("audience {}", audience.tag()),

@@ -255,6 +255,7 @@ impl Session {
             Event::LogUnread { ask } => self.log.unread(ask, &self.limits, now),
             Event::Heard { entry } => self.heard_log(entry),
             Event::Recalled { entry } => self.recalled(entry, &mut out),
+            Event::Tell(frame) => self.tell(frame, &mut out),
             Event::Drain { away, within } => self.drain(away, now + within, &mut out),
             Event::Timer => self.rung(now, &mut out),
             Event::Gone => self.over(&mut out),
@@ -308,6 +309,9 @@ impl Session {
             (_, ClientFrame::Nack { seq, how, reason }) => self.nack(seq, how, reason, now, out),
             (_, ClientFrame::Read { ids }) if ids.is_empty() => {}
             (_, ClientFrame::Read { ids }) => out.push(Action::Read { ids }),
+            (_, ClientFrame::Publish(publish)) => out.push(Action::Publish(publish)),
+            (_, ClientFrame::Signal(signal)) => out.push(Action::Signal(signal)),
+            (_, ClientFrame::Watch { groups }) => out.push(Action::Watch { groups }),
             (_, ClientFrame::Auth { token }) => out.push(Action::Verify(token)),
         }
     }
@@ -434,6 +438,12 @@ impl Session {
         }
         if !ids.is_empty() {
             out.push(Action::Send(ServerFrame::Cancel { ids, reason }));
+        }
+    }
+
+    fn tell(&self, frame: ServerFrame, out: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Handshake | Phase::Claiming) {
+            out.push(Action::Send(frame));
         }
     }
 

@@ -38,12 +38,14 @@ mod metrics;
 mod opening;
 mod polls;
 mod post;
+mod publishing;
 mod round;
 pub(crate) mod rows;
 mod settling;
 mod telling;
 mod tenure;
 mod waiting;
+mod watching;
 pub mod wire;
 mod withdrawing;
 
@@ -70,6 +72,8 @@ pub(crate) use tenure::Tenure;
 use crate::follow::{Follow, NewEntry};
 use crate::poll::Polling;
 use crate::receipts::Outlet;
+use crate::rooms::{RoomOptions, Rooms};
+use crate::sending::Sender;
 use crate::session::Limits;
 use crate::store::{Micros, Number, Placed, ProcessId, Recalled, Session, Stores, Withdrawn};
 use checking::Check;
@@ -83,6 +87,7 @@ use settling::Settlement;
 use telling::Telling;
 use tenure::Live;
 use waiting::Waiting;
+use watching::Watched;
 use wire::Wire;
 
 /// How sessions work.
@@ -108,6 +113,8 @@ pub struct Options {
     pub drain_within: Duration,
     /// In what time those who were told to go come back elsewhere; 10 s by default.
     pub goaway_spread: Duration,
+    /// What devices may publish.
+    pub rooms: RoomOptions,
 }
 
 impl Default for Options {
@@ -123,6 +130,7 @@ impl Default for Options {
             keep_alive: Duration::from_secs(20),
             drain_within: Duration::from_secs(20),
             goaway_spread: Duration::from_secs(10),
+            rooms: RoomOptions::default(),
         }
     }
 }
@@ -166,6 +174,8 @@ struct Inner {
     ended: Waiting<(Number, Uuid)>,
     log: Log,
     hearing: Waiting<Hears>,
+    rooms: Rooms,
+    watched: Watched,
     polling: Polling,
     reads: Semaphore,
     places: Arc<Semaphore>,
@@ -207,6 +217,8 @@ impl Sessions {
             ended: Waiting::default(),
             log: Log::default(),
             hearing: Waiting::default(),
+            rooms: Rooms::new(options.rooms),
+            watched: Watched::default(),
             polling: Polling::default(),
             reads: Semaphore::new(options.reads.max(1)),
             places: Arc::new(Semaphore::new(options.sessions)),
@@ -226,6 +238,7 @@ impl Sessions {
         tasks.spawn(sessions.clone().withdraws(over.clone()));
         tasks.spawn(sessions.clone().reads_logs(over.clone()));
         tasks.spawn(sessions.clone().hears(over.clone()));
+        tasks.spawn(sessions.clone().watches(over.clone()));
         tasks.spawn(sessions.clone().rounds(over.clone()));
         match notices {
             Some(Notices { publisher, link, names }) => {
@@ -243,6 +256,21 @@ impl Sessions {
     /// Sessions that are here now.
     pub fn count(&self) -> usize {
         self.0.live.len()
+    }
+
+    /// What devices publish is sent by this; until the drain is over.
+    pub fn publish_by(&self, sender: Sender) {
+        self.0.rooms.sends_by(Some(sender));
+    }
+
+    /// Rows.
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.0.stores
+    }
+
+    /// What this process takes of what devices publish.
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.0.rooms
     }
 
     /// How often something is written to a stream.

@@ -10,6 +10,7 @@
 //!   +-- device_lanes             who has a queue; no row: cold
 //! device_messages                what was sent, once, however many devices get it
 //!   +-- device_log               what many get at once, numbered by tenant: each device stands somewhere in it (`heard`)
+//! device_groups                  what is said of a group; no row: nothing
 //! ```
 //!
 //! Owns rows, their order and their fences. Refuses to own the broker's side, HTTP, and *when* something is done: callers bring the time,
@@ -26,6 +27,7 @@
 mod credential;
 mod delivery;
 mod device;
+mod group;
 mod lane;
 mod log;
 mod message;
@@ -46,6 +48,7 @@ pub use device::{
     After, Device, Filter, GROUPS, Invalid, LABELS, Number, Order, Page, Presence, Put, Registration, Removed, Tier, Via, slot_of,
 };
 pub use device::{check_group, check_id};
+pub use group::{Author, Group, GroupRules, HISTORY, History, Member, ROOM};
 pub use lane::{Handed, Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
 pub use log::{Audience, COUNTED, Entry, Heard, Hearing, Logged, Membership, Recalled, Spread, Standing, Tail};
 pub use message::{Cancelled, Due, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
@@ -410,4 +413,52 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn expire_log(&self, now: Micros, limit: u32) -> Result<u32, StoreError>;
+}
+
+/// Groups: what is said of them, who is there, and what was sent.
+#[async_trait]
+pub trait GroupStore: Send + Sync + 'static {
+    /// Says what a group is. `false`, and nothing is changed: it would be a room, and has more than [`ROOM`] members. Again: nothing changes.
+    ///
+    /// # Errors
+    /// As [`StoreError`]; `Refused` for more [`HISTORY`] than there can be.
+    async fn set_group(&self, tenant: &str, group: &str, rules: &GroupRules, now: Micros) -> Result<bool, StoreError>;
+
+    /// What is said of a group, and how many are in it. One that nobody has heard of has no rules, and nobody in it.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn group(&self, tenant: &str, group: &str) -> Result<Group, StoreError>;
+
+    /// The groups that a device is in, by name.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn groups_of(&self, device: Number) -> Result<Vec<(String, GroupRules)>, StoreError>;
+
+    /// Who is in a group with this device, which is one of them; nobody where it is no room. `None`: the device is not in it.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn members(&self, device: Number, group: &str) -> Result<Option<Vec<Member>>, StoreError>;
+
+    /// Who is connected of each of these groups, given as (tenant, group); `None` of one that is no room. In order.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn present(&self, rooms: &[(String, String)]) -> Result<Vec<Option<Vec<Member>>>, StoreError>;
+
+    /// What was sent to a group before the entry `before`, of the newest [`GroupRules::history`]: the last of it within `limit` (but one at least); what was withdrawn or
+    /// has expired is left out. `None`: the device is not in it.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn history(
+        &self,
+        device: Number,
+        group: &str,
+        before: i64,
+        limit: Limit,
+        now: Micros,
+    ) -> Result<Option<History>, StoreError>;
 }

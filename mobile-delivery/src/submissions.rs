@@ -69,6 +69,7 @@ impl Submissions {
         Ok(Sending {
             tenant: message.tenant.clone(),
             sender: message.source.clone(),
+            publisher: None,
             target,
             content_type,
             body: message.body.clone(),

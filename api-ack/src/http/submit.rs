@@ -298,7 +298,7 @@ fn answer(kind: &str, accepted: Accepted, state: &str) -> Response {
     let id: &str = accepted.id.hyphenated().encode_lower(&mut buffer);
     // A kind's grammar has nothing that JSON would escape.
     let body = format!(r#"{{"id":"{id}","kind":"{kind}","state":"{state}","links":{{"self":"/v1/jobs/{id}"}}}}"#);
-    let mut response = door::accepted(format!("/v1/jobs/{id}"), body, accepted.replayed);
+    let mut response = door::accepted(Some(format!("/v1/jobs/{id}")), body, accepted.replayed);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -62,6 +62,25 @@ def read(ids):
     return {"frame": "read", "ids": list(ids)}
 
 
+def publish(group, data, ref, kind=None, content_type="application/json"):
+    """A message for a room; with the same `ref`, of your own making, it is stored once."""
+    frame = {"frame": "publish", "ref": ref, "group": group, "content_type": content_type}
+    if kind:
+        frame["type"] = kind
+    if isinstance(data, bytes):
+        return {**frame, "data_base64": base64.b64encode(data).decode()}
+    return {**frame, "data": data}
+
+
+def signal(group, kind, data=None):
+    frame = {"frame": "signal", "group": group, "type": kind}
+    return frame if data is None else {**frame, "data": data}
+
+
+def watch(groups):
+    return {"frame": "watch", "groups": list(groups)}
+
+
 def auth(token):
     """Another token, before the first runs out."""
     return {"frame": "auth", "token": token}

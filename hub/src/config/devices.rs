@@ -1,5 +1,6 @@
 //! Mobile delivery.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use broker_topology::{Limits, TierLimits};
@@ -8,10 +9,12 @@ use serde::Serialize;
 use super::section::Section;
 use super::units::{dump_duration, dump_size};
 use super::value::Size;
-use super::{Config, Role};
+use super::{Config, Rate, Role};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
+const TEN: NonZeroU32 = NonZeroU32::new(10).expect("it is not 0");
+const TWO_HUNDRED: NonZeroU32 = NonZeroU32::new(200).expect("it is not 0");
 
 /// What devices may cost, and how long things wait for them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,6 +52,10 @@ pub struct Devices {
     /// How long it is known what became of a message; default 7 days.
     #[serde(serialize_with = "dump_duration")]
     pub retention: Duration,
+    /// How fast one device may publish to rooms, signals too, in each process; default `10/s`. Twice as many at once.
+    pub publish_rate: Rate,
+    /// How fast all devices together may publish to one room; default `200/s`. Twice as many at once.
+    pub room_rate: Rate,
     /// Queues of devices that this process declares in a second at most, 1 to 2000; default 200.
     pub declares_per_second: u32,
     /// What the queue of a device of the tier `standard` holds; default 1000 messages, 4 MiB, 28 days.
@@ -108,6 +115,8 @@ impl Devices {
             ttl_lite,
             cool_after: section.within("cool_after", DAY * 2, HOUR / 60..=DAY * 365, "from 1m to 365d"),
             retention: section.within("retention", DAY * 7, HOUR / 60..=DAY * 365, "from 1m to 365d"),
+            publish_rate: section.get("publish_rate", Rate::per_second(TEN)),
+            room_rate: section.get("room_rate", Rate::per_second(TWO_HUNDRED)),
             declares_per_second: section.within("declares_per_second", 200, 1..=2000, "from 1 to 2000"),
             queue_standard: QueueLimits::read(&mut section.section("queue_standard"), queues.standard),
             queue_lite: QueueLimits::read(&mut section.section("queue_lite"), queues.lite),

@@ -23,6 +23,11 @@ pub struct Rate {
 impl Rate {
     const MAX: u32 = 1_000_000;
 
+    /// So many in a second.
+    pub const fn per_second(count: NonZeroU32) -> Self {
+        Self { count, per: Duration::from_secs(1) }
+    }
+
     /// So many in a minute.
     pub const fn per_minute(count: NonZeroU32) -> Self {
         Self { count, per: Duration::from_secs(60) }

@@ -6,6 +6,7 @@
 //! last              lanes
 //! ```
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::Router;
@@ -17,7 +18,7 @@ use database::Micros;
 use database::writer::WriterOptions;
 use door::auth::Verifier;
 use door::problem::{Code, Problem};
-use door::rates::RateLimits;
+use door::rates::{Rate, RateLimits};
 use messaging::connection::{BrokerOptions, Link};
 use messaging::devices::{Lanes, LanesOptions};
 use messaging::publisher::Publisher;
@@ -30,6 +31,7 @@ use mobile_delivery::operating::Operating;
 use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Receipts};
 use mobile_delivery::relay::{self, Relay, RelayOptions, Wake};
+use mobile_delivery::rooms::RoomOptions;
 use mobile_delivery::sending::Sender;
 use mobile_delivery::sessions::{self, Sessions};
 use mobile_delivery::store::{Limits, Number, Placed, Recalled, Session, StoreError, Stores, Withdrawn};
@@ -44,6 +46,8 @@ use super::broker_closing::{self, Closing};
 use super::{HubError, Stages, Wiring};
 use super::{broker_fitness, device_policies, device_submissions};
 use crate::config;
+
+const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// The rows of devices, and this process among those that serve them.
 pub(crate) struct Devices {
@@ -159,6 +163,7 @@ impl Devices {
         let options = sessions::Options {
             sessions: usize::try_from(wiring.config.listen.max_connections).unwrap_or(usize::MAX),
             drain_within: wiring.config.drain.grace,
+            rooms: rooms(settings),
             ..sessions::Options::default()
         };
         let sessions = Sessions::start(
@@ -248,6 +253,7 @@ impl Devices {
         // The writer ends by itself when the last request is gone; nothing waits for it but requests.
         let writers = TaskTracker::new();
         let sender = Sender::start(stores.messages.clone(), limits, WriterOptions::default(), followers.clone(), &writers);
+        sessions.publish_by(sender.clone());
         let tokens = tokens(&wiring.config).map_err(HubError::Auth)?;
         let operating = Operating::new(stores.clone(), sessions.clone(), tokens.clone(), followers.clone());
         let submissions = device_submissions::submissions(sender.clone(), settings.payload);
@@ -255,6 +261,7 @@ impl Devices {
             Parts {
                 devices: stores.devices.clone(),
                 messages: stores.messages.clone(),
+                groups: stores.groups.clone(),
                 sender,
                 follow: followers,
                 verifier: ground.verifier.clone(),
@@ -304,6 +311,16 @@ fn guarded(routes: Router, unfit: watch::Receiver<Option<String>>) -> Router {
             }
         }
     }))
+}
+
+/// Twice as much at once as in the time of a rate.
+fn rooms(settings: &config::Devices) -> RoomOptions {
+    let rate = |rate: config::Rate| Rate { count: rate.count, per: rate.per, burst: rate.count.saturating_mul(TWICE) };
+    RoomOptions {
+        device: rate(settings.publish_rate),
+        room: rate(settings.room_rate),
+        payload: usize::try_from(settings.payload).unwrap_or(usize::MAX),
+    }
 }
 
 pub(super) fn limits(settings: &config::Devices) -> Limits {

@@ -197,6 +197,7 @@ fn put(api: &Api, caller: &Caller, index: usize, raw: &str, traceparent: Option<
     let sending = Sending {
         tenant: caller.tenant.clone(),
         sender: caller.subject.clone(),
+        publisher: None,
         target: wanted.target,
         content_type: wanted.content_type,
         body: wanted.body,

@@ -70,7 +70,7 @@ pub(super) fn id_of(id: Result<Path<String>, PathRejection>) -> Result<String, P
 }
 
 /// The group in an address.
-pub(super) fn group_of(group: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+pub(crate) fn group_of(group: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     let group = group.map(|Path(group)| group).unwrap_or_default();
     match check_group(&group) {
         Ok(()) => Ok(group),

@@ -74,8 +74,15 @@ pub(crate) fn options_of(once: impl Fn(&'static str) -> Result<Option<String>, &
     })
 }
 
+/// What a device says of what it publishes.
+pub(crate) fn type_alone(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    header::refuse_but(headers, &KNOWN_OF_LOG[..1])?;
+    let text = header::once(headers, KNOWN_OF_LOG[0]);
+    Ok(text.map_err(|why| Place::Header.wrong(Code::InvalidMessage, "type", why))?.map(str::to_owned))
+}
+
 /// The media type of a message's body, as the device gets it.
-pub(super) fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
+pub(crate) fn content_type(headers: &HeaderMap) -> Result<String, Problem> {
     let wrong = |why: &str| Place::Header.wrong(Code::InvalidMessage, "content_type", why);
     let text = header::once(headers, CONTENT_TYPE.as_str()).map_err(wrong)?.filter(|text| !text.is_empty());
     typed(text.unwrap_or(BYTES)).map_err(wrong)

@@ -4,7 +4,7 @@ use database::StoreError;
 use door::problem::{Code, Problem, shown};
 
 use crate::sending::SendError;
-use crate::store::RECIPIENTS;
+use crate::store::{RECIPIENTS, ROOM};
 use crate::tokens::{Token, Tokens};
 
 /// Where a part of a message stands in a request: in a header of its own, or in a member of a batch's item.
@@ -63,6 +63,8 @@ impl Place<'_> {
                 Code::TooManyDevices,
                 format!("a message goes to {RECIPIENTS} devices at most: send the others one of their own, in a batch"),
             ),
+            SendError::NotAMember => not_a_member(),
+            SendError::NotARoom => not_a_room(),
             SendError::TenantFull => Problem::new(
                 Code::DeviceBacklogFull,
                 "the devices of this tenant have as much to get as they may: send the same request again later",
@@ -110,6 +112,29 @@ pub(crate) fn revoked(id: &str) -> Problem {
     Problem::new(Code::DeviceRevoked, detail)
 }
 
+/// The refusal of a device that is not in the group.
+pub(crate) fn not_a_member() -> Problem {
+    Problem::new(
+        Code::NotAMember,
+        "the device is not in this group: PUT /v1/groups/{group}/members/{device}, by its back end, takes it in",
+    )
+}
+
+/// The refusal where devices may not publish.
+pub(crate) fn not_a_room() -> Problem {
+    let detail = "devices may not publish to this group: PUT /v1/groups/{group} with `\"publish\": \"members\"`, by its back end, lets them";
+    Problem::new(Code::PublishNotAllowed, detail)
+}
+
+/// The refusal of one more member.
+pub(super) fn crowded(group: &str) -> Problem {
+    let group = shown(group);
+    let detail = format!(
+        "devices publish to the group `{group}`, which has {ROOM} members already: take one out first, or let nobody publish"
+    );
+    Problem::new(Code::GroupTooLarge, detail)
+}
+
 /// What a store refuses of a registration, and that it does not answer.
 pub(super) fn registration(error: StoreError) -> Problem {
     match error {
@@ -151,6 +176,8 @@ mod tests {
             (SendError::Revoked("a\nb".to_owned()), Code::DeviceRevoked, None),
             (SendError::NoDevices, Code::NoDevices, None),
             (SendError::TooMany, Code::TooManyDevices, None),
+            (SendError::NotAMember, Code::NotAMember, None),
+            (SendError::NotARoom, Code::PublishNotAllowed, None),
             (SendError::TenantFull, Code::DeviceBacklogFull, Some(30)),
             (SendError::Full, Code::BacklogFull, Some(1)),
             (SendError::Unavailable(secret()), Code::StoreUnavailable, Some(1)),

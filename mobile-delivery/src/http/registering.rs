@@ -174,6 +174,7 @@ pub(super) async fn put(
             let detail = format!("the user has {RECIPIENTS} devices: remove one that is not used any more first");
             return Err(Problem::new(Code::TooManyDevices, detail).pointer("/user", "has too many devices"));
         }
+        Put::Crowded(group) => return Err(refusals::crowded(&group).pointer("/groups", "has one that is full")),
         Put::Via(via) => {
             let via = via.name();
             let detail = format!("the device was registered with `via` = `{via}`: say so, or remove it and register it anew");

@@ -335,6 +335,7 @@ async fn accept(api: &Api, to: To, request: Request, traceparent: Option<String>
     let sending = Sending {
         tenant: caller.tenant.clone(),
         sender: caller.subject.clone(),
+        publisher: None,
         target,
         content_type,
         body: sent,
@@ -364,7 +365,7 @@ fn answer(accepted: Accepted, state: &str) -> Response {
     let mut buffer = Uuid::encode_buffer();
     let id: &str = accepted.id.hyphenated().encode_lower(&mut buffer);
     let body = format!(r#"{{"id":"{id}","state":"{state}","links":{{"self":"/v1/messages/{id}"}}}}"#);
-    door::accepted(format!("/v1/messages/{id}"), body, accepted.replayed)
+    door::accepted(Some(format!("/v1/messages/{id}")), body, accepted.replayed)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::fields::{Fields, shown};
-use super::message::seq;
+use super::message::{into_text, seq, write_json};
+use super::room::{MAX_WATCHED, Publish, Signal};
 use super::{Close, MAX_FRAME, MAX_LIST, MAX_SEQ, Malformed, VERSION};
 
 /// The longest token, in bytes.
@@ -22,7 +23,7 @@ pub const MAX_DELAY: Duration = Duration::from_hours(1);
 /// Levels of arrays and objects that a frame may have.
 pub(super) const MAX_DEPTH: usize = 16;
 
-const FRAMES: &str = "hello, ack, nack, read, ping, auth, bye";
+const FRAMES: &str = "hello, ack, nack, read, publish, signal, watch, ping, auth, bye";
 
 /// A credential; it is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -125,6 +126,15 @@ pub enum ClientFrame {
         /// Ids of messages.
         ids: Vec<Uuid>,
     },
+    /// A message for a room.
+    Publish(Box<Publish>),
+    /// Something for those who watch a room, of use now or never.
+    Signal(Box<Signal>),
+    /// The rooms of which it wants to know who is there, in place of those before; [`MAX_WATCHED`] at most.
+    Watch {
+        /// Their names.
+        groups: Vec<String>,
+    },
     /// Are you there?
     Ping,
     /// A token that lasts longer.
@@ -162,6 +172,12 @@ impl ClientFrame {
             }
             "nack" => nack(&fields),
             "read" => Ok(Self::Read { ids: fields.list("ids", MAX_LIST)? }),
+            "publish" => Publish::read(&fields).map(|publish| Self::Publish(Box::new(publish))),
+            "signal" => {
+                let signal = Signal { from: None, ..Signal::read(&fields)? };
+                Ok(Self::Signal(Box::new(signal)))
+            }
+            "watch" => Ok(Self::Watch { groups: fields.words("groups", MAX_WATCHED)? }),
             "ping" => Ok(Self::Ping),
             "auth" => token(&fields)?.map(|token| Self::Auth { token }).ok_or_else(|| fields.wrong("token", "it is missing")),
             "bye" => Ok(Self::Bye),
@@ -201,6 +217,17 @@ impl ClientFrame {
                 value
             }
             Self::Read { ids } => json!({"frame": "read", "ids": ids}),
+            Self::Publish(publish) => {
+                let mut out = Vec::new();
+                publish.write(&mut out);
+                return tagged("publish", &out);
+            }
+            Self::Signal(signal) => {
+                let mut out = Vec::new();
+                write_json(&mut out, &signal.wire());
+                return tagged("signal", &out);
+            }
+            Self::Watch { groups } => json!({"frame": "watch", "groups": groups}),
             Self::Ping => json!({"frame": "ping"}),
             Self::Auth { token } => json!({"frame": "auth", "token": token.0}),
             Self::Bye => json!({"frame": "bye"}),
@@ -215,6 +242,13 @@ fn add<const N: usize>(value: &mut Value, fields: [(&str, Option<Value>); N]) {
     map.extend(there.collect::<Map<_, _>>());
 }
 
+/// An object that has a field, as a frame of this name.
+fn tagged(name: &str, object: &[u8]) -> String {
+    let mut out = format!("{{\"frame\":\"{name}\",").into_bytes();
+    out.extend_from_slice(object.strip_prefix(b"{").unwrap_or(object));
+    into_text(out)
+}
+
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -225,10 +259,7 @@ fn hello(fields: &Fields<'_>) -> Result<Hello, Malformed> {
         let wrong = fields.wrong("version", format_args!("it is {version}, and {VERSION} is spoken here"));
         return Err(Malformed { close: Close::VersionUnsupported, ..wrong });
     }
-    let device: String = fields.required("device")?;
-    if !is_device_id(&device) {
-        return Err(fields.wrong("device", "an id is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or digit"));
-    }
+    let device = fields.word("device")?;
     let window = fields.object("window", "window.")?;
     Ok(Hello {
         device,
@@ -255,10 +286,4 @@ fn nack(fields: &Fields<'_>) -> Result<ClientFrame, Malformed> {
 
 fn token(fields: &Fields<'_>) -> Result<Option<Token>, Malformed> {
     Ok(fields.text("token", MAX_TOKEN)?.map(Token))
-}
-
-/// `[a-z0-9][a-z0-9_-]{0,62}`.
-fn is_device_id(text: &str) -> bool {
-    let in_grammar = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(in_grammar) && !text.starts_with(['_', '-'])
 }

@@ -74,6 +74,24 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The name of a device or a group, which must be there.
+    pub(super) fn word(&self, name: &'static str) -> Result<String, Malformed> {
+        self.is_word(name, self.required(name)?)
+    }
+
+    /// The names of devices or groups, `most` at most.
+    pub(super) fn words(&self, name: &'static str, most: usize) -> Result<Vec<String>, Malformed> {
+        self.list(name, most)?.into_iter().map(|word| self.is_word(name, word)).collect()
+    }
+
+    fn is_word(&self, name: &'static str, word: String) -> Result<String, Malformed> {
+        let in_grammar = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+        match (1..=63).contains(&word.len()) && word.bytes().all(in_grammar) && !word.starts_with(['_', '-']) {
+            true => Ok(word),
+            false => Err(self.wrong(name, "a name is 1 to 63 of a-z, 0-9, _ and -, and begins with a letter or digit")),
+        }
+    }
+
     /// A whole number within limits.
     pub(super) fn number(&self, name: &'static str, limits: std::ops::RangeInclusive<u64>) -> Result<Option<u64>, Malformed> {
         match self.optional::<u64>(name)? {

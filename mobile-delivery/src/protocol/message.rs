@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{Fields, is_deeper};
-use super::{MAX_SEQ, Malformed};
+use super::{Author, MAX_SEQ, Malformed};
 
 /// Levels that the JSON of a payload may have to go out as JSON: deeper ones break readers in other languages.
 pub const MAX_DEPTH: usize = 127;
@@ -31,6 +31,8 @@ pub struct Logged {
     pub entry: u64,
     /// The group that it was sent to; `None` of a broadcast.
     pub group: Option<String>,
+    /// The device that published it; `None`: a back end sent it.
+    pub from: Option<Author>,
 }
 
 /// A message of a device.
@@ -119,6 +121,8 @@ struct Head<'a> {
     entry: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a Author>,
     id: Uuid,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     dup: bool,
@@ -142,13 +146,12 @@ impl Message {
 
     /// Its fields, written behind `before` (`{` and what else is to come first); the object is not closed.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let data = Data::of(&self.content_type, &self.payload);
-        let fixed = 320 + self.kind.len() + self.content_type.len() + self.collapse_key.as_ref().map_or(0, String::len);
-        out.reserve(fixed + data.room());
+        out.reserve(320 + self.kind.len() + self.content_type.len() + self.collapse_key.as_ref().map_or(0, String::len));
         let head = Head {
             seq: self.logged.is_none().then_some(self.seq),
             entry: self.logged.as_ref().map(|logged| logged.entry),
             group: self.logged.as_ref().and_then(|logged| logged.group.as_deref()),
+            from: self.logged.as_ref().and_then(|logged| logged.from.as_ref()),
             id: self.id,
             dup: self.dup,
             kind: &self.kind,
@@ -163,40 +166,21 @@ impl Message {
         // The braces of the head are the caller's.
         out.remove(start);
         out.pop();
-        match data {
-            Data::Json(raw) => {
-                out.extend_from_slice(b",\"data\":");
-                out.extend_from_slice(raw.get().as_bytes());
-            }
-            Data::Text(text) => {
-                out.extend_from_slice(b",\"data\":");
-                write_json(out, text);
-            }
-            Data::Binary(bytes) => {
-                out.extend_from_slice(b",\"data_base64\":\"");
-                // Written to memory, where nothing fails.
-                let _ = write!(out, "{}", base64::display::Base64Display::new(bytes, &STANDARD));
-                out.push(b'"');
-            }
-        }
+        write_data(out, &self.content_type, &self.payload);
     }
 
     /// From the fields of a `deliver`, or of an entry of a poll.
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, Malformed> {
         let content_type: String = fields.required("content_type")?;
-        let payload = match (fields.raw_or_null("data"), fields.optional::<&str>("data_base64")?) {
-            (Some(raw), None) => match Media::of(&content_type) {
-                Media::Text => Bytes::from(fields.required::<String>("data")?),
-                _ => Bytes::copy_from_slice(raw.get().as_bytes()),
-            },
-            (None, Some(base64)) => Bytes::from(STANDARD.decode(base64).map_err(|error| fields.wrong("data_base64", error))?),
-            _ => return Err(fields.wrong("data", "either this or `data_base64` must be there")),
-        };
+        let payload = payload(fields, &content_type)?;
         let logged = fields.number("entry", 1..=MAX_SEQ)?;
         Ok(Self {
             seq: if logged.is_some() { 0 } else { seq(fields, "seq")? },
             logged: logged
-                .map(|entry| Ok::<_, Malformed>(Box::new(Logged { entry, group: fields.optional("group")? })))
+                .map(|entry| {
+                    let (group, from) = (fields.optional("group")?, fields.optional("from")?);
+                    Ok::<_, Malformed>(Box::new(Logged { entry, group, from }))
+                })
                 .transpose()?,
             id: fields.required("id")?,
             dup: fields.optional("dup")?.unwrap_or_default(),
@@ -208,6 +192,40 @@ impl Message {
             content_type,
             payload,
         })
+    }
+}
+
+/// Writes a payload as the last field of an object.
+pub(super) fn write_data(out: &mut Vec<u8>, content_type: &str, payload: &[u8]) {
+    let data = Data::of(content_type, payload);
+    out.reserve(32 + data.room());
+    match data {
+        Data::Json(raw) => {
+            out.extend_from_slice(b",\"data\":");
+            out.extend_from_slice(raw.get().as_bytes());
+        }
+        Data::Text(text) => {
+            out.extend_from_slice(b",\"data\":");
+            write_json(out, text);
+        }
+        Data::Binary(bytes) => {
+            out.extend_from_slice(b",\"data_base64\":\"");
+            // Written to memory, where nothing fails.
+            let _ = write!(out, "{}", base64::display::Base64Display::new(bytes, &STANDARD));
+            out.push(b'"');
+        }
+    }
+}
+
+/// The payload in the fields of an object.
+pub(super) fn payload(fields: &Fields<'_>, content_type: &str) -> Result<Bytes, Malformed> {
+    match (fields.raw_or_null("data"), fields.optional::<&str>("data_base64")?) {
+        (Some(raw), None) => Ok(match Media::of(content_type) {
+            Media::Text => Bytes::from(fields.required::<String>("data")?),
+            _ => Bytes::copy_from_slice(raw.get().as_bytes()),
+        }),
+        (None, Some(base64)) => Ok(Bytes::from(STANDARD.decode(base64).map_err(|error| fields.wrong("data_base64", error))?)),
+        _ => Err(fields.wrong("data", "either this or `data_base64` must be there")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Frames that the server sends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use uuid::Uuid;
 use super::client::millis;
 use super::fields::Fields;
 use super::message::{into_text, seq, write_json};
+use super::room::{Present, Published, Refused, Signal, WireSignal};
 use super::{Close, MAX_SEQ, Malformed, Message, Window, message};
 
 /// The answer to a `hello` that is let in.
@@ -76,6 +78,14 @@ pub enum ServerFrame {
         /// Why.
         reason: Withdrawal,
     },
+    /// A message is stored.
+    Published(Box<Published>),
+    /// Something is not done.
+    Refused(Box<Refused>),
+    /// Somebody in a room says something, now or never.
+    Signal(Arc<Signal>),
+    /// Who is in a room.
+    Present(Arc<Present>),
     /// The process leaves.
     GoAway(GoAway),
     /// Yes.
@@ -107,6 +117,10 @@ enum Wire<'a> {
         ids: &'a [Uuid],
         reason: Withdrawal,
     },
+    Published(&'a Published),
+    Refused(&'a Refused),
+    Signal(WireSignal<'a>),
+    Present(&'a Present),
     GoAway {
         after_ms: u64,
         spread_ms: u64,
@@ -162,6 +176,10 @@ impl ServerFrame {
             Self::Idle => "idle",
             Self::Gap(_) => "gap",
             Self::Cancel { .. } => "cancel",
+            Self::Published(_) => "published",
+            Self::Refused(_) => "refused",
+            Self::Signal(_) => "signal",
+            Self::Present(_) => "present",
             Self::GoAway(_) => "goaway",
             Self::Pong => "pong",
             Self::Error { .. } => "error",
@@ -188,6 +206,10 @@ impl ServerFrame {
             Self::Idle => Wire::Idle,
             Self::Gap(gap) => Wire::Gap(gap.wire()),
             Self::Cancel { ids, reason } => Wire::Cancel { ids, reason: *reason },
+            Self::Published(published) => Wire::Published(published),
+            Self::Refused(refused) => Wire::Refused(refused),
+            Self::Signal(signal) => Wire::Signal(signal.wire()),
+            Self::Present(present) => Wire::Present(present),
             Self::GoAway(away) => Wire::GoAway { after_ms: millis(away.after), spread_ms: millis(away.spread) },
             Self::Pong => Wire::Pong,
             Self::Error { code, detail, field } => Wire::Error { code, detail, field: field.as_deref() },
@@ -216,6 +238,23 @@ impl ServerFrame {
             "idle" => Self::Idle,
             "gap" => Self::Gap(Gap::read(&fields)?),
             "cancel" => Self::Cancel { ids: fields.required("ids")?, reason: fields.required("reason")? },
+            "published" => {
+                Self::Published(Box::new(Published { reference: fields.required("ref")?, id: fields.required("id")? }))
+            }
+            "refused" => Self::Refused(Box::new(Refused {
+                reference: fields.optional("ref")?,
+                group: fields.optional("group")?,
+                code: fields.required("code")?,
+                detail: fields.required("detail")?,
+                retry_after_ms: fields.optional("retry_after_ms")?,
+            })),
+            "signal" => Self::Signal(Arc::new(Signal::read(&fields)?)),
+            "present" => Self::Present(Arc::new(Present {
+                group: fields.required("group")?,
+                all: fields.optional("all")?.unwrap_or_default(),
+                here: fields.list("here", usize::MAX)?,
+                away: fields.list("away", usize::MAX)?,
+            })),
             "goaway" => Self::GoAway(GoAway { after: time("after_ms")?, spread: time("spread_ms")? }),
             "pong" => Self::Pong,
             "error" => Self::Error {

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::protocol::{ClientFrame, Close, Gap, GoAway, Hello, Malformed, Message, ServerFrame, Token, Withdrawal};
+use crate::protocol::{
+    ClientFrame, Close, Gap, GoAway, Hello, Malformed, Message, Publish, ServerFrame, Signal, Token, Withdrawal,
+};
 
 /// What the broker's delivery is settled by; the driver's own number, never used twice in one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +102,8 @@ pub enum Event {
         /// Its number.
         entry: u64,
     },
+    /// There is something to tell the client that nothing here depends on: what became of what it published, who is in a room.
+    Tell(ServerFrame),
     /// The process leaves.
     Drain {
         /// What the client is told.
@@ -233,6 +237,15 @@ pub enum Action {
     Read {
         /// Ids of messages.
         ids: Vec<Uuid>,
+    },
+    /// Publish this; then say what became of it, by [`Event::Tell`].
+    Publish(Box<Publish>),
+    /// Signal this.
+    Signal(Box<Signal>),
+    /// Tell who is in these rooms, and in no others, by [`Event::Tell`].
+    Watch {
+        /// Their names.
+        groups: Vec<String>,
     },
     /// Ack these to the broker.
     AckLane(Vec<Tag>),

@@ -42,8 +42,15 @@ pub(super) enum NotBegun {
     Away(StoreError),
 }
 
-/// A session that has ended: who, its fence, which, how.
-pub(super) type Leaving = (Arc<Identity>, i64, Uuid, Transport);
+/// A session that has ended.
+pub(super) struct Leaving {
+    pub(super) identity: Arc<Identity>,
+    pub(super) fence: i64,
+    pub(super) session: Uuid,
+    pub(super) transport: Transport,
+    /// Where it is missed.
+    pub(super) rooms: Vec<String>,
+}
 
 impl Sessions {
     /// Claims for those who wait, until `over`.
@@ -136,16 +143,17 @@ impl Sessions {
             let mut devices = HashSet::with_capacity(leaving.len());
             let (mut together, mut next) = (Vec::with_capacity(leaving.len()), Vec::new());
             for one in leaving {
-                if devices.insert(one.0.number) { together.push(one) } else { next.push(one) }
+                if devices.insert(one.identity.number) { together.push(one) } else { next.push(one) }
             }
-            let rows: Vec<(Number, i64)> = together.iter().map(|(identity, fence, ..)| (identity.number, *fence)).collect();
+            let rows: Vec<(Number, i64)> = together.iter().map(|one| (one.identity.number, one.fence)).collect();
             let mut wait = Duration::from_millis(100);
             loop {
                 match inner.stores.sessions.release(&rows, clock::now()).await {
                     Ok(were) => {
                         let gone = together.iter().zip(were).filter(|(_, was)| *was);
-                        gone.for_each(|((identity, _, session, transport), _)| {
-                            self.tell(identity, *session, *transport, false);
+                        gone.for_each(|(one, _)| {
+                            self.tell(&one.identity, one.session, one.transport, false);
+                            self.attendance_changed(&one.identity.tenant, &one.rooms);
                         });
                         break;
                     }

@@ -36,6 +36,7 @@ impl Sessions {
         if tokio::time::timeout(options.drain_within, ended).await.is_err() {
             tracing::warn!(sessions = self.0.live.len(), "sessions did not end in time; others release them");
         }
+        self.0.rooms.sends_by(None);
         tracing::info!(sessions = count, "sessions of devices have ended");
         over.cancel();
     }

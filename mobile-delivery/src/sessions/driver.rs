@@ -19,7 +19,9 @@ use super::deliveries::Deliveries;
 use super::listening::{Answer, Listening};
 use super::opening::{Bearer, LaneState, Opened, Refused, refused};
 use super::post::{News, Post};
+use super::publishing::{Publishing, told};
 use super::tenure::Tenure;
+use super::watching::Watcher;
 use super::wire::{Broken, Heard, Wire};
 use crate::protocol::{Close, GoAway, ServerFrame};
 use crate::session::{Action, Claimed, Event, Phase, Session};
@@ -44,6 +46,8 @@ pub(super) struct Driver<W> {
     tenure: Option<Tenure>,
     asking: Asking,
     listening: Listening,
+    publishing: Publishing,
+    watcher: Option<Box<Watcher>>,
     lane: LaneState,
     deliveries: Deliveries,
     prefetch: u16,
@@ -63,6 +67,7 @@ enum Happened {
     Leaving,
     Answered(Event),
     Listened(Answer),
+    Published(Box<ServerFrame>),
     Timer,
 }
 
@@ -81,6 +86,8 @@ impl<W: Wire> Driver<W> {
             tenure: None,
             asking: Asking::new(sessions.clone()),
             listening: Listening::new(sessions.clone()),
+            publishing: Publishing::default(),
+            watcher: None,
             lane: LaneState::None,
             deliveries: Deliveries::default(),
             prefetch: 1,
@@ -114,7 +121,7 @@ impl<W: Wire> Driver<W> {
     }
 
     async fn next(&mut self) -> Happened {
-        let Self { wire, post, timer, armed, opening, asking, listening, lane, tenure, sessions, .. } = self;
+        let Self { wire, post, timer, armed, opening, asking, listening, publishing, lane, tenure, sessions, .. } = self;
         tokio::select! {
             biased;
             news = post.next() => Happened::News(news),
@@ -123,6 +130,7 @@ impl<W: Wire> Driver<W> {
             () = sessions.leaving(), if tenure.is_none() => Happened::Leaving,
             answered = asking.next() => Happened::Answered(answered),
             listened = listening.next() => Happened::Listened(listened),
+            decided = publishing.next() => Happened::Published(Box::new(told(sessions, decided))),
             happened = lane_next(lane) => happened,
             heard = wire.hear() => Happened::Heard(heard),
             () = timer.as_mut(), if *armed => Happened::Timer,
@@ -160,6 +168,7 @@ impl<W: Wire> Driver<W> {
             Happened::Listened(Answer::Standing(read)) => {
                 events.extend(self.listening.stands(read, self.session.log_cursor(), self.tenure.as_ref()));
             }
+            Happened::Published(frame) => events.push_back(Event::Tell(*frame)),
             Happened::Attached(attachment) => {
                 self.has_lane(LaneState::At(Box::new(attachment)));
                 events.push_back(Event::LaneReset);
@@ -247,6 +256,7 @@ impl<W: Wire> Driver<W> {
         if news.retagged {
             self.listening.retagged(self.tenure.as_ref());
         }
+        events.extend(news.frames.into_iter().map(Event::Tell));
         if let Some((away, within)) = news.drain {
             events.push_back(Event::Drain { away, within });
         }
@@ -312,6 +322,20 @@ impl<W: Wire> Driver<W> {
                         events.push_back(Event::End { close: Close::RateLimited, detail });
                     }
                 }
+                Action::Publish(publish) => {
+                    let is_member = self.listening.is_in(&publish.group);
+                    let Some(tenure) = &self.tenure else { continue };
+                    let refused = self.publishing.publish(&self.sessions, tenure, is_member, *publish);
+                    events.extend(refused.map(Event::Tell));
+                }
+                Action::Signal(signal) => {
+                    let Some(tenure) = &self.tenure else { continue };
+                    events.extend(self.sessions.signal(tenure, *signal).map(Event::Tell));
+                }
+                Action::Watch { groups } => {
+                    let Some(tenure) = &self.tenure else { continue };
+                    self.watcher.get_or_insert_with(|| Box::new(Watcher::new(tenure))).watch(groups);
+                }
                 Action::AckLane(tags) => self.deliveries.ack(&tags, &mut self.lane).await,
                 // Leaving the lane gives back all that is held, in order.
                 Action::GiveBack(_) => {}
@@ -375,7 +399,8 @@ impl<W: Wire> Driver<W> {
         self.sessions.0.metrics.ended(self.closed);
         self.asking.leave(self.tenure.as_ref());
         self.listening.leave(self.tenure.as_ref());
-        let Self { mut wire, lane, closed, tenure, .. } = *self;
+        let Self { mut wire, lane, closed, tenure, watcher, .. } = *self;
+        drop(watcher);
         let goodbye = async move {
             if let Some(close) = closed {
                 wire.close(close).await;

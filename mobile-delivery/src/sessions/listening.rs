@@ -42,6 +42,11 @@ impl Listening {
         self.listener = Some(Listener::new(&self.sessions, &tenure.identity, &tenure.post, standing));
     }
 
+    /// Whether the device is in a group, as far as is known.
+    pub(super) fn is_in(&self, group: &str) -> bool {
+        self.listener.as_ref().is_some_and(|listener| listener.is_in(group))
+    }
+
     /// The next answer. Cancel-safe.
     pub(super) async fn next(&mut self) -> Answer {
         let Self { page, standing, .. } = self;

@@ -171,8 +171,19 @@ pub(crate) struct Listener {
 impl Listener {
     pub(super) fn new(sessions: &Sessions, identity: &Arc<Identity>, post: &Arc<Post>, standing: Standing) -> Self {
         sessions.0.log.listen(identity, post, &standing);
-        post.goes_by(standing.roster);
+        let before = post.goes_by(standing.roster, standing.rooms.clone());
+        if before != standing.rooms {
+            let left: Vec<String> = before.into_iter().filter(|room| !standing.rooms.contains(room)).collect();
+            sessions.attendance_changed(&identity.tenant, &left);
+            sessions.attendance_changed(&identity.tenant, &standing.rooms);
+        }
         Self { sessions: sessions.clone(), identity: identity.clone(), post: post.clone(), standing }
+    }
+
+    /// Whether its device is in a group, as far as it knows.
+    pub(super) fn is_in(&self, group: &str) -> bool {
+        let is = |tag: &str| tag.strip_prefix("g:").is_some_and(|name| name == group);
+        self.standing.tags.iter().any(|(tag, _)| is(tag))
     }
 
     /// By which number of its device's tags it goes.

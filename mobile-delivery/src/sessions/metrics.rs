@@ -18,6 +18,8 @@ pub(super) struct Metrics {
     batch: Histogram,
     pub(super) lane_missed: IntCounter,
     pub(super) lane_strays: IntCounter,
+    published: IntCounterVec,
+    pub(super) signals: IntCounter,
 }
 
 impl Metrics {
@@ -68,6 +70,12 @@ impl Metrics {
                 "warren_device_lane_strays_total",
                 "messages in queues of devices that no relay put there; they are acked and forgotten",
             )?,
+            published: counters(
+                "warren_device_published_total",
+                "messages that devices have published to rooms over sockets, by what became of it",
+                "outcome",
+            )?,
+            signals: counter("warren_device_signals_total", "signals of devices that were handed on")?,
         })
     }
 
@@ -79,6 +87,11 @@ impl Metrics {
     pub(super) fn ended(&self, close: Option<Close>) {
         let at = close.and_then(|close| Close::ALL.iter().position(|one| *one == close));
         at.and_then(|at| self.ends.get(at)).unwrap_or(&self.lost).inc();
+    }
+
+    /// One was published: `stored`, `replayed` or `refused`.
+    pub(super) fn published(&self, outcome: &str) {
+        self.published.with_label_values(&[outcome]).inc();
     }
 
     pub(super) fn claims(&self, result: &str, count: usize) {

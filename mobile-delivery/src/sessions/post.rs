@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::protocol::{Close, GoAway, Withdrawal};
+use crate::protocol::{Close, GoAway, ServerFrame, Signal, Withdrawal};
 use crate::store::Heard;
 
 /// Withdrawals that are kept; beyond, the oldest is forgotten, and its message may be given.
 const WITHDRAWALS: usize = 1024;
+
+/// Frames of rooms that are kept, and signals among them: beyond, who is there is told later, and signals are lost.
+const FRAMES: usize = 128;
+const SIGNALS: usize = 64;
 
 /// What came since the session looked last.
 #[derive(Debug, Default)]
@@ -39,6 +43,8 @@ pub(super) struct News {
     pub(super) heard: Option<(Heard, i64)>,
     /// Its tags may be others now.
     pub(super) retagged: bool,
+    /// What it is to tell the device, which nothing else depends on.
+    pub(super) frames: VecDeque<ServerFrame>,
     /// The process leaves.
     pub(super) drain: Option<(GoAway, Duration)>,
 }
@@ -47,7 +53,7 @@ impl News {
     fn is_empty(&self) -> bool {
         let told = self.acked || self.checked.is_some() || self.look || !self.withdrawn.is_empty();
         let logged = self.logged.is_some() || !self.recalled.is_empty() || self.heard.is_some() || self.retagged;
-        self.answers == 0 && self.end.is_none() && self.drain.is_none() && !told && !logged
+        self.answers == 0 && self.end.is_none() && self.drain.is_none() && self.frames.is_empty() && !told && !logged
     }
 }
 
@@ -60,6 +66,8 @@ pub(super) struct Post {
     cursor: AtomicI64,
     /// How often the tags of its device had changed, as far as it knows.
     roster: AtomicI64,
+    /// The rooms that it is in, as far as it knows.
+    rooms: Mutex<Vec<String>>,
     /// It has nothing under way.
     idle: AtomicBool,
     /// It gives what it finds.
@@ -142,9 +150,43 @@ impl Post {
         self.tell(|news| news.retagged = true);
     }
 
-    /// By which number of its tags it goes.
-    pub(super) fn goes_by(&self, roster: i64) {
+    /// Something of a room; whether there was a place for it.
+    pub(super) fn tell_frame(&self, frame: ServerFrame) -> bool {
+        let mut fits = false;
+        self.tell(|news| {
+            fits = news.frames.len() < FRAMES;
+            if fits {
+                news.frames.push_back(frame);
+            }
+        });
+        fits
+    }
+
+    /// A signal, in place of the one before of the same sort.
+    pub(super) fn signal(&self, signal: &Arc<Signal>) {
+        let is_same = |frame: &ServerFrame| match frame {
+            ServerFrame::Signal(other) => (&other.group, &other.from, &other.kind) == (&signal.group, &signal.from, &signal.kind),
+            _ => false,
+        };
+        self.tell(|news| {
+            let fits = news.frames.len() < SIGNALS;
+            match news.frames.iter_mut().find(|frame| is_same(frame)) {
+                Some(frame) => *frame = ServerFrame::Signal(signal.clone()),
+                None if fits => news.frames.push_back(ServerFrame::Signal(signal.clone())),
+                None => {}
+            }
+        });
+    }
+
+    /// By which number of its tags it goes, and which rooms it is in; answers those before.
+    pub(super) fn goes_by(&self, roster: i64, rooms: Vec<String>) -> Vec<String> {
         self.roster.store(roster, Ordering::Relaxed);
+        std::mem::replace(&mut *self.rooms.lock().unwrap_or_else(PoisonError::into_inner), rooms)
+    }
+
+    /// The rooms that it is in, as far as it knows.
+    pub(super) fn rooms(&self) -> Vec<String> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn roster(&self) -> i64 {

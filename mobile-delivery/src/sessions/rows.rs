@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use messaging::message::Message as Carried;
 
 use crate::lane_message;
-use crate::protocol::{Gap as ToldGap, Logged, Message};
-use crate::store::{Audience, Entry, Gap, Given, Micros, Priority};
+use crate::protocol::{self, Gap as ToldGap, Logged, Message};
+use crate::store::{Audience, Author, Entry, Gap, Given, Micros, Priority};
 
 /// What a device is given of what came down its lane; `None` of what its row must be read for: it is no message of a relay, its time is over,
 /// or it was on its way since before `fresh`, and its row may have ended meanwhile.
@@ -32,8 +32,14 @@ pub(crate) fn given_of_log(entry: &Entry) -> Message {
         Some(Audience::Group(group)) => Some(group),
         _ => None,
     };
-    let logged = Some(Box::new(Logged { entry: entry.entry.unsigned_abs(), group }));
+    let from = entry.author.as_ref().map(|author| shown(author));
+    let logged = Some(Box::new(Logged { entry: entry.entry.unsigned_abs(), group, from }));
     Message { logged, ..as_given(entry.message.clone(), entry.expires_at) }
+}
+
+/// A device, as others are shown it.
+pub(crate) fn shown(author: &Author) -> protocol::Author {
+    protocol::Author { device: author.device.clone(), user: author.user.clone() }
 }
 
 fn as_given(message: crate::store::Message, expires_at: Micros) -> Message {

@@ -5,8 +5,12 @@
 //! appended to and of entries that were withdrawn. Who hears it asks the store, so that a notice causes a look and nothing else, whoever sent it. One about a
 //! session that is lost is mended by the slow round, and by the next ack; one about acks by a look of the session itself; one about a message that ended
 //! by the same look, if the device has it; one about a log by a look once a second.
+//!
+//! `"attendance": [["<tenant>", "<group>"], ...]` says that somebody has come to a room, or gone: who watches it looks, and does so every now and then in any case. A signal alone is carried itself,
+//! `"signals": [{"process", "tenant", "group", "from", "kind", "data"}, ...]`, and one that is lost is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use broker_topology::Names;
 use database::{StoreError, clock};
@@ -23,7 +27,7 @@ use super::Sessions;
 use super::tenure::{DISPLACED, Identity};
 use super::waiting::Waiting;
 use crate::lane_message::SOURCE;
-use crate::protocol::Close;
+use crate::protocol::{Author, Close, Signal};
 use crate::store::{Device, Number, Over, ProcessId, Session};
 
 /// The `type` of the message.
@@ -56,10 +60,26 @@ struct Notice {
     recalled: Vec<(String, i64)>,
     #[serde(default)]
     acked: Vec<(i64, i64)>,
+    #[serde(default)]
+    attendance: BTreeSet<(String, String)>,
+    #[serde(default)]
+    signals: Vec<Signalled>,
+}
+
+/// A signal on its way to other processes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Signalled {
+    /// Which process says so: it has told its own.
+    process: i64,
+    tenant: String,
+    group: String,
+    from: Option<Author>,
+    kind: String,
+    data: Option<String>,
 }
 
 impl Notice {
-    fn of(told: Vec<Told>) -> Self {
+    fn of(told: Vec<Told>, me: ProcessId) -> Self {
         let mut notice = Self::default();
         for told in told {
             match told {
@@ -68,6 +88,11 @@ impl Notice {
                 Told::Logged(tenant, entry) => drop(notice.logs.insert(tenant, entry)),
                 Told::Recalled(tenant, entry) => notice.recalled.push((tenant, entry)),
                 Told::Acked(process, device) => notice.acked.push((process.0, device.0)),
+                Told::Attendance(tenant, group) => drop(notice.attendance.insert((tenant, group))),
+                Told::Signal(tenant, signal) => {
+                    let Signal { group, from, kind, data } = Arc::unwrap_or_clone(signal);
+                    notice.signals.push(Signalled { process: me.0, tenant, group, from, kind, data });
+                }
             }
         }
         notice
@@ -80,6 +105,8 @@ enum Told {
     Logged(String, i64),
     Recalled(String, i64),
     Acked(ProcessId, Number),
+    Attendance(String, String),
+    Signal(String, Arc<Signal>),
 }
 
 /// What processes of other sessions are to look at.
@@ -107,6 +134,14 @@ impl Telling {
         self.put(Told::Acked(process, device));
     }
 
+    pub(super) fn attendance(&self, tenant: &str, group: &str) {
+        self.put(Told::Attendance(tenant.to_owned(), group.to_owned()));
+    }
+
+    pub(super) fn signal(&self, tenant: &str, signal: Arc<Signal>) {
+        self.put(Told::Signal(tenant.to_owned(), signal));
+    }
+
     fn put(&self, told: Told) {
         if self.0.len() < MOST {
             self.0.put(told);
@@ -126,6 +161,12 @@ impl Sessions {
                 notice.recalled.iter().for_each(|(tenant, entry)| self.0.log.recall(tenant, *entry));
                 let mine = notice.acked.into_iter().filter(|(process, _)| *process == self.0.me.0);
                 mine.for_each(|(_, device)| self.has_acked(Number(device)));
+                let changed = notice.attendance.iter();
+                changed.for_each(|(tenant, group)| self.0.watched.changed(tenant, std::iter::once(group.as_str())));
+                let others = notice.signals.into_iter().filter(|signal| signal.process != self.0.me.0);
+                for Signalled { tenant, group, from, kind, data, .. } in others {
+                    self.0.watched.signal(&tenant, None, &Arc::new(Signal { group, from, kind, data }));
+                }
             }
             Err(error) => tracing::debug!(error = %error, "a notice about sessions cannot be read"),
         }
@@ -212,7 +253,7 @@ impl Sessions {
     /// Tells other processes, until `over`.
     pub(super) async fn tells(self, publisher: Publisher, names: Names, over: CancellationToken) {
         while let Some(told) = self.0.telling.0.take(TOGETHER, &over).await {
-            if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &Notice::of(told)).await {
+            if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &Notice::of(told, self.0.me)).await {
                 tracing::debug!(error = %error, "the slow round finds the sessions that are over");
             }
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::Sessions;
+use super::claiming::Leaving;
 use super::post::Post;
 use crate::protocol::Close;
 use crate::store::{Device, Number, Transport};
@@ -41,7 +42,14 @@ impl Drop for Tenure {
     fn drop(&mut self) {
         self.sessions.0.live.forget(self.identity.number, self.fence);
         self.sessions.0.metrics.sessions(self.transport).dec();
-        self.sessions.0.leaving.put((self.identity.clone(), self.fence, self.session, self.transport));
+        let leaving = Leaving {
+            identity: self.identity.clone(),
+            fence: self.fence,
+            session: self.session,
+            transport: self.transport,
+            rooms: self.post.rooms(),
+        };
+        self.sessions.0.leaving.put(leaving);
     }
 }
 

@@ -195,7 +195,7 @@ fn check_word(field: &'static str, word: &str) -> Result<(), Invalid> {
 }
 
 /// What a registration came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
     /// It is as it was said.
     Done {
@@ -208,6 +208,8 @@ pub enum Put {
     Full,
     /// It gets its messages this way, and not the one that was said; nothing was changed.
     Via(Via),
+    /// This group is a room, and has [`ROOM`](super::ROOM) members already; nothing was changed.
+    Crowded(String),
 }
 
 /// A registered device.

@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::{Message, Micros, Number};
+use super::{Author, Message, Micros, Number};
 
 /// Members of an audience that are counted at most.
 pub const COUNTED: i64 = 100_000;
@@ -59,6 +59,8 @@ pub struct Entry {
     pub tag: String,
     /// Not to be given after this time.
     pub expires_at: Micros,
+    /// The device that published it; `None` where a back end sent it.
+    pub author: Option<Author>,
     /// What was sent.
     pub message: Message,
 }
@@ -83,6 +85,8 @@ pub struct Standing {
     pub roster: i64,
     /// What it gets entries for, as [`Audience::tag`], and after which entry of each: the head when it came to have the tag.
     pub tags: Vec<(String, i64)>,
+    /// Those of its groups that were rooms when it was looked at.
+    pub rooms: Vec<String>,
     /// The last entry that is for it, if it has not heard it.
     pub last: Option<i64>,
 }
@@ -129,6 +133,8 @@ pub enum Membership {
     Unknown,
     /// It is in [`GROUPS`](super::GROUPS) groups already.
     Full,
+    /// The group is a room, and has [`ROOM`](super::ROOM) members already.
+    Crowded,
 }
 
 /// An entry that was committed just now.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Audience, Fate, Logged, Micros, Number, Priority, Recalled, Spread, Tier, Withdrawn};
+use super::{Audience, Author, Fate, Logged, Micros, Number, Priority, Recalled, Spread, Tier, Withdrawn};
 
 /// Messages in one call at most.
 pub const SENDS: usize = 512;
@@ -43,6 +43,8 @@ pub struct NewMessage {
     pub target: Target,
     /// What. Its id is new: one that is there already is refused.
     pub message: Message,
+    /// The device that publishes it, to a group; `None`: a back end sends it.
+    pub publisher: Option<(Number, Author)>,
     /// How long it may wait from `created_at` (or from `not_before`) on, at most [`Limits::ttl`]; `None` is that of the device's tier.
     pub ttl: Option<Micros>,
     /// Not to be given before. Until then it has no `seq`.
@@ -159,6 +161,10 @@ pub enum Sent {
     NoDevices,
     /// There are more than [`RECIPIENTS`]: nothing was sent.
     TooMany,
+    /// The device that publishes it is not in the group.
+    NotAMember,
+    /// The group is no room: its devices may not publish to it.
+    NotARoom,
     /// The tenant has [`Limits::tenant_messages`] to get already.
     BacklogFull,
     /// The call has stored as many deliveries as it may (4096): send again.

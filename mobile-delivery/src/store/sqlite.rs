@@ -91,13 +91,14 @@ use super::{NewMessage, StoreError};
 #[allow(clippy::duplicate_mod, reason = "the same statements, for each database")]
 mod answers;
 
-pub(super) const STEPS: [Step; 6] = [
+pub(super) const STEPS: [Step; 7] = [
     (1001, "devices", include_str!("../../migrations/sqlite/1001_devices.sql")),
     (1002, "device_details", include_str!("../../migrations/sqlite/1002_device_details.sql")),
     (1003, "device_finding", include_str!("../../migrations/sqlite/1003_device_finding.sql")),
     (1004, "device_log", include_str!("../../migrations/sqlite/1004_device_log.sql")),
     (1005, "device_via", include_str!("../../migrations/sqlite/1005_device_via.sql")),
     (1006, "session_roster", include_str!("../../migrations/sqlite/1006_session_roster.sql")),
+    (1007, "rooms", include_str!("../../migrations/sqlite/1007_rooms.sql")),
 ];
 
 type Conn = SqliteConnection;

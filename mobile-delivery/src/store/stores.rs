@@ -5,7 +5,8 @@ use std::sync::Arc;
 use database::{Database, Steps};
 
 use super::{
-    DeviceStore, LaneStore, LogStore, MessageStore, PostgresDevices, SessionStore, SqliteDevices, StoreError, postgres, sqlite,
+    DeviceStore, GroupStore, LaneStore, LogStore, MessageStore, PostgresDevices, SessionStore, SqliteDevices, StoreError,
+    postgres, sqlite,
 };
 
 /// The steps of the tables of devices. Their numbers begin at 1001.
@@ -24,6 +25,8 @@ pub struct Stores {
     pub lanes: Arc<dyn LaneStore>,
     /// What goes to many of them at once.
     pub log: Arc<dyn LogStore>,
+    /// Who is together.
+    pub groups: Arc<dyn GroupStore>,
 }
 
 impl Stores {
@@ -38,8 +41,15 @@ impl Stores {
         }
     }
 
-    fn of<S: DeviceStore + MessageStore + SessionStore + LaneStore + LogStore>(store: S) -> Self {
+    fn of<S: DeviceStore + MessageStore + SessionStore + LaneStore + LogStore + GroupStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Self { devices: store.clone(), messages: store.clone(), sessions: store.clone(), lanes: store.clone(), log: store }
+        Self {
+            devices: store.clone(),
+            messages: store.clone(),
+            sessions: store.clone(),
+            lanes: store.clone(),
+            log: store.clone(),
+            groups: store,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Any bytes are a frame or an error; what is written is read as the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,8 +8,8 @@ use jiff::Timestamp;
 use mobile_delivery::protocol::poll::{Acks, Polled};
 use mobile_delivery::protocol::stream::{Mark, Reader, write};
 use mobile_delivery::protocol::{
-    ClientFrame, Close, Gap, GoAway, Hello, How, Logged, MAX_FRAME, MAX_LIST, MAX_SEQ, Message, ServerFrame, Token, Welcome,
-    Window, Withdrawal,
+    Author, ClientFrame, Close, Gap, GoAway, Hello, How, Logged, MAX_FRAME, MAX_LIST, MAX_SEQ, Message, Present, Publish,
+    Published, Refused, ServerFrame, Signal, Token, Welcome, Window, Withdrawal,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -57,10 +58,41 @@ fn client_frames() -> impl Strategy<Value = ClientFrame> {
         }),
         (seqs(), hows, option::of(".{0,40}")).prop_map(|(seq, how, reason)| ClientFrame::Nack { seq, how, reason }),
         ids().prop_map(|ids| ClientFrame::Read { ids }),
+        publishes().prop_map(|publish| ClientFrame::Publish(Box::new(publish))),
+        signals(false).prop_map(|signal| ClientFrame::Signal(Box::new(signal))),
+        vec(GROUP, 0..=16).prop_map(|groups| ClientFrame::Watch { groups }),
         Just(ClientFrame::Ping),
         ".{0,60}".prop_map(|token| ClientFrame::Auth { token: Token(token) }),
         Just(ClientFrame::Bye),
     ]
+}
+
+const GROUP: &str = "[a-z0-9][a-z0-9_-]{0,62}";
+
+fn authors() -> impl Strategy<Value = Author> {
+    (GROUP, ".{1,20}").prop_map(|(device, user)| Author { device, user })
+}
+
+fn publishes() -> impl Strategy<Value = Publish> {
+    // What is JSON comes without the spaces around it.
+    let said = payloads().prop_filter("spaces around", |(_, payload)| payload.trim_ascii().len() == payload.len());
+    ("[A-Za-z0-9_-]{1,64}", GROUP, ".{0,20}", said).prop_map(|(reference, group, kind, (content_type, payload))| Publish {
+        reference,
+        group,
+        kind,
+        content_type,
+        payload,
+    })
+}
+
+fn signals(from_server: bool) -> impl Strategy<Value = Signal> {
+    let data = select(&["7", "{\"a\": [1.50, -0]}", "\"\\u00e4\"", "[ ]"][..]).prop_map(str::to_owned);
+    (GROUP, authors(), ".{0,20}", option::of(data)).prop_map(move |(group, author, kind, data)| Signal {
+        group,
+        from: from_server.then_some(author),
+        kind,
+        data,
+    })
 }
 
 fn times() -> impl Strategy<Value = Timestamp> {
@@ -93,7 +125,8 @@ fn messages() -> impl Strategy<Value = Message> {
     let words = (prop_oneof![3 => ".{0,20}", 1 => Just(FORGED.to_owned())], option::of(".{0,20}"));
     let places = prop_oneof![
         seqs().prop_map(|seq| (seq, None)),
-        (seqs(), option::of("[a-z0-9_-]{1,20}")).prop_map(|(entry, group)| (0, Some(Box::new(Logged { entry, group })))),
+        (seqs(), option::of("[a-z0-9_-]{1,20}"), option::of(authors()))
+            .prop_map(|(entry, group, from)| (0, Some(Box::new(Logged { entry, group, from })))),
     ];
     (places, any::<u128>(), any::<(bool, bool)>(), words, times(), option::of(times()), payloads()).prop_map(
         |((seq, logged), id, (dup, high), (kind, collapse_key), time, expires, (content_type, payload))| Message {
@@ -127,6 +160,16 @@ fn server_frames() -> impl Strategy<Value = ServerFrame> {
         gaps().prop_map(ServerFrame::Gap),
         (ids(), withdrawals).prop_map(|(ids, reason)| ServerFrame::Cancel { ids, reason }),
         (millis(), millis()).prop_map(|(after, spread)| ServerFrame::GoAway(GoAway { after, spread })),
+        ("[A-Za-z0-9_-]{1,64}", any::<u128>())
+            .prop_map(|(reference, id)| ServerFrame::Published(Box::new(Published { reference, id: Uuid::from_u128(id) }))),
+        (option::of(".{0,9}"), option::of(GROUP), "[a-z-]{1,9}", ".{0,40}", option::of(any::<u64>())).prop_map(
+            |(reference, group, code, detail, retry_after_ms)| {
+                ServerFrame::Refused(Box::new(Refused { reference, group, code, detail, retry_after_ms }))
+            }
+        ),
+        signals(true).prop_map(|signal| ServerFrame::Signal(Arc::new(signal))),
+        (GROUP, any::<bool>(), vec(authors(), 0..4), vec(authors(), 0..4))
+            .prop_map(|(group, all, here, away)| ServerFrame::Present(Arc::new(Present { group, all, here, away }))),
         (select(Close::ALL), ".{0,40}", option::of("[a-z.]{1,9}"))
             .prop_map(|(close, detail, field)| ServerFrame::error(close, detail, field)),
     ]

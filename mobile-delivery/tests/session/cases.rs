@@ -3,6 +3,7 @@
 mod ending;
 mod giving;
 mod hearing;
+mod rooms;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -14,7 +14,7 @@ use crate::store::{id, message};
 
 /// An entry of that number; its id is that of the row of the number.
 pub fn entry(number: u64, size: usize) -> Message {
-    let logged = Some(Box::new(Logged { entry: number, group: Some("room".to_owned()) }));
+    let logged = Some(Box::new(Logged { entry: number, group: Some("room".to_owned()), from: None }));
     Message { seq: 0, logged, ..message(number, size) }
 }
 

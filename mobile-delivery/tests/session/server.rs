@@ -128,6 +128,7 @@ impl Server {
                 Action::Wake(at) => self.wake = Some(at),
                 Action::Close(close) => self.closed = Some(close),
                 Action::Read { .. } | Action::Verify(_) => {}
+                Action::Publish(_) | Action::Signal(_) | Action::Watch { .. } => panic!("nobody is in a room"),
                 Action::AskLog(_) | Action::Hear { .. } | Action::CheckLog => panic!("nothing was logged"),
             }
         }

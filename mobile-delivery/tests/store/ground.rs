@@ -219,6 +219,7 @@ pub fn to_all(target: Target) -> NewMessage {
             priority: Priority::Normal,
             created_at: T0,
         },
+        publisher: None,
         ttl: None,
         not_before: None,
         receipt: true,

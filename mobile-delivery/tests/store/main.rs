@@ -21,6 +21,7 @@ macro_rules! contract {
 mod credentials;
 mod emptying;
 mod ground;
+mod groups;
 mod lanes;
 mod log;
 #[path = "../../../api-ack/tests/store/looks.rs"]

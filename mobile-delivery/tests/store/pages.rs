@@ -5,9 +5,10 @@
 use crate::ground::{DAY, Ground, ME, SECOND, T0, collapsing, key, keyed, registration, to, to_all, to_user};
 use crate::looks::{self, Looks};
 use mobile_delivery::store::{
-    Ack, Audience, Filter, Hash, Hearing, Limit, Limits, Mark, NewMessage, Number, Order, Outcome, Presence, Reading,
-    Registration, Target, Which, slot_of,
+    Ack, Audience, Author, Filter, GroupRules, Hash, Hearing, Limit, Limits, Mark, Message, NewMessage, Number, Order, Outcome,
+    Presence, Reading, Registration, Sent, Target, Which, slot_of,
 };
+use uuid::Uuid;
 
 /// Rows of others, of each sort.
 const OTHERS: i64 = 20_000;
@@ -55,6 +56,7 @@ fn others(tenant: &str) -> String {
          INSERT INTO device_log SELECT {tenant}, 100 + n, 'g:' || n % 50, gen_random_uuid(), 10, {later} + n, 0 FROM generate_series(1, {OTHERS}) n; \
          INSERT INTO device_log_heads SELECT {tenant}, 100 + max(n), count(*) FROM generate_series(1, {OTHERS}) n GROUP BY 1 \
          ON CONFLICT (tenant) DO UPDATE SET head = excluded.head; \
+         INSERT INTO device_groups SELECT {tenant}, 'g:' || n, 1, 10, NULL, 0 FROM generate_series(1, {OTHERS}) n ON CONFLICT DO NOTHING; \
          INSERT INTO device_keys SELECT sha256(n::text::bytea), gen_random_uuid(), '', {later} + n FROM generate_series(1, {OTHERS}) n; \
          INSERT INTO device_receipts (message, device, state, at) SELECT id, 1, 3, {T0} FROM device_messages; \
          INSERT INTO device_sessions SELECT number, tenant, 7, gen_random_uuid(), 1, 0, {T0} FROM devices; \
@@ -110,6 +112,26 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     messages.send(&[NewMessage { ttl: Some(SECOND), ..to_all(news.target.clone()) }], &Limits::default(), T0).await.unwrap();
     assert_eq!(log.expire_log(T0 + 60 * DAY, 10).await.unwrap(), 1);
     looks.at("withdraw and expire entries", SENT);
+    let groups = &ground.stores.groups;
+    let rules = GroupRules { publish: true, history: 10, ttl: None };
+    assert!(groups.set_group("acme", "news", &rules, T0).await.unwrap());
+    groups.group("acme", "news").await.unwrap();
+    looks.at("say what a group is", WALK);
+    let author = Author { device: "phone".into(), user: "ann".into() };
+    let publish = NewMessage { publisher: Some((device, author)), ..news.clone() };
+    let id = Uuid::now_v7();
+    let publish = NewMessage { message: Message { id, ..publish.message }, ..publish };
+    let published = messages.send(&[publish], &Limits::default(), T0).await.unwrap();
+    assert!(matches!(&published[..], [Sent::Accepted { .. }]), "{published:?}");
+    looks.at("publish", WALK);
+    assert_eq!(groups.groups_of(device).await.unwrap().len(), 1);
+    assert!(!groups.members(device, "news").await.unwrap().unwrap().is_empty());
+    assert!(!groups.present(&[("acme".into(), "news".into())]).await.unwrap()[0].as_ref().unwrap().is_empty());
+    looks.at("look who is in a room", WALK);
+    assert!(!groups.history(device, "news", i64::MAX, few, T0).await.unwrap().unwrap().entries.is_empty());
+    looks.at("read a room back", WALK);
+    messages.cancel("acme", id, T0).await.unwrap();
+    looks.at("withdraw what was published", WALK);
     let scheduled = NewMessage { not_before: Some(T0 + SECOND), ..to("phone") };
     let sends = [
         keyed(to_user("ann"), key(round, 1)),

@@ -143,7 +143,7 @@ mod tests {
             priority: Priority::Normal,
             created_at: 1,
         };
-        Arc::new(Entry { entry: number, tag: tag.into(), expires_at, message })
+        Arc::new(Entry { entry: number, tag: tag.into(), expires_at, author: None, message })
     }
 
     fn page(tail: &Tail, after: i64, tags: &[(&str, i64)], messages: u32) -> Option<(Vec<i64>, i64, bool)> {

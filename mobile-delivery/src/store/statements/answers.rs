@@ -1,4 +1,4 @@
-//! The four aggregates, answered by statements that are the same on both databases.
+//! The aggregates, answered by statements that are the same on both databases.
 //!
 //! This folder is compiled once for each: `postgres.rs` and `sqlite.rs` say how a batch is taken apart, what holds a row and what a transaction
 //! is, and nothing else differs. So there is one text of every statement, and one order of them.
@@ -9,6 +9,7 @@ mod devices;
 mod due;
 mod emptying;
 mod ending;
+mod groups;
 mod hold;
 mod listing;
 mod log;
@@ -30,10 +31,10 @@ use uuid::Uuid;
 
 use super::{Conn, Fault, put_messages, write_states};
 use crate::store::{
-    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Hash, Heard, Hearing, Idle, Lane,
-    LaneStore, Limit, Limits, LogStore, Lost, Mark, Membership, MessageStore, Micros, NewMessage, Number, Over, Page, Pending,
-    ProcessId, Put, Reading, Receipt, Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot,
-    Standing, StoreError, Tail, Turned, check_group,
+    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Group, GroupRules, GroupStore,
+    HISTORY, Hash, Heard, Hearing, History, Idle, Lane, LaneStore, Limit, Limits, LogStore, Lost, Mark, Member, Membership,
+    MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt, Record, Refreshed,
+    Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, Standing, StoreError, Tail, Turned, check_group,
 };
 
 /// The counters of a tenant below this are of what is sent, those from here on of what is acked: a counter is held until its transaction is on disk, and neither is
@@ -265,5 +266,43 @@ impl LogStore for super::Devices {
 
     async fn expire_log(&self, now: Micros, limit: u32) -> Result<u32, StoreError> {
         write!(self.shared(), conn => log::expire(conn, now, limit))
+    }
+}
+
+#[async_trait]
+impl GroupStore for super::Devices {
+    async fn set_group(&self, tenant: &str, group: &str, rules: &GroupRules, now: Micros) -> Result<bool, StoreError> {
+        check_group(group).map_err(|invalid| StoreError::Refused(invalid.to_string()))?;
+        if rules.history > HISTORY {
+            return Err(StoreError::Refused(format!("`history` must be {HISTORY} at most, not {}", rules.history)));
+        }
+        write!(self.shared(), conn => groups::set(conn, tenant, group, rules, now))
+    }
+
+    async fn group(&self, tenant: &str, group: &str) -> Result<Group, StoreError> {
+        read!(self.shared(), conn => groups::get(conn, tenant, group))
+    }
+
+    async fn groups_of(&self, device: Number) -> Result<Vec<(String, GroupRules)>, StoreError> {
+        read!(self.shared(), conn => groups::of(conn, device))
+    }
+
+    async fn members(&self, device: Number, group: &str) -> Result<Option<Vec<Member>>, StoreError> {
+        read!(self.shared(), conn => groups::members(conn, device, group))
+    }
+
+    async fn present(&self, rooms: &[(String, String)]) -> Result<Vec<Option<Vec<Member>>>, StoreError> {
+        read!(self.shared(), conn => groups::present(conn, rooms))
+    }
+
+    async fn history(
+        &self,
+        device: Number,
+        group: &str,
+        before: i64,
+        limit: Limit,
+        now: Micros,
+    ) -> Result<Option<History>, StoreError> {
+        read!(self.shared(), conn => groups::history(conn, device, group, before, limit, now))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::batch::{batch, count};
 use super::ending::{End, end};
+use super::groups::crowded;
 use super::hold::Holding;
 use super::sessions::{leave_lanes, session_of};
 use super::turning::warm;
@@ -131,6 +132,10 @@ async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Resu
     }
     let Registration { tenant, id, user, groups, labels, tier, via } = registration;
     let Written { groups, labels, tags } = written(user, groups, labels)?;
+    let all: Vec<&str> = tags.iter().map(String::as_str).collect();
+    if let Some(group) = crowded(conn, tenant, &all).await? {
+        return Ok(Some(Put::Crowded(group)));
+    }
     let made: Option<(i64,)> = sqlx::query_as(MAKE)
         .bind(tenant)
         .bind(id)
@@ -184,6 +189,10 @@ async fn change(
     }
     let had = written(&had_user, &parsed(&had_groups)?, &parsed(&had_labels)?)?;
     if had.tags != fresh.tags {
+        let new: Vec<&str> = fresh.tags.difference(&had.tags).map(String::as_str).collect();
+        if let Some(group) = crowded(conn, tenant, &new).await? {
+            return Ok(Some(Put::Crowded(group)));
+        }
         retag(conn, tenant, device, &had.tags, &fresh.tags).await?;
         holding.retagged(device);
         holding.write(conn, 0).await?;

@@ -6,14 +6,15 @@ use uuid::Uuid;
 
 use super::batch::{batch, count};
 use super::devices::{self, group_tag, number, parsed};
+use super::groups::crowded;
 use super::hold::Holding;
 use super::messages::fitting;
 use super::sessions::session_of;
 use super::{Conn, Fault};
 use crate::store::stored::priority_of;
 use crate::store::{
-    Audience, COUNTED, Entry, GROUPS, GapReason, Heard, Hearing, Limit, Logged, Membership, Message, Micros, NewMessage, Number,
-    Recalled, Spread, Standing, Tail, Target, Transport,
+    Audience, Author, COUNTED, Entry, GROUPS, GapReason, Heard, Hearing, Limit, Logged, Membership, Message, Micros, NewMessage,
+    Number, Recalled, Spread, Standing, Tail, Target, Transport,
 };
 
 /// The state of an entry that was withdrawn. 0 is one that is given still, 1 one that has expired.
@@ -34,7 +35,7 @@ const LESS: &str =
     concat!("UPDATE device_log_heads SET live = live - ", int!("1"), " FROM ", each!("$1"), " WHERE tenant = n.value->>0");
 
 const APPEND: &str = concat!(
-    "INSERT INTO device_log (tenant, entry, tag, message, bytes, expires_at, state) SELECT n.value->>0, ",
+    "INSERT INTO device_log (tenant, entry, tag, message, bytes, expires_at, state, author, author_user) SELECT n.value->>0, ",
     int!("1"),
     ", n.value->>2, ",
     uuid!("3"),
@@ -42,14 +43,15 @@ const APPEND: &str = concat!(
     int!("4"),
     ", ",
     int!("5"),
-    ", 0 FROM ",
+    ", 0, n.value->>6, n.value->>7 FROM ",
     each!("$1")
 );
 
 // `*` is every device's, so that each that is there has a row.
 const STANDINGS: &str = concat!(
     "SELECT s.device, s.heard, s.floor, s.roster, t.tag, t.since, (SELECT max(l.entry) FROM device_log AS l WHERE l.tenant = t.tenant AND l.tag = t.tag), \
-     (SELECT f.entry FROM device_log_floors AS f WHERE f.tenant = t.tenant AND f.tag = t.tag) FROM ",
+     (SELECT f.entry FROM device_log_floors AS f WHERE f.tenant = t.tenant AND f.tag = t.tag), \
+     (SELECT g.publish FROM device_groups AS g WHERE g.tenant = t.tenant AND g.tag = t.tag) FROM ",
     each!("$1"),
     " CROSS JOIN device_states AS s JOIN device_tags AS t ON t.device = s.device WHERE s.device = CAST(n.value AS bigint)"
 );
@@ -78,14 +80,14 @@ const HEADS: &str =
     concat!("SELECT tenant, head FROM device_log_heads WHERE tenant IN (SELECT n.value->>0 FROM ", each!("$1"), ")");
 
 // The head is that of the same moment: up to it nothing is missing.
-const TAIL: &str = "SELECT h.head, l.entry, l.bytes, l.tag, l.expires_at, l.message FROM device_log_heads AS h LEFT JOIN \
-     (SELECT tenant, entry, CAST(bytes AS bigint) AS bytes, tag, expires_at, message FROM device_log \
+const TAIL: &str = "SELECT h.head, l.entry, l.bytes, l.tag, l.expires_at, l.message, l.author, l.author_user FROM device_log_heads AS h LEFT JOIN \
+     (SELECT tenant, entry, CAST(bytes AS bigint) AS bytes, tag, expires_at, message, author, author_user FROM device_log \
      WHERE (tenant, entry) > ($1, $2) AND tenant <= $1 AND state = 0 ORDER BY tenant, entry LIMIT $3) AS l \
      ON l.tenant = h.tenant WHERE h.tenant = $1 ORDER BY l.entry";
 
-const UNHEARD: &str = "SELECT h.head, l.entry, l.bytes, l.tag, l.expires_at, l.message FROM device_states AS s \
+const UNHEARD: &str = "SELECT h.head, l.entry, l.bytes, l.tag, l.expires_at, l.message, l.author, l.author_user FROM device_states AS s \
      JOIN device_log_heads AS h ON h.tenant = s.tenant LEFT JOIN \
-     (SELECT t.device, l.entry, CAST(l.bytes AS bigint) AS bytes, l.tag, l.expires_at, l.message FROM device_tags AS t \
+     (SELECT t.device, l.entry, CAST(l.bytes AS bigint) AS bytes, l.tag, l.expires_at, l.message, l.author, l.author_user FROM device_tags AS t \
      JOIN device_log AS l ON l.tenant = t.tenant AND l.tag = t.tag \
      WHERE t.device = $1 AND l.entry > $2 AND l.entry > t.since AND l.state = 0 AND l.expires_at > $3 ORDER BY l.entry LIMIT $4) AS l \
      ON l.device = s.device WHERE s.device = $1 ORDER BY l.entry";
@@ -167,7 +169,9 @@ pub(super) async fn append(conn: &mut Conn, sends: &[(&NewMessage, &Audience, Mi
         let Some(last) = next.get_mut(send.tenant.as_str()) else { continue };
         *last += 1;
         let message = &send.message;
-        rows.push((&send.tenant, *last, audience.tag(), message.id, count(message.body.len()), *expires_at));
+        let author = send.publisher.as_ref().map(|(_, author)| author);
+        let (author, user) = (author.map(|author| &author.device), author.map(|author| &author.user));
+        rows.push((&send.tenant, *last, audience.tag(), message.id, count(message.body.len()), *expires_at, author, user));
         logged.push(Logged { entry: *last, tag: audience.tag(), expires_at: *expires_at });
     }
     if !rows.is_empty() {
@@ -178,17 +182,21 @@ pub(super) async fn append(conn: &mut Conn, sends: &[(&NewMessage, &Audience, Mi
 
 /// Where devices stand, by number, and up to which floor each has missed something it was not told of.
 pub(super) async fn standings(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i64, (Standing, i64)>, Fault> {
-    type Row = (i64, i64, i64, i64, String, i64, Option<i64>, Option<i64>);
+    type Row = (i64, i64, i64, i64, String, i64, Option<i64>, Option<i64>, Option<i16>);
     let rows: Vec<Row> = sqlx::query_as(STANDINGS).bind(batch(devices)?).fetch_all(conn).await?;
     let mut standings: HashMap<i64, (Standing, i64)> = HashMap::new();
-    for (device, heard, told, roster, tag, since, last, floor) in rows {
+    for (device, heard, told, roster, tag, since, last, floor, publish) in rows {
         let (standing, floors) = standings.entry(device).or_default();
         (standing.heard, standing.roster) = (heard, roster);
         let from = heard.max(since);
         standing.last = last.filter(|last| *last > from).max(standing.last);
         *floors = floor.filter(|floor| *floor > from.max(told)).unwrap_or_default().max(*floors);
-        if Audience::of_tag(&tag).is_some() {
+        let audience = Audience::of_tag(&tag);
+        if audience.is_some() {
             standing.tags.push((tag, since));
+        }
+        if let (Some(Audience::Group(group)), Some(1)) = (audience, publish) {
+            standing.rooms.push(group);
         }
     }
     Ok(standings)
@@ -214,8 +222,11 @@ pub(super) async fn heads(conn: &mut Conn, tenants: &[String]) -> Result<Vec<(St
     Ok(sqlx::query_as(HEADS).bind(batch(tenants.iter().map(|tenant| [tenant]))?).fetch_all(conn).await?)
 }
 
-/// The head; and of one entry its number, its size, for whom it is, until when it is given, and its message.
-type Next = (i64, Option<i64>, Option<i64>, Option<String>, Option<Micros>, Option<Uuid>);
+/// The head; and of one entry its number, its size, for whom it is, until when it is given, its message, and the device that published it with its user.
+type Next = (i64, Option<i64>, Option<i64>, Option<String>, Option<Micros>, Option<Uuid>, Option<String>, Option<String>);
+
+/// The same of an entry that is there.
+pub(super) type Found = (i64, i64, String, Micros, Uuid, Option<String>, Option<String>);
 
 pub(super) async fn tail(conn: &mut Conn, tenant: &str, after: i64, limit: Limit) -> Result<Tail, Fault> {
     let most = i64::from(limit.messages.max(1)) + 1;
@@ -233,19 +244,27 @@ pub(super) async fn unheard(conn: &mut Conn, device: i64, after: i64, limit: Lim
 async fn page(conn: &mut Conn, after: i64, found: Vec<Next>, limit: Limit) -> Result<Tail, Fault> {
     // Nothing was ever appended, or the device is gone.
     let Some(&(head, ..)) = found.first() else { return Ok(Tail { through: after, ..Tail::default() }) };
-    let mut next: Vec<(i64, i64, String, Micros, Uuid)> = found
+    let mut next: Vec<Found> = found
         .into_iter()
-        .filter_map(|(_, entry, bytes, tag, expires_at, message)| Some((entry?, bytes?, tag?, expires_at?, message?)))
+        .filter_map(|(_, entry, bytes, tag, expires_at, message, author, user)| {
+            Some((entry?, bytes?, tag?, expires_at?, message?, author, user))
+        })
         .collect();
     let fits = fitting(next.iter().map(|(_, bytes, ..)| *bytes), limit);
     let more = fits < next.len();
     next.truncate(fits);
     let through = if more { next.last().map_or(after, |last| last.0) } else { head.max(after) };
-    let mut messages = bodies(conn, next.iter().map(|(.., message)| *message)).await?;
-    let entry = |(entry, _, tag, expires_at, message): (i64, i64, String, Micros, Uuid)| {
-        Some(Entry { entry, tag, expires_at, message: messages.remove(&message)? })
+    Ok(Tail { entries: entries(conn, next).await?, through, more })
+}
+
+/// These with their messages.
+pub(super) async fn entries(conn: &mut Conn, found: Vec<Found>) -> Result<Vec<Entry>, Fault> {
+    let mut messages = bodies(conn, found.iter().map(|(.., message, _, _)| *message)).await?;
+    let entry = |(entry, _, tag, expires_at, message, author, user): Found| {
+        let author = author.zip(user).map(|(device, user)| Author { device, user });
+        Some(Entry { entry, tag, expires_at, author, message: messages.remove(&message)? })
     };
-    Ok(Tail { entries: next.into_iter().filter_map(entry).collect(), through, more })
+    Ok(found.into_iter().filter_map(entry).collect())
 }
 
 async fn bodies(conn: &mut Conn, ids: impl Iterator<Item = Uuid>) -> Result<HashMap<Uuid, Message>, Fault> {
@@ -314,8 +333,13 @@ pub(super) async fn member(
     let found: Option<(String,)> = sqlx::query_as(GROUPS_OF).bind(device).fetch_optional(&mut *conn).await?;
     let Some((groups,)) = found.filter(|_| holding.get(device).is_some()) else { return Ok(Membership::Unknown) };
     let mut groups: BTreeSet<String> = parsed(&groups)?;
-    if is_in && !groups.contains(group) && groups.len() >= GROUPS {
-        return Ok(Membership::Full);
+    if is_in && !groups.contains(group) {
+        if groups.len() >= GROUPS {
+            return Ok(Membership::Full);
+        }
+        if crowded(conn, tenant, &[&group_tag(group)]).await?.is_some() {
+            return Ok(Membership::Crowded);
+        }
     }
     let changed = if is_in { groups.insert(group.to_owned()) } else { groups.remove(group) };
     if changed {

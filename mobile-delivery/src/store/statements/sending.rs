@@ -9,10 +9,9 @@ use uuid::Uuid;
 use super::batch::{batch, count, hex};
 use super::ending::withdrawn;
 use super::hold::Holding;
-use super::log;
 use super::placing::{Newcomer, place};
 use super::resolving::{self, Backlogs, Recipient};
-use super::{Conn, Fault};
+use super::{Conn, Fault, groups, log};
 use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError, Target, Tier};
 
 /// Deliveries that one call stores: what comes after is deferred. The first message always goes.
@@ -104,17 +103,11 @@ pub(super) async fn send(
         answers[at] = refused.or(answers[at].take());
         fits
     });
-    let with_devices = log::with_devices(conn, sends, &to_log).await?;
-    to_log.iter().for_each(|&at| answers[at] = Some(Sent::NoDevices));
-    for (at, live) in with_devices {
-        let fits = live < limits.tenant_messages;
-        answers[at] = (!fits).then_some(Sent::BacklogFull);
-        if fits {
-            recipients.insert(at, Vec::new());
-        }
-    }
+    let kept_for = to_many(conn, sends, &to_log, limits, &mut answers).await?;
+    recipients.extend(kept_for.keys().map(|&at| (at, Vec::new())));
     take_keys(conn, sends, &mut recipients, &mut answers, now).await?;
     store(conn, &mut holding, sends, &recipients, limits, &mut answers, now).await?;
+    append(conn, sends, kept_for.into_iter().filter(|(at, _)| recipients.contains_key(at)), &mut answers).await?;
     holding.write(conn, shard).await?;
     Ok(settle_repeated(sends, &firsts, answers))
 }
@@ -278,12 +271,47 @@ async fn store(
             placed.push(place);
         }
     }
-    let entries: Vec<_> = recipients
-        .keys()
-        .filter_map(|&at| {
+    Ok(())
+}
+
+/// Of what goes to the log, that which is taken, and how long it is kept.
+async fn to_many(
+    conn: &mut Conn,
+    sends: &[NewMessage],
+    to_log: &[usize],
+    limits: &Limits,
+    answers: &mut [Option<Sent>],
+) -> Result<BTreeMap<usize, Micros>, Fault> {
+    let with_devices: BTreeMap<usize, i64> = log::with_devices(conn, sends, to_log).await?.into_iter().collect();
+    let mut published = groups::may_publish(conn, sends, to_log).await?;
+    let mut kept_for = BTreeMap::new();
+    for &at in to_log {
+        let ttl = match (published.remove(&at), with_devices.get(&at)) {
+            (Some(Err(refused)), _) => Err(refused),
+            (_, None) => Err(Sent::NoDevices),
+            (_, Some(live)) if *live >= limits.tenant_messages => Err(Sent::BacklogFull),
+            (Some(Ok(ttl)), _) => Ok(ttl),
+            (None, _) => Ok(sends[at].ttl),
+        };
+        match ttl {
+            Ok(ttl) => drop(kept_for.insert(at, limits.ttl_of(ttl, Tier::Standard))),
+            Err(refused) => answers[at] = Some(refused),
+        }
+    }
+    Ok(kept_for)
+}
+
+/// The last thing but counters: the heads of logs are held from here to the commit.
+async fn append(
+    conn: &mut Conn,
+    sends: &[NewMessage],
+    kept_for: impl Iterator<Item = (usize, Micros)>,
+    answers: &mut [Option<Sent>],
+) -> Result<(), Fault> {
+    let entries: Vec<_> = kept_for
+        .filter_map(|(at, ttl)| {
             let send = &sends[at];
-            let expires_at = send.message.created_at.saturating_add(limits.ttl_of(send.ttl, Tier::Standard));
-            Some((at, (send, log::audience(send)?, expires_at)))
+            Some((at, (send, log::audience(send)?, send.message.created_at.saturating_add(ttl))))
         })
         .collect();
     let appended = log::append(conn, &entries.iter().map(|(_, entry)| *entry).collect::<Vec<_>>()).await?;

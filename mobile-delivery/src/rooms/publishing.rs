@@ -1,0 +1,80 @@
+//! What a device publishes, whichever way it comes: counted, checked, and put behind what was put before.
+
+use bytes::Bytes;
+use door::problem::{Code, Problem};
+
+use super::Rooms;
+use crate::http::items::{check_body, typed};
+use crate::http::refusals::Place;
+use crate::sending::{Accepted, Options, Sending, Undecided};
+use crate::store::{Audience, Author, Device, Number, Target};
+
+/// A device that publishes.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    pub(crate) tenant: String,
+    pub(crate) number: Number,
+    pub(crate) author: Author,
+}
+
+impl Publisher {
+    pub(crate) fn of(device: &Device) -> Self {
+        let said = &device.registration;
+        let author = Author { device: said.id.clone(), user: said.user.clone() };
+        Self { tenant: said.tenant.clone(), number: device.number, author }
+    }
+}
+
+/// What it publishes.
+pub(crate) struct Said {
+    pub(crate) group: String,
+    /// The device is in the group, as far as is known: then it counts against what the room takes. Who is not in it takes nothing away from those who are.
+    pub(crate) is_member: bool,
+    pub(crate) kind: Option<String>,
+    pub(crate) content_type: String,
+    pub(crate) body: Bytes,
+    pub(crate) key: Option<String>,
+}
+
+impl Rooms {
+    /// Puts a message behind those that were put before, also of the same device.
+    pub(crate) fn put(&self, publisher: Publisher, said: Said) -> Result<Undecided, Problem> {
+        let Said { group, is_member, kind, content_type, body, key } = said;
+        self.takes(&publisher, &group, is_member)?;
+        if body.len() > self.payload {
+            let detail = format!("the payload has {} bytes, {} at most are taken", body.len(), self.payload);
+            return Err(Problem::new(Code::BodyTooLarge, detail));
+        }
+        let content_type = typed(&content_type).map_err(|why| Place::Header.wrong(Code::InvalidMessage, "content_type", why))?;
+        check_body(&content_type, &body)?;
+        let Some(sender) = self.sender() else {
+            return Err(Problem::store_unavailable("the process is about to leave, or has just come"));
+        };
+        let sending = Sending {
+            sender: publisher.author.device.clone(),
+            tenant: publisher.tenant,
+            publisher: Some((publisher.number, publisher.author)),
+            target: Target::Log(Audience::Group(group)),
+            content_type,
+            body,
+            options: Options { kind, ..Options::default() },
+            traceparent: None,
+            key,
+        };
+        sender.put(sending).map_err(|error| Place::Header.refused(error))
+    }
+
+    /// Counts one message, or signal.
+    pub(crate) fn takes(&self, publisher: &Publisher, group: &str, is_member: bool) -> Result<(), Problem> {
+        self.device.take(&publisher.number)?;
+        if is_member {
+            self.room.take(&(&publisher.tenant, group))?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of it.
+pub(crate) async fn decided(undecided: Undecided) -> Result<Accepted, Problem> {
+    undecided.decided().await.map_err(|error| Place::Header.refused(error))
+}
