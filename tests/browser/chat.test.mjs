@@ -27,6 +27,7 @@ async function type(page, text) {
 }
 
 const shows = (page, expected, ms) => becomes("what was said", expected, () => said(page), ms);
+const here = (page) => texts(page, "#here li");
 const pending = (page) => texts(page, "#outgoing .message.pending .what");
 const nobodyWaits = (page) => becomes("nothing to be sent any more", 0, () => page.locator("#outgoing .message").count());
 
@@ -58,6 +59,7 @@ test("text stays text, whoever types it", async () => {
 
 test("who types is told to the others, until the message is there", async () => {
   const { pages: [ada, ben] } = await room("ada", "ben");
+  for (const page of [ada, ben]) await until("both to be there", async () => (await here(page)).length === 2);
   await ada.locator("#text").pressSequentially("hel");
   await until("ben to be told", async () => /ada is typing/.test(await ben.textContent("#typing")));
   assert.equal(await ada.textContent("#typing"), "", "nobody is told of himself");
@@ -68,7 +70,6 @@ test("who types is told to the others, until the message is there", async () => 
 
 test("who is there is shown, and who has left is not", async () => {
   const { pages: [ada, ben], people } = await room("ada", "ben");
-  const here = (page) => texts(page, "#here li");
   const both = people.map(({ device }, at) => `${["ada", "ben"][at]} (${device})`);
   await becomes("both", both, () => here(ada));
   await becomes("both", both, () => here(ben));

@@ -114,3 +114,8 @@ async fn the_device_in_typescript_is_built_and_keeps_to_the_protocol() {
 async fn a_page_shows_each_message_once_whatever_becomes_of_its_network_its_tabs_and_its_hub() {
     plays("device.test.mjs").await;
 }
+
+#[tokio::test]
+async fn people_in_a_chat_room_see_the_same_whatever_breaks_between_them() {
+    plays("chat.test.mjs").await;
+}

@@ -87,8 +87,11 @@ export interface Content {
   ref?: string;
 }
 
+/** Throws a `RangeError` for what no server takes: a name out of the grammar, more than 64 KiB. */
 export function publication(group: string, { type, data, contentType, ref = crypto.randomUUID() }: Content): Publication {
-  return { ref, group, type, payload: frames.payload(data, contentType), at: Date.now() };
+  const payload = frames.payload(data, contentType);
+  frames.check(frames.publish(ref, group, type, payload));
+  return { ref, group, type, payload, at: Date.now() };
 }
 
 /** At most this long after the network is back, so that not everybody comes in the same moment. */
@@ -171,19 +174,24 @@ export class Device<M extends Types = Types> extends Events<DeviceEvents> {
     await this.#publisher.look();
   }
 
-  /** To who is there now, up to 1 KiB; whether there was a connection to say it on. */
+  /** To those who watch the room now, up to 1 KiB; whether it went out. It does once this device watches the room, and was told who is there. */
   signal(group: string, type: string, data?: unknown): boolean {
-    return this.#connection?.send(frames.signal(group, type, data)) ?? false;
+    const frame = frames.signal(group, type, data);
+    frames.check(frame);
+    return this.#rooms.knows(group) && (this.#connection?.send(frame) ?? false);
   }
 
   /** Of which rooms to be told who is present; 16 at most, in place of those before. */
   watch(groups: readonly string[]): void {
+    for (const group of groups) frames.check(frames.signal(group, ""));
+    if (groups.length > 16) throw new RangeError("16 rooms can be watched");
     this.#watched = groups;
     this.#connection?.send(frames.watch(groups));
   }
 
-  /** A person has seen these messages. Lost without a connection. */
+  /** A person has seen these messages, up to 256. Lost without a connection. */
   read(ids: readonly string[]): boolean {
+    if (ids.length > frames.SEEN_SENT) throw new RangeError("256 messages can be read at once");
     return this.#connection?.send(frames.read(ids)) ?? false;
   }
 
@@ -269,7 +277,8 @@ export class Device<M extends Types = Types> extends Events<DeviceEvents> {
     this.#connection = undefined;
     this.#own.reset();
     this.#log.reset();
-    this.#publisher.lost();
+    // What the server calls wrong is most likely what it has not answered.
+    this.#publisher.lost(code === 4400 || code === 4413 ? { code: "protocol-error", detail: detail ?? "the server takes no such frame" } : undefined);
     for (const presence of this.#rooms.forget()) this.emit("presence", presence);
     if (this.#state.name === "closed") return;
     const why = { code, ...(detail ? { detail } : {}) };

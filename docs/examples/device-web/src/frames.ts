@@ -74,8 +74,30 @@ export interface Hello {
   agent?: string | undefined;
 }
 
-// Fields that are undefined are absent on the wire.
-const frame = (name: string, fields: object): ClientFrame => JSON.parse(JSON.stringify({ frame: name, ...fields })) as ClientFrame;
+const wellFormed = (_: string, value: unknown): unknown => (typeof value === "string" ? value.toWellFormed() : value);
+// Fields that are undefined are absent on the wire, and halves of characters, which are no Unicode, are replaced.
+const frame = (name: string, fields: object): ClientFrame => JSON.parse(JSON.stringify({ frame: name, ...fields }, wellFormed)) as ClientFrame;
+
+/** Bytes of a frame at most. A larger one closes with 4413. */
+export const MOST = 65_536;
+/** Levels of arrays and objects in a frame, itself included. */
+const DEEPEST = 16;
+const GROUP = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+const REF = /^[A-Za-z0-9_-]{1,64}$/;
+
+/** Throws a `RangeError` for what the server would close the connection for, and for which no try is better than another. */
+export function check(frame: ClientFrame): void {
+  const { group, ref } = frame as { group?: string; ref?: string };
+  if (group !== undefined && !GROUP.test(group)) throw new RangeError(`no group is called \`${group}\``);
+  if (ref !== undefined && !REF.test(ref)) throw new RangeError("a `ref` is 1 to 64 of a-z, A-Z, 0-9, - and _");
+  const bytes = new TextEncoder().encode(JSON.stringify(frame)).length;
+  if (bytes > MOST) throw new RangeError(`it takes ${bytes} bytes on the wire, ${MOST} is the most`);
+  if (depth(frame) > DEEPEST) throw new RangeError(`it has more than ${DEEPEST - 1} levels`);
+}
+
+function depth(value: unknown): number {
+  return typeof value === "object" && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depth)) : 0;
+}
 
 /** The first frame. `seen`: ids that were handled, and whose acks may be lost; the newest 256 go along. */
 export function hello(device: string, { token, window, heartbeat_ms, seen, agent }: Hello = {}): ClientFrame {
@@ -91,7 +113,7 @@ export const reject = (seq: number, reason?: string): ClientFrame => frame("nack
 /** A person has seen these. */
 export const read = (ids: readonly string[]): ClientFrame => frame("read", { ids });
 export const auth = (token: string): ClientFrame => frame("auth", { token });
-export const publish = (ref: string, group: string, type: string, payload: Payload): ClientFrame =>
+export const publish = (ref: string, group: string, type: string | undefined, payload: Payload): ClientFrame =>
   frame("publish", { ref, group, type, ...payload });
 export const signal = (group: string, type: string, data?: unknown): ClientFrame => frame("signal", { group, type, data });
 export const watch = (groups: readonly string[]): ClientFrame => frame("watch", { groups });

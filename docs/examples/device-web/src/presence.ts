@@ -22,6 +22,11 @@ export class Rooms {
     return { group, here: [...room.here.values()], more: room.more };
   }
 
+  /** Whether the server has told who is there. */
+  knows(group: string): boolean {
+    return this.#rooms.has(group);
+  }
+
   /** Without a connection nobody is known to be there. */
   forget(): Presence[] {
     const groups = [...this.#rooms.keys()];

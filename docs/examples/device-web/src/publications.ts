@@ -98,10 +98,15 @@ export class Publisher {
     this.#pump();
   }
 
-  lost(): void {
+  /** `wrong`: and what was under way is not to be sent again, as it would end the next connection too. */
+  lost(wrong?: Answer): void {
     this.#live = false;
-    for (const busy of this.#busy.values()) if (typeof busy !== "string") clearTimeout(busy);
+    const busy = [...this.#busy.values()];
     this.#busy.clear();
+    for (const ref of busy) {
+      const publication = typeof ref === "string" ? this.#waiting.get(ref) : clearTimeout(ref);
+      if (publication && wrong) this.#settle(publication, wrong);
+    }
   }
 
   /** `published`, or `refused` with a `ref`. */

@@ -9,7 +9,7 @@
 
 import { Device, type DeviceEvents, type DeviceOptions, type Content, publication, type Signal, type State } from "./device.js";
 import { Events } from "./events.js";
-import type { Gap, Message } from "./frames.js";
+import { check, type Gap, type Message, signal } from "./frames.js";
 import { Inbox, type Kept, type Outgoing } from "./inbox.js";
 import type { Presence } from "./presence.js";
 import { Requests } from "./requests.js";
@@ -125,6 +125,7 @@ export class SharedDevice extends Events<SharedEvents> {
   }
 
   signal(group: string, type: string, data?: unknown): void {
+    check(signal(group, type, data));
     if (this.#device) this.#device.signal(group, type, data);
     else this.#say({ say: "signal", group, type, data });
   }
@@ -268,7 +269,7 @@ export class SharedDevice extends Events<SharedEvents> {
     leading.on("failed", ({ message, error }) => this.#tell("failed", { id: message.id, error: String(error) }));
     leading.on("cancel", (cancel) => void this.inbox.cancel(cancel.ids).then(() => this.#tell("cancel", cancel)));
     leading.on("answered", () => this.#changed());
-    leading.watch([...this.#watched]);
+    leading.watch(this.#watchable());
     leading.open();
     return new Promise((resolve) => {
       this.#release = () => {
@@ -293,7 +294,12 @@ export class SharedDevice extends Events<SharedEvents> {
   #watch(more: readonly string[]): void {
     const before = this.#watched.size;
     for (const group of more) this.#watched.add(group);
-    if (this.#watched.size > before) this.#device?.watch([...this.#watched]);
+    if (this.#watched.size > before) this.#device?.watch(this.#watchable());
+  }
+
+  /** What was asked for last, if it is too much. */
+  #watchable(): string[] {
+    return [...this.#watched].slice(-16);
   }
 
   #announce(): void {

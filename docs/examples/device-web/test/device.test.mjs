@@ -330,6 +330,21 @@ test("a refusal that says when is tried again then, with those behind it; others
   assert.deepEqual(told, [["a", { code: "not-a-member", detail: "come in first" }], ["b", { id: uuid(2) }]]);
 });
 
+test("what the server closes for is not sent again", async () => {
+  const device = await live();
+  const { answer } = await device.publish("room-7", says("a"));
+  const next = await device.publish("room-7", says("b"));
+  await FakeSocket.last.says({ frame: "error", code: "protocol-error", detail: "no such type" });
+  await FakeSocket.last.ends(4400);
+  await assert.rejects(answer, { code: "protocol-error", detail: "no such type" });
+  assert.equal(name(), "stopped");
+  device.open();
+  await settle();
+  await FakeSocket.last.welcomes();
+  await FakeSocket.last.says({ frame: "published", ref: "b", id: uuid(2) });
+  assert.equal(await next.answer, uuid(2));
+});
+
 test("what has waited for longer than its name is known is not sent", async () => {
   const device = await open();
   const { answer } = await device.publish("room-7", says("a"));
@@ -356,11 +371,14 @@ test("rooms are watched anew after each reconnect, and nobody is known to be the
   assert.deepEqual(seen, [[["a", "b"], 12], [["b", "c"], 12], [["d"], 0], [[], 0]]);
 });
 
-test("signals go out only on a connection", async () => {
+test("signals go out on a connection, once the room is known", async () => {
   const device = await open();
   assert.equal(device.signal("room-7", "typing"), false);
+  device.watch(["room-7"]);
   await FakeSocket.last.welcomes();
   FakeSocket.last.heard();
+  assert.equal(device.signal("room-7", "typing"), false, "nobody was told of yet");
+  await FakeSocket.last.says({ frame: "present", group: "room-7", all: true });
   assert.equal(device.signal("room-7", "typing", { on: true }), true);
   assert.deepEqual(FakeSocket.last.heard(), [{ frame: "signal", group: "room-7", type: "typing", data: { on: true } }]);
   let heard;

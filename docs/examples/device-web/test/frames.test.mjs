@@ -23,6 +23,12 @@ const built = {
   "nack later": frames.later(9, 5000),
   "nack reject": frames.reject(9, "no such screen"),
   read: frames.read([id]),
+  publish: frames.publish("m-1", "room-7", "chat.message", frames.payload({ text: "hello" })),
+  "publish bytes": frames.publish("A_2", "room-7", undefined, frames.payload(new Uint8Array([0, 1, 255]))),
+  signal: frames.signal("room-7", "typing"),
+  "signal with data": frames.signal("room-7", "cursor", { x: 1.5 }),
+  watch: frames.watch(["room-7", "room-8"]),
+  "watch nothing": frames.watch([]),
   ping: frames.PING,
   auth: frames.auth("another"),
   bye: frames.BYE,
@@ -54,6 +60,19 @@ test("bytes go out as they come in, of any length", () => {
     const bytes = Uint8Array.from({ length }, (_, at) => (at * 31 + length) % 256);
     assert.deepEqual(frames.data(frames.payload(bytes)), bytes);
   }
+});
+
+test("what the server would close for is not sent", () => {
+  const refused = [
+    ["a b", "room-7", 1], ["", "room-7", 1], ["a", "room-*", 1], ["a", "", 1], ["a", "room-7", "x".repeat(65_536)], ["a", "room-7", "\u20ac".repeat(22_000)],
+    ["a", "room-7", [[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]],
+  ];
+  for (const [ref, group, data] of refused) {
+    assert.throws(() => frames.check(frames.publish(ref, group, "note", frames.payload(data))), RangeError, JSON.stringify([ref, group]));
+  }
+  frames.check(frames.publish("a", "room-7", "note", frames.payload([[[[[[[[[[[[[[[]]]]]]]]]]]]]]])));
+  frames.check(frames.publish("a".repeat(64), "r".repeat(63), "note", frames.payload("x".repeat(65_000))));
+  assert.equal(frames.signal("room-7", "typing", { half: "a\ud800b" }).data.half, "a\ufffdb");
 });
 
 test("a message has what the frame has, and nothing more", () => {
