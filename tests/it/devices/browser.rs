@@ -1,6 +1,6 @@
 //! The device of `docs/examples/device-web`: its own tests, and its page in a real Chromium.
 //!
-//! What happens in the browser is told in `tests/browser`. Here are the hub and the network to it, which a script has cut and killed by a
+//! What happens in the browser is told in `tests/browser`. Here are the hub and the network to it, which a script has killed and cut by a
 //! word on a connection.
 
 use std::os::unix::fs::symlink;
@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use warren_tests::free_port;
-use warren_tests::hub::{HubProcess, token};
+use warren_tests::hub::token;
 use warren_tests::process::{Process, folder, workspace};
 use warren_tests::proxy::{Mode, Proxy};
 
@@ -37,15 +36,15 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A folder of the workspace in a place of its own, with the packages that its `package-lock.json` names.
-pub(crate) fn copied(from: &str, to: PathBuf, packages: &str) -> PathBuf {
+fn copied(from: &str, to: PathBuf, packages: &str) -> PathBuf {
     copy(&workspace().join(from), &to);
     symlink(tool(&format!("{packages}/node_modules")), to.join("node_modules")).unwrap();
     to
 }
 
 /// The example as it stands.
-pub(crate) fn example(folder: &TempDir) -> PathBuf {
-    copied("docs/examples/device-web", folder.path().join("device-web"), "device-web")
+pub(crate) fn example(within: &Path) -> PathBuf {
+    copied("docs/examples/device-web", within.join("device-web"), "device-web")
 }
 
 async fn npm(folder: &Path, arguments: &[&str]) {
@@ -57,29 +56,33 @@ async fn npm(folder: &Path, arguments: &[&str]) {
     assert!(status.success(), "npm {arguments:?}\n{}{}", npm.stdout(), npm.stderr());
 }
 
-/// What a script orders: `kill` and `start` the hub, and how its network is.
-async fn obey(mut from: TcpStream, hub: &mut HubProcess, network: &Proxy) {
-    let mut order = String::new();
-    BufReader::new(&mut from).read_line(&mut order).await.unwrap();
-    match order.trim() {
-        "kill" => hub.kill9(),
-        "start" => hub.start_again().await,
-        "pass" => network.set(Mode::Pass).await,
-        "refuse" => network.set(Mode::Refuse).await,
-        "hang" => network.set(Mode::BLACKHOLE).await,
-        "deaf" => network.set(Mode::Blackhole { client_to_server: false, server_to_client: true }).await,
-        other => panic!("nobody knows how to `{other}`"),
-    }
-    from.write_all(b"done\n").await.unwrap();
+/// Runs a script of `tests/browser` with this environment; does what it orders, a word at a time, until it ends.
+pub(crate) async fn runs(script: &str, env: &[(&str, String)], mut obey: impl AsyncFnMut(&str)) {
+    let folder = folder("pages");
+    let scripts = copied("tests/browser", folder.path().join("browser"), "browser");
+    let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut command = Command::new("node");
+    command.args(["--test", "--test-reporter=spec", script]).current_dir(scripts).envs(env.iter().cloned());
+    command.env("WARREN_CONTROL", control.local_addr().unwrap().to_string());
+    let mut playing = Process::start("browser", command);
+    let status = loop {
+        let mut from = tokio::select! {
+            accepted = control.accept() => accepted.unwrap().0,
+            status = playing.wait(SCRIPT) => break status,
+        };
+        let mut order = String::new();
+        BufReader::new(&mut from).read_line(&mut order).await.unwrap();
+        obey(order.trim()).await;
+        from.write_all(b"done\n").await.unwrap();
+    };
+    assert!(status.success(), "{}", playing.stdout());
 }
 
-/// Runs a script of `tests/browser` with a hub of its own.
+/// Runs a script with a hub of its own, which it may kill, and a network that it may cut.
 async fn plays(script: &str) {
-    let folder = folder("pages");
-    let example = example(&folder);
+    let folder = folder("device-web");
+    let example = example(folder.path());
     npm(&example, &["run", "build"]).await;
-    let scripts = copied("tests/browser", folder.path().join("browser"), "browser");
-
     let world = World::new(Keep::Postgres).await;
     let page = free_port();
     let mut hub = hub(&world, &format!("[cors]\norigins = [\"http://127.0.0.1:{page}\"]\n")).await;
@@ -88,26 +91,28 @@ async fn plays(script: &str) {
     let mut serve = Command::new("node");
     serve.arg(example.join("serve.mjs")).args([&page.to_string(), &url]);
     let _serve = Process::start("serve", serve);
-
-    let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut command = Command::new("node");
-    command.args(["--test", "--test-reporter=spec", script]).current_dir(&scripts);
-    command.env("WARREN_HUB", hub.public_url()).env("WARREN_NETWORK", url).env("WARREN_OWNER", token("acme", "app", OWNER));
-    command.env("WARREN_CONTROL", control.local_addr().unwrap().to_string()).env("WARREN_PAGE", format!("http://127.0.0.1:{page}"));
-    let mut playing = Process::start("browser", command);
-    let status = loop {
-        tokio::select! {
-            Ok((from, _)) = control.accept() => obey(from, &mut hub, &network).await,
-            status = playing.wait(SCRIPT) => break status,
-        }
+    let env = [
+        ("WARREN_HUB", hub.public_url()),
+        ("WARREN_NETWORK", url),
+        ("WARREN_OWNER", token("acme", "app", OWNER)),
+        ("WARREN_PAGE", format!("http://127.0.0.1:{page}")),
+    ];
+    let obey = async |order: &str| match order {
+        "kill" => hub.kill9(),
+        "start" => hub.start_again().await,
+        "pass" => network.set(Mode::Pass).await,
+        "refuse" => network.set(Mode::Refuse).await,
+        "hang" => network.set(Mode::BLACKHOLE).await,
+        "deaf" => network.set(Mode::Blackhole { client_to_server: false, server_to_client: true }).await,
+        other => panic!("nobody knows how to `{other}`"),
     };
-    assert!(status.success(), "{}", playing.stdout());
+    runs(script, &env, obey).await;
 }
 
 #[tokio::test]
 async fn the_device_in_typescript_is_built_and_keeps_to_the_protocol() {
     let folder = folder("device-web");
-    npm(&example(&folder), &["test"]).await;
+    npm(&example(folder.path()), &["test"]).await;
 }
 
 #[tokio::test]

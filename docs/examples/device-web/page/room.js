@@ -84,6 +84,7 @@ export class Room {
     const said = text.value.trim();
     if (!said) return;
     text.value = "";
+    this.#told = 0;
     // The `ref` goes along, so that the message is known when it comes back before the answer does.
     const ref = crypto.randomUUID();
     await this.device.publish(this.group, { type: "chat.message", data: { text: said, ref }, ref });
