@@ -9,6 +9,7 @@ mod ledger;
 mod matrix;
 mod operated;
 mod relay;
+mod rooms;
 mod rough;
 pub(crate) mod served;
 pub(crate) mod sessions;

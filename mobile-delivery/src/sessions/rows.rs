@@ -32,7 +32,7 @@ pub(crate) fn given_of_log(entry: &Entry) -> Message {
         Some(Audience::Group(group)) => Some(group),
         _ => None,
     };
-    let from = entry.author.as_ref().map(|author| shown(author));
+    let from = entry.author.as_ref().map(shown);
     let logged = Some(Box::new(Logged { entry: entry.entry.unsigned_abs(), group, from }));
     Message { logged, ..as_given(entry.message.clone(), entry.expires_at) }
 }

@@ -38,10 +38,13 @@ const ROUND: Duration = Duration::from_secs(10);
 /// Rooms in one look.
 const TOGETHER: usize = 64;
 
+/// By tenant, and by name.
+type Rooms = HashMap<Box<str>, HashMap<Box<str>, Room>>;
+
 /// The rooms that are watched here.
 #[derive(Default)]
 pub(super) struct Watched {
-    tenants: Mutex<HashMap<Box<str>, HashMap<Box<str>, Room>>>,
+    tenants: Mutex<Rooms>,
     rung: Notify,
 }
 
@@ -98,7 +101,7 @@ impl Room {
 }
 
 impl Watched {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, HashMap<Box<str>, Room>>> {
+    fn lock(&self) -> MutexGuard<'_, Rooms> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

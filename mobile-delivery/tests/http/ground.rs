@@ -106,6 +106,7 @@ pub async fn start_with(how: How) -> Ground {
     let parts = Parts {
         devices: stores.devices.clone(),
         messages: stores.messages.clone(),
+        groups: stores.groups.clone(),
         sender,
         follow: heard.clone(),
         verifier: Arc::new(Verifier::new(&[key()], ISSUER, AUDIENCE).unwrap()),

@@ -170,7 +170,16 @@ pub(super) fn message(id: &str) -> NewMessage {
     let target = Target::Devices(vec![id.to_owned()]);
     let hash = std::array::from_fn(|at| message.id.as_bytes()[at % 16]);
     let key = Key { hash, fingerprint: hash };
-    NewMessage { tenant: TENANT.to_owned(), target, message, ttl: None, not_before: None, receipt: false, key: Some(key) }
+    NewMessage {
+        tenant: TENANT.to_owned(),
+        target,
+        message,
+        publisher: None,
+        ttl: None,
+        not_before: None,
+        receipt: false,
+        key: Some(key),
+    }
 }
 
 async fn open(url: &str) -> Stores {

@@ -127,7 +127,16 @@ fn message(id: &str, body: Bytes) -> NewMessage {
         created_at: clock::now(),
     };
     let target = Target::Devices(vec![id.to_owned()]);
-    NewMessage { tenant: TENANT.to_owned(), target, message, ttl: None, not_before: None, receipt: false, key: None }
+    NewMessage {
+        tenant: TENANT.to_owned(),
+        target,
+        message,
+        publisher: None,
+        ttl: None,
+        not_before: None,
+        receipt: false,
+        key: None,
+    }
 }
 
 async fn open(url: &str) -> Stores {
