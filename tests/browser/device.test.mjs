@@ -121,6 +121,23 @@ test("a tab that has the connection and dies leaves it to the other, and nothing
   await until("the other tab to have the connection", () => held(second));
 });
 
+test("a tab that has the connection and hangs is passed over by one that is looked at", async () => {
+  const { device, first, second, held } = await two();
+  const hanging = first.evaluate(() => {
+    for (const end = Date.now() + 10_000; Date.now() < end; );
+  });
+  await sends(device, 1, 2);
+  await second.evaluate(() => void document.dispatchEvent(new Event("visibilitychange")));
+  await until("the other tab to have the connection", () => held(second), 8_000);
+  await shows(second, [1, 2]);
+  await hanging;
+  await shows(first, [1, 2]);
+  await sends(device, 3, 3);
+  for (const page of [first, second]) await shows(page, [1, 2, 3]);
+  await becomes("one to have the connection", [false, true], async () => [await held(first), await held(second)]);
+  for (const page of [first, second]) await is(page, "live");
+});
+
 test("a hub that is killed and started again has its messages shown once", async () => {
   const { device, link } = await register();
   const page = await tab(link);

@@ -96,6 +96,7 @@ async fn plays(script: &str) {
         ("WARREN_NETWORK", url),
         ("WARREN_OWNER", token("acme", "app", OWNER)),
         ("WARREN_PAGE", format!("http://127.0.0.1:{page}")),
+        ("WARREN_CLIENT", example.join("dist/index.js").display().to_string()),
     ];
     let obey = async |order: &str| match order {
         "kill" => hub.kill9(),
@@ -123,4 +124,9 @@ async fn a_page_shows_each_message_once_whatever_becomes_of_its_network_its_tabs
 #[tokio::test]
 async fn people_in_a_chat_room_see_the_same_whatever_breaks_between_them() {
     plays("chat.test.mjs").await;
+}
+
+#[tokio::test]
+async fn the_same_device_works_in_node() {
+    plays("node.test.mjs").await;
 }
