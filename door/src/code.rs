@@ -144,8 +144,6 @@ impl Code {
         Self::InvalidGroup,
         Self::TooManyGroups,
         Self::GroupTooLarge,
-        Self::NotAMember,
-        Self::PublishNotAllowed,
         Self::ViaDiffers,
         Self::NoDevices,
         Self::NoTokens,
@@ -155,9 +153,15 @@ impl Code {
         Self::DeviceBacklogFull,
     ];
 
-    /// Codes that only devices themselves meet, where they connect.
-    pub const TRANSPORTS: &[Self] =
-        &[Self::SubprotocolMissing, Self::SessionReplaced, Self::DevicesNotReady, Self::TooManySessions];
+    /// Codes that only devices themselves meet, where they connect and talk.
+    pub const TRANSPORTS: &[Self] = &[
+        Self::SubprotocolMissing,
+        Self::SessionReplaced,
+        Self::DevicesNotReady,
+        Self::TooManySessions,
+        Self::NotAMember,
+        Self::PublishNotAllowed,
+    ];
 
     /// Codes that a listener answers, before there is a request for any route.
     pub const LISTENERS: &[Self] = &[Self::MalformedRequest, Self::HeadTooLarge, Self::HeadTooSlow, Self::TooManyConnections];

@@ -21,11 +21,11 @@ import base64
 import json
 import os
 import random
-import signal
 import sys
 import time
 from collections import OrderedDict
 from decimal import Decimal
+from signal import SIGINT, SIGTERM
 
 SUBPROTOCOL = "warren.device.v1"
 BASE, CAP = 0.5, 60.0  # seconds of the first and of the longest wait
@@ -279,7 +279,7 @@ async def run(args):
     import websockets
 
     leave, handled, backoff = asyncio.Event(), Handled(args.state), Backoff()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (SIGTERM, SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     note = lambda text: print(text, file=sys.stderr, flush=True)
 

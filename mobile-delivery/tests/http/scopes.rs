@@ -27,6 +27,8 @@ const ROUTES: &[(&str, &str, Option<&[&str]>)] = &[
     ("post", "/v1/users/ada/messages", Some(&["messages:send"])),
     ("post", "/v1/groups/room/messages", Some(&["messages:send"])),
     ("post", "/v1/broadcasts", Some(&["messages:broadcast"])),
+    ("put", "/v1/groups/room", Some(&["devices:write"])),
+    ("get", "/v1/groups/room", Some(&["devices:read"])),
     ("put", "/v1/groups/room/members/d", Some(&["devices:write"])),
     ("delete", "/v1/groups/room/members/d", Some(&["devices:write"])),
     ("post", "/v1/messages", Some(&["messages:send"])),
