@@ -1,8 +1,11 @@
 // A chat room in two browsers: the same order for all, once each, whatever breaks between typing and reading.
 
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, afterEach, test } from "node:test";
-import { asks, becomes, browser, is, order, register, said, tab, texts, until } from "./scene.mjs";
+import { asks, becomes, browser, is, mortal, order, register, said, tab, texts, until } from "./scene.mjs";
 
 after(() => browser.close());
 afterEach(() => order("pass"));
@@ -135,6 +138,31 @@ test("what was typed in a tab that is gone is sent by the other", async () => {
   await ada.close();
   await order("pass");
   for (const page of [beside, ben]) await shows(page, ["from the tab that follows", "from the tab that leads"]);
+});
+
+test("a browser that is killed has what it had, and sends what was typed", async () => {
+  const { group, pages: [ben] } = await room("ben");
+  const { link } = await register({ user: "ada", rooms: [group] });
+  const profile = mkdtempSync(join(tmpdir(), "warren-profile-"));
+  const first = await mortal(profile);
+  const ada = await tab(link, first.context);
+  await is(ada, "live");
+  for (const line of ["one", "two"]) await type(ada, line);
+  for (const page of [ada, ben]) await shows(page, ["one", "two"]);
+  await order("refuse");
+  await is(ada, "waiting");
+  await type(ada, "three");
+  await becomes("it to be kept", ["three"], () => pending(ada));
+  await first.kill();
+  const second = await mortal(profile);
+  const again = await tab(link, second.context);
+  // Without a connection: it is all there.
+  await shows(again, ["one", "two"]);
+  assert.deepEqual(await pending(again), ["three"]);
+  await order("pass");
+  for (const page of [again, ben]) await shows(page, ["one", "two", "three"]);
+  await second.kill();
+  rmSync(profile, { recursive: true, force: true });
 });
 
 test("a hub that is killed while people talk loses nothing and doubles nothing", async () => {

@@ -1,6 +1,8 @@
 // What the tests of the page have in common: a browser, the team's back end, and the test in Rust that owns the hub and the network.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,7 +18,23 @@ const browsers = [
 const executablePath = browsers.find((path) => path && existsSync(path));
 assert.ok(executablePath, "there is no Chromium: run scripts/install-test-tools, or name one in CHROMIUM");
 // Chromium has no sandbox for root.
-export const browser = await chromium.launch({ executablePath, args: process.getuid() === 0 ? ["--no-sandbox"] : [] });
+const args = process.getuid() === 0 ? ["--no-sandbox"] : [];
+export const browser = await chromium.launch({ executablePath, args });
+
+/** Another browser with a profile on the disk, which can be killed and started again. */
+export async function mortal(profile) {
+  const own = [`--user-data-dir=${profile}`, "--headless", "--remote-debugging-port=0", "--no-first-run"];
+  const child = spawn(executablePath, [...args, ...own], { stdio: ["ignore", "ignore", "pipe"] });
+  let said = "";
+  child.stderr.on("data", (data) => (said += data));
+  const [, address] = await until("Chromium to listen", () => /DevTools listening on (\S+)/.exec(said) ?? undefined);
+  const connected = await chromium.connectOverCDP(address);
+  const kill = async () => {
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  };
+  return { context: connected.contexts()[0], kill };
+}
 
 /** Has the test in Rust do something: `kill` and `start` the hub, have its network `pass`, `refuse`, `hang` (everything is
  * swallowed), or be `deaf` (what the hub says is). */
