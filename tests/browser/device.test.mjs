@@ -44,6 +44,25 @@ test("what was sent while the network was cut comes once and in order", async ()
   await shows(page, range(1, 9));
 });
 
+test("what comes again because its ack was lost is shown once, also by a tab that was opened since", async () => {
+  const { device, link } = await register();
+  const first = await tab(link);
+  await is(first, "live");
+  await order("mute");
+  await sends(device, 1, 3);
+  await shows(first, [1, 2, 3]);
+  await order("refuse");
+  const waiting = async () => (await asks("GET", `/v1/devices/${device}`)).backlog;
+  assert.equal(await waiting(), 3, "no ack has come");
+  await first.close();
+  const second = await tab(link, first.context());
+  await shows(second, [1, 2, 3]);
+  await order("pass");
+  await becomes("the acks", 0, waiting);
+  await sends(device, 4, 4);
+  await shows(second, [1, 2, 3, 4]);
+});
+
 test("a connection that hangs is given up, and a browser that is offline says so", async () => {
   const { device, link } = await register();
   const page = await tab(link);

@@ -37,7 +37,8 @@ export async function mortal(profile) {
 }
 
 /** Has the test in Rust do something: `kill` and `start` the hub, have its network `pass`, `refuse`, `hang` (everything is
- * swallowed), or be `deaf` (what the hub says is). */
+ * swallowed), or be
+ * `deaf` (what the hub says is) or `mute` (what the page says is). */
 export function order(what) {
   const [host, port] = control.split(":");
   return new Promise((resolve, reject) => {

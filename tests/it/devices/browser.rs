@@ -104,6 +104,7 @@ async fn plays(script: &str) {
         "pass" => network.set(Mode::Pass).await,
         "refuse" => network.set(Mode::Refuse).await,
         "hang" => network.set(Mode::BLACKHOLE).await,
+        "mute" => network.set(Mode::Blackhole { client_to_server: true, server_to_client: false }).await,
         "deaf" => network.set(Mode::Blackhole { client_to_server: false, server_to_client: true }).await,
         other => panic!("nobody knows how to `{other}`"),
     };
