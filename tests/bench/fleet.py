@@ -8,7 +8,8 @@ idle      5,000 devices connect over WebSockets, each with its queue and its con
           connections are broken at one moment: `back_seconds` until the last device has had its `idle` again, `redeclared` queues meanwhile.
 latency   1,000 devices are connected, each with its queue and its consumer, and messages of 1 KiB are sent to them by HTTP at a constant rate: from the moment a request was due to the frame on the socket
           (`p50_ms`, `p99_ms`), and to the 202 (`taken_*`). `devices-raw` publishes the same to as many queues with consumers, with confirms, without Warren; `taken_*` is the confirm.
-room      200 devices are in a group, and 100 messages of 1 KiB a second are sent to it: from the moment a request was due to the frame on each of their sockets.
+room      200 devices are in a room, and publish 100 messages of 1 KiB a second to it, by turns, over their sockets: from the moment one was due to the frame on each of their sockets, and to
+          the `published` (`taken_*`).
 broadcast one message of 1 KiB to 5,000 connected devices, the median of five: `taken_seconds` to the 202, `got_seconds` to the last frame, `acked_seconds` until
           `GET /v1/messages/{id}` says that all have acked it. `devices-raw` has as many durable queues bound to a fanout exchange: seconds to the confirm.
 sizes     so many devices are registered and connected (`declared_per_second`: from the first connection to the last `idle`, queues and bindings made on

@@ -207,7 +207,7 @@ SCENARIOS = {
                              under={"kib_each": 16, "cpu_percent": 10, "back_seconds": 10, "redeclared": 1}),
     "devices-latency": Scenario(f"from a request to the frame on the socket of a device, {fleet.RATE} messages/s constant to {fleet.SENT_TO} devices, and of the broker alone",
                                 fleet.latency, ["devices", "devices-raw"], "p99_ms", higher_is_better=False, under={"p50_ms": 5, "p99_ms": 20}),
-    "devices-room": Scenario(f"from a request to the frame on the socket of each of {fleet.IN_ROOM} devices of a group, {fleet.ROOM_RATE} messages/s constant",
+    "devices-room": Scenario(f"from a publish by one of {fleet.IN_ROOM} devices of a room to the frame on the socket of each of them, {fleet.ROOM_RATE} messages/s constant",
                              fleet.room, ["devices"], "p99_ms", higher_is_better=False, under={"p99_ms": 50}),
     "devices-broadcast": Scenario("one message to 5,000 connected devices until all acks are stored, against a fanout to as many queues until its confirm",
                                   fleet.broadcast, ["devices", "devices-raw"], "seconds", higher_is_better=False, wanted={"devices-raw": 0.33}),

@@ -38,6 +38,18 @@ struct Heard {
     seq: u64,
     entry: Option<u64>,
     data: Option<Data>,
+    /// Of what the device has published: the number of the message.
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+}
+
+/// What a device hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A message came, of this number.
+    Got(usize),
+    /// The message of this number, which it has published, is stored.
+    Published(usize),
 }
 
 #[derive(Deserialize)]
@@ -50,22 +62,31 @@ pub struct Fleet {
     count: usize,
     begun: Instant,
     round: watch::Sender<u32>,
+    /// The way to each of them: frames to say.
+    mouths: Vec<mpsc::UnboundedSender<String>>,
     /// The round in which a device has had its `idle`, when, and how often it has tried.
     idle: mpsc::UnboundedReceiver<(u32, Instant, u32)>,
 }
 
 impl Fleet {
-    /// Begins to connect all of them at once; `got` hears of the number in each message.
-    pub fn start(address: &str, members: Vec<Arc<Member>>, got: impl Fn(usize) + Clone + Send + Sync + 'static) -> Self {
+    /// Begins to connect all of them at once; `hears` what they hear of.
+    pub fn start(address: &str, members: Vec<Arc<Member>>, hears: impl Fn(News) + Clone + Send + Sync + 'static) -> Self {
         let (count, begun) = (members.len(), Instant::now());
         let (round, _) = watch::channel(0);
         let (tell, idle) = mpsc::unbounded_channel();
+        let mut mouths = Vec::with_capacity(count);
         for member in members {
-            let device =
-                Device { member, address: address.to_owned(), round: round.subscribe(), tell: tell.clone(), got: got.clone() };
-            tokio::spawn(device.run());
+            let (mouth, say) = mpsc::unbounded_channel();
+            mouths.push(mouth);
+            let (address, round) = (address.to_owned(), round.subscribe());
+            tokio::spawn(Device { member, address, round, say, tell: tell.clone(), hears: hears.clone() }.run());
         }
-        Self { count, begun, round, idle }
+        Self { count, begun, round, mouths, idle }
+    }
+
+    /// Has the device of this place say a frame.
+    pub fn say(&self, at: usize, frame: String) {
+        let _ = self.mouths[at].send(frame);
     }
 
     /// Breaks all connections.
@@ -96,8 +117,9 @@ struct Device<F> {
     member: Arc<Member>,
     address: String,
     round: watch::Receiver<u32>,
+    say: mpsc::UnboundedReceiver<String>,
     tell: mpsc::UnboundedSender<(u32, Instant, u32)>,
-    got: F,
+    hears: F,
 }
 
 /// Why a connection is over.
@@ -106,7 +128,7 @@ enum Over {
     Broken,
 }
 
-impl<F: Fn(usize) + Send + Sync> Device<F> {
+impl<F: Fn(News) + Send + Sync> Device<F> {
     async fn run(mut self) {
         let (mut tries, mut of) = (0, *self.round.borrow_and_update());
         loop {
@@ -148,6 +170,12 @@ impl<F: Fn(usize) + Send + Sync> Device<F> {
                 biased;
                 _ = self.round.changed() => return Over::Cut,
                 said = socket.next() => said,
+                Some(frame) = self.say.recv() => {
+                    if socket.send(Message::text(frame)).await.is_err() {
+                        return Over::Broken;
+                    }
+                    continue;
+                }
                 _ = ping.tick() => {
                     if socket.send(Message::text(r#"{"frame":"ping"}"#)).await.is_err() {
                         return Over::Broken;
@@ -169,7 +197,7 @@ impl<F: Fn(usize) + Send + Sync> Device<F> {
                     let _ = self.tell.send((of, at, tries));
                 }
                 "deliver" => {
-                    (self.got)(heard.data.map_or(usize::MAX, |data| data.n));
+                    (self.hears)(News::Got(heard.data.map_or(usize::MAX, |data| data.n)));
                     let ack = match heard.entry {
                         Some(entry) => format!(r#"{{"frame":"ack","entry":{entry}}}"#),
                         None => format!(r#"{{"frame":"ack","up_to":{}}}"#, heard.seq),
@@ -178,6 +206,11 @@ impl<F: Fn(usize) + Send + Sync> Device<F> {
                         return Over::Broken;
                     }
                 }
+                "published" => {
+                    let n = heard.reference.and_then(|reference| reference.parse().ok());
+                    (self.hears)(News::Published(n.expect("its number")));
+                }
+                "refused" => eprintln!("{text}"),
                 _ => {}
             }
         }

@@ -9,7 +9,8 @@
 //! its input it sends each message to the next one of them, at a constant rate whatever the answers take, after 2 s that are not counted. Prints how long
 //! it took from the moment a request was due to the frame on the socket, and to the 202.
 //!
-//! `room` is the same with each message to a group that all of them are in: how long it took to the frame on each of their sockets.
+//! `room` is the same with each message published by the next one of them, over its socket, to a room that all of them are in: how long it took from the moment it was due to the frame on each
+//! of their sockets, and to the `published`.
 //!
 //! `broadcast <url> <devices>` has so many devices connected, and prints `{"idle_seconds"}`. For each line `send` on its input one message is sent to all: how long it took
 //! to the 202, to the last frame, and until all acks were stored.
@@ -89,7 +90,10 @@ async fn main() {
         [what @ ("send" | "room"), url, devices, rate, seconds] => {
             let owner = Owner::new(url, token);
             let members = registered(&owner, number(devices)).await;
-            let to = if *what == "room" { To::All } else { To::Each };
+            let to = if *what == "room" { To::Room } else { To::Each };
+            if to == To::Room {
+                owner.open_room().await;
+            }
             sending::measure(owner, members, to, number(rate), number(seconds)).await;
         }
         ["broadcast", url, devices] => {

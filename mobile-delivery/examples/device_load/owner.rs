@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// The group that all devices are in.
-const GROUP: &str = "load";
+pub const GROUP: &str = "load";
 
 /// A client of the hub's API.
 #[derive(Clone)]
@@ -43,12 +43,14 @@ impl Owner {
         self.post(&format!("devices/{id}/messages"), body).await.map(drop)
     }
 
-    /// The same to the group of all of them.
-    pub async fn send_to_group(&self, body: Bytes) -> Result<(), String> {
-        self.post(&format!("groups/{GROUP}/messages"), body).await.map(drop)
+    /// Opens the group of all of them, so that they may publish to it.
+    pub async fn open_room(&self) {
+        let put = self.client.put(format!("{}/v1/groups/{GROUP}", self.url)).bearer_auth(&self.token);
+        let answer = put.json(&json!({"publish": "members"})).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "the room was not opened: {}", answer.status());
     }
 
-    /// The same to all devices; answers the message's id.
+    /// Sends a message to all devices; answers the message's id.
     pub async fn broadcast(&self, body: Bytes) -> String {
         let answer = self.post("broadcasts", body).await.expect("an answer to a broadcast");
         answer["id"].as_str().expect("an id").to_owned()

@@ -1,15 +1,15 @@
 //! A constant rate of messages, and how long each takes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::PATIENCE;
-use crate::device::{Fleet, Member};
-use crate::owner::Owner;
+use crate::device::{Fleet, Member, News};
+use crate::owner::{GROUP, Owner};
 
 /// Sent first, and not counted.
 const WARM_UP: usize = 2;
@@ -22,8 +22,8 @@ const LAST: Duration = Duration::from_secs(20);
 pub enum To {
     /// Each to the next device.
     Each,
-    /// Each to the group of all of them.
-    All,
+    /// Each to the room that all of them are in, by one of them over its socket.
+    Room,
 }
 
 /// When each message was due, and how many nanoseconds later something was, as often as it is to be.
@@ -69,13 +69,19 @@ impl Watch {
 }
 
 pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, to: To, rate: usize, seconds: usize) {
-    let copies = if to == To::All { members.len() } else { 1 };
+    let copies = if to == To::Room { members.len() } else { 1 };
     let count = rate * (seconds + WARM_UP);
     // The time begins once all are there; until then nothing is sent.
-    let watch = Arc::new(std::sync::OnceLock::<(Watch, Watch)>::new());
+    let watch = Arc::new(OnceLock::<(Watch, Watch)>::new());
     let got = {
         let watch = watch.clone();
-        move |n| watch.get().into_iter().for_each(|(got, _): &(Watch, Watch)| got.note(n))
+        move |news| {
+            let Some((got, taken)) = watch.get() else { return };
+            match news {
+                News::Got(n) => got.note(n),
+                News::Published(n) => taken.note(n),
+            }
+        }
     };
     let mut fleet = Fleet::start(&owner.address(), members.clone(), got);
     let (idle_seconds, _) = fleet.idle(PATIENCE).await;
@@ -98,14 +104,15 @@ pub async fn measure(owner: Owner, members: Vec<Arc<Member>>, to: To, rate: usiz
     let refused = Arc::new(AtomicUsize::new(0));
     let mut sends = tokio::task::JoinSet::new();
     while let Some(n) = ticks.recv().await {
+        let body = format!(r#"{{"n":{n},"pad":"{pad}"}}"#);
+        if to == To::Room {
+            let frame = format!(r#"{{"frame":"publish","ref":"{n}","group":"{GROUP}","data":{body}}}"#);
+            fleet.say(n % members.len(), frame);
+            continue;
+        }
         let (owner, member, watch, refused) = (owner.clone(), members[n % members.len()].clone(), watch.clone(), refused.clone());
-        let body = Bytes::from(format!(r#"{{"n":{n},"pad":"{pad}"}}"#));
         sends.spawn(async move {
-            let sent = match to {
-                To::Each => owner.send(&member.id, body).await,
-                To::All => owner.send_to_group(body).await,
-            };
-            match sent {
+            match owner.send(&member.id, body.into()).await {
                 Ok(()) => watch.get().into_iter().for_each(|(_, taken)| taken.note(n)),
                 Err(why) => {
                     refused.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +141,7 @@ pub async fn broadcast(owner: Owner, members: Vec<Arc<Member>>) {
     let (came, all) = (Arc::new(AtomicUsize::new(0)), members.len());
     let got = {
         let came = came.clone();
-        move |_| {
+        move |_: News| {
             came.fetch_add(1, Ordering::Relaxed);
         }
     };
