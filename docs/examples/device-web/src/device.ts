@@ -112,6 +112,8 @@ export class Device<M extends Types = Types> extends Events<DeviceEvents> {
   #token: string | undefined;
   #refused: { token: string; code: number; detail?: string } | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether the wait may be cut short. */
+  #short = false;
   /** Which try this is: answers to an older one are not heard. */
   #turn = 0;
   #unhook: (() => void) | undefined;
@@ -290,14 +292,12 @@ export class Device<M extends Types = Types> extends Events<DeviceEvents> {
     this.#wait(wait, why, away === undefined);
   }
 
-  /** Until when, and whether a page that wakes up may come sooner. */
+  /** `short`: a page that wakes up may come sooner. */
   #wait(wait: number, why: { code: number; detail?: string }, short: boolean): void {
     this.#short = short;
     this.#timer = setTimeout(() => void this.#connect(), wait);
     this.#become({ name: "waiting", until: Date.now() + wait, ...why });
   }
-
-  #short = false;
 
   #woken(): void {
     this.#connection?.check();
