@@ -5,9 +5,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, test } from "node:test";
-import { asks, becomes, browser, is, mortal, order, register, said, tab, texts, until } from "./scene.mjs";
+import { asks, becomes, browser, end, is, mortal, order, register, said, tab, texts, until } from "./scene.mjs";
 
-after(() => browser.close());
+after(end);
 afterEach(() => order("pass"));
 
 let count = 0;

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
-import { asks, becomes, browser, is, link, numbers, order, register, send, shows, state, tab, texts, until } from "./scene.mjs";
+import { asks, becomes, browser, end, is, link, numbers, order, register, send, shows, state, tab, texts, until } from "./scene.mjs";
 
-after(() => browser.close());
+after(end);
 afterEach(() => order("pass"));
 
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, at) => from + at);

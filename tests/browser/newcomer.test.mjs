@@ -1,9 +1,9 @@
 // What a newcomer does after the README's "Chat in ten minutes", with the links that it printed.
 
 import { after, test } from "node:test";
-import { becomes, browser, is, order, said, tab, texts, until } from "./scene.mjs";
+import { becomes, browser, end, is, order, said, tab, texts, until } from "./scene.mjs";
 
-after(() => browser.close());
+after(end);
 
 test("the two links are a chat, and being rough does it no harm", async () => {
   const [ada, ben] = process.env.WARREN_LINKS.split(" ");

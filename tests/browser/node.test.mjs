@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import WebSocket from "ws";
-import { asks, becomes, browser, order, register, send, until } from "./scene.mjs";
+import { asks, becomes, end, order, register, send, until } from "./scene.mjs";
 
 const { Device, MemorySeen } = await import(process.env.WARREN_CLIENT);
 
-after(() => browser.close());
+after(end);
 
 /** A device that keeps what it gets in `got`. */
 function device({ device, token }, more = {}) {

@@ -9,7 +9,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { chromium } from "playwright-core";
 
 const { WARREN_HUB: hub, WARREN_NETWORK: network, WARREN_OWNER: owner, WARREN_CONTROL: control, WARREN_PAGE: page } = process.env;
-const LONG = 60_000;
+/** On a busy machine. */
+const LONG = 120_000;
 
 const browsers = [
   process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome",
@@ -19,17 +20,26 @@ const executablePath = browsers.find((path) => path && existsSync(path));
 assert.ok(executablePath, "there is no Chromium: run scripts/install-test-tools, or name one in CHROMIUM");
 // Chromium has no sandbox for root.
 const args = process.getuid() === 0 ? ["--no-sandbox"] : [];
-export const browser = await chromium.launch({ executablePath, args });
+export const browser = await chromium.launch({ executablePath, args, timeout: LONG });
+const mortals = new Set();
+
+/** Nothing is left that a test has started. */
+export async function end() {
+  for (const child of mortals) child.kill("SIGKILL");
+  await browser.close();
+}
 
 /** Another browser with a profile on the disk, which can be killed and started again. */
 export async function mortal(profile) {
   const own = [`--user-data-dir=${profile}`, "--headless", "--remote-debugging-port=0", "--no-first-run"];
   const child = spawn(executablePath, [...args, ...own], { stdio: ["ignore", "ignore", "pipe"] });
+  mortals.add(child);
   let said = "";
   child.stderr.on("data", (data) => (said += data));
   const [, address] = await until("Chromium to listen", () => /DevTools listening on (\S+)/.exec(said) ?? undefined);
-  const connected = await chromium.connectOverCDP(address);
+  const connected = await chromium.connectOverCDP(address, { timeout: LONG });
   const kill = async () => {
+    mortals.delete(child);
     child.kill("SIGKILL");
     await once(child, "exit");
   };
@@ -77,6 +87,7 @@ export const link = ({ device, token, room }) =>
 /** A tab, and what went wrong in it. `within`: a context, as a browser profile is one; a new one unless told. */
 export async function tab(link, within) {
   const context = within ?? (await browser.newContext());
+  context.setDefaultTimeout(LONG);
   const page = await context.newPage();
   page.faults = [];
   page.on("pageerror", (error) => page.faults.push(String(error)));
