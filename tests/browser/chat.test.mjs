@@ -2,7 +2,6 @@
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, test } from "node:test";
 import { asks, becomes, browser, end, is, mortal, order, register, said, tab, texts, until } from "./scene.mjs";
@@ -143,7 +142,7 @@ test("what was typed in a tab that is gone is sent by the other", async () => {
 test("a browser that is killed has what it had, and sends what was typed", async () => {
   const { group, pages: [ben] } = await room("ben");
   const { link } = await register({ user: "ada", rooms: [group] });
-  const profile = mkdtempSync(join(tmpdir(), "warren-profile-"));
+  const profile = mkdtempSync(join(process.cwd(), "profile-"));
   const first = await mortal(profile);
   const ada = await tab(link, first.context);
   await is(ada, "live");
