@@ -94,6 +94,8 @@ catalogue! {
     InvalidMessage "invalid-message" BAD_REQUEST "What is said about the message is wrong";
     InvalidMessageId "invalid-message-id" BAD_REQUEST "The message id is not a UUID";
     MessageNotFound "message-not-found" NOT_FOUND "There is no such message";
+    MessageDirect "message-direct" CONFLICT "The message goes to devices by their names";
+    MessageOver "message-over" CONFLICT "Nobody gets the message any more";
     SubprotocolMissing "subprotocol-missing" BAD_REQUEST "The WebSocket asks for no subprotocol that is spoken here";
     SessionReplaced "session-replaced" CONFLICT "A newer session of the device took the place of this one";
     DevicesNotServed "devices-not-served" NOT_IMPLEMENTED "This hub process serves no devices";
@@ -150,6 +152,8 @@ impl Code {
         Self::InvalidMessage,
         Self::InvalidMessageId,
         Self::MessageNotFound,
+        Self::MessageDirect,
+        Self::MessageOver,
         Self::DeviceBacklogFull,
     ];
 

@@ -18,6 +18,7 @@
 //! | `POST /v1/messages` | `messages:send` | many messages, each with its own status |
 //! | `GET /v1/messages/{id}` | `messages:read` | what became of it, by device or counted |
 //! | `DELETE /v1/messages/{id}` | `messages:send` | 200: what is not delivered is withdrawn |
+//! | `POST /v1/messages/{id}/pause`, `/resume` | `messages:send` | 200: what goes to many is given to nobody more for now, or is again |
 //!
 //! Every refusal is a problem document ([`door::problem`]), and of what is refused nothing is stored. A header that would change what
 //! a message means and is not understood is refused as `not-supported-yet`, never ignored. What a device itself does, being
@@ -188,6 +189,8 @@ pub fn router(api: Api) -> (Router, utoipa::openapi::OpenApi) {
         .routes(routes!(groups::join, groups::leave))
         .routes(routes!(batch::send))
         .routes(routes!(messages::get, messages::cancel))
+        .routes(routes!(messages::pause))
+        .routes(routes!(messages::resume))
         .split_for_parts();
     let router = router.route_layer(map_response_with_state(api.clone(), count)).with_state(api);
     (router, openapi)

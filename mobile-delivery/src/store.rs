@@ -50,7 +50,7 @@ pub use device::{
 pub use device::{check_group, check_id};
 pub use group::{Author, Group, GroupRules, HISTORY, History, Member, ROOM};
 pub use lane::{Handed, Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
-pub use log::{Audience, COUNTED, Entry, Heard, Hearing, Logged, Membership, Recalled, Spread, Standing, Tail};
+pub use log::{Audience, COUNTED, Entry, Giving, Heard, Hearing, Logged, Membership, Pausing, Recalled, Spread, Standing, Tail};
 pub use message::{Cancelled, Due, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
 pub use receipt::Receipt;
@@ -160,6 +160,18 @@ pub trait MessageStore: Send + Sync + 'static {
     /// # Errors
     /// As [`StoreError`].
     async fn cancel(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Cancelled, StoreError>;
+
+    /// Has an entry of the log given to nobody more for now. Again: nothing more happens.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn pause(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Pausing<Recalled>, StoreError>;
+
+    /// Has a paused entry go on: as a new one, with the same message, for those who are in its audience now. Who has had it gets it once more. Again: nothing more happens.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn resume(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Pausing<Entry>, StoreError>;
 
     /// Says that the device's user has seen these messages: of delivered ones `read`, the first time. Answers how many were news. At most 1024.
     ///

@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::lane::{broker_name, queue_of};
-use crate::store::{Audience, Device, Fate, Micros, Number, Reason, Record, Registration, Spread, State, Tier, Via};
+use crate::store::{Audience, Device, Fate, Giving, Micros, Number, Reason, Record, Registration, Spread, State, Tier, Via};
 
 /// Devices that are told one by one of a message; of more only the counts are.
 const TOLD: usize = 20;
@@ -271,16 +271,20 @@ fn audience(audience: &Audience) -> String {
     }
 }
 
+/// How it is counted that devices have not got an entry, and do not for now.
+pub(super) const PAUSED: &str = "paused";
+
 /// In which state an entry is for how many devices.
 fn counts_of(spread: &Spread, now: Micros) -> BTreeMap<&'static str, u32> {
-    let others = match spread.withdrawn {
-        true => State::Dropped,
-        false if spread.expires_at <= now => State::Expired,
-        false => State::Queued,
+    let others = match spread.giving {
+        Giving::Off => State::Dropped.name(),
+        Giving::On | Giving::Paused if spread.expires_at <= now => State::Expired.name(),
+        Giving::Paused => PAUSED,
+        Giving::On => State::Queued.name(),
     };
     let many = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
-    let counts = [(State::Delivered, spread.delivered), (others, spread.devices - spread.delivered)];
-    counts.into_iter().filter(|(_, count)| *count > 0).map(|(state, count)| (state.name(), many(count))).collect()
+    let counts = [(State::Delivered.name(), spread.delivered), (others, spread.devices - spread.delivered)];
+    counts.into_iter().filter(|(_, count)| *count > 0).map(|(state, count)| (state, many(count))).collect()
 }
 
 impl MessageView {

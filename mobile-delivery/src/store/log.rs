@@ -148,6 +148,30 @@ pub struct Logged {
     pub expires_at: Micros,
 }
 
+/// Whether an entry is given to those who have not heard it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Giving {
+    /// It is, until its time is over.
+    On,
+    /// Not before somebody says so.
+    Paused,
+    /// Not any more: it was withdrawn.
+    Off,
+}
+
+/// What came of a wish to pause a message, or to have it go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pausing<T> {
+    /// There is no such message.
+    Unknown,
+    /// It goes to devices by their names, and not by the log.
+    Direct,
+    /// It was withdrawn, or its time is over.
+    Over,
+    /// It is as it was wished; `None` if it was before.
+    Done(Option<T>),
+}
+
 /// How far an entry has got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spread {
@@ -157,8 +181,8 @@ pub struct Spread {
     pub entry: i64,
     /// Not given after this time.
     pub expires_at: Micros,
-    /// Whether it was withdrawn.
-    pub withdrawn: bool,
+    /// Whether it is given.
+    pub giving: Giving,
     /// Devices that it is for and that are registered still; [`COUNTED`] are counted at most.
     pub devices: i64,
     /// Those that have acked it, or a later one.

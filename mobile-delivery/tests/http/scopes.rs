@@ -33,6 +33,8 @@ const ROUTES: &[(&str, &str, Option<&[&str]>)] = &[
     ("delete", "/v1/groups/room/members/d", Some(&["devices:write"])),
     ("post", "/v1/messages", Some(&["messages:send"])),
     ("get", "/v1/messages/67e55044-10b1-426f-9247-bb680e5fe0c8", Some(&["messages:read"])),
+    ("post", "/v1/messages/67e55044-10b1-426f-9247-bb680e5fe0c8/pause", Some(&["messages:send"])),
+    ("post", "/v1/messages/67e55044-10b1-426f-9247-bb680e5fe0c8/resume", Some(&["messages:send"])),
     ("delete", "/v1/messages/67e55044-10b1-426f-9247-bb680e5fe0c8", Some(&["messages:send"])),
 ];
 

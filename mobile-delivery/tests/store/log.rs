@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mobile_delivery::store::{
-    Audience, Claimed, GapReason, Heard, Hearing, Limit, Limits, Logged, Membership, NewMessage, Number, Put, Registration, Sent,
-    Standing, Target,
+    Audience, Claimed, GapReason, Giving, Heard, Hearing, Limit, Limits, Logged, Membership, NewMessage, Number, Pausing, Put,
+    Registration, Sent, Standing, Target,
 };
 
 use crate::ground::{ALL, DAY, Ground, ME, SECOND, T0, key, keyed, registration, to, to_all};
@@ -17,6 +17,7 @@ contract![
     a_send_to_a_group_is_sent_once_by_its_key_and_refused_where_nobody_is,
     a_device_that_is_registered_again_keeps_its_groups_unless_they_are_said,
     what_was_withdrawn_or_has_expired_is_given_to_nobody,
+    what_is_paused_is_given_to_nobody_until_it_goes_on,
     who_missed_what_expired_is_told_of_a_gap_once,
     entries_are_forgotten_with_their_messages,
     appending_at_the_same_time_leaves_no_hole_that_anybody_passes_over,
@@ -210,7 +211,7 @@ async fn what_was_withdrawn_or_has_expired_is_given_to_nobody(ground: &Ground) {
     assert_eq!(hear(ground, watch, fence, None, 1).await, Heard::Done);
     let record = ground.stores.messages.record("acme", first.message.id).await.unwrap().unwrap();
     let spread = record.spread.unwrap();
-    assert_eq!((spread.entry, spread.devices, spread.delivered, spread.withdrawn), (1, 2, 1, false));
+    assert_eq!((spread.entry, spread.devices, spread.delivered, spread.giving), (1, 2, 1, Giving::On));
     assert_eq!(spread.audience, Audience::Group("room".into()));
     let cancelled = ground.stores.messages.cancel("acme", first.message.id, T0 + 1).await.unwrap();
     assert_eq!((cancelled.known, cancelled.count, cancelled.recalled.map(|gone| gone.entry)), (true, 1, Some(1)));
@@ -219,6 +220,65 @@ async fn what_was_withdrawn_or_has_expired_is_given_to_nobody(ground: &Ground) {
     assert_eq!(unheard(ground, phone).await, [2]);
     let later = ground.stores.log.unheard(phone, 0, ALL, T0 + SECOND).await.unwrap();
     assert_eq!((later.entries.len(), later.through), (0, 2));
+}
+
+async fn what_is_paused_is_given_to_nobody_until_it_goes_on(ground: &Ground) {
+    let (phone, watch) = (member(ground, "phone", &["room"]).await, member(ground, "watch", &["room"]).await);
+    let campaign = NewMessage { ttl: Some(DAY), ..to_group("room") };
+    let (id, messages) = (campaign.message.id, &ground.stores.messages);
+    log(ground, &campaign).await;
+    let fence = ground.connect(watch).await;
+    assert_eq!(hear(ground, watch, fence, None, 1).await, Heard::Done);
+    for recalled in [Some(1), None] {
+        match ground.another.messages.pause("acme", id, T0).await.unwrap() {
+            Pausing::Done(gone) => assert_eq!(gone.map(|gone| gone.entry), recalled),
+            other => panic!("{other:?}"),
+        }
+    }
+    let spread = async || messages.record("acme", id).await.unwrap().unwrap().spread.unwrap();
+    assert_eq!((spread().await.giving, spread().await.delivered), (Giving::Paused, 1));
+    assert_eq!(unheard(ground, phone).await, [0; 0]);
+    assert_eq!(ground.stores.log.tail("acme", 0, ALL).await.unwrap().entries, []);
+    // It counts for nothing meanwhile, and what comes after it goes its way.
+    let room = Limits { tenant_messages: 1, ..Limits::default() };
+    assert!(matches!(ground.send_within(&to_group("room"), &room).await, Sent::Accepted { .. }));
+    assert_eq!(unheard(ground, phone).await, [2]);
+    assert_eq!(
+        ground.stores.log.expire_log(T0 + 2 * DAY, 10).await.unwrap(),
+        0,
+        "nor does it expire: nobody is to be told of a gap"
+    );
+    for entry in [Some(3), None] {
+        match ground.another.messages.resume("acme", id, T0).await.unwrap() {
+            Pausing::Done(entered) => {
+                let as_it_was = entered.map(|entered| (entered.entry, entered.tag, entered.expires_at, entered.message));
+                let want = |entry| (entry, "g:room".to_owned(), T0 + DAY, campaign.message.clone());
+                assert_eq!(as_it_was, entry.map(want));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        (unheard(ground, phone).await, unheard(ground, watch).await),
+        (vec![2, 3], vec![2, 3]),
+        "who had it gets it once more"
+    );
+    assert_eq!((spread().await.giving, spread().await.entry, spread().await.delivered), (Giving::On, 3, 0));
+    // Once more, and then never again.
+    assert!(matches!(messages.pause("acme", id, T0).await.unwrap(), Pausing::Done(Some(_))));
+    assert_eq!(messages.resume("acme", id, T0 + DAY).await.unwrap(), Pausing::Over, "its time goes on");
+    let cancelled = messages.cancel("acme", id, T0).await.unwrap();
+    assert_eq!((cancelled.count, cancelled.recalled.map(|gone| gone.entry)), (2, Some(3)));
+    for pausing in [messages.pause("acme", id, T0).await.unwrap(), messages.pause("acme", id, T0 + DAY).await.unwrap()] {
+        assert_eq!(pausing, Pausing::Over);
+    }
+    assert_eq!(messages.resume("acme", id, T0).await.unwrap(), Pausing::Over);
+    assert_eq!(messages.pause("zoo", id, T0).await.unwrap(), Pausing::Unknown);
+    let direct = ground.send(&to("phone")).await;
+    assert_eq!(messages.pause("acme", direct, T0).await.unwrap(), Pausing::Direct);
+    let full = Limits { tenant_messages: 2, ..Limits::default() };
+    assert!(matches!(ground.send_within(&to_group("room"), &full).await, Sent::Accepted { .. }), "one is live");
+    assert_eq!(ground.send_within(&to_group("room"), &full).await, Sent::BacklogFull);
 }
 
 async fn who_missed_what_expired_is_told_of_a_gap_once(ground: &Ground) {

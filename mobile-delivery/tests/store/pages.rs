@@ -130,6 +130,10 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     looks.at("look who is in a room", WALK);
     assert!(!groups.history(device, "news", i64::MAX, few, T0).await.unwrap().unwrap().entries.is_empty());
     looks.at("read a room back", WALK);
+    messages.pause("acme", id, T0).await.unwrap();
+    messages.resume("acme", id, T0).await.unwrap();
+    looks.at("pause and resume", WALK);
+    messages.pause("acme", id, T0).await.unwrap();
     messages.cancel("acme", id, T0).await.unwrap();
     looks.at("withdraw what was published", WALK);
     let scheduled = NewMessage { not_before: Some(T0 + SECOND), ..to("phone") };

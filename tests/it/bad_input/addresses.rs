@@ -36,6 +36,8 @@ const PUBLIC: &[(&str, &[&str])] = &[
     ("/v1/broadcasts", &["POST"]),
     ("/v1/messages", &["POST"]),
     ("/v1/messages/{id}", &["GET", "DELETE"]),
+    ("/v1/messages/{id}/pause", &["POST"]),
+    ("/v1/messages/{id}/resume", &["POST"]),
     ("/v1/device/socket", &["GET"]),
     ("/v1/device/messages", &["GET"]),
     ("/v1/device/stream", &["GET"]),

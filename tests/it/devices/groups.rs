@@ -305,6 +305,64 @@ async fn a_broadcast_goes_to_all_or_to_those_with_a_label_and_can_be_taken_back(
 }
 
 #[tokio::test]
+async fn a_broadcast_that_is_paused_reaches_nobody_until_it_goes_on_also_after_a_kill() {
+    let world = World::new(Keep::Postgres).await;
+    let (mut one, two) = two(&world).await;
+    let caller = two.client_as("acme", "app", &format!("{OWNER} messages:broadcast"));
+    let (there, away) = (register(&one, "acme", "there").await, register(&one, "acme", "away").await);
+    let mut socket = idle(&one, &there).await;
+    let id = post(&caller, "/v1/broadcasts", 1).await.body["id"].as_str().unwrap().to_owned();
+    assert_eq!(numbers(&mut socket, 1).await, [1]);
+    let path = format!("/v1/messages/{id}");
+    let counts = async |want: Value| {
+        until_true(LONG, &want.to_string(), async || caller.get(&path).await.unwrap().body["counts"] == want).await;
+    };
+    counts(json!({"delivered": 1, "queued": 1})).await;
+    let turn = async |what: &str| {
+        let answer = caller.send(caller.request(Method::POST, &format!("{path}/{what}"))).await.unwrap();
+        (answer.status, answer.body)
+    };
+    for _ in 0..2 {
+        let (status, body) = turn("pause").await;
+        assert_eq!((status, &body["state"]), (200, &json!("paused")), "{body}");
+    }
+    counts(json!({"delivered": 1, "paused": 1})).await;
+    // Who comes now gets what was sent after it, and nothing of it.
+    assert_eq!(post(&caller, "/v1/broadcasts", 2).await.status, 202);
+    one.kill9();
+    let mut late = connected(&two, &away, 16).await;
+    assert_eq!(numbers(&mut late, 1).await, [2]);
+    late.is_idle().await;
+    let (status, body) = turn("resume").await;
+    assert_eq!((status, &body["state"]), (200, &json!("queued")), "{body}");
+    let message = late.message().await;
+    assert_eq!((number(&message), message.id.to_string()), (1, id.clone()), "by its own id");
+    ack(&mut late, &message).await;
+    late.is_idle().await;
+    counts(json!({"delivered": 1, "queued": 1})).await;
+    // A device that had it gets it once more, and knows the id.
+    let mut back = connected(&two, &there, 16).await;
+    let all = [back.message().await, back.message().await];
+    assert_eq!(all.each_ref().map(|message| number(message)), [2, 1]);
+    ack(&mut back, &all[1]).await;
+    counts(json!({"delivered": 2})).await;
+    let direct =
+        caller.send(caller.request(Method::POST, "/v1/devices/there/messages").json(&json!({"number": 3}))).await.unwrap();
+    let direct = direct.body["id"].as_str().unwrap().to_owned();
+    for (id, status, code) in [
+        (direct.as_str(), 409, "message-direct"),
+        ("67e55044-10b1-426f-9247-bb680e5fe0c8", 410, "purged"),
+        ("x", 400, "invalid-message-id"),
+    ] {
+        let refused = caller.send(caller.request(Method::POST, &format!("/v1/messages/{id}/pause"))).await.unwrap();
+        assert_eq!((refused.status, refused.code()), (status, Some(code)), "{}", refused.body);
+    }
+    assert_eq!(caller.send(caller.request(Method::DELETE, &path)).await.unwrap().status, 200);
+    let (status, body) = turn("resume").await;
+    assert_eq!((status, &body["code"]), (409, &json!("message-over")), "{body}");
+}
+
+#[tokio::test]
 async fn a_busy_group_loses_nothing_while_its_hubs_are_killed() {
     const MESSAGES: usize = 120;
     let world = World::new(Keep::Postgres).await;

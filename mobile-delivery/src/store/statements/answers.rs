@@ -14,6 +14,7 @@ mod hold;
 mod listing;
 mod log;
 mod messages;
+mod pausing;
 mod placing;
 mod processes;
 mod purging;
@@ -31,10 +32,11 @@ use uuid::Uuid;
 
 use super::{Conn, Fault, put_messages, write_states};
 use crate::store::{
-    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Expired, Filter, Group, GroupRules, GroupStore,
-    HISTORY, Hash, Heard, Hearing, History, Idle, Lane, LaneStore, Limit, Limits, LogStore, Lost, Mark, Member, Membership,
-    MessageStore, Micros, NewMessage, Number, Over, Page, Pending, ProcessId, Put, Reading, Receipt, Record, Refreshed,
-    Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, Standing, StoreError, Tail, Turned, check_group,
+    Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Entry, Expired, Filter, Group, GroupRules,
+    GroupStore, HISTORY, Hash, Heard, Hearing, History, Idle, Lane, LaneStore, Limit, Limits, LogStore, Lost, Mark, Member,
+    Membership, MessageStore, Micros, NewMessage, Number, Over, Page, Pausing, Pending, ProcessId, Put, Reading, Recalled,
+    Receipt, Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, Standing, StoreError, Tail,
+    Turned, check_group,
 };
 
 /// The counters of a tenant below this are of what is sent, those from here on of what is acked: a counter is held until its transaction is on disk, and neither is
@@ -102,6 +104,14 @@ impl MessageStore for super::Devices {
 
     async fn cancel(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Cancelled, StoreError> {
         write!(self.shared(), conn => records::cancel(conn, self.shard, tenant, message, now))
+    }
+
+    async fn pause(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Pausing<Recalled>, StoreError> {
+        write!(self.shared(), conn => pausing::pause(conn, tenant, message, now))
+    }
+
+    async fn resume(&self, tenant: &str, message: Uuid, now: Micros) -> Result<Pausing<Entry>, StoreError> {
+        write!(self.shared(), conn => pausing::resume(conn, tenant, message, now))
     }
 
     async fn read(&self, device: Number, messages: &[Uuid], now: Micros) -> Result<u32, StoreError> {

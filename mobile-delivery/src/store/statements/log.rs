@@ -13,12 +13,14 @@ use super::sessions::session_of;
 use super::{Conn, Fault};
 use crate::store::stored::priority_of;
 use crate::store::{
-    Audience, Author, COUNTED, Entry, GROUPS, GapReason, Heard, Hearing, Limit, Logged, Membership, Message, Micros, NewMessage,
-    Number, Recalled, Spread, Standing, Tail, Target, Transport,
+    Audience, Author, COUNTED, Entry, GROUPS, GapReason, Giving, Heard, Hearing, Limit, Logged, Membership, Message, Micros,
+    NewMessage, Number, Recalled, Spread, Standing, Tail, Target, Transport,
 };
 
-/// The state of an entry that was withdrawn. 0 is one that is given still, 1 one that has expired.
-const WITHDRAWN: i16 = 2;
+/// The states of entries: given still, expired, paused; all others were withdrawn. One that is paused keeps its time, and is forgotten when that is long over.
+const GIVEN: i16 = 0;
+const EXPIRED: i16 = 1;
+const PAUSED: i16 = 3;
 
 const HAS_DEVICES: &str = concat!(
     "SELECT ",
@@ -103,13 +105,24 @@ const GROUPS_OF: &str = "SELECT groups FROM devices WHERE number = $1 AND remove
 
 const SET_GROUPS: &str = "UPDATE devices SET groups = $2, updated_at = $3 WHERE number = $1";
 
-const SPREAD: &str = "SELECT tenant, entry, tag, expires_at, state FROM device_log WHERE message = $1";
+// One that was paused and goes on has two: the later one counts.
+const SPREAD: &str =
+    "SELECT tenant, entry, tag, expires_at, state FROM device_log WHERE message = $1 ORDER BY entry DESC LIMIT 1";
 
 const REACHED: &str = "SELECT count(*), coalesce(CAST(sum(CASE WHEN s.heard >= $3 THEN 1 ELSE 0 END) AS bigint), 0) FROM \
      (SELECT t.device FROM device_tags AS t WHERE t.tenant = $1 AND t.tag = $2 AND t.since < $3 LIMIT $4) AS few \
      JOIN device_states AS s ON s.device = few.device";
 
 const RECALL: &str = "UPDATE device_log SET state = 2, expires_at = $2 WHERE message = $1 AND state = 0 RETURNING tenant, entry";
+
+const RECALL_PAUSED: &str =
+    "UPDATE device_log SET state = 2, expires_at = $2 WHERE message = $1 AND state = 3 RETURNING tenant, entry";
+
+const PAUSE: &str =
+    "UPDATE device_log SET state = 3 WHERE message = $1 AND state = 0 AND expires_at > $2 RETURNING tenant, entry";
+
+const RESUME: &str = "UPDATE device_log SET state = 2 WHERE message = $1 AND state = 3 AND expires_at > $2 \
+     RETURNING tenant, tag, bytes, expires_at, author, author_user";
 
 const EXPIRE: &str = concat!(
     "UPDATE device_log SET state = 1 WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log WHERE ",
@@ -362,16 +375,56 @@ pub(super) async fn spread(conn: &mut Conn, message: Uuid) -> Result<Option<Spre
     let Some(audience) = Audience::of_tag(&tag) else { return Ok(None) };
     let query = sqlx::query_as(REACHED).bind(tenant).bind(tag).bind(entry).bind(COUNTED);
     let (devices, delivered): (i64, i64) = query.fetch_one(conn).await?;
-    Ok(Some(Spread { audience, entry, expires_at, withdrawn: state == WITHDRAWN, devices, delivered }))
+    let giving = match state {
+        GIVEN | EXPIRED => Giving::On,
+        PAUSED => Giving::Paused,
+        _ => Giving::Off,
+    };
+    Ok(Some(Spread { audience, entry, expires_at, giving, devices, delivered }))
 }
 
-/// Withdraws the entry of a message, if it has one that is given still.
+/// Withdraws the entry of a message, if it has one that is given still, or paused.
 pub(super) async fn recall(conn: &mut Conn, message: Uuid, now: Micros) -> Result<Option<Recalled>, Fault> {
-    let found: Option<(String, i64)> = sqlx::query_as(RECALL).bind(message).bind(now).fetch_optional(&mut *conn).await?;
+    let given: Option<(String, i64)> = sqlx::query_as(RECALL).bind(message).bind(now).fetch_optional(&mut *conn).await?;
+    let found = match given {
+        Some((tenant, entry)) => {
+            fewer(conn, [tenant.as_str()].into_iter()).await?;
+            Some((tenant, entry))
+        }
+        None => sqlx::query_as(RECALL_PAUSED).bind(message).bind(now).fetch_optional(conn).await?,
+    };
+    Ok(found.map(|(tenant, entry)| Recalled { tenant, entry, message }))
+}
+
+/// Has an entry given to nobody for now.
+pub(super) async fn pause(conn: &mut Conn, message: Uuid, now: Micros) -> Result<Option<Recalled>, Fault> {
+    let found: Option<(String, i64)> = sqlx::query_as(PAUSE).bind(message).bind(now).fetch_optional(&mut *conn).await?;
     if let Some((tenant, _)) = &found {
         fewer(conn, [tenant.as_str()].into_iter()).await?;
     }
     Ok(found.map(|(tenant, entry)| Recalled { tenant, entry, message }))
+}
+
+/// Appends what was paused once more. Who had it before is behind the first one, and others before: a later one is for both.
+pub(super) async fn resume(conn: &mut Conn, message: Uuid, now: Micros) -> Result<Option<Entry>, Fault> {
+    type Row = (String, String, i32, Micros, Option<String>, Option<String>);
+    let found: Option<Row> = sqlx::query_as(RESUME).bind(message).bind(now).fetch_optional(&mut *conn).await?;
+    let Some((tenant, tag, bytes, expires_at, author, user)) = found else { return Ok(None) };
+    let (entry,): (i64,) = sqlx::query_as(HEAD).bind(&tenant).bind(1_i64).fetch_one(&mut *conn).await?;
+    let row = (&tenant, entry, &tag, message, bytes, expires_at, &author, &user);
+    sqlx::query(APPEND).bind(batch([row])?).execute(&mut *conn).await?;
+    let found = (entry, i64::from(bytes), tag, expires_at, message, author, user);
+    Ok(entries(conn, vec![found]).await?.pop())
+}
+
+/// Whether a message has an entry, and whether that is given.
+pub(super) async fn giving(conn: &mut Conn, message: Uuid, now: Micros) -> Result<Option<Giving>, Fault> {
+    let found: Option<(String, i64, String, Micros, i16)> = sqlx::query_as(SPREAD).bind(message).fetch_optional(conn).await?;
+    Ok(found.map(|(.., expires_at, state)| match state {
+        GIVEN if expires_at > now => Giving::On,
+        PAUSED if expires_at > now => Giving::Paused,
+        _ => Giving::Off,
+    }))
 }
 
 /// One entry less for each of these tenants, which may be named several times.

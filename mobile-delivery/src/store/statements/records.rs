@@ -85,9 +85,14 @@ pub(super) async fn record(conn: &mut Conn, tenant: &str, message: Uuid) -> Resu
     Ok(Some(Record { id, sender, kind, content_type, size, collapse_key, priority, created_at, not_before, fates, spread }))
 }
 
+/// Whether a tenant has this message.
+pub(super) async fn is_there(conn: &mut Conn, tenant: &str, message: Uuid) -> Result<bool, Fault> {
+    let known: Option<(Uuid,)> = sqlx::query_as(IS_THERE).bind(message).bind(tenant).fetch_optional(conn).await?;
+    Ok(known.is_some())
+}
+
 pub(super) async fn cancel(conn: &mut Conn, shard: i16, tenant: &str, message: Uuid, now: Micros) -> Result<Cancelled, Fault> {
-    let known: Option<(Uuid,)> = sqlx::query_as(IS_THERE).bind(message).bind(tenant).fetch_optional(&mut *conn).await?;
-    if known.is_none() {
+    if !is_there(conn, tenant, message).await? {
         return Ok(Cancelled::default());
     }
     let waiting: Vec<(Uuid, i64)> = sqlx::query_as(WAITING).bind(message).fetch_all(&mut *conn).await?;
