@@ -37,6 +37,7 @@ mod rate;
 mod secret;
 mod section;
 mod settings;
+mod shard;
 mod sources;
 mod topology;
 mod tracing;
@@ -62,6 +63,8 @@ pub use problem::{ConfigError, Fault, Origin, Problem};
 pub use rate::Rate;
 pub use secret::{Secret, without_password};
 pub use settings::{Drain, Limits, Log, LogFormat, Retention, Role, Store};
+pub(crate) use shard::MAIN;
+pub use shard::ShardConfig;
 pub use sources::Sources;
 pub use tracing::Tracing;
 

@@ -6,7 +6,7 @@
 //! rules   every sort of finding: a stable code, a severity, why it matters
 //! ```
 //!
-//! It changes nothing. What it may not see it says, and looks at the rest.
+//! Each shard is looked at as the main broker is, but for the store. It changes nothing. What it may not see it says, and looks at the rest.
 
 mod checks;
 mod finding;
@@ -25,7 +25,16 @@ use crate::config::Config;
 /// # Errors
 /// When the configuration itself is of no use, with a sentence for people.
 pub(crate) async fn examine(config: &Config) -> Result<Vec<Finding>, String> {
-    Ok(findings(&look::look(config).await?))
+    let shards = config.broker.shards.iter().filter_map(|shard| Some((&*shard.name, config.of_shard(&shard.name)?)));
+    let looks = shards.map(async |(name, config)| look::look(&config).await.map(|seen| (name, seen)));
+    let (main, shards) = tokio::join!(look::look(config), futures::future::try_join_all(looks));
+    let mut found = findings(&main?);
+    for (name, seen) in &shards? {
+        let at_shard = findings(seen).into_iter();
+        found.extend(at_shard.map(|finding| Finding { object: format!("shard `{name}`: {}", finding.object), ..finding }));
+    }
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    Ok(found)
 }
 
 fn findings(seen: &snapshot::Snapshot) -> Vec<Finding> {

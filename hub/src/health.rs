@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use messaging::connection::{Link, LinkState};
+use mobile_delivery::shards::Shards;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
@@ -26,6 +27,8 @@ pub struct Health {
     topology: watch::Receiver<bool>,
     /// Why devices cannot connect, of a process that serves them.
     devices: Option<watch::Receiver<Option<String>>>,
+    /// The brokers that queues of devices are at.
+    shards: Option<Shards>,
     /// When the store was asked last, and what was wrong with it.
     store: Mutex<Option<(Instant, Option<String>)>>,
 }
@@ -48,12 +51,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 impl Health {
     /// Health of a process with these roles.
     pub fn new(roles: Vec<Role>, stores: Stores, links: Vec<(&'static str, Link)>, topology: watch::Receiver<bool>) -> Self {
-        Self { roles, stores, links, topology, devices: None, store: Mutex::default() }
+        Self { roles, stores, links, topology, devices: None, shards: None, store: Mutex::default() }
     }
 
     /// The same, with what is wrong about devices.
     pub fn with_devices(self, devices: Option<watch::Receiver<Option<String>>>) -> Self {
         Self { devices, ..self }
+    }
+
+    /// The same, with the brokers that devices are spread over.
+    pub fn with_shards(self, shards: Option<Shards>) -> Self {
+        Self { shards, ..self }
     }
 
     /// The routes of a listener.
@@ -103,6 +111,12 @@ impl Health {
         parts.extend(self.devices.iter().map(|unfit| ("devices", unfit.borrow().clone())));
         parts
     }
+
+    /// Each broker that devices are spread over beside the main one: without it they go by rows, and this process is none the less ready.
+    fn shards(&self) -> Vec<(String, Option<String>)> {
+        let all = self.shards.iter().flat_map(Shards::faults);
+        all.map(|(shard, why)| (format!("shard:{shard}"), why)).collect()
+    }
 }
 
 /// 200 when this process can do its roles; an api process can with the broker away (`degraded`), a worker cannot.
@@ -110,14 +124,17 @@ async fn ready(health: &Health, audience: Audience) -> Response {
     let bad: Vec<(&str, String)> = health.parts().await.into_iter().filter_map(|(name, why)| Some((name, why?))).collect();
     let store_away = bad.iter().any(|(name, _)| *name == "store");
     let accepts = health.roles.contains(&Role::Api);
+    let shards: Vec<(String, String)> = health.shards().into_iter().filter_map(|(name, why)| Some((name, why?))).collect();
     let mut text = String::new();
-    for (name, why) in &bad {
+    for (name, why) in bad.iter().map(|(name, why)| (*name, why)).chain(shards.iter().map(|(name, why)| (name.as_str(), why))) {
         let _ = match audience {
             Audience::Operators => writeln!(text, "{name}: {why}"),
             Audience::Public => writeln!(text, "{name}"),
         };
     }
-    if bad.is_empty() {
+    if bad.is_empty() && !shards.is_empty() {
+        (StatusCode::OK, format!("degraded\n{text}")).into_response()
+    } else if bad.is_empty() {
         (StatusCode::OK, "ready\n".to_owned()).into_response()
     } else if !store_away && accepts {
         (StatusCode::OK, format!("degraded\n{text}")).into_response()
@@ -128,7 +145,8 @@ async fn ready(health: &Health, audience: Audience) -> Response {
 
 /// Each dependency, with its reason.
 async fn tell(health: &Health, audience: Audience) -> Json<Value> {
-    let parts = health.parts().await;
+    let parts = health.parts().await.into_iter().map(|(name, why)| (name.to_owned(), why));
+    let parts: Vec<(String, Option<String>)> = parts.chain(health.shards()).collect();
     let good = parts.iter().all(|(_, why)| why.is_none());
     let dependencies: serde_json::Map<String, Value> = parts
         .into_iter()
@@ -138,7 +156,7 @@ async fn tell(health: &Health, audience: Audience) -> Json<Value> {
                 (Some(why), Audience::Operators) => json!({"ok": false, "reason": why}),
                 (Some(_), Audience::Public) => json!({"ok": false}),
             };
-            (name.to_owned(), part)
+            (name, part)
         })
         .collect();
     let roles: Vec<&str> = health.roles.iter().map(|role| role.as_str()).collect();

@@ -19,6 +19,7 @@ mod device_submissions;
 pub(crate) mod devices;
 mod reload;
 mod roles;
+mod shards;
 mod specs;
 
 use std::collections::BTreeMap;
@@ -180,7 +181,7 @@ impl Hub {
         let processes = joined.map_err(|source| HubError::Store { url: config.store.shown(), source })?;
         let (mut devices, mut elsewhere) = (None, None);
         let opened = match (config.devices.enabled, config.serves_devices()) {
-            (true, true) => Devices::open(&database).await.map(|opened| devices = Some(opened)),
+            (true, true) => Devices::open(&database, &config.broker).await.map(|opened| devices = Some(opened)),
             (true, false) => Elsewhere::open(&database).await.map(|opened| elsewhere = Some(opened)),
             (false, _) => Ok(()),
         };
@@ -404,7 +405,8 @@ impl Wiring {
             vec![("publish", publishing.clone()), ("consume", consuming.clone())],
             topology_ready.clone(),
         );
-        let health = Arc::new(health.with_devices(served.as_ref().map(|served| served.unfit.clone())));
+        let health = health.with_devices(served.as_ref().map(|served| served.unfit.clone()));
+        let health = Arc::new(health.with_shards(served.as_ref().map(|served| served.shards.clone())));
         let running = Runs::default();
         let watch = Watch::start(self.stores.jobs.clone(), WatchOptions::default(), &intake, stages.drain.clone());
         let watch = watch.feeding(feed.clone());
@@ -456,8 +458,15 @@ impl Wiring {
             intake.spawn(self.calling_back().run(intake.clone(), stages.drain.clone()));
             roles::worker(&self, &runtime, ledger, hearing, topology_ready.clone(), &intake);
         }
-        if self.devices.is_some() {
+        if let Some(served) = &served {
             roles::dropped(&self, &runtime, &topology_ready, &intake);
+            for way in &served.ways {
+                let (link, options) = (way.link.clone(), PublisherOptions::default());
+                let (stop, wire) = (stages.links.clone(), self.metrics.messaging.clone());
+                let publisher = Publisher::start(link.clone(), options, &links, stop, wire);
+                let runtime = messaging::consumer::Runtime { link, publisher, ..runtime.clone() };
+                roles::dropped(&self, &runtime, &way.declared, &intake);
+            }
         }
         if self.config.roles.contains(&Role::Keeper) {
             roles::keeper(&self, &runtime, feed.clone(), topology_ready.clone(), &intake);

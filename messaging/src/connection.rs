@@ -5,6 +5,7 @@
 //! channels and starts again from the store. Publishing and consuming take separate links, since lapin writes nothing at all,
 //! not even acks, on a connection the broker has blocked.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -283,16 +284,16 @@ pub struct Link {
 pub struct Stopped;
 
 impl Link {
-    /// Starts keeping a connection up until `stop`.
+    /// Starts keeping a connection up until `stop`. The `purpose` is a label of metrics: one of few.
     pub fn start(
         options: Arc<BrokerOptions>,
-        purpose: &'static str,
+        purpose: impl Into<Cow<'static, str>>,
         tasks: &TaskTracker,
         stop: CancellationToken,
         metrics: Arc<Metrics>,
     ) -> Self {
         let (sender, state) = watch::channel(LinkState::Starting);
-        let supervisor = Supervisor { options, purpose, state: sender, stop, metrics };
+        let supervisor = Supervisor { options, purpose: purpose.into(), state: sender, stop, metrics };
         tasks.spawn(supervisor.run());
         Self { state }
     }
@@ -353,7 +354,7 @@ impl Link {
 
 struct Supervisor {
     options: Arc<BrokerOptions>,
-    purpose: &'static str,
+    purpose: Cow<'static, str>,
     state: watch::Sender<LinkState>,
     stop: CancellationToken,
     metrics: Arc<Metrics>,
@@ -361,7 +362,7 @@ struct Supervisor {
 
 impl Supervisor {
     async fn run(self) {
-        self.metrics.connected(self.purpose, 0);
+        self.metrics.connected(&self.purpose, 0);
         let mut urls = self.options.urls.iter().cycle();
         let mut backoff = fresh_backoff();
         while !self.stop.is_cancelled() {
@@ -369,7 +370,7 @@ impl Supervisor {
             let wait = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                connected = self.options.connect(url, self.purpose) => match connected {
+                connected = self.options.connect(url, &self.purpose) => match connected {
                     Ok(connection) => {
                         backoff = fresh_backoff();
                         self.hold(connection).await;
@@ -377,7 +378,7 @@ impl Supervisor {
                         backoff.next()
                     }
                     Err(error) => {
-                        tracing::warn!(purpose = self.purpose, error = %error, "cannot connect to the broker, trying again");
+                        tracing::warn!(purpose = &*self.purpose, error = %error, "cannot connect to the broker, trying again");
                         let wait = backoff.next();
                         let slow = matches!(error, ConnectError::Refused { .. } | ConnectError::Url { .. });
                         self.state.send_replace(LinkState::Down(error));
@@ -399,8 +400,8 @@ impl Supervisor {
         // One listener only: several would compete for the events.
         let mut events = std::pin::pin!(connection.events_listener());
         let up = |blocked| LinkState::Up(Live { connection: connection.clone(), blocked });
-        self.metrics.connected(self.purpose, 1);
-        tracing::info!(purpose = self.purpose, "connected to the broker");
+        self.metrics.connected(&self.purpose, 1);
+        tracing::info!(purpose = &*self.purpose, "connected to the broker");
         self.state.send_replace(up(None));
         // An error between the handshake and the listener would go unseen: look at the status now and then.
         let mut glance = tokio::time::interval(Duration::from_secs(1));
@@ -413,11 +414,11 @@ impl Supervisor {
                 }
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(reason)) => {
-                        tracing::warn!(purpose = self.purpose, reason, "the broker has blocked this connection");
+                        tracing::warn!(purpose = &*self.purpose, reason, "the broker has blocked this connection");
                         self.state.send_replace(up(Some(reason.as_str().into())));
                     }
                     Some(Event::ConnectionUnblocked) => {
-                        tracing::info!(purpose = self.purpose, "the broker has unblocked this connection");
+                        tracing::info!(purpose = &*self.purpose, "the broker has unblocked this connection");
                         self.state.send_replace(up(None));
                     }
                     Some(Event::Error(error)) if !connection.status().connected() => break error.to_string(),
@@ -429,9 +430,9 @@ impl Supervisor {
                 },
             }
         };
-        self.metrics.connected(self.purpose, -1);
+        self.metrics.connected(&self.purpose, -1);
         if !self.stop.is_cancelled() {
-            tracing::warn!(purpose = self.purpose, error = why, "lost the connection to the broker");
+            tracing::warn!(purpose = &*self.purpose, error = why, "lost the connection to the broker");
         }
         self.state.send_replace(LinkState::Lost(why));
     }

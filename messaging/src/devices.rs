@@ -7,6 +7,9 @@
 //! Lanes::retire   scratch channels                      unbound, drained, deleted; what was in it
 //! ```
 //!
+//! All of it at one broker. Where there are several, each has lanes of its own ([`Lanes::beside`]), and shares nothing with the others but counters: one that hangs
+//! holds up nobody else.
+//!
 //! Owns what AMQP needs for that: connections, channels, who sits on which, what is under way for a device. Refuses to own whether a device
 //! should have a queue, what it was sent and what it has: that is the store's, which is the truth, and a lane is its fast way (ADR 43).
 //! Nothing here is kept beyond the process.
@@ -86,6 +89,9 @@ impl Lane {
     }
 }
 
+/// What the broker is called that every hub has; others are called what their configuration says.
+pub const MAIN: &str = "main";
+
 /// How lanes work.
 #[derive(Clone, Debug)]
 pub struct LanesOptions {
@@ -108,6 +114,8 @@ pub struct LanesOptions {
     pub consumer_channels: usize,
     /// For one declare, attach or retire, waiting included; 20 s by default.
     pub patience: Duration,
+    /// What the broker is called where there are several, in metrics and logs; [`MAIN`] by default.
+    pub shard: String,
 }
 
 impl Default for LanesOptions {
@@ -122,11 +130,12 @@ impl Default for LanesOptions {
             consumer_connections: 4,
             consumer_channels: 128,
             patience: Duration::from_secs(20),
+            shard: MAIN.to_owned(),
         }
     }
 }
 
-/// The lanes of this process. Cheap to clone.
+/// The lanes of this process at one broker. Cheap to clone.
 #[derive(Clone)]
 pub struct Lanes {
     inner: Arc<Inner>,
@@ -134,6 +143,9 @@ pub struct Lanes {
 
 struct Inner {
     names: Names,
+    shard: String,
+    /// What publishes goes by.
+    publish: Link,
     scratch: Arc<Scratch>,
     pace: Pace,
     declares: Declares,
@@ -162,13 +174,44 @@ impl Lanes {
         wire: &Arc<Wire>,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let link = |purpose| Link::start(broker.clone(), purpose, tasks, stop.clone(), wire.clone());
-        let links = |count: usize, purpose| (0..count.max(1)).map(|_| link(purpose)).collect::<Vec<_>>();
+        let metrics = Metrics::new(registry, &options.shard)?;
+        Ok(Self::on(broker, names, options, tasks, stop, wire, metrics))
+    }
+
+    /// The same at one more broker, whose name is [`LanesOptions::shard`], with connections, channels and bounds of its own; counted beside these.
+    pub fn beside(
+        &self,
+        broker: &Arc<BrokerOptions>,
+        options: LanesOptions,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        wire: &Arc<Wire>,
+    ) -> Self {
+        let metrics = self.inner.metrics.of(&options.shard);
+        Self::on(broker, self.inner.names.clone(), options, tasks, stop, wire, metrics)
+    }
+
+    fn on(
+        broker: &Arc<BrokerOptions>,
+        names: Names,
+        options: LanesOptions,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        wire: &Arc<Wire>,
+        metrics: Metrics,
+    ) -> Self {
+        let shard = options.shard;
+        let purpose = |purpose: &str| match shard.as_str() {
+            MAIN => purpose.to_owned(),
+            shard => format!("{purpose}:{shard}"),
+        };
+        let link = |what: &str| Link::start(broker.clone(), purpose(what), tasks, stop.clone(), wire.clone());
+        let links = |count: usize, what: &str| (0..count.max(1)).map(|_| link(what)).collect::<Vec<_>>();
         let publishing = PublisherOptions { keys: false, ..options.publisher };
         let publish = link("devices-publish");
         let publisher = |_| Publisher::start(publish.clone(), publishing.clone(), tasks, stop.clone(), wire.clone());
         let (consume, channels) = (links(options.consumer_connections, "devices-consume"), options.consumer_channels.max(1));
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 names,
                 scratch: Scratch::new(links(options.scratch_connections, "devices-declare"), options.scratch_channels.max(1)),
@@ -177,12 +220,24 @@ impl Lanes {
                 publishers: (0..options.publisher_channels.max(1)).map(publisher).collect(),
                 cohorts: Cohorts::new(consume, channels, tasks.clone()),
                 outstanding: Arc::default(),
-                metrics: Metrics::new(registry)?,
+                metrics,
+                publish,
                 patience: options.patience,
                 publishing: publishing.deadline,
                 tasks: tasks.clone(),
                 stop: stop.clone(),
+                shard,
             }),
-        })
+        }
+    }
+
+    /// What its broker is called.
+    pub fn shard(&self) -> &str {
+        &self.inner.shard
+    }
+
+    /// Whether the broker is there to publish to, and takes it.
+    pub fn is_up(&self) -> bool {
+        self.inner.publish.is_usable()
     }
 }

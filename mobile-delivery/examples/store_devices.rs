@@ -158,7 +158,7 @@ async fn probe(stores: &Stores, cold: usize) {
     }
     measure("expire and idle, nothing to do", 1, 300, async |_| {
         stores.messages.expire(NOW, 512).await.unwrap();
-        stores.lanes.idle(NOW - 1, 100).await.unwrap();
+        stores.lanes.idle(&[mobile_delivery::store::MAIN], NOW - 1, 100).await.unwrap();
     })
     .await;
 }

@@ -29,6 +29,7 @@ pub mod rules;
 pub mod sending;
 pub mod session;
 pub mod sessions;
+pub mod shards;
 pub mod socket;
 pub mod store;
 pub mod stream;

@@ -10,7 +10,7 @@
 //! Every process relays its share of the [`SLOTS`](crate::store::SLOTS); it takes slots that nobody has and gives back what is too many.
 //!
 //! Owns who is read when, and how many are under way. Refuses to own rows and their order (the store's), channels and confirms
-//! ([`Lanes`]), and what a device is given (a session's).
+//! ([`Lanes`](messaging::devices::Lanes)), which broker a lane is at ([`Shards`]), and what a device is given (a session's).
 //!
 //! Guarantees:
 //!
@@ -19,6 +19,7 @@
 //! * What this process has committed goes without a read if nothing else comes before it (ADR 53); whatever is in doubt is read.
 //! * What is published and not marked is published again: a copy, by its id and `seq`. Marks count only for who has the slot, on the turn that was read.
 //! * What nobody was woken for is found by a look through the slots every [`RelayOptions::look`].
+//! * A broker that is away, or takes nothing, takes no room from another. What is for it is not read, and found by a look once it is back.
 //!
 //! Limits: between the death of a process and its lapse (10 s) nothing of its slots is relayed; rows wait, and a session reads them. Two
 //! processes that both take a slot for theirs, as after a pause, cause copies and a wrong order in the queue, which sessions put right.
@@ -40,7 +41,6 @@ use std::time::Duration;
 
 use database::clock;
 use futures::FutureExt;
-use messaging::devices::Lanes;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,7 @@ use self::marks::marks;
 use self::share::Shares;
 use self::turns::Turns;
 use crate::processes::Processes;
+use crate::shards::Shards;
 use crate::store::{Number, Reading, Relayed, StoreError, Stores};
 
 pub use self::metrics::Metrics;
@@ -60,7 +61,7 @@ pub use self::wake::Wake;
 /// How a relay works.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
-    /// Devices under way at one time, 1024 by default.
+    /// Devices under way at one time at each broker, 1024 by default, and one read more.
     pub devices: usize,
     /// Devices in one read, 256 by default.
     pub together: usize,
@@ -68,7 +69,7 @@ pub struct RelayOptions {
     pub each: u32,
     /// Messages in one read, 1024 by default.
     pub messages: u32,
-    /// Bytes of bodies in one read, 4 MiB by default; under way are eight times that at most, and one read more.
+    /// Bytes of bodies in one read, 4 MiB by default; under way at each broker are eight times that at most, and one read more.
     pub bytes: i64,
     /// Between two looks through its slots, 1.5 s by default.
     pub look: Duration,
@@ -106,7 +107,7 @@ pub struct Relay {
     /// Who lives; they beat elsewhere ([`Processes::run`]).
     pub processes: Arc<Processes>,
     /// The queues. They must be there for as long as the relay runs: stop it first.
-    pub lanes: Lanes,
+    pub shards: Shards,
     /// Who wakes it.
     pub wake: Wake,
     /// Metrics.
@@ -119,9 +120,9 @@ impl Relay {
     /// Relays until `stop`; then waits for what is under way, and gives its slots back.
     pub async fn run(self, stop: CancellationToken) {
         let (marks, marker) = marks(self.stores.lanes.clone());
-        let Self { stores, lanes, wake, metrics, .. } = &self;
-        let (stores, lanes, wake, metrics) = (stores.clone(), lanes.clone(), wake.clone(), metrics.clone());
-        let carrier = Carrier { stores, lanes, marks, wake, metrics, stop: stop.clone() };
+        let Self { stores, shards, wake, metrics, .. } = &self;
+        let (stores, shards, wake, metrics) = (stores.clone(), shards.clone(), wake.clone(), metrics.clone());
+        let carrier = Carrier { stores, shards, marks, wake, metrics, stop: stop.clone() };
         let running = Running {
             relay: self,
             carrier,
@@ -129,7 +130,8 @@ impl Relay {
             shares: Shares::default(),
             under_way: JoinSet::new(),
             lanes: fresh::Lanes::default(),
-            bytes: 0,
+            loads: HashMap::new(),
+            reach: HashMap::new(),
             walk: None,
             rest: Number(0),
             sure_until: Instant::now(),
@@ -137,6 +139,14 @@ impl Relay {
         // The marker ends once all that could hand in marks are gone.
         tokio::join!(running.run(stop), marker.run());
     }
+}
+
+/// What is under way at one broker.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    devices: usize,
+    /// Of bodies.
+    bytes: usize,
 }
 
 struct Running {
@@ -147,8 +157,10 @@ struct Running {
     under_way: JoinSet<Back>,
     /// Where lanes are.
     lanes: fresh::Lanes,
-    /// Bytes of bodies under way.
-    bytes: usize,
+    /// What is under way at each broker, where something is.
+    loads: HashMap<String, Load>,
+    /// The brokers that are up, as of the last read, and whether there was room at each.
+    reach: HashMap<String, bool>,
     /// From where the walk through its slots goes on, while there is one.
     walk: Option<Number>,
     /// From where the next one goes on.
@@ -195,15 +207,22 @@ impl Running {
         self.leave().await;
     }
 
-    fn has_room(&self) -> bool {
+    /// For how many more devices there is room at a broker.
+    fn room(&self, shard: &str) -> usize {
         let options = &self.relay.options;
-        let bytes = usize::try_from(options.bytes).unwrap_or(usize::MAX);
-        self.under_way.len() < options.devices && self.bytes < bytes.saturating_mul(8)
+        let Load { devices, bytes } = self.loads.get(shard).copied().unwrap_or_default();
+        let most = usize::try_from(options.bytes).unwrap_or(usize::MAX).saturating_mul(8);
+        if bytes < most { options.devices.saturating_sub(devices) } else { 0 }
+    }
+
+    /// The same at the broker that has most of it.
+    fn most_room(&self) -> usize {
+        self.relay.shards.up().into_iter().map(|shard| self.room(shard)).max().unwrap_or(0)
     }
 
     fn has_work(&self) -> bool {
         let anybody = self.turns.waiting() > 0 || self.walk.is_some();
-        anybody && self.has_room() && self.shares.bits() != 0 && !self.relay.processes.lapsed()
+        anybody && self.most_room() > 0 && self.shares.bits() != 0 && !self.relay.processes.lapsed()
     }
 
     fn woken(&mut self) {
@@ -259,10 +278,15 @@ impl Running {
             return;
         }
         let options = &self.relay.options;
-        let most = options.together.min(options.devices - self.under_way.len());
+        let most = options.together.min(self.most_room());
         let slots: Vec<i16> = self.shares.relayed().collect();
+        // What is for one that is away stays where it is, and costs nobody room.
+        let shards = self.relay.shards.clone();
+        let up = shards.up();
+        self.reach = up.iter().map(|shard| ((*shard).to_owned(), self.room(shard) > 0)).collect();
         let reading = Reading {
             slots: &slots,
+            shards: &up,
             after: self.walk.unwrap_or(Number(0)),
             devices: u32::try_from(most).unwrap_or(u32::MAX),
             each: options.each,
@@ -345,21 +369,36 @@ impl Running {
     fn go(&mut self, read: Relayed, cut: bool) {
         let device = read.device;
         let Some(fence) = self.shares.fence_of(device) else { return self.turns.back(device, false) };
+        match self.reach.get(&read.shard) {
+            Some(true) => {}
+            Some(false) => return self.put_off(device),
+            // The next look finds it, once its broker is there.
+            None => return self.turns.back(device, false),
+        }
         let each = usize::try_from(self.relay.options.each).unwrap_or(usize::MAX);
         let more = !read.messages.is_empty() && (cut || read.messages.len() >= each);
         let bytes = read.messages.iter().map(|given| given.message.body.len()).sum();
-        self.bytes += bytes;
+        let shard = read.shard.clone();
+        let load = self.loads.entry(shard.clone()).or_default();
+        load.devices += 1;
+        load.bytes += bytes;
         let carrying = AssertUnwindSafe(self.carrier.clone().carry(read, fence, more)).catch_unwind();
         self.under_way.spawn(async move {
             let (how, at) = carrying.await.unwrap_or((How::Later, None));
-            Back { device, bytes, how, at }
+            Back { device, shard, bytes, how, at }
         });
     }
 
     fn back(&mut self, back: Result<Back, tokio::task::JoinError>) {
         // Panics are caught, and nothing is aborted.
-        let Ok(Back { device, bytes, how, at }) = back else { return };
-        self.bytes -= bytes;
+        let Ok(Back { device, shard, bytes, how, at }) = back else { return };
+        if let Some(load) = self.loads.get_mut(&shard) {
+            load.devices -= 1;
+            load.bytes -= bytes;
+            if load.devices == 0 {
+                self.loads.remove(&shard);
+            }
+        }
         self.lanes.are(device, at);
         match how {
             How::Well { more } => self.turns.back(device, more),

@@ -5,8 +5,10 @@
 
 mod backlog;
 mod credential;
+mod place;
 mod temperature;
 
 pub use backlog::{LOADED_BYTES, LOADED_MESSAGES, collapsed, load, overflow};
 pub use credential::{Kept, Refresh, Spent, refresh};
+pub use place::place;
 pub use temperature::{Turn, turn};

@@ -54,7 +54,6 @@ use std::time::Duration;
 
 use door::auth::Verifier;
 use door::current::Current;
-use messaging::devices::Lanes;
 use prometheus::Registry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -75,6 +74,7 @@ use crate::receipts::Outlet;
 use crate::rooms::{RoomOptions, Rooms};
 use crate::sending::Sender;
 use crate::session::Limits;
+use crate::shards::Shards;
 use crate::store::{Micros, Number, Placed, ProcessId, Recalled, Session, Stores, Withdrawn};
 use checking::Check;
 use claiming::{Coming, Leaving};
@@ -140,7 +140,7 @@ pub struct Parts {
     /// Rows.
     pub stores: Stores,
     /// Queues. They must work until sessions have ended: stop them after the tasks of sessions.
-    pub lanes: Lanes,
+    pub shards: Shards,
     /// Who is believed.
     pub verifier: Arc<Verifier>,
     /// This process, which somebody beats for ([`SessionStore::beat`](crate::store::SessionStore::beat)).
@@ -157,7 +157,7 @@ pub struct Sessions(Arc<Inner>);
 
 struct Inner {
     stores: Stores,
-    lanes: Lanes,
+    shards: Shards,
     verifier: Arc<Verifier>,
     me: ProcessId,
     outlet: Option<Outlet>,
@@ -198,10 +198,10 @@ impl Sessions {
         drain: CancellationToken,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let Parts { stores, lanes, verifier, me, notices, outlet } = parts;
+        let Parts { stores, shards, verifier, me, notices, outlet } = parts;
         let sessions = Self(Arc::new(Inner {
             stores,
-            lanes,
+            shards,
             verifier,
             me,
             outlet,

@@ -49,8 +49,9 @@ pub use device::{
 };
 pub use device::{check_group, check_id};
 pub use group::{Author, Group, GroupRules, HISTORY, History, Member, ROOM};
-pub use lane::{Handed, Idle, Lane, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
+pub use lane::{Handed, Idle, Lane, Left, Mark, Reading, Relayed, SLOTS, Slot, Temperature, Turned};
 pub use log::{Audience, COUNTED, Entry, Giving, Heard, Hearing, Logged, Membership, Pausing, Recalled, Spread, Standing, Tail};
+pub use messaging::devices::MAIN;
 pub use message::{Cancelled, Due, Key, Limits, Message, NewMessage, Placed, RECIPIENTS, Record, SENDS, Sent, Target};
 pub use postgres::PostgresDevices;
 pub use receipt::Receipt;
@@ -287,11 +288,12 @@ pub trait SessionStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn told(&self, device: Number, fence: i64, number: i64) -> Result<bool, StoreError>;
 
-    /// Says that `me` lives, by the database's clock. Answers the processes that live, `me` among them.
+    /// Says that `me` lives, by the database's clock, and which shards it has beside [`MAIN`]. Answers the processes that live, `me` among them, with
+    /// theirs.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError>;
+    async fn beat(&self, me: ProcessId, shards: &[String]) -> Result<Vec<(ProcessId, Vec<String>)>, StoreError>;
 
     /// Says that `me` leaves: its slots are free at once, its sessions to [`SessionStore::release_lapsed`].
     ///
@@ -346,9 +348,12 @@ pub trait LaneStore: Send + Sync + 'static {
     /// What has a `seq` by now is left to the session's read and not relayed; of a device that the broker serves ([`Via`]) it is relayed, and its lane is never
     /// idle. `None`: no such device.
     ///
+    /// The queue is at `shard`. A lane that is at another broker stays there, and is answered as it is; but the session of the fence `by` takes it along, and so
+    /// does anybody once it is cooling: it is at `shard` from then on, on a newer turn, and the queue where it was is [`Left`].
+    ///
     /// # Errors
     /// As [`StoreError`].
-    async fn warm(&self, device: Number, now: Micros) -> Result<Option<Lane>, StoreError>;
+    async fn warm(&self, device: Number, shard: &str, by: Option<i64>, now: Micros) -> Result<Option<Lane>, StoreError>;
 
     /// Begins to cool a hot lane without session, if it is at `turn`: nothing is relayed from now on. Answers the turn to end it with.
     ///
@@ -362,17 +367,50 @@ pub trait LaneStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn cooled(&self, device: Number, turn: i64) -> Result<Turned, StoreError>;
 
-    /// Lanes that had no session since before `before`, longest first: hot ones to cool, and cooling ones that somebody left half-way (also of removed devices).
+    /// Lanes at these brokers that had no session since before `before`, longest first: hot ones to cool, and cooling ones that somebody left half-way (also of
+    /// removed devices).
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError>;
+    async fn idle(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError>;
 
-    /// Lanes that are to go, however long they were idle: left half-way, found without a queue, or of removed devices.
+    /// Lanes at these brokers that are to go, however long they were idle: left half-way, found without a queue, or of removed devices.
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError>;
+    async fn cooling(&self, shards: &[&str], limit: u32) -> Result<Vec<Idle>, StoreError>;
+
+    /// Of the first `limit` lanes at `shard`, which is not [`MAIN`], those that are hot and have no session, however short: to cool them where a broker is emptied. The
+    /// others go otherwise.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn vacant(&self, shard: &str, limit: u32) -> Result<Vec<Idle>, StoreError>;
+
+    /// Says that a queue is about to be made where the lane of its device is not: it is [`Left`] until [`LaneStore::warm`] says that it is the lane's, so that it goes should whoever
+    /// makes it die in between.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn leave(&self, left: &Left, now: Micros) -> Result<(), StoreError>;
+
+    /// Queues at these brokers that are no lane's since before `before`.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn left(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, StoreError>;
+
+    /// Says that a queue that was left is gone. Answers whether it was still to go: else the lane has come back to it.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn gone(&self, left: &Left) -> Result<bool, StoreError>;
+
+    /// Which brokers but [`MAIN`] have lanes or queues that were left, and how many, counted up to `most` each.
+    ///
+    /// # Errors
+    /// As [`StoreError`].
+    async fn occupied(&self, most: u32) -> Result<Vec<(String, u32)>, StoreError>;
 }
 
 /// The log: what goes to many devices at once ([`MessageStore::send`] appends to it).

@@ -5,7 +5,7 @@
 //! | scheduled messages get their places | within a second of their time; at it, where they were accepted here | all |
 //! | messages expire | every [`UpkeepOptions::every`] | who leads |
 //! | what ended, and keys, are forgotten | every minute, in small batches | who leads |
-//! | idle devices lose their queues | every 2 s, so many per second | who leads |
+//! | idle devices lose their queues, and what a lane has left goes | every 2 s, so many per second | who leads, at each broker |
 //!
 //! Sessions and slots of lapsed processes are freed where processes beat ([`Processes::run`]).
 //!
@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::clock;
-use messaging::devices::Lanes;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +26,7 @@ use self::cooling::Cooling;
 use crate::follow::Follow;
 use crate::processes::Processes;
 use crate::relay::Wake;
+use crate::shards::Shards;
 use crate::store::{Due, Limits, Micros, StoreError, Stores, Withdrawn};
 
 pub use self::metrics::Metrics;
@@ -81,7 +81,7 @@ pub struct Upkeep {
     /// Who lives, and leads.
     pub processes: Arc<Processes>,
     /// The queues. They must be there for as long as the upkeep runs: stop it first.
-    pub lanes: Lanes,
+    pub shards: Shards,
     /// The relay's wake-up, which tells what was scheduled, and what is to be cooled.
     pub wake: Wake,
     /// Who hears what got its place, and what ended under a session.
@@ -100,7 +100,7 @@ impl Upkeep {
         let cooling = Cooling::new(&self);
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = async { tokio::join!(self.place(), self.sweep(), cooling.run()) } => {}
+            _ = async { tokio::join!(self.place(), self.sweep(), cooling.run(), cooling.tell()) } => {}
         }
     }
 

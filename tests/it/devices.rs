@@ -13,5 +13,6 @@ mod rooms;
 mod rough;
 pub(crate) mod served;
 pub(crate) mod sessions;
+mod shards;
 mod streamed;
 mod withdrawn;

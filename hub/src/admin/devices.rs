@@ -15,7 +15,7 @@ use broker_topology::Names;
 use door::problem::{Code, Problem, shown};
 use mobile_delivery::lane::{mqtt_queue, queue_of};
 use mobile_delivery::operating::Operating;
-use mobile_delivery::store::{Device, Filter, Limit, Number, Order, Presence, Temperature, Via};
+use mobile_delivery::store::{Device, Filter, Limit, MAIN, Number, Order, Presence, Temperature, Via};
 use serde::Deserialize;
 
 use super::AdminApi;
@@ -296,6 +296,7 @@ async fn detail(devices: &DevicesAdmin, device: Device) -> Result<Json<DeviceDet
     };
     Ok(Json(DeviceDetail {
         queue: has_queue.then(queue),
+        shard: Some(device.queue_shard.clone()).filter(|shard| has_queue && shard != MAIN),
         groups: said.groups,
         labels: said.labels,
         seq: device.seq,

@@ -244,6 +244,7 @@ fn detail(detail: &DeviceDetail) -> String {
             "queue",
             detail.queue.as_ref().map_or_else(|| line.temperature.clone(), |queue| format!("{queue} ({})", line.temperature)),
         )
+        .maybe("shard", detail.shard.as_ref())
         .with("last seq", detail.seq)
         .with("backlog", format!("{} messages, {} bytes", line.backlog, line.backlog_bytes))
         .maybe("waiting since", line.waiting_since.map(time))
@@ -277,7 +278,7 @@ mod tests {
         let device: DeviceDetail = serde_json::from_str(
             r#"{"tenant":"acme","id":"pixel-7","number":4711,"user":"ada","tier":"standard","via":"hub","transport":"socket",
                 "connected_at":"2026-01-02T03:04:05Z","temperature":"hot","backlog":1,"backlog_bytes":9,
-                "waiting_since":"2026-01-02T03:04:04Z","queue":"device.standard.4711","groups":["beta"],"labels":{"os":"android"},
+                "waiting_since":"2026-01-02T03:04:04Z","queue":"device.standard.4711","shard":"north","groups":["beta"],"labels":{"os":"android"},
                 "seq":7,"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z",
                 "gap":{"number":3,"reason":"purged","count":2},
                 "waiting":[{"seq":7,"id":"01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77","type":"x\u001b[2J","size":9,
@@ -286,7 +287,7 @@ mod tests {
         .unwrap();
         let text = detail(&device);
         assert!(text.starts_with("device         acme/pixel-7\nnumber         4711\n"), "{text}");
-        assert!(text.contains("queue          device.standard.4711 (hot)\n"), "{text}");
+        assert!(text.contains("queue          device.standard.4711 (hot)\nshard          north\n"), "{text}");
         assert!(text.contains("gap            2 dropped, purged: it does not know yet\n"), "{text}");
         assert!(text.contains("01985a3e-7c1f-7d58-a2b1-0d5f2c9e4b77  x?[2J  9 "), "{text}");
         let line = table(&[device.device]);

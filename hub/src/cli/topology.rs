@@ -68,11 +68,33 @@ pub(super) enum Topology {
     Import(import::Import),
 }
 
+/// Which broker it is about.
+#[derive(Debug, Args)]
+pub(super) struct At {
+    /// Of the broker of this [[broker.shard]] instead of [broker]
+    #[arg(long, value_name = "NAME")]
+    shard: Option<String>,
+}
+
+impl At {
+    /// What of `config` is about that broker.
+    fn of(&self, config: Config) -> Result<Config, Failure> {
+        let Some(name) = &self.shard else { return Ok(config) };
+        config.of_shard(name).ok_or_else(|| {
+            let known: Vec<String> = config.broker.shards.iter().map(|shard| format!("`{}`", shard.name)).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Failure::usage(format!("there is no [[broker.shard]] called `{name}`; configured: {known}"))
+        })
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Export {
     /// Add the users that this file lists, with hashes of their passwords and their permissions: docs/topology.md shows one
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     with_users: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -97,7 +119,7 @@ impl Topology {
 
 impl Export {
     fn run(self, around: &Surroundings) -> Result<(), Failure> {
-        let config = self.settings.load(around)?;
+        let config = self.at.of(self.settings.load(around)?)?;
         let text = render(&config, self.with_users.as_deref())?;
         let private = self.with_users.is_some();
         self.output.put(&text, &Checked { command: "export".to_owned(), settings: &self.settings, private })

@@ -10,6 +10,7 @@ use toml::Value;
 
 use super::secret::without_password;
 use super::section::Section;
+use super::shard::ShardConfig;
 use super::units::dump_duration;
 use super::value::{FromValue, words};
 
@@ -43,6 +44,12 @@ pub struct Broker {
     /// 15672, with `amqps` 15671. Commands that look at the broker from outside use it, and the look-out for drift.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub management_url: Option<ManagementUrl>,
+    /// More brokers that devices are spread over, one `[[broker.shard]]` each; this one has its share of them too.
+    #[serde(rename = "shard", skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<ShardConfig>,
+    /// Whether it is one of those, and has what devices share and nothing else. Not to be set.
+    #[serde(skip)]
+    pub is_shard: bool,
 }
 
 impl Broker {
@@ -58,6 +65,8 @@ impl Broker {
             heartbeat: section.within("heartbeat", minute / 12, minute / 60..=minute * 10, "from 1s to 10m"),
             consumer_timeout: section.within("consumer_timeout", minute * 30, minute..=minute * 60 * 24 * 30, "from 1m to 30d"),
             management_url: section.opt("management_url"),
+            shards: section.sections("shard").iter_mut().filter_map(ShardConfig::read).collect(),
+            is_shard: false,
         }
     }
 
@@ -233,7 +242,7 @@ fn local_broker() -> Vec<BrokerUrl> {
     BrokerUrl::parse("amqp://guest:guest@127.0.0.1:5672/%2f").into_iter().collect()
 }
 
-struct OneOrMore(Vec<BrokerUrl>);
+pub(super) struct OneOrMore(pub(super) Vec<BrokerUrl>);
 
 impl FromValue for OneOrMore {
     fn from_value(value: &Value) -> Result<Self, String> {

@@ -98,8 +98,18 @@ fn shared_route<'a>(kind: &'a KindConfig, other: &KindConfig) -> Option<&'a str>
 
 fn broker(config: &Config, say: &mut impl FnMut(&str, String)) {
     let broker = &config.broker;
+    files("broker", broker, say);
+    shards(config, say);
+    // A name must stay within 255 bytes: prefix, `jobs.`, the kind, `.dead`, and room for what comes later.
+    if broker.prefix.len() > 64 || !broker.prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+        say("broker.prefix", "must be at most 64 visible ASCII characters".to_owned());
+    }
+}
+
+/// Certificates and keys of the broker of `section`.
+fn files(section: &str, broker: &super::Broker, say: &mut impl FnMut(&str, String)) {
     if broker.client_cert_file.is_some() != broker.client_key_file.is_some() {
-        say("broker.client_cert_file", "and client_key_file belong together: give both or neither".to_owned());
+        say(&format!("{section}.client_cert_file"), "and client_key_file belong together: give both or neither".to_owned());
     }
     let files = [
         ("ca_file", &broker.ca_file),
@@ -107,17 +117,31 @@ fn broker(config: &Config, say: &mut impl FnMut(&str, String)) {
         ("client_key_file", &broker.client_key_file),
     ];
     for (name, path) in files.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
-        let key = format!("broker.{name}");
+        let key = format!("{section}.{name}");
         if let Err(error) = std::fs::File::open(path) {
             say(&key, format!("cannot be read: {}: {error}", path.display()));
         }
         if !broker.urls.iter().any(super::BrokerUrl::is_tls) {
-            say(&key, "is of no use without TLS: write `amqps` in broker.url, or remove it".to_owned());
+            say(&key, format!("is of no use without TLS: write `amqps` in {section}.url, or remove it"));
         }
     }
-    // A name must stay within 255 bytes: prefix, `jobs.`, the kind, `.dead`, and room for what comes later.
-    if broker.prefix.len() > 64 || !broker.prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-        say("broker.prefix", "must be at most 64 visible ASCII characters".to_owned());
+}
+
+fn shards(config: &Config, say: &mut impl FnMut(&str, String)) {
+    let broker = &config.broker;
+    if !broker.shards.is_empty() && !config.devices.enabled {
+        say("broker.shard", "has devices alone, and none are served: set devices.enabled = true, or remove it".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    for (index, shard) in broker.shards.iter().enumerate() {
+        let key = format!("broker.shard[{index}]");
+        if !names.insert(&shard.name) {
+            say(&format!("{key}.name"), format!("is a second `{}`: each shard has a name of its own", shard.name));
+        }
+        files(&key, &broker.of_shard(shard), say);
+    }
+    for (key, text) in super::shard::twice(broker) {
+        say(&key, format!("{text}: a shard is a broker of its own, or a virtual host of its own"));
     }
 }
 

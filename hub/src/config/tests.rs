@@ -10,6 +10,7 @@ use super::*;
 
 mod declared;
 mod devices;
+mod shards;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

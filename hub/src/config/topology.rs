@@ -55,8 +55,12 @@ impl Config {
 
     /// What is Warren's own, whatever the kinds.
     fn shared(&self, names: &Names) -> Topology {
-        let core = core(names);
-        if self.devices.enabled { core.and(mobile_delivery::topology(names, &self.devices.queue_limits())) } else { core }
+        let for_devices = || mobile_delivery::topology(names, &self.devices.queue_limits());
+        match self.devices.enabled {
+            true if self.broker.is_shard => for_devices(),
+            true => core(names).and(for_devices()),
+            false => core(names),
+        }
     }
 
     /// What the team declares, one by one.

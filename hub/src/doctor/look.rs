@@ -27,8 +27,13 @@ pub(super) async fn look(config: &Config) -> Result<Snapshot, String> {
     let options = hub::broker::options(&config.broker)?;
     let names = Names::new(&config.broker.prefix);
     let client = Management::new(&config.broker)?;
-    let (met, management, store) =
-        tokio::join!(amqp::look(config, &options), management::look(&client, &names), store::look(&config.store));
+    let keeps = async {
+        match config.broker.is_shard {
+            true => None,
+            false => Some(store::look(&config.store).await),
+        }
+    };
+    let (met, management, store) = tokio::join!(amqp::look(config, &options), management::look(&client, &names), keeps);
     let met = met.ok_or("broker.url names no broker: set it")?;
     // Less than the management API tells: what only that one knows stays unseen.
     let (mut queues, mut guest) = (None, None);
@@ -52,7 +57,7 @@ pub(super) async fn look(config: &Config) -> Result<Snapshot, String> {
         devices: config.devices.enabled,
         connections: config.listen.max_connections.into(),
         files: edge::files_for(config.listen.max_connections),
-        keeper: config.roles.contains(&Role::Keeper),
+        keeper: config.roles.contains(&Role::Keeper) && !config.broker.is_shard,
         consumer_timeout: config.broker.consumer_timeout,
         heartbeat: config.broker.heartbeat,
     };

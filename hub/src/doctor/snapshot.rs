@@ -37,7 +37,8 @@ pub(super) struct Snapshot {
     pub(super) amqp: Amqp,
     pub(super) management: ManagementApi,
     pub(super) certificates: Vec<Certificate>,
-    pub(super) store: Store,
+    /// `None` of a shard: it was looked at with the main broker.
+    pub(super) store: Option<Store>,
     /// What a process of this user may open, where this runs; `None` where it cannot be told.
     pub(super) files: Option<u64>,
 }

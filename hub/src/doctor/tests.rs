@@ -87,11 +87,11 @@ fn recorded(version: &str) -> Snapshot {
             devices: Ok(DeviceQueues::default()),
         },
         certificates: Vec::new(),
-        store: Store {
+        store: Some(Store {
             shown: "postgres://db/warren".into(),
             found: Ok(Inspection { settings: BTreeMap::new(), schema: Standing::Current, path: None }),
             place: None,
-        },
+        }),
         files: Some(1 << 20),
     }
 }
@@ -488,17 +488,20 @@ fn the_way_there() {
 #[test]
 fn the_store() {
     let setting = |name: &'static str| {
-        move |seen: &mut Snapshot| _ = seen.store.found.as_mut().unwrap().settings.insert(name.into(), "off".into())
+        move |seen: &mut Snapshot| {
+            _ = seen.store.as_mut().unwrap().found.as_mut().unwrap().settings.insert(name.into(), "off".into())
+        }
     };
     found("store-unsafe", &["fsync is off", "postgres://db/warren"], setting("fsync"));
     found("store-unsafe", &["full_page_writes is off"], setting("full_page_writes"));
     found("store-commit", &["synchronous_commit"], setting("synchronous_commit"));
-    found("store-away", &["refused"], |seen| seen.store.found = Err("refused".into()));
-    let schema = |schema| move |seen: &mut Snapshot| seen.store.found.as_mut().unwrap().schema = schema;
+    found("store-away", &["refused"], |seen| seen.store.as_mut().unwrap().found = Err("refused".into()));
+    let schema = |schema| move |seen: &mut Snapshot| seen.store.as_mut().unwrap().found.as_mut().unwrap().schema = schema;
     found("store-schema", &["lacks step 13", "warren migrate"], schema(Standing::Behind("lacks step 13".into())));
     found("store-new", &["not there yet"], schema(Standing::Missing));
-    let place =
-        |network, free| move |seen: &mut Snapshot| seen.store.place = Some(Place { folder: "/data".into(), network, free });
+    let place = |network, free| {
+        move |seen: &mut Snapshot| seen.store.as_mut().unwrap().place = Some(Place { folder: "/data".into(), network, free })
+    };
     found("store-network", &["/data is on NFS"], place(Some("NFS"), u64::MAX));
     found("store-disk", &["999.9 MB free in /data"], place(None, 999_999_999));
 }

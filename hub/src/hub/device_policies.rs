@@ -1,8 +1,8 @@
 //! The policies of devices' queues: seen to before devices connect, and looked at again.
 //!
 //! AMQP sets no policies. Where the hub declares, it sets its own where they are missing, over the management API; it changes none that
-//! is there. Without them a queue of a device has no limits: no device is let in then, nor before they were seen. Once they were, a broker that
-//! is away changes nothing: rows do not wait for it.
+//! is there. Without them a queue of a device has no limits: no device is let in then, nor before they were seen; at a shard beside the main
+//! broker, none gets a queue. Once they were, a broker that is away changes nothing: rows do not wait for it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use broker_topology::{LivePolicy, Names, Severity, TierLimits};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Broker, Manage};
+use crate::config::{Broker, MAIN, Manage};
 use crate::management::{Management, ManagementError};
 use crate::topology::carry_out::set_policy;
 
@@ -20,8 +20,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Between two looks while nothing is.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Says in `fits` what is wrong, or nothing, until `drain`.
+/// Says in `fits` what is wrong at the broker that is called `shard`, or nothing, until `drain`.
 pub(super) async fn watch(
+    shard: String,
     broker: Broker,
     manage: Manage,
     names: Names,
@@ -32,7 +33,7 @@ pub(super) async fn watch(
     let watching = async {
         let management = match Management::new(&broker) {
             Ok(management) => management,
-            Err(why) => return tell(&fits, Some(format!("their policies cannot be seen: {why}"))),
+            Err(why) => return tell(&shard, &fits, Some(format!("their policies cannot be seen: {why}"))),
         };
         let mut seen = false;
         loop {
@@ -40,7 +41,7 @@ pub(super) async fn watch(
             let wait = if matches!(looked, Ok(None)) { EVERY } else { AGAIN };
             let is_look = looked.is_ok();
             if let Some(wrong) = verdict(seen, looked) {
-                tell(&fits, wrong);
+                tell(&shard, &fits, wrong);
             }
             seen |= is_look;
             tokio::time::sleep(wait).await;
@@ -64,12 +65,14 @@ fn verdict(seen: bool, looked: Result<Option<String>, ManagementError>) -> Optio
     }
 }
 
-fn tell(fits: &watch::Sender<Option<String>>, wrong: Option<String>) {
+fn tell(shard: &str, fits: &watch::Sender<Option<String>>, wrong: Option<String>) {
     fits.send_if_modified(|known| {
         let changed = *known != wrong;
         match &wrong {
-            Some(why) if changed => tracing::warn!(why, "devices cannot connect"),
-            None if changed => tracing::info!("devices can connect"),
+            Some(why) if changed && shard == MAIN => tracing::warn!(why, "devices cannot connect"),
+            None if changed && shard == MAIN => tracing::info!("devices can connect"),
+            Some(why) if changed => tracing::warn!(shard, why, "devices get no queues at this broker"),
+            None if changed => tracing::info!(shard, "devices can have their queues at this broker"),
             _ => {}
         }
         *known = wrong;

@@ -34,6 +34,7 @@ use mobile_delivery::relay::{self, Relay, RelayOptions, Wake};
 use mobile_delivery::rooms::RoomOptions;
 use mobile_delivery::sending::Sender;
 use mobile_delivery::sessions::{self, Sessions};
+use mobile_delivery::shards::Shards;
 use mobile_delivery::store::{Limits, Number, Placed, Recalled, Session, StoreError, Stores, Withdrawn};
 use mobile_delivery::tokens::Tokens;
 use mobile_delivery::upkeep::{self, Upkeep, UpkeepOptions};
@@ -43,8 +44,9 @@ use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
 use super::broker_closing::{self, Closing};
+use super::shards::AtShard;
 use super::{HubError, Stages, Wiring};
-use super::{broker_fitness, device_policies, device_submissions};
+use super::{broker_fitness, device_policies, device_submissions, shards};
 use crate::config;
 
 const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
@@ -69,6 +71,10 @@ pub(crate) struct Served {
     pub(crate) submissions: Arc<dyn Submit>,
     /// Why devices cannot connect, while they cannot.
     pub(crate) unfit: watch::Receiver<Option<String>>,
+    /// The brokers that their queues are at.
+    pub(crate) shards: Shards,
+    /// The ways to them but the main one.
+    pub(crate) ways: Vec<AtShard>,
 }
 
 /// What the parts run on.
@@ -134,9 +140,10 @@ impl Follow for Followers {
 
 impl Devices {
     /// Enters this process.
-    pub(super) async fn open(database: &database::Database) -> Result<Self, StoreError> {
+    pub(super) async fn open(database: &database::Database, broker: &config::Broker) -> Result<Self, StoreError> {
         let stores = Stores::on(database).await?;
-        let processes = Processes::join(stores.sessions.clone()).await?;
+        let shards = broker.shards.iter().map(|shard| shard.name.clone()).collect();
+        let processes = Processes::join_with(stores.sessions.clone(), shards).await?;
         Ok(Self { stores, processes })
     }
 
@@ -152,7 +159,9 @@ impl Devices {
         let Ground { stages, intake, outlet, .. } = ground;
         let lanes_options = LanesOptions { declares_per_second: settings.declares_per_second, ..LanesOptions::default() };
         let wire = &wiring.metrics.messaging;
-        let lanes = Lanes::start(ground.broker, names.clone(), lanes_options, ground.links, &stages.links, wire, registry)?;
+        let (links, stop) = (ground.links, &stages.links);
+        let main = Lanes::start(ground.broker, names.clone(), lanes_options.clone(), links, stop, wire, registry)?;
+        let (shards, ways) = shards::start(wiring, ground, main.clone(), &lanes_options, processes)?;
         let limits = limits(settings);
 
         let wake = Wake::default();
@@ -169,7 +178,7 @@ impl Devices {
         let sessions = Sessions::start(
             sessions::Parts {
                 stores: stores.clone(),
-                lanes: lanes.clone(),
+                shards: shards.clone(),
                 verifier: ground.verifier.clone(),
                 me: processes.me(),
                 notices: Some(sessions_notices(ground, names)),
@@ -184,7 +193,7 @@ impl Devices {
         let relay = Relay {
             stores: stores.clone(),
             processes: processes.clone(),
-            lanes: lanes.clone(),
+            shards: shards.clone(),
             wake: wake.clone(),
             metrics: counted.clone(),
             options: RelayOptions::default(),
@@ -205,7 +214,7 @@ impl Devices {
         let broker_auth = settings.broker_auth.then(|| {
             let parts = broker_auth::Parts {
                 stores: stores.clone(),
-                lanes: lanes.clone(),
+                lanes: main.clone(),
                 wake: wake.clone(),
                 verifier: ground.verifier.clone(),
                 names: names.clone(),
@@ -220,7 +229,7 @@ impl Devices {
         let upkeep = Upkeep {
             stores: stores.clone(),
             processes: processes.clone(),
-            lanes,
+            shards: shards.clone(),
             wake,
             follow: followers.clone(),
             limits,
@@ -242,6 +251,7 @@ impl Devices {
 
         let (fits, unfit) = watch::channel(Some("it was not looked at yet".to_owned()));
         intake.spawn(device_policies::watch(
+            config::MAIN.to_owned(),
             wiring.config.broker.clone(),
             wiring.config.topology.manage,
             wiring.names.clone(),
@@ -281,7 +291,7 @@ impl Devices {
         let (connecting, described) = poll::router(sessions);
         openapi.merge(described);
         let routes = owners.merge(guarded(connecting, unfit.clone()));
-        Ok(Served { routes, openapi, broker_auth, operating, submissions, unfit })
+        Ok(Served { routes, openapi, broker_auth, operating, submissions, unfit, shards, ways })
     }
 }
 

@@ -126,7 +126,7 @@ pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, feed: Feed, ready: Read
     tasks.spawn(redrive_others(stores, runtime.publisher.clone(), names, metrics, runtime.drain.clone()));
 }
 
-/// A consumer of what went over the limits of devices' queues, which has no limit itself. Nothing is lost with it: rows are the truth, and the
+/// A consumer of what went over the limits of devices' queues at a broker, which has no limit itself. Nothing is lost with it: rows are the truth, and the
 /// session that misses one reads it.
 pub(super) fn dropped(wiring: &Wiring, runtime: &Runtime, ready: &Ready, tasks: &TaskTracker) {
     batches(wiring.names.devices_dropped(), LETTERS, Dropped, runtime, ready, tasks);

@@ -106,16 +106,16 @@ impl Lanes {
     pub async fn attach(&self, device: Device, prefetch: u16) -> Result<Attachment, LaneError> {
         let patience = self.inner.patience;
         let berth = self.open(device, prefetch, Some(patience)).await.unwrap_or(Err(LaneError::Stopped));
-        let attaches = &self.inner.metrics.attaches;
+        let metrics = &self.inner.metrics;
         match berth {
             Ok(berth) => {
-                attaches.with_label_values(&["attached"]).inc();
+                metrics.attaches("attached").inc();
                 let (lanes, state, held) = (self.clone(), State::At(berth), BTreeMap::new());
                 let consumes = Arc::new(AtomicBool::new(true));
                 Ok(Attachment { lanes, device, prefetch, state, attached: 1, consumes, held })
             }
             Err(error) => {
-                attaches.with_label_values(&[word(&error)]).inc();
+                metrics.attaches(word(&error)).inc();
                 Err(error)
             }
         }
@@ -181,8 +181,9 @@ impl Lanes {
         channel.keep();
         let seat = inner.cohorts.seat().await?;
         let consumer = seat.consume(name, prefetch).await?;
-        inner.metrics.attached.inc();
-        Ok(Berth { consumer, seat, attached: inner.metrics.attached.clone() })
+        let attached = inner.metrics.attached();
+        attached.inc();
+        Ok(Berth { consumer, seat, attached })
     }
 
     /// Cancels, waits for the answer, and gives back all that is held, and all that came meanwhile; how many that were.
@@ -219,6 +220,11 @@ impl Attachment {
         self.device
     }
 
+    /// The broker that its queue is at.
+    pub fn shard(&self) -> &str {
+        self.lanes.shard()
+    }
+
     /// Whether it consumes, as it goes: not between the loss of a channel and [`Event::Reattached`]. For whoever looks after what comes to nobody
     /// meanwhile.
     pub fn consumes(&self) -> Arc<AtomicBool> {
@@ -241,10 +247,10 @@ impl Attachment {
                 },
                 State::Opening(opening) => {
                     let opened = opening.await.unwrap_or(Err(LaneError::Stopped));
-                    let attaches = &self.lanes.inner.metrics.attaches;
+                    let metrics = &self.lanes.inner.metrics;
                     match opened {
                         Ok(berth) => {
-                            attaches.with_label_values(&["reattached"]).inc();
+                            metrics.attaches("reattached").inc();
                             self.attached += 1;
                             self.consumes.store(true, Ordering::Relaxed);
                             self.state = State::At(berth);
@@ -252,7 +258,7 @@ impl Attachment {
                         }
                         Err(LaneError::Stopped) => self.state = State::Over,
                         Err(error) => {
-                            attaches.with_label_values(&[word(&error)]).inc();
+                            metrics.attaches(word(&error)).inc();
                             self.state = State::Over;
                             return Some(Event::Gone(error));
                         }

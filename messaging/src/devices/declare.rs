@@ -56,7 +56,7 @@ impl Lanes {
             match open.get(&lane) {
                 Some(answer) => answer.clone(),
                 None if open.len() >= inner.declares.most => {
-                    inner.metrics.declares.with_label_values(&["busy"]).inc();
+                    inner.metrics.declares("busy").inc();
                     return Err(LaneError::Busy("as many devices wait to be declared as may"));
                 }
                 None => {
@@ -115,7 +115,7 @@ impl Inner {
             Err(LaneError::Stopped) => return answer,
             Err(_) => "refused",
         };
-        self.metrics.declares.with_label_values(&[result]).inc();
+        self.metrics.declares(result).inc();
         answer
     }
 

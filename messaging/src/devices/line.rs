@@ -100,7 +100,7 @@ impl Line {
                 inner.publish(self.device, self.by, &message).await
             };
             *failed = sent != Sent::Queued;
-            inner.metrics.publishes.with_label_values(&[sent.name()]).inc();
+            inner.metrics.publishes(sent.name()).inc();
             all.push(sent);
         }
         all

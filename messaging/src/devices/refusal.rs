@@ -46,6 +46,14 @@ pub enum LaneError {
     /// AMQP cannot carry it.
     #[error("{0}")]
     Unfit(String),
+    /// No queue is to be made at this broker now. Nothing was asked of it.
+    #[error("no queue is made at the broker `{shard}`: {why}")]
+    Shut {
+        /// What it is called.
+        shard: String,
+        /// Why.
+        why: String,
+    },
     /// Somebody consumes from the queue, or still publishes to it: it stays.
     #[error("the queue `{queue}` is in use: {why}; fence the device and detach its session first")]
     InUse {

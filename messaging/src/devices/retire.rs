@@ -53,7 +53,7 @@ impl Lanes {
             Err(LaneError::Stopped) => return retired,
             Err(_) => "refused",
         };
-        inner.metrics.retires.with_label_values(&[result]).inc();
+        inner.metrics.retires(result).inc();
         retired
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::lane::lane_of;
 use crate::relay::Wake;
-use crate::store::{Device, Number, Placed, StoreError, Stores};
+use crate::store::{Device, MAIN, Number, Placed, StoreError, Stores};
 
 /// The broker asks before it binds: so long after, one after the other, the lane is made hot. Where it is, nothing is done.
 const AFTER: [Duration; 4] =
@@ -81,7 +81,7 @@ impl Ways {
     }
 
     async fn warm(&self, device: Number) -> Result<(), StoreError> {
-        if self.0.stores.lanes.warm(device, clock::now()).await?.is_some() {
+        if self.0.stores.lanes.warm(device, MAIN, None, clock::now()).await?.is_some() {
             self.0.wake.placed(&[Placed { device, seq: 0, expires_at: None }]);
         }
         Ok(())

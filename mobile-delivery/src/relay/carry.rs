@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use broker_topology::Device;
 use database::clock;
-use messaging::devices::{DeviceMessage, Lanes, Line, Sent};
+use messaging::devices::{DeviceMessage, Line, Sent};
 use tokio_util::sync::CancellationToken;
 
 use super::judge::{Then, judge};
@@ -14,13 +14,14 @@ use super::metrics::Metrics;
 use super::wake::Wake;
 use crate::lane::{lane_of, queue_of};
 use crate::lane_message;
+use crate::shards::Shards;
 use crate::store::{Handed, Mark, Micros, Number, Relayed, StoreError, Stores, Temperature, Tier, Turned, Via};
 
 /// What carries devices' messages. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Carrier {
     pub(super) stores: Stores,
-    pub(super) lanes: Lanes,
+    pub(super) shards: Shards,
     pub(super) marks: Marks,
     pub(super) wake: Wake,
     pub(super) metrics: Arc<Metrics>,
@@ -32,6 +33,8 @@ pub(super) struct Carrier {
 #[derive(Debug)]
 pub(super) struct Back {
     pub(super) device: Number,
+    /// The broker that it was for.
+    pub(super) shard: String,
     /// Bytes of bodies that are free again.
     pub(super) bytes: usize,
     pub(super) how: How,
@@ -45,6 +48,7 @@ pub(super) struct At {
     pub(super) tenant: String,
     pub(super) id: String,
     pub(super) tier: Tier,
+    pub(super) shard: String,
     pub(super) via: Via,
     /// The lane's turn, and the fence of its slot.
     pub(super) turn: i64,
@@ -67,8 +71,8 @@ impl Carrier {
     /// Carries what comes next for a device under a slot's fence. Answers once the store knows of it; and where the lane is, if all went well.
     pub(super) async fn carry(self, read: Relayed, fence: i64, more: bool) -> (How, Option<At>) {
         let (how, upto) = self.published(&read, fence, more).await;
-        let Relayed { tenant, id, tier, via, turn, .. } = read;
-        (how, upto.map(|upto| At { tenant, id, tier, via, turn, fence, upto }))
+        let Relayed { tenant, id, tier, shard, via, turn, .. } = read;
+        (how, upto.map(|upto| At { tenant, id, tier, shard, via, turn, fence, upto }))
     }
 
     async fn published(&self, read: &Relayed, fence: i64, more: bool) -> (How, Option<i64>) {
@@ -84,9 +88,10 @@ impl Carrier {
             DeviceMessage { message: lane_message::write(given, tenant), seq: given.seq, after, kept }
         };
         let messages: Vec<DeviceMessage> = read.messages.iter().zip(befores).map(message).collect();
-        let sent = match messages.is_empty() {
-            true => Vec::new(),
-            false => self.line(via, queue_of(device, tier)).publish(messages).await,
+        let sent = match self.line(&read.shard, via, queue_of(device, tier)) {
+            _ if messages.is_empty() => Vec::new(),
+            Some(line) => line.publish(messages).await,
+            None => return (How::Later, None),
         };
         let judged = judge(&seqs, upto, &sent);
         // One that AMQP cannot carry was passed over: it is not with the broker, and waits until it expires.
@@ -124,11 +129,13 @@ impl Carrier {
         (how, None)
     }
 
-    fn line(&self, via: Via, queue: Device) -> Line {
-        match via {
-            Via::Hub | Via::Amqp => self.lanes.line(queue),
-            Via::Mqtt => self.lanes.topic_line(queue),
-        }
+    /// `None`: this process does not have the broker.
+    fn line(&self, shard: &str, via: Via, queue: Device) -> Option<Line> {
+        let lanes = self.shards.lanes(shard)?;
+        Some(match via {
+            Via::Hub | Via::Amqp => lanes.line(queue),
+            Via::Mqtt => lanes.topic_line(queue),
+        })
     }
 
     /// There is no queue behind a hot lane: it is made cold, unless somebody is connected, or may be, whose queue is declared again.
@@ -142,14 +149,16 @@ impl Carrier {
         }
         let found = self.stores.devices.get(&read.tenant, &read.id).await?.filter(|found| found.number == device);
         let listens = |found: &crate::store::Device| found.session.is_some() || found.registration.via == Via::Amqp;
-        let Some(found) = found.filter(|found| listens(found) && found.temperature == Temperature::Hot) else {
+        let is_there = |found: &crate::store::Device| found.temperature == Temperature::Hot && found.queue_shard == read.shard;
+        let Some(found) = found.filter(|found| listens(found) && is_there(found)) else {
             self.metrics.cold.with_label_values(&["turned"]).inc();
             return Ok(How::NotOurs);
         };
         self.metrics.cold.with_label_values(&["declared"]).inc();
+        let declaring = async { self.shards.open(&read.shard)?.ensure(lane_of(&found)).await };
         let declared = tokio::select! {
             () = self.stop.cancelled() => return Ok(How::Later),
-            declared = self.lanes.ensure(lane_of(&found)) => declared,
+            declared = declaring => declared,
         };
         if let Err(error) = declared {
             tracing::warn!(error = %error, device = device.0, "cannot declare the queue of a device again");

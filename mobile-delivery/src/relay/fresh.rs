@@ -90,8 +90,8 @@ impl Lanes {
         kept.retain(|given| given.seq > at.upto);
         let follows = kept.iter().zip(at.upto + 1..).all(|(given, seq)| given.seq == seq);
         let upto = kept.last().filter(|_| follows)?.seq;
-        let At { tenant, id, tier, via, turn, .. } = at.clone();
-        Some(Relayed { device, tenant, id, tier, via, turn, after: at.upto, messages: kept, upto })
+        let At { tenant, id, tier, shard, via, turn, .. } = at.clone();
+        Some(Relayed { device, tenant, id, tier, shard, via, turn, after: at.upto, messages: kept, upto })
     }
 
     /// Forgets those that `gone` tells of.
@@ -105,7 +105,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::{Message, Priority, Tier, Via};
+    use crate::store::{MAIN, Message, Priority, Tier, Via};
 
     const PHONE: Number = Number(7);
 
@@ -125,7 +125,16 @@ mod tests {
     }
 
     fn at(upto: i64) -> At {
-        At { tenant: "acme".into(), id: "phone".into(), tier: Tier::Standard, via: Via::Hub, turn: 3, fence: 5, upto }
+        At {
+            tenant: "acme".into(),
+            id: "phone".into(),
+            tier: Tier::Standard,
+            shard: MAIN.into(),
+            via: Via::Hub,
+            turn: 3,
+            fence: 5,
+            upto,
+        }
     }
 
     fn followed(upto: i64, fence: i64, seqs: &[i64]) -> Option<(i64, Vec<i64>, i64)> {

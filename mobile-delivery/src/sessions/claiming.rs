@@ -29,7 +29,8 @@ pub(super) struct Begun {
     pub(super) tenure: Tenure,
     /// The `seq` given last by then, if there is nothing for it but what its lane brings.
     pub(super) caught_up: Option<i64>,
-    pub(super) hot: bool,
+    /// The broker that its lane is at, if it is hot.
+    pub(super) hot: Option<String>,
     /// Where the device stands with the log.
     pub(super) standing: Standing,
 }
@@ -96,7 +97,7 @@ impl Sessions {
 
     fn begin(&self, one: Coming, claim: &Claim, claimed: Claimed) {
         let inner = &self.0;
-        let Claimed::Yours { fence, previous, seq, backlog, gap, temperature, standing } = claimed else {
+        let Claimed::Yours { fence, previous, seq, backlog, gap, temperature, shard, standing } = claimed else {
             inner.metrics.claims("refused", 1);
             let refused = if claimed == Claimed::Revoked { NotBegun::Revoked } else { NotBegun::Unknown };
             let _ = one.reply.send(Err(refused));
@@ -122,7 +123,7 @@ impl Sessions {
             post,
         };
         let caught_up = (backlog == 0 && gap.is_none()).then_some(seq);
-        let hot = temperature == Temperature::Hot;
+        let hot = (temperature == Temperature::Hot).then_some(shard);
         // Who does not wait any more ends it by dropping it.
         let _ = one.reply.send(Ok(Begun { tenure, caught_up, hot, standing: *standing }));
     }

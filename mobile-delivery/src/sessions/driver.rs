@@ -18,7 +18,7 @@ use super::asking::Asking;
 use super::deliveries::Deliveries;
 use super::listening::{Answer, Listening};
 use super::opening::{Bearer, LaneState, Opened, Refused, refused};
-use super::post::{News, Post};
+use super::post::{Berth, News, Post};
 use super::publishing::{Publishing, told};
 use super::tenure::Tenure;
 use super::watching::Watcher;
@@ -190,12 +190,7 @@ impl<W: Wire> Driver<W> {
             }
             Happened::Lane(Some(lanes::Event::Gone(error))) => {
                 tracing::debug!(error = %error, "the queue of a device is gone under its session");
-                self.deliveries.forget();
-                self.has_lane(match &self.tenure {
-                    Some(tenure) => LaneState::Opening(self.sessions.lane_anew(tenure.identity.clone(), self.prefetch)),
-                    None => LaneState::None,
-                });
-                events.push_back(Event::LaneReset);
+                self.lane_anew(&mut events);
             }
             Happened::Lane(None) => self.has_lane(LaneState::None),
             Happened::Timer => {
@@ -208,10 +203,20 @@ impl<W: Wire> Driver<W> {
 
     fn has_lane(&mut self, lane: LaneState) {
         self.post.has_lane(match &lane {
-            LaneState::At(attachment) => Some(attachment.consumes()),
+            LaneState::At(at) => Some(Berth { shard: at.shard().to_owned(), consumes: at.consumes() }),
             LaneState::None | LaneState::Opening(_) => None,
         });
         self.lane = lane;
+    }
+
+    /// What the lane brought is given back, or will come again.
+    fn lane_anew(&mut self, events: &mut VecDeque<Event>) {
+        self.deliveries.forget();
+        self.has_lane(match &self.tenure {
+            Some(tenure) => LaneState::Opening(self.sessions.lane_anew(tenure, self.prefetch)),
+            None => LaneState::None,
+        });
+        events.push_back(Event::LaneReset);
     }
 
     fn is_flood(&mut self) -> bool {
@@ -257,6 +262,10 @@ impl<W: Wire> Driver<W> {
             self.listening.retagged(self.tenure.as_ref());
         }
         events.extend(news.frames.into_iter().map(Event::Tell));
+        // One that is on its way looks for itself where it is to be.
+        if news.moves && matches!(self.lane, LaneState::At(_)) {
+            self.lane_anew(events);
+        }
         if let Some((away, within)) = news.drain {
             events.push_back(Event::Drain { away, within });
         }

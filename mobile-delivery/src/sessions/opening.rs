@@ -17,7 +17,7 @@ use super::claiming::{Begun, Coming, NotBegun};
 use super::tenure::{Identity, Tenure};
 use crate::lane::{lane_of, queue_of};
 use crate::protocol::{Close, Hello};
-use crate::store::{Device, Standing, StoreError, Transport};
+use crate::store::{Device, Left, MAIN, Standing, StoreError, Temperature, Transport};
 
 /// The longest wait before a lane is tried again.
 const REST: Duration = Duration::from_secs(20);
@@ -41,6 +41,12 @@ impl Bearer {
 
 /// Why a session does not begin.
 pub(super) type Refused = (Close, String);
+
+/// A queue that is known to be there, and the broker it is at.
+struct There {
+    queue: Queue,
+    shard: String,
+}
 
 /// The lane of a session: there, or on its way.
 pub(super) enum LaneState {
@@ -139,10 +145,10 @@ impl Sessions {
             }
         })?;
         let Begun { tenure, caught_up, hot, standing } = begun;
-        let queue = queue_of(device.number, device.queue_tier);
         let prefetch = hello.window.messages;
-        let first = hot.then_some(queue);
-        let mut lane = self.clone().lane(tenure.identity.clone(), first, prefetch);
+        let stays = |shard: &String| self.0.shards.wanted(device.number, Some(shard)) == shard;
+        let there = hot.filter(stays).map(|shard| There { queue: queue_of(device.number, device.queue_tier), shard });
+        let mut lane = self.clone().lane(tenure.identity.clone(), tenure.fence, there, prefetch);
         let (lane, at_once) = match tokio::time::timeout(self.0.options.lane_within, &mut lane).await {
             Ok((attachment, at_once)) => (LaneState::At(Box::new(attachment)), at_once),
             Err(_) => (LaneState::Opening(lane.map(|(attachment, _)| attachment).boxed()), false),
@@ -150,18 +156,24 @@ impl Sessions {
         Ok(Opened { tenure, lane, caught_up: caught_up.filter(|_| at_once), standing, until: bearer.until() })
     }
 
-    /// The lane of a device, however long it takes; and whether it was there. `queue`: what is known to be there.
-    fn lane(self, identity: Arc<Identity>, queue: Option<Queue>, prefetch: u16) -> BoxFuture<'static, (Attachment, bool)> {
+    /// The lane of a device, however long it takes; and whether it was `there`, as it is known to be.
+    fn lane(
+        self,
+        identity: Arc<Identity>,
+        fence: i64,
+        there: Option<There>,
+        prefetch: u16,
+    ) -> BoxFuture<'static, (Attachment, bool)> {
         let opening = async move {
-            let mut queue = queue;
+            let mut there = there;
             let mut rest = Duration::from_millis(500);
             loop {
-                let there = queue.is_some();
-                match self.attach(&identity, queue, prefetch).await {
-                    Ok(attachment) => return (attachment, there),
+                let was_there = there.is_some();
+                match self.attach(&identity, fence, there.as_ref(), prefetch).await {
+                    Ok(attachment) => return (attachment, was_there),
                     Err(LaneError::Stopped) => std::future::pending().await,
                     Err(error) => {
-                        if matches!(error, LaneError::Gone { .. }) && queue.take().is_some() {
+                        if matches!(error, LaneError::Gone { .. }) && there.take().is_some() {
                             continue;
                         }
                         tracing::debug!(error = %error, device = identity.number.0, "a session has no lane yet, and goes by rows");
@@ -174,33 +186,51 @@ impl Sessions {
         opening.boxed()
     }
 
-    /// Attached anew, after the queue had gone.
-    pub(super) fn lane_anew(&self, identity: Arc<Identity>, prefetch: u16) -> BoxFuture<'static, Attachment> {
-        self.clone().lane(identity, None, prefetch).map(|(attachment, _)| attachment).boxed()
+    /// Attached anew, after the queue had gone, or to one at another broker.
+    pub(super) fn lane_anew(&self, tenure: &Tenure, prefetch: u16) -> BoxFuture<'static, Attachment> {
+        let (identity, fence) = (tenure.identity.clone(), tenure.fence);
+        self.clone().lane(identity, fence, None, prefetch).map(|(attachment, _)| attachment).boxed()
     }
 
-    /// Attaches; what is not known to be there is declared, and told to the store before anything is read.
-    async fn attach(&self, identity: &Identity, queue: Option<Queue>, prefetch: u16) -> Result<Attachment, LaneError> {
+    /// Attaches; what is not known to be there is declared where it belongs, and told to the store before anything is read. A lane that was elsewhere
+    /// is taken along.
+    async fn attach(
+        &self,
+        identity: &Identity,
+        fence: i64,
+        there: Option<&There>,
+        prefetch: u16,
+    ) -> Result<Attachment, LaneError> {
         let inner = &self.0;
-        if let Some(queue) = queue {
-            return inner.lanes.attach(queue, prefetch).await;
+        if let Some(there) = there {
+            return inner.shards.open(&there.shard)?.attach(there.queue, prefetch).await;
         }
         let unavailable = |why: String| LaneError::Away { what: "look at the device".to_owned(), why, after: Duration::ZERO };
         let found = inner.stores.devices.get(&identity.tenant, &identity.id).await;
         let found = found.map_err(|error| unavailable(error.to_string()))?;
         let device = found.filter(|device| device.number == identity.number);
         let device = device.ok_or_else(|| unavailable("it was removed".to_owned()))?;
+        let at = (device.temperature == Temperature::Hot).then_some(device.queue_shard.as_str());
+        let shard = inner.shards.wanted(identity.number, at);
+        let lanes = inner.shards.open(shard)?;
         let mut tier = device.queue_tier;
+        // Where it has none yet, and would not be looked for if this process died in a moment.
+        if at != Some(shard) && (at.is_some() || shard != MAIN) {
+            let left = Left { shard: shard.to_owned(), device: identity.number, tier };
+            let left = inner.stores.lanes.leave(&left, database::clock::now()).await;
+            left.map_err(|error| unavailable(error.to_string()))?;
+        }
         loop {
             let queue = queue_of(identity.number, tier);
-            inner.lanes.ensure(Lane { device: queue, ..lane_of(&device) }).await?;
-            let warm = inner.stores.lanes.warm(identity.number, database::clock::now()).await;
+            lanes.ensure(Lane { device: queue, ..lane_of(&device) }).await?;
+            let warm = inner.stores.lanes.warm(identity.number, shard, Some(fence), database::clock::now()).await;
             let lane = warm.map_err(|error| unavailable(error.to_string()))?;
             match lane {
                 None => return Err(unavailable("it was removed".to_owned())),
+                Some(lane) if lane.shard != shard => return Err(unavailable("a newer session has it".to_owned())),
                 // It was made by another tier meanwhile, and keeps that.
                 Some(lane) if lane.tier != tier => tier = lane.tier,
-                Some(_) => return inner.lanes.attach(queue, prefetch).await,
+                Some(_) => return lanes.attach(queue, prefetch).await,
             }
         }
     }

@@ -45,6 +45,8 @@ pub(super) struct News {
     pub(super) retagged: bool,
     /// What it is to tell the device, which nothing else depends on.
     pub(super) frames: VecDeque<ServerFrame>,
+    /// Its lane is to be at another broker.
+    pub(super) moves: bool,
     /// The process leaves.
     pub(super) drain: Option<(GoAway, Duration)>,
 }
@@ -53,7 +55,8 @@ impl News {
     fn is_empty(&self) -> bool {
         let told = self.acked || self.checked.is_some() || self.look || !self.withdrawn.is_empty();
         let logged = self.logged.is_some() || !self.recalled.is_empty() || self.heard.is_some() || self.retagged;
-        self.answers == 0 && self.end.is_none() && self.drain.is_none() && self.frames.is_empty() && !told && !logged
+        let wants = self.moves || !self.frames.is_empty();
+        self.answers == 0 && self.end.is_none() && self.drain.is_none() && !told && !logged && !wants
     }
 }
 
@@ -72,8 +75,17 @@ pub(super) struct Post {
     idle: AtomicBool,
     /// It gives what it finds.
     open: AtomicBool,
-    /// Whether its lane brings what is new; `None` without one.
-    lane: Mutex<Option<Arc<AtomicBool>>>,
+    /// Its lane, if it has one.
+    lane: Mutex<Option<Berth>>,
+}
+
+/// A lane, as others may know of it.
+#[derive(Clone, Debug)]
+pub(super) struct Berth {
+    /// The broker it is at.
+    pub(super) shard: String,
+    /// Whether it brings what is new.
+    pub(super) consumes: Arc<AtomicBool>,
 }
 
 impl Post {
@@ -193,6 +205,11 @@ impl Post {
         self.roster.load(Ordering::Relaxed)
     }
 
+    /// Its lane is to be at another broker.
+    pub(super) fn moves(&self) {
+        self.tell(|news| news.moves = true);
+    }
+
     /// The process leaves.
     pub(super) fn drain(&self, away: GoAway, within: Duration) {
         self.tell(|news| news.drain = Some((away, within)));
@@ -226,8 +243,17 @@ impl Post {
     }
 
     /// It has this lane from now on.
-    pub(super) fn has_lane(&self, lane: Option<Arc<AtomicBool>>) {
-        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = lane;
+    pub(super) fn has_lane(&self, lane: Option<Berth>) {
+        *self.berth() = lane;
+    }
+
+    fn berth(&self) -> MutexGuard<'_, Option<Berth>> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The broker that its lane is at, if it has one.
+    pub(super) fn shard(&self) -> Option<String> {
+        self.berth().as_ref().map(|berth| berth.shard.clone())
     }
 
     pub(super) fn cursor(&self) -> i64 {
@@ -242,8 +268,13 @@ impl Post {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether its lane brings what is new.
     pub(super) fn is_laned(&self) -> bool {
-        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        lane.as_ref().is_some_and(|consumes| consumes.load(Ordering::Relaxed))
+        self.is_laned_where(|_| true)
+    }
+
+    /// The same, where that broker is one that `is_filled`.
+    pub(super) fn is_laned_where(&self, is_filled: impl Fn(&str) -> bool) -> bool {
+        self.berth().as_ref().is_some_and(|berth| berth.consumes.load(Ordering::Relaxed) && is_filled(&berth.shard))
     }
 }

@@ -1,7 +1,7 @@
 //! The slow round: what a lane lost, and what no notice told, is found in the store.
 //!
 //! Every second a share of the sessions is looked at, so that each has its turn once in [`Options::round`](super::Options::round), with two
-//! statements for all of the share. Those without a lane have no other way to hear of anything new, and are looked at every second.
+//! statements for all of the share, and told when its lane is to be at another broker. Those without a lane have no other way to hear of anything new, and are looked at every second.
 
 use std::time::Duration;
 
@@ -30,8 +30,10 @@ impl Sessions {
                 _ = tick.tick() => {}
             }
             self.0.polling.end_lapsed();
-            let waiting = self.0.live.without_lane(TOGETHER);
-            self.look_behind(&waiting).await;
+            let waiting = self.0.live.without_lane(|shard| self.0.shards.is_shared(shard));
+            for some in waiting.chunks(TOGETHER) {
+                self.look_behind(some).await;
+            }
             after = self.look_at_share(after).await;
         }
     }
@@ -46,9 +48,20 @@ impl Sessions {
         self.0.metrics.lane_missed.inc_by(lost as u64);
         let fences: Vec<(Number, i64)> = sessions.iter().map(|(device, entry)| (*device, entry.fence)).collect();
         self.end_over(&fences).await;
+        self.look_at_places(&sessions);
         self.look_at_tags(&sessions).await;
         // At the end it begins anew.
         if sessions.len() < share { Number(i64::MIN) } else { sessions.last().map_or(Number(i64::MIN), |(device, _)| *device) }
+    }
+
+    /// Has those of these take their lane along that have it where it should not be any more.
+    fn look_at_places(&self, sessions: &[(Number, Entry)]) {
+        for (device, entry) in sessions {
+            let at = entry.post.shard();
+            if at.is_some_and(|at| self.0.shards.wanted(*device, Some(&at)) != at) {
+                entry.post.moves();
+            }
+        }
     }
 
     /// Has those of these look whose devices have other tags than they go by.

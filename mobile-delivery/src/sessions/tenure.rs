@@ -102,11 +102,11 @@ impl Live {
         next.take(many).map(|(device, entry)| (*device, entry.clone())).collect()
     }
 
-    /// Those that no lane brings anything, as (device, cursor).
-    pub(super) fn without_lane(&self, many: usize) -> Vec<(Number, i64)> {
+    /// Those that no lane brings anything, or one at a broker that not all processes fill lanes at, as (device, cursor).
+    pub(super) fn without_lane(&self, is_filled: impl Fn(&str) -> bool) -> Vec<(Number, i64)> {
         let live = self.lock();
-        let waiting = live.iter().filter(|(_, entry)| entry.post.is_open() && !entry.post.is_laned());
-        waiting.take(many).map(|(device, entry)| (*device, entry.post.cursor())).collect()
+        let waiting = live.iter().filter(|(_, entry)| entry.post.is_open() && !entry.post.is_laned_where(&is_filled));
+        waiting.map(|(device, entry)| (*device, entry.post.cursor())).collect()
     }
 
     /// Ends the session of `device` if its fence is `fence` or an older one.

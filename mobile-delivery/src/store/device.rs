@@ -241,6 +241,8 @@ pub struct Device {
     pub temperature: super::Temperature,
     /// The tier its queue is named by: that of its lane while it has one, whatever it was registered as since.
     pub queue_tier: Tier,
+    /// The broker its queue is at; [`MAIN`](super::MAIN) while it has none.
+    pub queue_shard: String,
 }
 
 /// Whether somebody is connected.

@@ -42,13 +42,26 @@ impl Temperature {
 }
 
 /// A hot lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// Rises with every change of temperature of the device, for ever.
     pub turn: i64,
     /// What it was before.
     pub was: Temperature,
     /// The tier its queue is named by, which the device may have left since.
+    pub tier: Tier,
+    /// The broker its queue is at.
+    pub shard: String,
+}
+
+/// A queue that is nobody's lane: that of its device is at another broker, or nowhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// The broker it is at.
+    pub shard: String,
+    /// Whose it was.
+    pub device: Number,
+    /// The tier it is named by.
     pub tier: Tier,
 }
 
@@ -75,6 +88,8 @@ pub struct Idle {
     pub id: String,
     /// The tier its queue is named by.
     pub tier: Tier,
+    /// The broker its queue is at.
+    pub shard: String,
     /// Hot or cooling.
     pub temperature: Temperature,
     /// Its turn.
@@ -88,6 +103,8 @@ pub struct Idle {
 pub struct Reading<'a> {
     /// Of these slots.
     pub slots: &'a [i16],
+    /// At these brokers; what is for others stays behind.
+    pub shards: &'a [&'a str],
     /// Devices after this one, by number: all get their turn.
     pub after: Number,
     /// Devices at most.
@@ -111,6 +128,8 @@ pub struct Relayed {
     pub id: String,
     /// The tier its queue is named by.
     pub tier: Tier,
+    /// The broker its queue is at.
+    pub shard: String,
     /// Who hands the device what is published.
     pub via: Via,
     /// The lane's turn: what is read on one turn is published on no other.

@@ -9,6 +9,13 @@ macro_rules! each {
     };
 }
 
+/// Whether a text is one of those in a batch, which is taken apart once.
+macro_rules! one_of {
+    ($text:expr, $batch:literal) => {
+        concat!($text, " = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(", $batch, " AS jsonb))))")
+    };
+}
+
 /// A number of a row.
 macro_rules! int {
     ($at:literal) => {
@@ -102,7 +109,7 @@ use super::stored::priority_number;
 #[path = "statements/answers.rs"]
 mod answers;
 
-pub(super) const STEPS: [Step; 7] = [
+pub(super) const STEPS: [Step; 8] = [
     (1001, "devices", include_str!("../../migrations/postgres/1001_devices.sql")),
     (1002, "device_details", include_str!("../../migrations/postgres/1002_device_details.sql")),
     (1003, "device_finding", include_str!("../../migrations/postgres/1003_device_finding.sql")),
@@ -110,6 +117,7 @@ pub(super) const STEPS: [Step; 7] = [
     (1005, "device_via", include_str!("../../migrations/postgres/1005_device_via.sql")),
     (1006, "session_roster", include_str!("../../migrations/postgres/1006_session_roster.sql")),
     (1007, "rooms", include_str!("../../migrations/postgres/1007_rooms.sql")),
+    (1008, "device_shards", include_str!("../../migrations/postgres/1008_device_shards.sql")),
 ];
 
 type Conn = PgConnection;

@@ -97,6 +97,8 @@ pub enum Claimed {
         gap: Option<Gap>,
         /// Whether it has a queue.
         temperature: Temperature,
+        /// The broker that is at; [`MAIN`](super::MAIN) while there is none.
+        shard: String,
         /// Where it stands with the log.
         standing: Box<Standing>,
     },

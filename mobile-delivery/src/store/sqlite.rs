@@ -9,6 +9,13 @@ macro_rules! each {
     };
 }
 
+/// Whether a text is one of those in a batch, which is taken apart once.
+macro_rules! one_of {
+    ($text:expr, $batch:literal) => {
+        concat!($text, " IN (SELECT value FROM json_each(", $batch, "))")
+    };
+}
+
 /// A number of a row.
 macro_rules! int {
     ($at:literal) => {
@@ -91,7 +98,7 @@ use super::{NewMessage, StoreError};
 #[allow(clippy::duplicate_mod, reason = "the same statements, for each database")]
 mod answers;
 
-pub(super) const STEPS: [Step; 7] = [
+pub(super) const STEPS: [Step; 8] = [
     (1001, "devices", include_str!("../../migrations/sqlite/1001_devices.sql")),
     (1002, "device_details", include_str!("../../migrations/sqlite/1002_device_details.sql")),
     (1003, "device_finding", include_str!("../../migrations/sqlite/1003_device_finding.sql")),
@@ -99,6 +106,7 @@ pub(super) const STEPS: [Step; 7] = [
     (1005, "device_via", include_str!("../../migrations/sqlite/1005_device_via.sql")),
     (1006, "session_roster", include_str!("../../migrations/sqlite/1006_session_roster.sql")),
     (1007, "rooms", include_str!("../../migrations/sqlite/1007_rooms.sql")),
+    (1008, "device_shards", include_str!("../../migrations/sqlite/1008_device_shards.sql")),
 ];
 
 type Conn = SqliteConnection;

@@ -17,7 +17,7 @@ async fn what_is_not_delivered_is_withdrawn() {
     ground.register("b").await;
     let id = accepted(ground.post("/v1/users/ada/messages").body("x").send().await.unwrap()).await;
     let device = ground.stores.devices.get("acme", "a").await.unwrap().unwrap().number;
-    ground.stores.sessions.beat(ProcessId(1)).await.unwrap();
+    ground.stores.sessions.beat(ProcessId(1), &[]).await.unwrap();
     let claim = Claim { device, process: ProcessId(1), session: Uuid::now_v7(), transport: Transport::Poll };
     let claimed = ground.stores.sessions.claim(&[claim], clock::now()).await.unwrap().remove(0);
     let Claimed::Yours { fence, .. } = claimed else { panic!("{claimed:?}") };

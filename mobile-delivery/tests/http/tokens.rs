@@ -107,7 +107,7 @@ async fn an_old_refresh_token_shown_again_revokes_the_device() {
     let device = ground.stores.devices.get("acme", "pixel-7").await.unwrap().unwrap().number;
     let session = Uuid::now_v7();
     let claim = Claim { device, process: ProcessId(1), session, transport: Transport::Socket };
-    ground.stores.sessions.beat(ProcessId(1)).await.unwrap();
+    ground.stores.sessions.beat(ProcessId(1), &[]).await.unwrap();
     ground.stores.sessions.claim(&[claim], clock::now()).await.unwrap();
     let (_, second) = refreshed(&ground, "pixel-7", first).await;
     let (_, third) = refreshed(&ground, "pixel-7", &second).await;

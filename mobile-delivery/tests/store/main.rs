@@ -36,4 +36,5 @@ mod sending;
 mod server;
 mod sessions;
 mod settling;
+mod shards;
 mod time;

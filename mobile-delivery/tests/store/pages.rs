@@ -5,7 +5,7 @@
 use crate::ground::{DAY, Ground, ME, SECOND, T0, collapsing, key, keyed, registration, to, to_all, to_user};
 use crate::looks::{self, Looks};
 use mobile_delivery::store::{
-    Ack, Audience, Author, Filter, GroupRules, Hash, Hearing, Limit, Limits, Mark, Message, NewMessage, Number, Order, Outcome,
+    Ack, Audience, Author, Filter, GroupRules, Hash, Hearing, Limit, Limits, MAIN, Mark, Message, NewMessage, Number, Order, Outcome,
     Presence, Reading, Registration, Sent, Target, Which, slot_of,
 };
 use uuid::Uuid;
@@ -16,7 +16,7 @@ const OTHERS: i64 = 20_000;
 /// Less than what the smallest index on [`OTHERS`] rows takes, and more than what two devices are looked up in.
 const WALK: u64 = 45;
 
-/// A page of ten devices and what was looked at for it: each is looked up in two tables.
+/// A page of ten devices, or of their lanes, and what was looked at for it: each is looked up in two tables.
 const LIST: u64 = 2 * WALK;
 
 /// One statement writes messages, deliveries and lanes, each with its indexes; a walk would come on top of that.
@@ -60,6 +60,8 @@ fn others(tenant: &str) -> String {
          INSERT INTO device_keys SELECT sha256(n::text::bytea), gen_random_uuid(), '', {later} + n FROM generate_series(1, {OTHERS}) n; \
          INSERT INTO device_receipts (message, device, state, at) SELECT id, 1, 3, {T0} FROM device_messages; \
          INSERT INTO device_sessions SELECT number, tenant, 7, gen_random_uuid(), 1, 0, {T0} FROM devices; \
+         INSERT INTO device_lane_shards SELECT number, 'z' FROM devices WHERE number % 2 = 0; \
+         INSERT INTO device_lanes_left SELECT 'z', number, 0, {T0} FROM devices; \
          INSERT INTO device_lanes SELECT number, 100 + number % 64, 0, 1, 1, 0, 1, {later} + number FROM devices;"
     )
 }
@@ -81,10 +83,10 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     devices.refresh(Hash([round; 32]), Hash([round + 100; 32]), T0, SECOND).await.unwrap();
     looks.at("credentials", WALK);
 
-    sessions.beat(ME).await.unwrap();
+    sessions.beat(ME, &[]).await.unwrap();
     let slots = lanes.take_slots(ME, 64).await.unwrap();
     looks.at("slots", SLOTS);
-    lanes.warm(device, T0).await.unwrap().unwrap();
+    lanes.warm(device, MAIN, None, T0).await.unwrap().unwrap();
     looks.at("warm", WALK);
     let fence = ground.connect(device).await;
     let of_watch = ground.connect(watch).await;
@@ -176,7 +178,8 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     assert_eq!(sessions.behind(&[(device, 0), (watch, 99)], T0).await.unwrap(), [device]);
     looks.at("pending", WALK);
     let mine = [slot_of(device)];
-    let reading = Reading { slots: &mine, after: Number(0), devices: 10, each: 10, messages: 20, bytes: 1 << 20 };
+    let reading =
+        Reading { slots: &mine, shards: &[MAIN], after: Number(0), devices: 10, each: 10, messages: 20, bytes: 1 << 20 };
     let found = lanes.unsent(&reading, T0).await.unwrap().remove(0);
     looks.at("unsent", WALK);
     assert_eq!(lanes.unsent_of(&[device, watch], &reading, T0).await.unwrap()[0], found);
@@ -208,8 +211,16 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     looks.at("receipts", WALK);
     sessions.release(&[(device, fence), (watch, of_watch)], T0).await.unwrap();
     looks.at("release", WALK);
-    lanes.idle(T0 + SECOND, 10).await.unwrap();
-    let lane = lanes.warm(device, T0).await.unwrap().unwrap();
+    lanes.idle(&[MAIN], T0 + SECOND, 10).await.unwrap();
+    lanes.cooling(&[MAIN, "z"], 10).await.unwrap();
+    lanes.vacant("z", 10).await.unwrap();
+    lanes.left(&[MAIN, "z"], T0 + 1, 10).await.unwrap();
+    lanes.occupied(10).await.unwrap();
+    looks.at("look for what is to go", LIST);
+    let lane = lanes.warm(device, MAIN, None, T0).await.unwrap().unwrap();
+    lanes.cool(device, lane.turn, T0).await.unwrap();
+    lanes.cooled(device, lane.turn + 1).await.unwrap();
+    let lane = lanes.warm(device, "y", None, T0).await.unwrap().unwrap();
     lanes.cool(device, lane.turn, T0).await.unwrap();
     lanes.cooled(device, lane.turn + 1).await.unwrap();
     looks.at("cool", WALK);

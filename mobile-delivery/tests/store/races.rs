@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use mobile_delivery::store::{
-    Ack, Acked, Limits, Mark, NewMessage, Number, Outcome, Put, Reading, Sent, Stores, Target, Which, slot_of,
+    Ack, Acked, Limits, MAIN, Mark, NewMessage, Number, Outcome, Put, Reading, Sent, Stores, Target, Which, slot_of,
 };
 
 use crate::ground::{DAY, Ground, ME, T0, key, keyed, registration, to, to_all, to_user};
@@ -110,12 +110,13 @@ async fn a_message_ends_once_whoever_ends_it() {
 async fn a_lane_is_never_thought_full_while_something_is_sent() {
     let ground = Ground::postgres().await;
     let device = ground.device("phone").await;
-    ground.stores.lanes.warm(device, T0).await.unwrap();
-    ground.stores.sessions.beat(ME).await.unwrap();
+    ground.stores.lanes.warm(device, MAIN, None, T0).await.unwrap();
+    ground.stores.sessions.beat(ME, &[]).await.unwrap();
     let slots = ground.stores.lanes.take_slots(ME, 64).await.unwrap();
     let fence = slots.iter().find(|slot| slot.slot == slot_of(device)).unwrap().fence;
     let all: Vec<i16> = (0..64).collect();
-    let reading = Reading { slots: &all, after: Number(0), devices: 10, each: 100, messages: 1000, bytes: 1 << 30 };
+    let reading =
+        Reading { slots: &all, shards: &[MAIN], after: Number(0), devices: 10, each: 100, messages: 1000, bytes: 1 << 30 };
     let mut relayed = Vec::new();
     let sender = async {
         for _ in 0..TIMES * 4 {
@@ -164,8 +165,8 @@ async fn a_device_is_made_once_and_removed_under_whoever_sends() {
 async fn slots_are_shared_out_once() {
     let ground = Ground::postgres().await;
     let other = mobile_delivery::store::ProcessId(22);
-    ground.stores.sessions.beat(ME).await.unwrap();
-    ground.stores.sessions.beat(other).await.unwrap();
+    ground.stores.sessions.beat(ME, &[]).await.unwrap();
+    ground.stores.sessions.beat(other, &[]).await.unwrap();
     let (mine, theirs) = tokio::join!(ground.stores.lanes.take_slots(ME, 40), ground.another.lanes.take_slots(other, 40));
     let (mine, theirs) = (mine.unwrap(), theirs.unwrap());
     let distinct: BTreeSet<i16> = mine.iter().chain(&theirs).map(|slot| slot.slot).collect();

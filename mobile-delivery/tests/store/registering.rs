@@ -1,7 +1,7 @@
 //! Who a device is: made, changed, listed, removed.
 
 use mobile_delivery::store::{
-    Filter, Invalid, Number, Page, Presence, Put, Reason, Registration, State, StoreError, Temperature, Tier,
+    Filter, Invalid, MAIN, Number, Page, Presence, Put, Reason, Registration, State, StoreError, Temperature, Tier,
 };
 
 use crate::ground::{Ground, SECOND, T0, registration, to};
@@ -128,7 +128,7 @@ async fn pages_go_by_what_was_asked_for(ground: &Ground) {
 async fn a_removed_device_drops_its_messages_and_its_id_comes_back_as_another(ground: &Ground) {
     let device = ground.device("phone").await;
     let message = ground.send(&to("phone")).await;
-    ground.stores.lanes.warm(device, T0).await.unwrap().unwrap();
+    ground.stores.lanes.warm(device, MAIN, None, T0).await.unwrap().unwrap();
     let fence = ground.connect(device).await;
     let devices = &ground.stores.devices;
     let removed = devices.remove("acme", "phone", T0 + SECOND).await.unwrap().unwrap();
@@ -143,7 +143,7 @@ async fn a_removed_device_drops_its_messages_and_its_id_comes_back_as_another(gr
     assert!(ground.places(again).await.is_empty());
     ground.check_counters().await;
     // The queue of the first is still to go.
-    let idle = ground.stores.lanes.idle(T0 + 2 * SECOND, 10).await.unwrap().remove(0);
+    let idle = ground.stores.lanes.idle(&[MAIN], T0 + 2 * SECOND, 10).await.unwrap().remove(0);
     assert_eq!((idle.device, idle.id.as_str(), idle.temperature), (device, "phone", Temperature::Cooling));
     ground.stores.lanes.cooled(device, idle.turn).await.unwrap();
     assert_eq!(ground.count("device_lanes").await, 0);

@@ -1,7 +1,7 @@
 //! What lanes are to be filled with.
 
 use mobile_delivery::store::{
-    Handed, Mark, NewMessage, Number, Put, Reading, Reason, Registration, Relayed, State, Temperature, Turned, Via, slot_of,
+    Handed, MAIN, Mark, NewMessage, Number, Put, Reading, Reason, Registration, Relayed, State, Temperature, Turned, Via, slot_of,
 };
 
 use crate::ground::{Ground, ME, OTHER, SECOND, T0, ids, registration, to};
@@ -27,7 +27,8 @@ const SLOTS: [i16; 64] = {
     slots
 };
 
-const ALL: Reading<'_> = Reading { slots: &SLOTS, after: Number(0), devices: 100, each: 100, messages: 1000, bytes: 1 << 30 };
+const ALL: Reading<'_> =
+    Reading { slots: &SLOTS, shards: &[MAIN], after: Number(0), devices: 100, each: 100, messages: 1000, bytes: 1 << 30 };
 
 async fn unsent(ground: &Ground, reading: &Reading<'_>) -> Vec<Relayed> {
     ground.stores.lanes.unsent(reading, T0).await.unwrap()
@@ -36,13 +37,13 @@ async fn unsent(ground: &Ground, reading: &Reading<'_>) -> Vec<Relayed> {
 /// A device that is hot; answers it.
 async fn hot(ground: &Ground, id: &str) -> Number {
     let device = ground.device(id).await;
-    ground.stores.lanes.warm(device, T0).await.unwrap().unwrap();
+    ground.stores.lanes.warm(device, MAIN, None, T0).await.unwrap().unwrap();
     device
 }
 
 /// Takes all slots for a process; answers the fence of a device's.
 async fn fence_of(ground: &Ground, process: mobile_delivery::store::ProcessId, device: Number) -> i64 {
-    ground.stores.sessions.beat(process).await.unwrap();
+    ground.stores.sessions.beat(process, &[]).await.unwrap();
     let slots = ground.stores.lanes.take_slots(process, 64).await.unwrap();
     slots.into_iter().find(|slot| slot.slot == slot_of(device)).unwrap().fence
 }
@@ -72,16 +73,16 @@ async fn what_is_new_to_a_hot_lane_is_relayed_from_where_it_was_marked(ground: &
     let found = unsent(ground, &ALL).await.remove(0);
     assert_eq!((ids(&found.messages), found.after), (vec![third], 2));
     let slots = [slot_of(device)];
-    assert_eq!(unsent(ground, &Reading { slots: &slots, ..ALL }).await.len(), 1);
+    assert_eq!(unsent(ground, &Reading { slots: &slots, shards: &[MAIN], ..ALL }).await.len(), 1);
     let others: Vec<i16> = (0..64).filter(|slot| *slot != slots[0]).collect();
-    assert_eq!(unsent(ground, &Reading { slots: &others, ..ALL }).await, []);
+    assert_eq!(unsent(ground, &Reading { slots: &others, shards: &[MAIN], ..ALL }).await, []);
     assert_eq!(ground.pending(device).await.messages.len(), 3, "a mark ends nothing");
 }
 
 async fn what_was_there_before_a_lane_is_left_to_the_session(ground: &Ground) {
     let device = ground.device("phone").await;
     let before = ground.send(&to("phone")).await;
-    ground.stores.lanes.warm(device, T0).await.unwrap();
+    ground.stores.lanes.warm(device, MAIN, None, T0).await.unwrap();
     assert_eq!(unsent(ground, &ALL).await, []);
     assert_eq!(ground.state(before, "phone").await, State::Sent);
     let after = ground.send(&to("phone")).await;
@@ -200,7 +201,7 @@ async fn what_the_broker_has_for_a_device_that_it_serves_is_delivered_and_nothin
         messages.push(ground.send(&NewMessage { receipt: true, ..to("meter") }).await);
     }
     assert_eq!(unsent(ground, &ALL).await, [], "it has no session yet");
-    ground.stores.lanes.warm(device, T0).await.unwrap().unwrap();
+    ground.stores.lanes.warm(device, MAIN, None, T0).await.unwrap().unwrap();
     let found = unsent(ground, &ALL).await.remove(0);
     assert_eq!((ids(&found.messages), found.via), (messages.clone(), Via::Mqtt), "what was there before is relayed too");
     // The first could not be carried; the fourth is not confirmed yet.
@@ -234,8 +235,8 @@ async fn the_lane_of_a_device_that_the_broker_serves_is_never_idle_and_keeps_its
     let meter = ground.put(&by_broker("meter", Via::Mqtt)).await;
     let temperature = async |id: &str| devices.get("acme", id).await.unwrap().unwrap().temperature;
     assert_eq!((temperature("gateway").await, temperature("meter").await), (Temperature::Hot, Temperature::Cold));
-    let lane = lanes.warm(meter, T0).await.unwrap().unwrap();
-    assert_eq!(lanes.idle(i64::MAX, 10).await.unwrap(), []);
+    let lane = lanes.warm(meter, MAIN, None, T0).await.unwrap().unwrap();
+    assert_eq!(lanes.idle(&[MAIN], i64::MAX, 10).await.unwrap(), []);
     // Nobody knows whether somebody consumes from the one; of the other a message came back.
     assert_eq!(lanes.cool(gateway, 1, T0).await.unwrap(), Turned::No);
     assert!(matches!(lanes.cool(meter, lane.turn, T0).await.unwrap(), Turned::Done { .. }));
@@ -243,5 +244,5 @@ async fn the_lane_of_a_device_that_the_broker_serves_is_never_idle_and_keeps_its
         assert_eq!(devices.put(&by_broker("gateway", via), T0).await.unwrap(), Put::Via(Via::Amqp));
     }
     devices.remove("acme", "gateway", T0).await.unwrap().unwrap();
-    assert!(lanes.cooling(10).await.unwrap().iter().any(|idle| idle.device == gateway), "its queue is to go");
+    assert!(lanes.cooling(&[MAIN], 10).await.unwrap().iter().any(|idle| idle.device == gateway), "its queue is to go");
 }

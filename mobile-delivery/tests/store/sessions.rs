@@ -1,8 +1,8 @@
 //! Who is connected, and which processes live.
 
 use mobile_delivery::store::{
-    Claim, Claimed, Ending, Expired, LAPSE, Limits, Lost, NewMessage, Number, Over, Reason, Sent, Standing, State, Temperature,
-    Transport, Turned, Withdrawn,
+    Claim, Claimed, Ending, Expired, LAPSE, Limits, Lost, MAIN, NewMessage, Number, Over, Reason, Sent, Standing, State,
+    Temperature, Transport, Turned, Withdrawn,
 };
 use uuid::Uuid;
 
@@ -81,6 +81,7 @@ async fn the_newest_session_wins_and_is_told_of_the_one_before(ground: &Ground) 
         backlog,
         gap: None,
         temperature: Temperature::Cold,
+        shard: MAIN.into(),
         standing: Box::new(Standing { tags: vec![("*".into(), 0)], ..Standing::default() }),
     };
     assert_eq!(claimed, [yours(1, None, 1, 1), Claimed::Unknown, yours(1, None, 0, 0)]);
@@ -129,33 +130,35 @@ async fn who_polls_keeps_no_queue(ground: &Ground) {
     let lanes = &ground.stores.lanes;
     let claim = |transport| Claim { device, process: ME, session: Uuid::now_v7(), transport };
     ground.stores.sessions.claim(&[claim(Transport::Socket)], T0).await.unwrap();
-    let turn = lanes.warm(device, T0).await.unwrap().unwrap().turn;
+    let turn = lanes.warm(device, MAIN, None, T0).await.unwrap().unwrap().turn;
     assert_eq!(lanes.cool(device, turn, T0).await.unwrap(), Turned::No);
-    assert!(lanes.idle(T0 + 10, 10).await.unwrap().is_empty());
+    assert!(lanes.idle(&[MAIN], T0 + 10, 10).await.unwrap().is_empty());
     // It takes the place of the socket, and listens to no queue.
     ground.stores.sessions.claim(&[claim(Transport::Poll)], T0 + 1).await.unwrap();
-    assert_eq!(lanes.idle(T0 + 10, 10).await.unwrap()[0].device, device);
+    assert_eq!(lanes.idle(&[MAIN], T0 + 10, 10).await.unwrap()[0].device, device);
     assert!(matches!(lanes.cool(device, turn, T0 + 10).await.unwrap(), Turned::Done { .. }));
 }
 
 async fn processes_that_live_are_told_and_one_that_left_is_not(ground: &Ground) {
     let sessions = &ground.stores.sessions;
-    assert_eq!(sessions.beat(OTHER).await.unwrap(), [OTHER]);
-    assert_eq!(sessions.beat(ME).await.unwrap(), [ME, OTHER]);
+    let with = |process, shards: &[&str]| (process, shards.iter().map(|shard| (*shard).to_owned()).collect::<Vec<_>>());
+    assert_eq!(sessions.beat(OTHER, &[]).await.unwrap(), [with(OTHER, &[])]);
+    let shards = ["b".to_owned(), "c".to_owned()];
+    assert_eq!(sessions.beat(ME, &shards).await.unwrap(), [with(ME, &["b", "c"]), with(OTHER, &[])]);
     ground.stores.lanes.take_slots(OTHER, 10).await.unwrap();
     ground.another.sessions.leave(OTHER).await.unwrap();
-    assert_eq!(sessions.beat(ME).await.unwrap(), [ME]);
+    assert_eq!(sessions.beat(ME, &shards[..1]).await.unwrap(), [with(ME, &["b"])], "what it says last counts");
     assert_eq!(ground.stores.lanes.take_slots(ME, 64).await.unwrap().len(), 64);
 }
 
 async fn sessions_of_a_process_that_is_gone_end_in_portions(ground: &Ground) {
     let sessions = &ground.stores.sessions;
-    sessions.beat(ME).await.unwrap();
-    sessions.beat(OTHER).await.unwrap();
+    sessions.beat(ME, &[]).await.unwrap();
+    sessions.beat(OTHER, &[]).await.unwrap();
     let mut fences = Vec::new();
     for n in 0..5 {
         let device = ground.device(&format!("d{n}")).await;
-        ground.stores.lanes.warm(device, T0).await.unwrap();
+        ground.stores.lanes.warm(device, MAIN, None, T0).await.unwrap();
         fences.push((device, ground.claim(device, if n == 0 { ME } else { OTHER }).await));
     }
     ground.stores.lanes.take_slots(OTHER, 3).await.unwrap();
@@ -164,9 +167,9 @@ async fn sessions_of_a_process_that_is_gone_end_in_portions(ground: &Ground) {
     assert_eq!(sessions.release_lapsed(T0 + SECOND, 3).await.unwrap(), Lost { sessions: 3, slots: 3 });
     assert_eq!(sessions.release_lapsed(T0 + SECOND, 3).await.unwrap(), Lost { sessions: 1, slots: 0 });
     assert_eq!(sessions.release_lapsed(T0 + SECOND, 3).await.unwrap(), Lost::default());
-    assert_eq!(sessions.beat(ME).await.unwrap(), [ME]);
+    assert_eq!(sessions.beat(ME, &[]).await.unwrap(), [(ME, Vec::new())]);
     assert_eq!(ground.count("device_sessions").await, 1);
-    let idle = ground.stores.lanes.idle(T0 + 2 * SECOND, 100).await.unwrap();
+    let idle = ground.stores.lanes.idle(&[MAIN], T0 + 2 * SECOND, 100).await.unwrap();
     assert_eq!(idle.iter().map(|idle| idle.since).collect::<Vec<_>>(), [T0 + SECOND; 4]);
     // A process that was paused and connects somebody before it beats again is looked after as well.
     ground.claim(fences[1].0, OTHER).await;

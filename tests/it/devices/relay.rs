@@ -5,6 +5,7 @@ mod cooling;
 mod ground;
 mod order;
 mod phone;
+mod shards;
 mod slots;
 mod time;
 mod told;

@@ -85,6 +85,9 @@ pub struct DeviceDetail {
     /// Its queue in the broker, while it is not cold.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub queue: Option<String>,
+    /// The shard that its queue is at; absent: the main broker.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shard: Option<String>,
     /// Groups it is in.
     pub groups: BTreeSet<String>,
     /// Its labels.

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::broker::{Compared, session};
 use super::plan::What;
-use super::{facts, show};
+use super::{At, facts, show};
 use crate::cli::Surroundings;
 use crate::cli::client::Reach;
 use crate::cli::failure::Failure;
@@ -25,12 +25,14 @@ pub(in crate::cli) struct Apply {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    at: At,
+    #[command(flatten)]
     reach: Reach,
 }
 
 impl Apply {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
-        let config = self.reach.settings().load(around)?;
+        let config = self.at.of(self.reach.settings().load(around)?)?;
         let mut compared = Compared::new(&config, self.what.prune, &self.what.owner, true).await?;
         let facts = facts::gather(&mut compared, &config, &self.reach, around).await;
         compared.weigh(&config, &facts);

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::broker::Compared;
 use super::plan::DIFFERENT;
-use super::show;
+use super::{At, show};
 use crate::cli::Surroundings;
 use crate::cli::failure::Failure;
 use crate::cli::print::{self, talk};
@@ -16,12 +16,14 @@ pub(in crate::cli) struct Check {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    at: At,
+    #[command(flatten)]
     settings: Settings,
 }
 
 impl Check {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
-        let config = self.settings.load(around).map_err(Failure::into_error)?;
+        let config = self.settings.load(around).and_then(|config| self.at.of(config)).map_err(Failure::into_error)?;
         // What cannot be seen is no answer to whether it is as it should be.
         let compared = Compared::new(&config, false, &[], false).await.map_err(Failure::into_error)?;
         if self.json {

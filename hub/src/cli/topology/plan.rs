@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::broker::Compared;
-use super::{facts, show};
+use super::{At, facts, show};
 use crate::cli::Surroundings;
 use crate::cli::client::Reach;
 use crate::cli::failure::Failure;
@@ -16,6 +16,8 @@ pub(in crate::cli) struct Plan {
     /// For programs
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    at: At,
     #[command(flatten)]
     reach: Reach,
 }
@@ -36,7 +38,7 @@ pub(super) const DIFFERENT: u8 = 2;
 
 impl Plan {
     pub(super) async fn run(self, around: &Surroundings) -> Result<(), Failure> {
-        let config = self.reach.settings().load(around).map_err(Failure::into_error)?;
+        let config = self.reach.settings().load(around).and_then(|config| self.at.of(config)).map_err(Failure::into_error)?;
         let mut compared = Compared::new(&config, self.what.prune, &self.what.owner, true).await.map_err(Failure::into_error)?;
         let facts = facts::gather(&mut compared, &config, &self.reach, around).await;
         compared.weigh(&config, &facts);

@@ -11,9 +11,10 @@ use crate::doctor::snapshot::Snapshot;
 const ROOM: u64 = 1_000_000_000;
 
 pub(in crate::doctor) fn store(seen: &Snapshot) -> Vec<Finding> {
-    let object = format!("store {}", seen.store.shown);
+    let Some(store) = &seen.store else { return Vec::new() };
+    let object = format!("store {}", store.shown);
     let mut found = Vec::new();
-    if let Some(place) = &seen.store.place {
+    if let Some(place) = &store.place {
         let folder = place.folder.display();
         if let Some(network) = place.network {
             let has = format!("{folder} is on {network}");
@@ -31,7 +32,7 @@ pub(in crate::doctor) fn store(seen: &Snapshot) -> Vec<Finding> {
             ));
         }
     }
-    let inspection = match &seen.store.found {
+    let inspection = match &store.found {
         Ok(inspection) => inspection,
         Err(why) => {
             found.push(STORE_AWAY.finds(object, why, "start the database, or set store.url in warren.toml"));

@@ -11,6 +11,7 @@ mod emptying;
 mod ending;
 mod groups;
 mod hold;
+mod leaving;
 mod listing;
 mod log;
 mod messages;
@@ -33,7 +34,7 @@ use uuid::Uuid;
 use super::{Conn, Fault, put_messages, write_states};
 use crate::store::{
     Ack, Acked, Cancelled, Claim, Claimed, Device, DeviceStore, Due, Ending, Entry, Expired, Filter, Group, GroupRules,
-    GroupStore, HISTORY, Hash, Heard, Hearing, History, Idle, Lane, LaneStore, Limit, Limits, LogStore, Lost, Mark, Member,
+    GroupStore, HISTORY, Hash, Heard, Hearing, History, Idle, Lane, LaneStore, Left, Limit, Limits, LogStore, Lost, Mark, Member,
     Membership, MessageStore, Micros, NewMessage, Number, Over, Page, Pausing, Pending, ProcessId, Put, Reading, Recalled,
     Receipt, Record, Refreshed, Registration, Relayed, Removed, Sent, Session, SessionStore, Slot, Standing, StoreError, Tail,
     Turned, check_group,
@@ -187,8 +188,8 @@ impl SessionStore for super::Devices {
         write!(self.shared(), conn => sessions::told(conn, device.0, fence, number))
     }
 
-    async fn beat(&self, me: ProcessId) -> Result<Vec<ProcessId>, StoreError> {
-        write!(self.shared(), conn => processes::beat(conn, me))
+    async fn beat(&self, me: ProcessId, shards: &[String]) -> Result<Vec<(ProcessId, Vec<String>)>, StoreError> {
+        write!(self.shared(), conn => processes::beat(conn, me, shards))
     }
 
     async fn leave(&self, me: ProcessId) -> Result<(), StoreError> {
@@ -222,8 +223,8 @@ impl LaneStore for super::Devices {
         mark!(self.settling(), conn => relaying::mark_sent(conn, self.shard + OF_ACKS, marks))
     }
 
-    async fn warm(&self, device: Number, now: Micros) -> Result<Option<Lane>, StoreError> {
-        write!(self.shared(), conn => turning::warm(conn, device, now))
+    async fn warm(&self, device: Number, shard: &str, by: Option<i64>, now: Micros) -> Result<Option<Lane>, StoreError> {
+        write!(self.shared(), conn => turning::warm(conn, device, shard, by, now))
     }
 
     async fn cool(&self, device: Number, turn: i64, now: Micros) -> Result<Turned, StoreError> {
@@ -234,12 +235,32 @@ impl LaneStore for super::Devices {
         write!(self.shared(), conn => turning::cooled(conn, device, turn))
     }
 
-    async fn idle(&self, before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError> {
-        read!(self.shared(), conn => turning::idle(conn, before, limit))
+    async fn idle(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Idle>, StoreError> {
+        read!(self.shared(), conn => turning::idle(conn, shards, before, limit))
     }
 
-    async fn cooling(&self, limit: u32) -> Result<Vec<Idle>, StoreError> {
-        read!(self.shared(), conn => turning::cooling(conn, limit))
+    async fn cooling(&self, shards: &[&str], limit: u32) -> Result<Vec<Idle>, StoreError> {
+        read!(self.shared(), conn => turning::cooling(conn, shards, limit))
+    }
+
+    async fn vacant(&self, shard: &str, limit: u32) -> Result<Vec<Idle>, StoreError> {
+        read!(self.shared(), conn => leaving::vacant(conn, shard, limit))
+    }
+
+    async fn leave(&self, left: &Left, now: Micros) -> Result<(), StoreError> {
+        write!(self.shared(), conn => leaving::leave(conn, left.device, &left.shard, left.tier, now))
+    }
+
+    async fn left(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, StoreError> {
+        read!(self.shared(), conn => leaving::left(conn, shards, before, limit))
+    }
+
+    async fn gone(&self, left: &Left) -> Result<bool, StoreError> {
+        write!(self.shared(), conn => leaving::gone(conn, left))
+    }
+
+    async fn occupied(&self, most: u32) -> Result<Vec<(String, u32)>, StoreError> {
+        read!(self.shared(), conn => leaving::occupied(conn, most))
     }
 }
 

@@ -9,7 +9,7 @@ use super::hold::Holding;
 use super::sessions::{leave_lanes, session_of};
 use super::turning::warm;
 use super::{Conn, Fault};
-use crate::store::{Invalid, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature, Via};
+use crate::store::{Invalid, MAIN, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature, Via};
 
 const NUMBER: &str = concat!("SELECT number FROM devices WHERE tenant = $1 AND ", live_id!(), " = $2");
 
@@ -152,7 +152,7 @@ async fn make(conn: &mut Conn, registration: &Registration, now: Micros) -> Resu
     retag(conn, tenant, device, &BTreeSet::new(), &tags).await?;
     // Its queue is made when the first message comes back from where it should be, or when the device comes.
     if *via == Via::Amqp {
-        warm(conn, Number(device), now).await?;
+        warm(conn, Number(device), MAIN, None, now).await?;
     }
     Ok(Some(Put::Done { device: Number(device), made: true }))
 }

@@ -11,8 +11,8 @@ use super::devices::{number, parsed};
 use super::ranking::Walk;
 use super::{Conn, Fault};
 use crate::store::{
-    Device, Filter, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier, Transport,
-    Via,
+    Device, Filter, MAIN, Micros, Number, Page, Presence, ProcessId, Registration, Session, StoreError, Temperature, Tier,
+    Transport, Via,
 };
 
 // One that was removed has no row in `device_states`.
@@ -32,7 +32,9 @@ const SESSIONS: &str = concat!(
 );
 
 const LANES: &str = concat!(
-    "SELECT device, temperature, tier FROM device_lanes WHERE device IN (SELECT CAST(n.value AS bigint) FROM ",
+    "SELECT l.device, l.temperature, l.tier, ",
+    shard_of!("l.device"),
+    " FROM device_lanes AS l WHERE l.device IN (SELECT CAST(n.value AS bigint) FROM ",
     each!("$1"),
     ")"
 );
@@ -47,10 +49,11 @@ pub(super) async fn sessions(conn: &mut Conn, devices: &[i64]) -> Result<HashMap
     Ok(found.into_iter().map(session).collect::<Result<_, StoreError>>()?)
 }
 
-/// Temperatures and tiers of those devices that are not cold, by number.
-pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i64, (Temperature, Tier)>, Fault> {
-    let found: Vec<(i64, i16, i16)> = sqlx::query_as(LANES).bind(batch(devices)?).fetch_all(conn).await?;
-    let lane = |(device, temperature, tier)| Ok((device, (Temperature::of_stored(temperature)?, Tier::of_stored(tier)?)));
+/// Temperatures, tiers and brokers of those devices that are not cold, by number.
+pub(super) async fn lanes(conn: &mut Conn, devices: &[i64]) -> Result<HashMap<i64, (Temperature, Tier, String)>, Fault> {
+    let found: Vec<(i64, i16, i16, String)> = sqlx::query_as(LANES).bind(batch(devices)?).fetch_all(conn).await?;
+    let lane =
+        |(device, temperature, tier, shard)| Ok((device, (Temperature::of_stored(temperature)?, Tier::of_stored(tier)?, shard)));
     Ok(found.into_iter().map(lane).collect::<Result<_, StoreError>>()?)
 }
 
@@ -78,14 +81,15 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
     }
     let rows: Vec<Row> = sqlx::query_as(DEVICES).bind(batch(numbers)?).fetch_all(&mut *conn).await?;
     let mut sessions = sessions(conn, numbers).await?;
-    let lanes = lanes(conn, numbers).await?;
+    let mut lanes = lanes(conn, numbers).await?;
     let mut devices = Vec::with_capacity(rows.len());
     for row in rows {
         let (number, tenant, id, user, groups, labels, tier, via, created_at, updated_at, revoked_at, tokens_since, seq, ..) =
             row;
         let (.., backlog, backlog_bytes, fence) = row;
         let (tier, via) = (Tier::of_stored(tier)?, Via::of_stored(via)?);
-        let (temperature, queue_tier) = lanes.get(&number).copied().unwrap_or((Temperature::Cold, tier));
+        let cold = || (Temperature::Cold, tier, MAIN.to_owned());
+        let (temperature, queue_tier, queue_shard) = lanes.remove(&number).unwrap_or_else(cold);
         let (groups, labels) = (parsed(&groups)?, parsed(&labels)?);
         devices.push(Device {
             number: Number(number),
@@ -101,6 +105,7 @@ async fn load(conn: &mut Conn, numbers: &[i64]) -> Result<Vec<Device>, Fault> {
             fence,
             temperature,
             queue_tier,
+            queue_shard,
         });
     }
     Ok(devices)

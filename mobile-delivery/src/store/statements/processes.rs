@@ -3,17 +3,21 @@
 use std::collections::HashSet;
 
 use super::batch::batch;
+use super::devices::parsed;
 use super::sessions::release;
 use super::{Conn, Fault};
 use crate::store::{LAPSE, Lost, Micros, ProcessId, SLOTS, Slot};
 
 const BEAT: &str = concat!(
-    "INSERT INTO device_processes (id, beat_at) VALUES ($1, ",
+    "INSERT INTO device_processes (id, shards, beat_at) VALUES ($1, $2, ",
     clock!(),
-    ") ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at"
+    ") ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, shards = excluded.shards"
 );
 
 const LIVE: &str = concat!("SELECT id FROM device_processes WHERE beat_at >= ", clock!(), " - $1 ORDER BY id");
+
+const LIVE_WITH_SHARDS: &str =
+    concat!("SELECT id, shards FROM device_processes WHERE beat_at >= ", clock!(), " - $1 ORDER BY id");
 
 const LEAVE: &str = "DELETE FROM device_processes WHERE id = $1";
 
@@ -56,9 +60,11 @@ async fn live(conn: &mut Conn) -> Result<Vec<i64>, Fault> {
     Ok(live.into_iter().map(|(process,)| process).collect())
 }
 
-pub(super) async fn beat(conn: &mut Conn, me: ProcessId) -> Result<Vec<ProcessId>, Fault> {
-    sqlx::query(BEAT).bind(me.0).execute(&mut *conn).await?;
-    Ok(live(conn).await?.into_iter().map(ProcessId).collect())
+pub(super) async fn beat(conn: &mut Conn, me: ProcessId, shards: &[String]) -> Result<Vec<(ProcessId, Vec<String>)>, Fault> {
+    sqlx::query(BEAT).bind(me.0).bind(batch(shards)?).execute(&mut *conn).await?;
+    let live: Vec<(i64, String)> = sqlx::query_as(LIVE_WITH_SHARDS).bind(LAPSE).fetch_all(conn).await?;
+    let told = |(id, shards): (i64, String)| Ok((ProcessId(id), parsed(&shards)?));
+    live.into_iter().map(told).collect()
 }
 
 pub(super) async fn leave(conn: &mut Conn, me: ProcessId) -> Result<(), Fault> {

@@ -15,13 +15,21 @@ const WITH_WORK: &str = concat!(
     " WHERE (SELECT 1 FROM device_lanes AS l WHERE l.slot = CAST(n.value AS bigint) AND l.behind = 1 AND l.temperature = 1 LIMIT 1) = 1"
 );
 
-const LANES: &str = "SELECT l.device, d.tenant, d.id, l.tier, d.via, l.turn, l.sent, s.seq FROM device_lanes AS l \
+const LANES: &str = concat!(
+    "SELECT l.device, d.tenant, d.id, l.tier, ",
+    shard_of!("l.device"),
+    ", d.via, l.turn, l.sent, s.seq FROM device_lanes AS l \
      JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
-     WHERE l.slot = $1 AND l.behind = 1 AND l.temperature = 1 AND l.device > $2 ORDER BY l.device LIMIT $3";
+     WHERE l.slot = $1 AND l.behind = 1 AND l.temperature = 1 AND l.device > $2 AND ",
+    at_one_of!("l.device", "$4"),
+    " ORDER BY l.device LIMIT $3"
+);
 
 // By device alone: with what `device_lanes_behind` is about, a table without statistics would be walked by that index.
 const LANES_OF: &str = concat!(
-    "SELECT l.device, d.tenant, d.id, l.tier, d.via, l.turn, l.sent, s.seq, l.behind = 1 AND l.temperature = 1 FROM ",
+    "SELECT l.device, d.tenant, d.id, l.tier, ",
+    shard_of!("l.device"),
+    ", d.via, l.turn, l.sent, s.seq, l.behind = 1 AND l.temperature = 1 FROM ",
     each!("$1"),
     " CROSS JOIN device_lanes AS l JOIN devices AS d ON d.number = l.device JOIN device_states AS s ON s.device = l.device \
      WHERE l.device = CAST(n.value AS bigint) ORDER BY l.device"
@@ -75,7 +83,7 @@ const HANDED: &str = concat!(
     int!("3")
 );
 
-type Lane = (i64, String, String, i16, i16, i64, i64, i64);
+type Lane = (i64, String, String, i16, String, i16, i64, i64, i64);
 
 /// Lanes of these slots that have something, slot by slot, from where the reading before left off.
 async fn lanes(conn: &mut Conn, reading: &Reading<'_>) -> Result<Vec<Lane>, Fault> {
@@ -90,7 +98,8 @@ async fn lanes(conn: &mut Conn, reading: &Reading<'_>) -> Result<Vec<Lane>, Faul
             break;
         }
         let after = if slot == from { reading.after.0 } else { 0 };
-        let found: Vec<Lane> = sqlx::query_as(LANES).bind(slot).bind(after).bind(left).fetch_all(&mut *conn).await?;
+        let found: Vec<Lane> =
+            sqlx::query_as(LANES).bind(slot).bind(after).bind(left).bind(batch(reading.shards)?).fetch_all(&mut *conn).await?;
         lanes.extend(found);
     }
     Ok(lanes)
@@ -108,10 +117,11 @@ pub(super) async fn unsent_of(
     now: Micros,
 ) -> Result<Vec<Relayed>, Fault> {
     let most = usize::try_from(reading.devices).unwrap_or(usize::MAX);
-    type Row = (i64, String, String, i16, i16, i64, i64, i64, bool);
+    type Row = (i64, String, String, i16, String, i16, i64, i64, i64, bool);
     let found: Vec<Row> = sqlx::query_as(LANES_OF).bind(batch(devices)?).fetch_all(&mut *conn).await?;
-    let has_work = |(device, tenant, id, tier, via, turn, sent, seq, has_work)| {
-        Some((device, tenant, id, tier, via, turn, sent, seq)).filter(|_| has_work)
+    let has_work = |(device, tenant, id, tier, shard, via, turn, sent, seq, has_work): Row| {
+        let has_work = has_work && reading.shards.contains(&shard.as_str());
+        has_work.then_some((device, tenant, id, tier, shard, via, turn, sent, seq))
     };
     let lanes: Vec<Lane> = found.into_iter().filter_map(has_work).take(most).collect();
     relayed(conn, lanes, reading, now).await
@@ -122,19 +132,19 @@ async fn relayed(conn: &mut Conn, lanes: Vec<Lane>, reading: &Reading<'_>, now: 
     if lanes.is_empty() {
         return Ok(Vec::new());
     }
-    let asked = batch(lanes.iter().enumerate().map(|(at, lane)| (lane.0, lane.6, at)))?;
+    let asked = batch(lanes.iter().enumerate().map(|(at, lane)| (lane.0, lane.7, at)))?;
     let most = i64::from(reading.messages.max(1));
     let found: Vec<(i64, i64, i64)> = sqlx::query_as(ROWS).bind(asked).bind(now).bind(most).fetch_all(&mut *conn).await?;
     let (rows, whole) = portioned(&found, lanes.len(), reading);
     let wanted: Vec<(i64, i64)> = rows.iter().flat_map(|(at, seqs)| seqs.iter().map(|seq| (lanes[*at].0, *seq))).collect();
     let mut bodies = bodies(conn, &wanted).await?;
     let mut relayed = Vec::with_capacity(whole);
-    for (at, (device, tenant, id, tier, via, turn, after, last)) in lanes.into_iter().enumerate().take(whole) {
+    for (at, (device, tenant, id, tier, shard, via, turn, after, last)) in lanes.into_iter().enumerate().take(whole) {
         let messages = bodies.remove(&device).unwrap_or_default();
         // With rows it goes up to the last of them; with none, nothing is left of what the device was given by then.
         let upto = rows.get(&at).and_then(|seqs| seqs.last().copied()).unwrap_or(last);
         let (device, tier, via) = (Number(device), Tier::of_stored(tier)?, Via::of_stored(via)?);
-        relayed.push(Relayed { device, tenant, id, tier, via, turn, after, messages, upto });
+        relayed.push(Relayed { device, tenant, id, tier, shard, via, turn, after, messages, upto });
     }
     Ok(relayed)
 }

@@ -7,7 +7,7 @@ use super::hold::Holding;
 use super::listing::{lanes, sessions};
 use super::log;
 use super::{Conn, Fault};
-use crate::store::{Claim, Claimed, Micros, Number, Over, Session, Temperature, Via};
+use crate::store::{Claim, Claimed, MAIN, Micros, Number, Over, Session, Temperature, Via};
 
 const CLAIM: &str = concat!(
     "INSERT INTO device_sessions (device, tenant, process, session, fence, transport, roster, since) SELECT ",
@@ -96,7 +96,7 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
     let devices: Vec<i64> = claims.iter().map(|claim| claim.device.0).collect();
     let mut holding = Holding::of(conn, devices.iter().copied()).await?;
     let previous = sessions(conn, &devices).await?;
-    let lanes = lanes(conn, &devices).await?;
+    let mut lanes = lanes(conn, &devices).await?;
     let mut standings = log::standings(conn, &devices).await?;
     let (mut claimed, mut rows) = (Vec::with_capacity(claims.len()), Vec::new());
     let (mut taken, mut left) = (Vec::new(), Vec::new());
@@ -120,13 +120,18 @@ pub(super) async fn claim(conn: &mut Conn, claims: &[Claim], now: Micros) -> Res
         } else {
             left.push(device);
         }
+        let (temperature, shard) = match lanes.remove(&device) {
+            Some((temperature, _, shard)) => (temperature, shard),
+            None => (Temperature::Cold, MAIN.to_owned()),
+        };
         claimed.push(Claimed::Yours {
             fence: held.fence,
             previous: previous.get(&device).copied(),
             seq: held.seq,
             backlog: held.backlog,
             gap: held.gap()?,
-            temperature: lanes.get(&device).map_or(Temperature::Cold, |(temperature, _)| *temperature),
+            temperature,
+            shard,
             standing: Box::new(standing),
         });
     }

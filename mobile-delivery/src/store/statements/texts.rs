@@ -98,6 +98,20 @@ macro_rules! places {
     };
 }
 
+/// The broker that the lane of `$device` is at.
+macro_rules! shard_of {
+    ($device:literal) => {
+        concat!("coalesce((SELECT h.shard FROM device_lane_shards AS h WHERE h.device = ", $device, "), 'main')")
+    };
+}
+
+/// Whether that is one of those in the batch `$shards`.
+macro_rules! at_one_of {
+    ($device:literal, $shards:literal) => {
+        one_of!(shard_of!($device), $shards)
+    };
+}
+
 /// That lanes of these devices have something to be filled with.
 macro_rules! behind {
     ($devices:literal) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use database::clock;
 use futures::future::join_all;
-use mobile_delivery::store::{Temperature, Turned};
+use mobile_delivery::store::{MAIN, Temperature, Turned};
 use mobile_delivery::upkeep::UpkeepOptions;
 use warren_tests::wait::until_true;
 
@@ -48,11 +48,13 @@ async fn what_was_left_half_way_is_ended_and_a_removed_device_leaves_no_queue() 
     let process = Process::start(&ground).await;
     let (half, removed) = (hot(&ground, &process, "half").await, hot(&ground, &process, "removed").await);
     // As a process that dies between the two steps leaves it.
-    let lane = ground.stores.lanes.idle(i64::MAX, 10).await.unwrap().into_iter().find(|idle| idle.device == half).unwrap();
+    let lane =
+        ground.stores.lanes.idle(&[MAIN], i64::MAX, 10).await.unwrap().into_iter().find(|idle| idle.device == half).unwrap();
     assert!(matches!(ground.stores.lanes.cool(half, lane.turn, clock::now()).await.unwrap(), Turned::Done { .. }));
     ground.remove("removed").await;
     until_true(SOON, "both queues to be gone", async || !ground.has_queue(half).await && !ground.has_queue(removed).await).await;
-    until_true(SOON, "nothing to be left to cool", async || ground.stores.lanes.cooling(10).await.unwrap().is_empty()).await;
+    until_true(SOON, "nothing to be left to cool", async || ground.stores.lanes.cooling(&[MAIN], 10).await.unwrap().is_empty())
+        .await;
     assert_eq!(ground.temperature("half").await, Temperature::Cold);
 }
 
@@ -104,6 +106,6 @@ async fn cooling_races_with_sends_and_connects_and_nothing_is_lost() {
         phone.leave().await;
     };
     join_all((0..DEVICES).map(reach)).await;
-    let all_cold = async || ground.stores.lanes.idle(i64::MAX, 100).await.unwrap().is_empty();
+    let all_cold = async || ground.stores.lanes.idle(&[MAIN], i64::MAX, 100).await.unwrap().is_empty();
     until_true(SOON, "all to be cold again", all_cold).await;
 }

@@ -14,6 +14,7 @@ use mobile_delivery::follow::{Follow, Fresh};
 use mobile_delivery::processes::Processes;
 use mobile_delivery::receipts::{self, Outlet, Receipts};
 use mobile_delivery::relay::{self, Notices, Relay, RelayOptions, Wake};
+use mobile_delivery::shards::{Shard, Shards};
 use mobile_delivery::store::{
     Key, Limit, Limits, Message, NewMessage, Number, Placed, Priority, ProcessId, Put, Registration, Sent, StoreError, Stores,
     TABLES, Target, Temperature, Tier, Via,
@@ -48,17 +49,7 @@ impl Ground {
     }
 
     pub(super) async fn on(broker: &Broker) -> Self {
-        let vhost = broker.vhost().await;
-        let names = Names::new("");
-        for (exchange, kind) in [
-            (names.devices(), "direct"),
-            (names.groups(), "topic"),
-            (names.broadcast(), "fanout"),
-            (names.notices(), "fanout"),
-            (names.events(), "topic"),
-        ] {
-            vhost.declare_exchange(&exchange, kind, json!({})).await;
-        }
+        let vhost = shared(broker).await;
         let database = Postgres::shared().await.database().await;
         let stores = open(&database).await;
         Self { url: vhost.url(), vhost, database, stores, sending: tokio::sync::Mutex::default() }
@@ -133,6 +124,21 @@ impl Ground {
     }
 }
 
+/// A vhost with what devices share.
+pub(super) async fn shared(broker: &Broker) -> Vhost {
+    let (vhost, names) = (broker.vhost().await, Names::new(""));
+    for (exchange, kind) in [
+        (names.devices(), "direct"),
+        (names.groups(), "topic"),
+        (names.broadcast(), "fanout"),
+        (names.notices(), "fanout"),
+        (names.events(), "topic"),
+    ] {
+        vhost.declare_exchange(&exchange, kind, json!({})).await;
+    }
+    vhost
+}
+
 /// Asks a store that is too busy to answer again, as those do that use it.
 pub(super) async fn again<T, F>(ask: impl Fn() -> F) -> T
 where
@@ -196,7 +202,12 @@ pub(super) struct How {
     pub(super) topology: Topology,
     /// Whether it hears and tells notices.
     pub(super) mute: bool,
+    /// The URL of one more broker, [`NORTH`].
+    pub(super) north: Option<String>,
 }
+
+/// What the other broker is called.
+pub(super) const NORTH: &str = "north";
 
 /// A process that serves devices.
 pub(super) struct Process {
@@ -204,6 +215,7 @@ pub(super) struct Process {
     pub(super) me: ProcessId,
     pub(super) wake: Wake,
     pub(super) lanes: Lanes,
+    pub(super) shards: Shards,
     pub(super) outlet: Outlet,
     processes: Arc<Processes>,
     registry: Registry,
@@ -275,13 +287,21 @@ async fn begin(url: String, database: String, how: How) -> Process {
     let link = Link::start(broker, "devices", &others, last.clone(), wire.clone());
     let telling = publisher(&link, &others, &last, &wire);
     let publishing = publisher(&link, &others, &last, &wire);
-    let processes = Processes::join(stores.sessions.clone()).await.unwrap();
+    let named = how.north.iter().map(|_| NORTH.to_owned()).collect();
+    let processes = Processes::join_with(stores.sessions.clone(), named).await.unwrap();
+    let north = how.north.map(|url| {
+        let broker = Arc::new(BrokerOptions::new(url, "test"));
+        let options = LanesOptions { shard: NORTH.to_owned(), ..LanesOptions::default() };
+        let (lanes, (_, unfit)) = (lanes.beside(&broker, options, &others, &last, &wire), tokio::sync::watch::channel(None));
+        Shard { lanes, takes: true, unfit }
+    });
+    let shards = Shards::new(lanes.clone(), north.into_iter().collect(), processes.clone());
     work.spawn(processes.clone().run(stop.clone()));
     let (wake, metrics) = (Wake::default(), Arc::new(relay::Metrics::new(&registry).unwrap()));
     let relay = Relay {
         stores: stores.clone(),
         processes: processes.clone(),
-        lanes: lanes.clone(),
+        shards: shards.clone(),
         wake: wake.clone(),
         metrics: metrics.clone(),
         options: how.relay,
@@ -301,7 +321,7 @@ async fn begin(url: String, database: String, how: How) -> Process {
     let upkeep = Upkeep {
         stores: stores.clone(),
         processes: processes.clone(),
-        lanes: lanes.clone(),
+        shards: shards.clone(),
         wake: wake.clone(),
         follow: Arc::new(wake.clone()),
         limits: Limits::default(),
@@ -312,5 +332,5 @@ async fn begin(url: String, database: String, how: How) -> Process {
     let metrics = Arc::new(receipts::Metrics::new(&registry).unwrap());
     let (receipts, outlet) = Receipts::new(stores, processes.clone(), publishing, &names, &how.topology, metrics);
     work.spawn(receipts.run(stop.clone()));
-    Process { runtime: None, me: processes.me(), wake, lanes, outlet, processes, registry, work, stop }
+    Process { runtime: None, me: processes.me(), wake, lanes, shards, outlet, processes, registry, work, stop }
 }

@@ -6,7 +6,7 @@ use broker_topology::Device;
 use database::clock;
 use messaging::devices::{Attachment, Delivery, Event, LaneError, Lanes};
 use mobile_delivery::lane::{lane_of, queue_of};
-use mobile_delivery::store::{Ack, Claim, Claimed, Limit, Number, Outcome, Stores, Temperature, Tier, Transport, Which};
+use mobile_delivery::store::{Ack, Claim, Claimed, Limit, MAIN, Number, Outcome, Stores, Temperature, Tier, Transport, Which};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -68,7 +68,7 @@ impl Phone {
         while let Err(error) = self.lanes.ensure(lane_of(&device)).await {
             assert!(matches!(error, LaneError::Refused { code: 404, .. }), "{}: {error}", self.id);
         }
-        again(|| self.stores.lanes.warm(self.number, clock::now())).await.unwrap();
+        again(|| self.stores.lanes.warm(self.number, MAIN, None, clock::now())).await.unwrap();
     }
 
     async fn attach(&mut self) {

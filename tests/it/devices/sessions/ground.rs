@@ -244,7 +244,7 @@ async fn begin(url: String, database: &str, how: How) -> Process {
     let relay = Relay {
         stores: stores.clone(),
         processes: processes.clone(),
-        lanes: lanes.clone(),
+        shards: lanes.clone().into(),
         wake: wake.clone(),
         metrics: metrics.clone(),
         options: RelayOptions { look: std::time::Duration::from_millis(500), ..RelayOptions::default() },
@@ -261,7 +261,7 @@ async fn begin(url: String, database: &str, how: How) -> Process {
     others.spawn(told.run(last.clone()));
     let notices = (!how.mute).then_some(Notices { publisher, link, names });
     let verifier = Arc::new(Verifier::new(&[key()], ISSUER, AUDIENCE).unwrap());
-    let parts = Parts { stores, lanes, verifier, me: processes.me(), notices, outlet: None };
+    let parts = Parts { stores, shards: lanes.into(), verifier, me: processes.me(), notices, outlet: None };
     let sessions = Sessions::start(parts, how.options, &work, stop.clone(), &registry).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
