@@ -1,6 +1,7 @@
 //! Mobile delivery on a real broker.
 
 mod broker;
+pub(crate) mod browser;
 pub(crate) mod fleet;
 mod groups;
 mod lanes;

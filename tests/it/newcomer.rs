@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use warren_tests::process::{Process, workspace};
 
+mod chat;
 mod devices;
 mod lifetime;
 mod obstacles;
@@ -13,13 +14,21 @@ mod slow;
 mod tour;
 mod worker;
 
-/// The block in this language of a section of the README.
+/// The first block in this language of a section of the README.
 fn block(section: &str, language: &str) -> String {
+    blocks(section, language).swap_remove(0)
+}
+
+/// All blocks in this language of a section of the README, in order; there is one at least.
+fn blocks(section: &str, language: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(workspace().join("README.md")).expect("there is a README.md");
     let section = readme.split_once(&format!("## {section}")).expect("the section begins").1;
     let section = section.split_once("\n## ").expect("the section ends").0;
-    let block = section.split_once(&format!("```{language}\n")).expect("the section has this block").1;
-    block.split_once("```").expect("a block ends").0.to_owned()
+    let begun = format!("```{language}\n");
+    let blocks = section.split(&begun).skip(1).map(|rest| rest.split_once("```").expect("a block ends").0.to_owned());
+    let blocks: Vec<String> = blocks.collect();
+    assert!(!blocks.is_empty(), "the section has no block in {language}");
+    blocks
 }
 
 /// What a terminal gave back.
