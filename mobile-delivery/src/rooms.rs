@@ -30,7 +30,7 @@ use crate::sending::Sender;
 /// How much is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct RoomOptions {
-    /// What one device may publish, signals too; 10 in a second by default, and 20 at once.
+    /// What one device may publish, signals and what it asks of its groups too; 10 in a second by default, and 20 at once.
     pub device: Rate,
     /// What may be published to one room; 200 in a second by default, and 400 at once.
     pub room: Rate,

@@ -27,7 +27,7 @@ pub use options::Options;
 use writer::Messages;
 
 use crate::follow::Follow;
-use crate::store::{Author, Key, Limits, Message, MessageStore, NewMessage, Number, Sent, StoreError, Target};
+use crate::store::{Key, Limits, Message, MessageStore, NewMessage, Number, Sent, StoreError, Target};
 
 /// Bytes of a sender's name at most.
 const SENDER: usize = 128;
@@ -40,7 +40,7 @@ pub struct Sending {
     /// Who sends it: up to 128 bytes.
     pub sender: String,
     /// The device that publishes it, to a group that it is in; `None`: a back end sends it.
-    pub publisher: Option<(Number, Author)>,
+    pub publisher: Option<Number>,
     /// To whom.
     pub target: Target,
     /// MIME type of the body.
@@ -236,7 +236,7 @@ fn key_of(sending: &Sending) -> Option<Key> {
     // Where it goes is part of the scope, wherever it was asked for: alone, or within a batch.
     let to = match &sending.target {
         // Nor are a device and a back end that goes by the same name the same sender.
-        Target::Log(audience) if let Some((device, _)) = &sending.publisher => {
+        Target::Log(audience) if let Some(device) = sending.publisher => {
             format!("published {} {}", device.0, audience.tag())
         }
         Target::Devices(ids) => format!("device {}", ids.join(",")),

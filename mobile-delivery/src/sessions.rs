@@ -55,7 +55,7 @@ use std::time::Duration;
 use door::auth::Verifier;
 use door::current::Current;
 use prometheus::Registry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -266,6 +266,12 @@ impl Sessions {
     /// Rows.
     pub(crate) fn stores(&self) -> &Stores {
         &self.0.stores
+    }
+
+    /// A turn to read a page of the store.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Closed never.
+        self.0.reads.acquire().await.ok()
     }
 
     /// What this process takes of what devices publish.

@@ -392,7 +392,7 @@ pub trait LaneStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`StoreError`].
-    async fn leave(&self, left: &Left, now: Micros) -> Result<(), StoreError>;
+    async fn leave(&self, left: &Left) -> Result<(), StoreError>;
 
     /// Queues at these brokers that are no lane's since before `before`.
     ///
@@ -400,7 +400,7 @@ pub trait LaneStore: Send + Sync + 'static {
     /// As [`StoreError`].
     async fn left(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, StoreError>;
 
-    /// Says that a queue that was left is gone. Answers whether it was still to go: else the lane has come back to it.
+    /// Says that a queue that was left is gone. Answers whether it was still to go, since then: else the lane has come back to it, or is about to.
     ///
     /// # Errors
     /// As [`StoreError`].

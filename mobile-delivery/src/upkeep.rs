@@ -48,6 +48,9 @@ pub struct UpkeepOptions {
     pub cool_together: usize,
     /// How long a queue that could not be taken away is left alone, 30 s by default.
     pub cool_again: Duration,
+    /// How long a queue that a lane has left at a broker, or that is about to be made there, stays on the list before it goes; 30 s by default. It is to be longer than a declare may take, with all that
+    /// wait before it.
+    pub left_for: Duration,
 }
 
 impl Default for UpkeepOptions {
@@ -61,6 +64,7 @@ impl Default for UpkeepOptions {
             cool_per_second: 20,
             cool_together: 8,
             cool_again: Duration::from_secs(30),
+            left_for: Duration::from_secs(30),
         }
     }
 }

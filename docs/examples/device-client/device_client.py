@@ -162,10 +162,18 @@ class Handled:
             self.lines += 1
         self.trim()
 
-    def trim(self):
+    def drop(self, message_ids):
+        """These were taken back: should one come again, it is news."""
+        before = len(self.ids)
+        for message_id in message_ids:
+            self.ids.pop(message_id, None)
+        if len(self.ids) < before:
+            self.trim(always=True)
+
+    def trim(self, always=False):
         while len(self.ids) > SEEN_KEPT:
             self.ids.popitem(last=False)
-        if self.file and self.lines > 2 * SEEN_KEPT:
+        if self.file and (always or self.lines > 2 * SEEN_KEPT):
             # Written beside and moved, so that a crash leaves the old one or the new one.
             with open(self.path + ".new", "w", encoding="utf-8") as new:
                 new.writelines(message_id + "\n" for message_id in self.ids)
@@ -207,6 +215,7 @@ class Session:
             return [ack(gap=frame["number"])]
         elif name == "cancel":
             self.note(f"taken back, {frame['reason']}: {', '.join(frame['ids'])}")
+            self.handled.drop(frame["ids"])
         elif name == "idle":
             self.idle = True
         elif name == "goaway":

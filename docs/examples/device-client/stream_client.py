@@ -87,6 +87,7 @@ class Device:
             self.ack(gap=data["number"])
         elif name == "cancel":
             note(f"taken back, {data['reason']}: {', '.join(data['ids'])}")
+            self.handled.drop(data["ids"])
         elif name == "idle" and self.args.until_idle:
             return 1000
         elif name == "close":

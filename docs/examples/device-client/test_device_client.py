@@ -154,6 +154,17 @@ class Sessions(unittest.TestCase):
         self.on("server", "cancel")
         self.assertEqual(self.session.on(VECTORS["unknown_server_frame"]), [])
 
+    def test_what_was_taken_back_is_news_when_it_comes_again(self):
+        text = text_of("server", "deliver to a group")
+        cancel = text_of("server", "cancel")
+        self.assertIn(json.loads(text)["id"], json.loads(cancel)["ids"])
+        for count in (1, 1):
+            before = len(self.got)
+            self.session.on(text)
+            self.session.on(text)
+            self.assertEqual(len(self.got), before + count)
+            self.session.on(cancel)
+
     def test_a_restart_remembers(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "handled")

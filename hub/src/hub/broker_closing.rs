@@ -3,9 +3,11 @@
 //! Best effort: where nobody answers, or the user may not, or this process dies meanwhile, the broker lets the device do nothing new that it has not done on that
 //! connection before, and what it consumes from goes on until it leaves.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,8 +17,9 @@ use crate::management::{Management, ManagementError};
 /// Names that wait to be closed at most.
 const WAITING: usize = 1024;
 
-/// Who was let in just before he was shut out has a connection that cannot be seen yet: it is looked for again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Who was let in just before he was shut out has a connection that cannot be seen yet, and where the broker keeps answers for a while (`rabbitmq_auth_backend_cache`, 15 s unless
+/// told) he is let in after that too: what is open is looked for again.
+const AGAIN: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(25), Duration::from_secs(70)];
 
 /// Tries while the broker does not answer, and the time between two.
 const TRIES: u32 = 5;
@@ -55,12 +58,14 @@ pub(super) fn start(broker: &Broker, tasks: &TaskTracker, drain: &CancellationTo
 }
 
 async fn run(management: Management, mut names: mpsc::Receiver<String>) {
-    let mut again = std::collections::VecDeque::new();
+    // By when they are looked for again, and a number for those of the same moment.
+    let mut again: BTreeMap<(Instant, u64), String> = BTreeMap::new();
+    let mut number = 0;
     loop {
-        let next = again.front().map(|(at, _)| *at);
+        let next = again.first_key_value().map(|((at, _), _)| *at);
         let ring = async {
             match next {
-                Some(at) => tokio::time::sleep_until(at).await,
+                Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
             }
         };
@@ -68,12 +73,15 @@ async fn run(management: Management, mut names: mpsc::Receiver<String>) {
             name = names.recv() => {
                 let Some(name) = name else { return };
                 close(&management, &name).await;
-                if again.len() < WAITING {
-                    again.push_back((tokio::time::Instant::now() + AGAIN, name));
+                for after in AGAIN {
+                    if again.len() < WAITING * AGAIN.len() {
+                        number += 1;
+                        again.insert((Instant::now() + after, number), name.clone());
+                    }
                 }
             }
             () = ring => {
-                if let Some((_, name)) = again.pop_front() {
+                if let Some((_, name)) = again.pop_first() {
                     close(&management, &name).await;
                 }
             }

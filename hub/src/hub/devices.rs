@@ -8,6 +8,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -162,6 +163,10 @@ impl Devices {
         let (links, stop) = (ground.links, &stages.links);
         let main = Lanes::start(ground.broker, names.clone(), lanes_options.clone(), links, stop, wire, registry)?;
         let (shards, ways) = shards::start(wiring, ground, main.clone(), &lanes_options, processes)?;
+        // With as many before it as may wait.
+        let per_second = lanes_options.declares_per_second.max(1);
+        let waiting = u32::try_from(lanes_options.declares_waiting).unwrap_or(u32::MAX);
+        let longest_declare = lanes_options.patience + Duration::from_secs((waiting / per_second).into());
         let limits = limits(settings);
 
         let wake = Wake::default();
@@ -238,6 +243,7 @@ impl Devices {
                 ended: settings.retention,
                 keys: wiring.config.retention.keys,
                 cool_after: settings.cool_after,
+                left_for: UpkeepOptions::default().left_for.max(longest_declare),
                 ..UpkeepOptions::default()
             },
         };

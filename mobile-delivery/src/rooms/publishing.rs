@@ -7,29 +7,19 @@ use super::Rooms;
 use crate::http::items::{check_body, typed};
 use crate::http::refusals::Place;
 use crate::sending::{Accepted, Options, Sending, Undecided};
-use crate::store::{Audience, Author, Device, Number, Target};
+use crate::store::{Audience, Number, Target};
 
 /// A device that publishes.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher {
     pub(crate) tenant: String,
     pub(crate) number: Number,
-    pub(crate) author: Author,
-}
-
-impl Publisher {
-    pub(crate) fn of(device: &Device) -> Self {
-        let said = &device.registration;
-        let author = Author { device: said.id.clone(), user: said.user.clone() };
-        Self { tenant: said.tenant.clone(), number: device.number, author }
-    }
+    pub(crate) id: String,
 }
 
 /// What it publishes.
 pub(crate) struct Said {
     pub(crate) group: String,
-    /// The device is in the group, as far as is known: then it counts against what the room takes. Who is not in it takes nothing away from those who are.
-    pub(crate) is_member: bool,
     pub(crate) kind: Option<String>,
     pub(crate) content_type: String,
     pub(crate) body: Bytes,
@@ -37,10 +27,9 @@ pub(crate) struct Said {
 }
 
 impl Rooms {
-    /// Puts a message behind those that were put before, also of the same device.
+    /// Puts a message that was counted behind those that were put before, also of the same device.
     pub(crate) fn put(&self, publisher: Publisher, said: Said) -> Result<Undecided, Problem> {
-        let Said { group, is_member, kind, content_type, body, key } = said;
-        self.takes(&publisher, &group, is_member)?;
+        let Said { group, kind, content_type, body, key } = said;
         if body.len() > self.payload {
             let detail = format!("the payload has {} bytes, {} at most are taken", body.len(), self.payload);
             return Err(Problem::new(Code::BodyTooLarge, detail));
@@ -51,9 +40,9 @@ impl Rooms {
             return Err(Problem::store_unavailable("the process is about to leave, or has just come"));
         };
         let sending = Sending {
-            sender: publisher.author.device.clone(),
+            sender: publisher.id,
             tenant: publisher.tenant,
-            publisher: Some((publisher.number, publisher.author)),
+            publisher: Some(publisher.number),
             target: Target::Log(Audience::Group(group)),
             content_type,
             body,
@@ -64,13 +53,14 @@ impl Rooms {
         sender.put(sending).map_err(|error| Place::Header.refused(error))
     }
 
-    /// Counts one message, or signal.
-    pub(crate) fn takes(&self, publisher: &Publisher, group: &str, is_member: bool) -> Result<(), Problem> {
-        self.device.take(&publisher.number)?;
-        if is_member {
-            self.room.take(&(&publisher.tenant, group))?;
-        }
-        Ok(())
+    /// Counts something that a device wants: before anything else is done for it.
+    pub(crate) fn takes_of(&self, device: Number) -> Result<(), Problem> {
+        self.device.take(&device).map(drop)
+    }
+
+    /// Counts what a member has for a room. Who is not in it takes nothing away from those who are.
+    pub(crate) fn takes_for(&self, tenant: &str, group: &str) -> Result<(), Problem> {
+        self.room.take(&(tenant, group)).map(drop)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::protocol::MAX_SEQ;
 use crate::protocol::poll::Polled;
 use crate::sessions::Sessions;
 use crate::sessions::rows::given_of_log;
-use crate::store::{Device, Limit};
+use crate::store::{Device, Limit, Registration};
 
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
@@ -96,10 +96,12 @@ pub(crate) struct Asked {
     limit: Option<u32>,
 }
 
-/// Who asks, as a device.
+/// Who asks, as a device; it is counted.
 async fn device_of(sessions: &Sessions, headers: &HeaderMap) -> Result<Device, Problem> {
     let bearer = sessions.bearer(Verifier::bearer_of(headers)?)?;
-    sessions.admit(&bearer.caller).await
+    let device = sessions.admit(&bearer.caller).await?;
+    sessions.rooms().takes_of(device.number)?;
+    Ok(device)
 }
 
 /// List the groups of a device
@@ -118,7 +120,7 @@ async fn device_of(sessions: &Sessions, headers: &HeaderMap) -> Result<Device, P
         (status = 404, description = "device-not-found", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "via-differs", body = Document, content_type = "application/problem+json"),
         (status = 410, description = "device-revoked", body = Document, content_type = "application/problem+json"),
-        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+        (status = 429, description = "rate-limited, too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
         (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
@@ -153,7 +155,7 @@ pub(crate) async fn groups(State(sessions): State<Sessions>, headers: HeaderMap)
         (status = 404, description = "device-not-found", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "via-differs", body = Document, content_type = "application/problem+json"),
         (status = 410, description = "device-revoked", body = Document, content_type = "application/problem+json"),
-        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+        (status = 429, description = "rate-limited, too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
         (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
@@ -195,7 +197,7 @@ pub(crate) async fn members(
         (status = 404, description = "device-not-found", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "via-differs", body = Document, content_type = "application/problem+json"),
         (status = 410, description = "device-revoked", body = Document, content_type = "application/problem+json"),
-        (status = 429, description = "too-many-bad-tokens", body = Document, content_type = "application/problem+json",
+        (status = 429, description = "rate-limited, too-many-bad-tokens", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
         (status = 503, description = "store-unavailable", body = Document, content_type = "application/problem+json",
             headers(("Retry-After" = u32, description = "seconds"))),
@@ -218,7 +220,10 @@ pub(crate) async fn history(
     }
     let before = i64::try_from(before.unwrap_or(MAX_SEQ).min(MAX_SEQ)).unwrap_or(i64::MAX);
     let limit = Limit { messages: limit, bytes: PAGE_BYTES };
-    let found = sessions.stores().groups.history(device.number, &group, before, limit, clock::now()).await?;
+    let found = {
+        let _turn = sessions.turn().await;
+        sessions.stores().groups.history(device.number, &group, before, limit, clock::now()).await?
+    };
     let found = found.ok_or_else(refusals::not_a_member)?;
     let messages = found.entries.iter().map(given_of_log).collect();
     let body = Polled { messages, more: found.more, gap: None }.encode();
@@ -279,10 +284,12 @@ pub(crate) async fn publish(
     let key = key::of(headers)?;
     let rooms = sessions.rooms();
     let body = body::read(sent, rooms.payload, BODY_WITHIN).await?;
-    let groups = sessions.stores().groups.groups_of(device.number).await?;
-    let is_member = groups.iter().any(|(name, _)| *name == group);
-    let said = Said { group, is_member, kind, content_type, body, key };
-    let accepted = decided(rooms.put(Publisher::of(&device), said)?).await?;
+    let Registration { tenant, id, groups, .. } = device.registration;
+    if groups.contains(&group) {
+        rooms.takes_for(&tenant, &group)?;
+    }
+    let said = Said { group, kind, content_type, body, key };
+    let accepted = decided(rooms.put(Publisher { tenant, number: device.number, id }, said)?).await?;
     let body = format!(r#"{{"id":"{}"}}"#, accepted.id);
     Ok(door::accepted(None, body, accepted.replayed))
 }

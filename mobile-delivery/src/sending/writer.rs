@@ -51,8 +51,7 @@ impl Commit for Messages {
                 }
                 mut sent => {
                     if let Sent::Accepted { logged: Some(logged), .. } = &mut sent {
-                        let Logged { entry, tag, expires_at } = logged.clone();
-                        let author = row.publisher.map(|(_, author)| author);
+                        let Logged { entry, tag, expires_at, author } = logged.clone();
                         let entry = Arc::new(Entry { entry, tag, expires_at, author, message: row.message });
                         entries.push(NewEntry { tenant: row.tenant.into(), entry });
                     } else if let Sent::Accepted { placed, withdrawn, .. } = &mut sent {

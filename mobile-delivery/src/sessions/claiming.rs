@@ -151,11 +151,13 @@ impl Sessions {
             loop {
                 match inner.stores.sessions.release(&rows, clock::now()).await {
                     Ok(were) => {
-                        let gone = together.iter().zip(were).filter(|(_, was)| *was);
-                        gone.for_each(|(one, _)| {
-                            self.tell(&one.identity, one.session, one.transport, false);
+                        for (one, was) in together.iter().zip(were) {
+                            if was {
+                                self.tell(&one.identity, one.session, one.transport, false);
+                            }
+                            // Whoever has ended it: it is missed.
                             self.attendance_changed(&one.identity.tenant, &one.rooms);
-                        });
+                        }
                         break;
                     }
                     Err(error) if over.is_cancelled() => {

@@ -19,7 +19,7 @@ use super::deliveries::Deliveries;
 use super::listening::{Answer, Listening};
 use super::opening::{Bearer, LaneState, Opened, Refused, refused};
 use super::post::{Berth, News, Post};
-use super::publishing::{Publishing, told};
+use super::publishing::{Publishing, of_problem, told};
 use super::tenure::Tenure;
 use super::watching::Watcher;
 use super::wire::{Broken, Heard, Wire};
@@ -343,7 +343,10 @@ impl<W: Wire> Driver<W> {
                 }
                 Action::Watch { groups } => {
                     let Some(tenure) = &self.tenure else { continue };
-                    self.watcher.get_or_insert_with(|| Box::new(Watcher::new(tenure))).watch(groups);
+                    match self.sessions.0.rooms.takes_of(tenure.identity.number) {
+                        Ok(()) => self.watcher.get_or_insert_with(|| Box::new(Watcher::new(tenure))).watch(groups),
+                        Err(problem) => events.push_back(Event::Tell(of_problem(None, &problem))),
+                    }
                 }
                 Action::AckLane(tags) => self.deliveries.ack(&tags, &mut self.lane).await,
                 // Leaving the lane gives back all that is held, in order.

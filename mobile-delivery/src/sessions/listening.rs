@@ -159,6 +159,11 @@ impl Listening {
                 Vec::new()
             }
             Ok(None) => Vec::new(),
+            Ok(Some(standing)) if tenure.is_some_and(|tenure| *tenure.identity.user != *standing.user) => {
+                // Others would be shown who it was.
+                let detail = "the device was registered for another user: come back".to_owned();
+                vec![Event::End { close: Close::Ended, detail }]
+            }
             Ok(Some(standing)) => match self.listener.take() {
                 Some(listener) if listener.has_passed(&standing, cursor) => {
                     self.listener = Some(listener);

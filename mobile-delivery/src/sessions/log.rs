@@ -152,6 +152,11 @@ impl Log {
         page.is_none_or(|page| page.entries.first().is_some_and(|entry| entry.entry <= cursor))
     }
 
+    /// What is kept may have been withdrawn: it is read from the store when it is wanted.
+    pub(super) fn forget(&self) {
+        self.lock().values_mut().for_each(|tenant| tenant.tail.forget());
+    }
+
     /// Tenants and up to where they are read, all or those that are behind.
     fn tenants(&self, behind: bool) -> Vec<(String, i64)> {
         let tenants = self.lock();

@@ -216,8 +216,8 @@ impl Sessions {
         let mut tier = device.queue_tier;
         // Where it has none yet, and would not be looked for if this process died in a moment.
         if at != Some(shard) && (at.is_some() || shard != MAIN) {
-            let left = Left { shard: shard.to_owned(), device: identity.number, tier };
-            let left = inner.stores.lanes.leave(&left, database::clock::now()).await;
+            let left = Left { shard: shard.to_owned(), device: identity.number, tier, since: database::clock::now() };
+            let left = inner.stores.lanes.leave(&left).await;
             left.map_err(|error| unavailable(error.to_string()))?;
         }
         loop {

@@ -33,24 +33,27 @@ impl Publishing {
         let under_way = self.0.get_or_insert_default();
         if under_way.len() >= UNDER_WAY {
             let detail = format!("{UNDER_WAY} messages are not answered yet: wait for these");
-            return Some(refused(Some(reference), None, "rate-limited", detail, Some(1)));
+            return Some(refused(Some(reference), None, Code::RateLimited.as_str(), detail, Some(1)));
         }
+        let (rooms, own) = (&sessions.0.rooms, &tenure.identity);
+        let counted =
+            rooms.takes_of(own.number).and_then(|()| if is_member { rooms.takes_for(&own.tenant, &group) } else { Ok(()) });
         let said = Said {
             group,
-            is_member,
             kind: Some(kind).filter(|kind| !kind.is_empty()),
             content_type,
             body: payload,
             key: Some(reference.clone()),
         };
-        match sessions.0.rooms.put(publisher(tenure), said) {
+        let publisher = Publisher { tenant: own.tenant.to_string(), number: own.number, id: own.id.to_string() };
+        match counted.and_then(|()| rooms.put(publisher, said)) {
             Ok(undecided) => {
                 under_way.push(Box::pin(async move { (reference, decided(undecided).await) }));
                 None
             }
             Err(problem) => {
                 sessions.0.metrics.published("refused");
-                Some(of_problem(reference, &problem))
+                Some(of_problem(Some(reference), &problem))
             }
         }
     }
@@ -79,24 +82,17 @@ pub(super) fn told(sessions: &Sessions, (reference, decided): Decided) -> Server
     sessions.0.metrics.published(outcome);
     match decided {
         Ok(accepted) => ServerFrame::Published(Box::new(Published { reference, id: accepted.id })),
-        Err(problem) => of_problem(reference, &problem),
+        Err(problem) => of_problem(Some(reference), &problem),
     }
 }
 
-/// Who publishes, by its session.
-pub(super) fn publisher(tenure: &Tenure) -> Publisher {
-    let own = &tenure.identity;
-    let author = crate::store::Author { device: own.id.to_string(), user: own.user.to_string() };
-    Publisher { tenant: own.tenant.to_string(), number: own.number, author }
-}
-
-fn of_problem(reference: String, problem: &Problem) -> ServerFrame {
+pub(super) fn of_problem(reference: Option<String>, problem: &Problem) -> ServerFrame {
     let detail = match problem.code {
         // Said as this way has it.
         Code::IdempotencyKeyReused => "this `ref` was used for another message: take a fresh one for each".to_owned(),
         _ => problem.detail.to_string(),
     };
-    refused(Some(reference), None, problem.code.as_str(), detail, problem.retry_after)
+    refused(reference, None, problem.code.as_str(), detail, problem.retry_after)
 }
 
 pub(super) fn refused(

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker_topology::Names;
 use database::{StoreError, clock};
@@ -35,6 +36,9 @@ pub const KIND: &str = "warren.devices.over";
 
 /// Sessions, or messages, in one notice.
 const TOGETHER: usize = 512;
+
+/// Before a notice that could not be told is told again.
+const REST: Duration = Duration::from_secs(1);
 
 /// Those that wait to be told of; what comes beyond is left to the slow round.
 const MOST: usize = 16_384;
@@ -138,7 +142,11 @@ impl Telling {
         self.put(Told::Attendance(tenant.to_owned(), group.to_owned()));
     }
 
+    /// What is worth nothing a moment later takes no place from what is.
     pub(super) fn signal(&self, tenant: &str, signal: Arc<Signal>) {
+        if self.0.len() >= MOST / 8 {
+            return;
+        }
         self.put(Told::Signal(tenant.to_owned(), signal));
     }
 
@@ -253,8 +261,16 @@ impl Sessions {
     /// Tells other processes, until `over`.
     pub(super) async fn tells(self, publisher: Publisher, names: Names, over: CancellationToken) {
         while let Some(told) = self.0.telling.0.take(TOGETHER, &over).await {
-            if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &Notice::of(told, self.0.me)).await {
+            let notice = Notice::of(told, self.0.me);
+            if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &notice).await {
                 tracing::debug!(error = %error, "the slow round finds the sessions that are over");
+                // No round finds entries that were withdrawn: these are told until somebody hears.
+                for (tenant, entry) in &notice.recalled {
+                    self.0.telling.recalled(tenant, *entry);
+                }
+                if !notice.recalled.is_empty() && !over.is_cancelled() {
+                    tokio::time::sleep(REST).await;
+                }
             }
         }
     }
@@ -271,7 +287,9 @@ impl Sessions {
             while let Some(heard) = heard.recv().await {
                 match heard {
                     Heard::Notice(body) => self.hear(&body),
-                    Heard::Open | Heard::Lost => {}
+                    // What was withdrawn meanwhile nobody says again.
+                    Heard::Open => self.0.log.forget(),
+                    Heard::Lost => {}
                 }
             }
         };

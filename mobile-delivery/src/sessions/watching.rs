@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
 use super::post::Post;
-use super::publishing::{publisher, refused};
+use super::publishing::refused;
 use super::tenure::{Identity, Tenure};
 use crate::http::refusals;
 use crate::protocol::{Author, Present, ServerFrame, Signal};
@@ -59,17 +59,24 @@ struct Room {
 /// A session that watches.
 struct Watching {
     post: Arc<Post>,
+    /// A look that began before this says nothing of it.
+    since: Instant,
     /// It has been told who is there, and is told of changes alone.
     told: bool,
 }
 
 impl Room {
+    /// It was not looked at for a while, or never.
+    fn rests(&self, now: Instant) -> bool {
+        self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= PACE)
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         let Some(ago) = self.looked.map(|looked| now.saturating_duration_since(looked)) else { return true };
         ago >= ROUND || (ago >= PACE && (self.stale || self.attendance.is_due(now)))
     }
 
-    /// The store has said who is there; `None`: it is no room.
+    /// The store has said who was there at `now`; `None`: it was no room.
     fn saw(&mut self, group: &str, found: Option<&[Member]>, now: Instant) {
         let tell = |here, away, all| ServerFrame::Present(Arc::new(Present { group: group.to_owned(), all, here, away }));
         let refuse = |problem: &door::problem::Problem| {
@@ -77,13 +84,15 @@ impl Room {
         };
         let Some(found) = found else {
             let frame = refuse(&refusals::not_a_room());
-            self.watchers.retain(|_, watching| !watching.post.tell_frame(frame.clone()));
+            self.watchers.retain(|_, watching| watching.since > now || !watching.post.tell_frame(frame.clone()));
             self.stale |= !self.watchers.is_empty();
             return;
         };
         let found: BTreeMap<Number, Author> = found.iter().map(|member| (member.number, shown(&member.author))).collect();
         let stranger = refuse(&refusals::not_a_member());
-        self.watchers.retain(|number, watching| found.contains_key(number) || !watching.post.tell_frame(stranger.clone()));
+        self.watchers.retain(|number, watching| {
+            found.contains_key(number) || watching.since > now || !watching.post.tell_frame(stranger.clone())
+        });
         let there: BTreeSet<Number> = found.keys().copied().collect();
         let (here, away) = self.attendance.saw(found, now);
         let changes = (!here.is_empty() || !away.is_empty()).then(|| tell(here, away, false));
@@ -126,7 +135,7 @@ impl Watched {
         let room = tenants.entry(identity.tenant.clone()).or_default().entry(group.into()).or_default();
         let watching = room.watchers.get(&identity.number);
         if watching.is_none_or(|watching| !Arc::ptr_eq(&watching.post, post)) {
-            room.watchers.insert(identity.number, Watching { post: post.clone(), told: false });
+            room.watchers.insert(identity.number, Watching { post: post.clone(), since: Instant::now(), told: false });
             room.stale = true;
             self.rung.notify_one();
         }
@@ -140,7 +149,8 @@ impl Watched {
             if room.watchers.get(&identity.number).is_some_and(|watching| Arc::ptr_eq(&watching.post, post)) {
                 room.watchers.remove(&identity.number);
             }
-            if room.watchers.is_empty() {
+            // One that was looked at just now stays for a moment, so that nobody has it looked at more often by coming and going.
+            if room.watchers.is_empty() && room.rests(Instant::now()) {
                 rooms.remove(group);
             }
         }
@@ -149,16 +159,21 @@ impl Watched {
         }
     }
 
-    /// Those to be looked at now. They are as of now: what comes meanwhile makes them stale again.
+    /// Those to be looked at now, the longest waiting first. They are as of now: what comes meanwhile makes them stale again.
     fn due(&self, now: Instant) -> Vec<(String, String)> {
-        let mut due = Vec::new();
-        for (tenant, rooms) in self.lock().iter_mut() {
-            for (group, room) in rooms.iter_mut().filter(|(_, room)| room.is_due(now)).take(TOGETHER - due.len()) {
-                (room.looked, room.stale) = (Some(now), false);
-                due.push((tenant.to_string(), group.to_string()));
-            }
-        }
-        due
+        let mut tenants = self.lock();
+        tenants.retain(|_, rooms| {
+            rooms.retain(|_, room| !room.watchers.is_empty() || !room.rests(now));
+            !rooms.is_empty()
+        });
+        let all = tenants.iter_mut().flat_map(|(tenant, rooms)| rooms.iter_mut().map(move |(group, room)| (tenant, group, room)));
+        let mut due: Vec<_> = all.filter(|(.., room)| !room.watchers.is_empty() && room.is_due(now)).collect();
+        due.sort_unstable_by_key(|(.., room)| room.looked);
+        let take = |(tenant, group, room): (&Box<str>, &Box<str>, &mut Room)| {
+            (room.looked, room.stale) = (Some(now), false);
+            (tenant.to_string(), group.to_string())
+        };
+        due.into_iter().take(TOGETHER).map(take).collect()
     }
 
     fn saw(&self, tenant: &str, group: &str, found: Option<&[Member]>, now: Instant) {
@@ -261,9 +276,10 @@ impl Sessions {
                 "signals go from those who watch a room to those who do: send `watch` first, and wait for `present`".to_owned();
             return Some(refused(None, Some(signal.group), "not-watched", detail, None));
         }
-        let publisher = publisher(tenure);
-        if self.0.rooms.takes(&publisher, &signal.group, true).is_ok() {
-            let signal = Arc::new(Signal { from: Some(shown(&publisher.author)), ..signal });
+        let rooms = &self.0.rooms;
+        if rooms.takes_of(own.number).is_ok() && rooms.takes_for(&own.tenant, &signal.group).is_ok() {
+            let from = Some(Author { device: own.id.to_string(), user: own.user.to_string() });
+            let signal = Arc::new(Signal { from, ..signal });
             self.0.watched.signal(&own.tenant, Some(own.number), &signal);
             self.0.telling.signal(&own.tenant, signal);
             self.0.metrics.signals.inc();

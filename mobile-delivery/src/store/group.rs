@@ -33,7 +33,7 @@ pub struct Group {
     pub present: i64,
 }
 
-/// A device that has published something, as others are shown it.
+/// A device, as others in its groups are shown it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Author {
     /// Its id.

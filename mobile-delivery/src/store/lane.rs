@@ -63,6 +63,8 @@ pub struct Left {
     pub device: Number,
     /// The tier it is named by.
     pub tier: Tier,
+    /// Since when it is left, or is about to be made.
+    pub since: Micros,
 }
 
 /// What an attempt to change the temperature came to.

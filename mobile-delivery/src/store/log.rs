@@ -85,6 +85,8 @@ pub struct Standing {
     pub roster: i64,
     /// What it gets entries for, as [`Audience::tag`], and after which entry of each: the head when it came to have the tag.
     pub tags: Vec<(String, i64)>,
+    /// Whose it is.
+    pub user: String,
     /// Those of its groups that were rooms when it was looked at.
     pub rooms: Vec<String>,
     /// The last entry that is for it, if it has not heard it.
@@ -146,6 +148,8 @@ pub struct Logged {
     pub tag: String,
     /// Not to be given after this time.
     pub expires_at: Micros,
+    /// The device that published it, as it was registered in that moment.
+    pub author: Option<Author>,
 }
 
 /// Whether an entry is given to those who have not heard it.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Audience, Author, Fate, Logged, Micros, Number, Priority, Recalled, Spread, Tier, Withdrawn};
+use super::{Audience, Fate, Logged, Micros, Number, Priority, Recalled, Spread, Tier, Withdrawn};
 
 /// Messages in one call at most.
 pub const SENDS: usize = 512;
@@ -44,7 +44,7 @@ pub struct NewMessage {
     /// What. Its id is new: one that is there already is refused.
     pub message: Message,
     /// The device that publishes it, to a group; `None`: a back end sends it.
-    pub publisher: Option<(Number, Author)>,
+    pub publisher: Option<Number>,
     /// How long it may wait from `created_at` (or from `not_before`) on, at most [`Limits::ttl`]; `None` is that of the device's tier.
     pub ttl: Option<Micros>,
     /// Not to be given before. Until then it has no `seq`.

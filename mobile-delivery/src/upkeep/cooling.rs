@@ -43,9 +43,6 @@ const OFF_AT_MOST: usize = 4096;
 const TELL: Duration = Duration::from_secs(10);
 const TELL_OTHERS: Duration = Duration::from_secs(60);
 
-/// How long a queue has been left before it goes: whoever makes it, or leaves it, has come to an end by then.
-const LEFT_FOR: Duration = Duration::from_secs(30);
-
 /// What is left at one is counted up to here.
 const COUNTED: u32 = 10_000;
 
@@ -126,7 +123,7 @@ impl Cooling {
         let limit = u32::try_from(BATCH + off.len()).unwrap_or(u32::MAX);
         let store = &self.stores.lanes;
         let mut found: Vec<Going> = store.cooling(shards, limit).await?.into_iter().map(Going::Idle).collect();
-        found.extend(store.left(shards, ago(LEFT_FOR), limit).await?.into_iter().map(Going::Left));
+        found.extend(store.left(shards, ago(self.options.left_for), limit).await?.into_iter().map(Going::Left));
         for shard in self.shards.emptied().filter(|shard| shards.contains(shard)) {
             found.extend(store.vacant(shard, limit).await?.into_iter().map(Going::Idle));
         }

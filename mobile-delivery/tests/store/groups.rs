@@ -22,9 +22,9 @@ fn author(id: &str) -> Author {
     Author { device: id.into(), user: "ann".into() }
 }
 
-fn published(device: Number, id: &str, group: &str) -> NewMessage {
+fn published(device: Number, group: &str) -> NewMessage {
     let to = to_all(Target::Log(Audience::Group(group.into())));
-    NewMessage { receipt: false, publisher: Some((device, author(id))), ..to }
+    NewMessage { receipt: false, publisher: Some(device), ..to }
 }
 
 async fn member(ground: &Ground, id: &str, groups: &[&str]) -> Number {
@@ -46,16 +46,16 @@ async fn publish(ground: &Ground, send: &NewMessage) -> i64 {
 async fn a_device_publishes_where_it_is_in_and_devices_may(ground: &Ground) {
     let (ada, bob) = (member(ground, "ada", &["room", "news"]).await, member(ground, "bob", &["room"]).await);
     let stranger = member(ground, "stranger", &[]).await;
-    assert_eq!(ground.try_send(&published(ada, "ada", "room")).await, Sent::NotARoom, "nobody has opened it");
+    assert_eq!(ground.try_send(&published(ada, "room")).await, Sent::NotARoom, "nobody has opened it");
     assert!(set(ground, "room", ROOM_RULES).await);
-    assert_eq!(publish(ground, &published(ada, "ada", "room")).await, 1);
-    assert_eq!(ground.try_send(&published(ada, "ada", "news")).await, Sent::NotARoom);
-    assert_eq!(ground.try_send(&published(stranger, "stranger", "room")).await, Sent::NotAMember);
-    assert_eq!(ground.try_send(&published(stranger, "stranger", "nowhere")).await, Sent::NotAMember);
-    let theirs = NewMessage { tenant: "zoo".into(), ..published(ada, "ada", "room") };
+    assert_eq!(publish(ground, &published(ada, "room")).await, 1);
+    assert_eq!(ground.try_send(&published(ada, "news")).await, Sent::NotARoom);
+    assert_eq!(ground.try_send(&published(stranger, "room")).await, Sent::NotAMember);
+    assert_eq!(ground.try_send(&published(stranger, "nowhere")).await, Sent::NotAMember);
+    let theirs = NewMessage { tenant: "zoo".into(), ..published(ada, "room") };
     assert_eq!(ground.try_send(&theirs).await, Sent::NotAMember, "the room of that name of another tenant is another");
     // Each with its own answer, whatever else is in the call.
-    let together = [published(stranger, "stranger", "room"), published(bob, "bob", "room"), published(bob, "bob", "news")];
+    let together = [published(stranger, "room"), published(bob, "room"), published(bob, "news")];
     let sent = ground.stores.messages.send(&together, &Limits::default(), T0).await.unwrap();
     assert!(matches!(&sent[..], [Sent::NotAMember, Sent::Accepted { .. }, Sent::NotAMember]), "{sent:?}");
     let tail = ground.stores.log.tail("acme", 0, ALL).await.unwrap();
@@ -64,24 +64,39 @@ async fn a_device_publishes_where_it_is_in_and_devices_may(ground: &Ground) {
     let unheard = ground.stores.log.unheard(ada, 0, ALL, T0).await.unwrap();
     assert_eq!(unheard.entries, tail.entries, "its own, too");
     assert!(set(ground, "room", GroupRules::default()).await);
-    assert_eq!(ground.try_send(&published(ada, "ada", "room")).await, Sent::NotARoom);
+    assert_eq!(ground.try_send(&published(ada, "room")).await, Sent::NotARoom);
+    // Registered for another: it speaks as that one from then on. Revoked: not at all.
+    assert!(set(ground, "room", ROOM_RULES).await);
+    let groups = ["room".to_owned()].into();
+    ground.put(&Registration { user: "zoe".into(), groups, ..registration("bob") }).await;
+    let send = published(bob, "room");
+    match ground.try_send(&send).await {
+        Sent::Accepted { logged: Some(logged), .. } => {
+            assert_eq!(logged.author, Some(Author { device: "bob".into(), user: "zoe".into() }))
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(ground.stores.devices.revoke(bob, T0).await.unwrap().is_some());
+    assert_eq!(ground.try_send(&published(bob, "room")).await, Sent::Revoked { device: "bob".into() });
+    ground.stores.devices.remove("acme", "stranger", T0).await.unwrap();
+    assert_eq!(ground.try_send(&published(stranger, "room")).await, Sent::NotAMember, "it is no more");
     // Left: nothing more may be said.
     assert!(set(ground, "room", ROOM_RULES).await);
     ground.stores.devices.member("acme", "room", "ada", false, T0).await.unwrap();
-    assert_eq!(ground.try_send(&published(ada, "ada", "room")).await, Sent::NotAMember);
-    assert_eq!(ground.count("device_log").await, 2);
+    assert_eq!(ground.try_send(&published(ada, "room")).await, Sent::NotAMember);
+    assert_eq!(ground.count("device_log").await, 3);
 }
 
 async fn what_a_device_publishes_is_stored_once_by_its_key_and_in_one_order(ground: &Ground) {
     let ada = member(ground, "ada", &["room"]).await;
-    assert_eq!(ground.try_send(&keyed(published(ada, "ada", "room"), key(1, 1))).await, Sent::NotARoom);
+    assert_eq!(ground.try_send(&keyed(published(ada, "room"), key(1, 1))).await, Sent::NotARoom);
     set(ground, "room", GroupRules { ttl: Some(DAY), ..ROOM_RULES }).await;
     // What was refused has not used the key up.
-    let first = keyed(published(ada, "ada", "room"), key(1, 1));
+    let first = keyed(published(ada, "room"), key(1, 1));
     assert_eq!(publish(ground, &first).await, 1);
-    let again = keyed(published(ada, "ada", "room"), key(1, 1));
+    let again = keyed(published(ada, "room"), key(1, 1));
     assert_eq!(ground.try_send(&again).await, Sent::Existing { message: first.message.id });
-    let other = keyed(published(ada, "ada", "room"), key(1, 2));
+    let other = keyed(published(ada, "room"), key(1, 2));
     assert_eq!(ground.try_send(&other).await, Sent::Conflict { message: first.message.id });
     let entry = ground.stores.log.tail("acme", 0, ALL).await.unwrap().entries.remove(0);
     assert_eq!(entry.expires_at, first.message.created_at + DAY, "as long as the group says");
@@ -152,7 +167,7 @@ async fn the_newest_are_read_back_by_members_alone(ground: &Ground) {
     set(ground, "room", ROOM_RULES).await;
     let mut sent = Vec::new();
     for _ in 0..5 {
-        let send = published(ada, "ada", "room");
+        let send = published(ada, "room");
         sent.push((publish(ground, &send).await, send.message.id));
     }
     let late = member(ground, "late", &["room"]).await;

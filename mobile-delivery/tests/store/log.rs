@@ -77,7 +77,7 @@ async fn an_entry_is_one_row_and_all_members_get_it_in_order(ground: &Ground) {
         Sent::Accepted { logged, .. } => logged.clone(),
         other => panic!("{other:?}"),
     };
-    let entry = |entry, tag: &str| Some(Logged { entry, tag: tag.into(), expires_at: T0 + 28 * DAY });
+    let entry = |entry, tag: &str| Some(Logged { entry, tag: tag.into(), expires_at: T0 + 28 * DAY, author: None });
     let want = [entry(1, "g:room"), entry(2, "g:other"), None, entry(3, "*"), entry(4, "l:app=shop")];
     assert_eq!(sent.iter().map(logged).collect::<Vec<_>>(), want);
     assert_eq!((ground.count("device_log").await, ground.count("device_deliveries").await), (4, 1));

@@ -5,8 +5,8 @@
 use crate::ground::{DAY, Ground, ME, SECOND, T0, collapsing, key, keyed, registration, to, to_all, to_user};
 use crate::looks::{self, Looks};
 use mobile_delivery::store::{
-    Ack, Audience, Author, Filter, GroupRules, Hash, Hearing, Limit, Limits, MAIN, Mark, Message, NewMessage, Number, Order,
-    Outcome, Presence, Reading, Registration, Sent, Target, Which, slot_of,
+    Ack, Audience, Filter, GroupRules, Hash, Hearing, Limit, Limits, MAIN, Mark, Message, NewMessage, Number, Order, Outcome,
+    Presence, Reading, Registration, Sent, Target, Which, slot_of,
 };
 use uuid::Uuid;
 
@@ -119,8 +119,7 @@ async fn ask_everything(ground: &Ground, looks: &mut Looks<'_>, round: u8) {
     assert!(groups.set_group("acme", "news", &rules, T0).await.unwrap());
     groups.group("acme", "news").await.unwrap();
     looks.at("say what a group is", WALK);
-    let author = Author { device: "phone".into(), user: "ann".into() };
-    let publish = NewMessage { publisher: Some((device, author)), ..news.clone() };
+    let publish = NewMessage { publisher: Some(device), ..news.clone() };
     let id = Uuid::now_v7();
     let publish = NewMessage { message: Message { id, ..publish.message }, ..publish };
     let published = messages.send(&[publish], &Limits::default(), T0).await.unwrap();

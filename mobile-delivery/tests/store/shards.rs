@@ -15,7 +15,7 @@ contract![
 ];
 
 fn left(device: Number, shard: &str) -> Left {
-    Left { shard: shard.to_owned(), device, tier: Tier::Standard }
+    Left { shard: shard.to_owned(), device, tier: Tier::Standard, since: T0 }
 }
 
 async fn shard_of(ground: &Ground, id: &str) -> (Temperature, String) {
@@ -142,10 +142,11 @@ async fn what_is_left_of_a_broker_is_counted(ground: &Ground) {
 async fn a_queue_that_is_about_to_be_made_goes_unless_it_becomes_the_lane(ground: &Ground) {
     let (device, lanes) = (ground.device("phone").await, &ground.stores.lanes);
     let fence = ground.connect(device).await;
-    lanes.leave(&left(device, "b"), T0).await.unwrap();
+    lanes.leave(&left(device, "b")).await.unwrap();
     assert_eq!(lanes.left(&["b"], T0, 10).await.unwrap(), [], "it is left alone for a while");
     assert_eq!(lanes.left(&["b"], T0 + 1, 10).await.unwrap(), [left(device, "b")]);
-    lanes.leave(&left(device, "b"), T0 + SECOND).await.unwrap();
+    lanes.leave(&Left { since: T0 + SECOND, ..left(device, "b") }).await.unwrap();
+    assert!(!lanes.gone(&left(device, "b")).await.unwrap(), "whoever takes it away learns of that");
     assert_eq!(lanes.left(&["b"], T0 + SECOND, 10).await.unwrap(), [], "somebody makes it again");
     lanes.warm(device, "b", Some(fence), T0 + SECOND).await.unwrap();
     assert_eq!(lanes.left(&["b"], T0 + 9 * SECOND, 10).await.unwrap(), []);

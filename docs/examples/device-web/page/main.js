@@ -31,7 +31,7 @@ async function show(known) {
     find("held").textContent = device.leads ? "this tab" : "another tab";
     find("come-back").hidden = !["displaced", "refused", "stopped"].includes(state.name);
     if (state.name === "live") void chat?.connected();
-    else if (room) here([], 0, "Not known without a connection");
+    else if (room) here([], "Not known without a connection");
   });
   device.on("messages", (messages) => {
     for (const message of messages) {
@@ -39,8 +39,8 @@ async function show(known) {
       else chat?.add([message]);
     }
   });
-  device.on("presence", ({ group, here: members, more }) => {
-    if (group === room && device.state.name === "live") here(members, more, "Nobody");
+  device.on("presence", ({ group, here: members }) => {
+    if (group === room && device.state.name === "live") here(members, "Nobody");
   });
   device.on("cancel", ({ ids }) => {
     for (const id of ids) document.querySelector(`[data-id="${CSS.escape(id)}"]`)?.classList.add("cancelled");
@@ -76,13 +76,11 @@ function words(state) {
 
 /**
  * @param {readonly import("/client/index.js").Member[]} members
- * @param {number} more
  * @param {string} otherwise
  */
-function here(members, more, otherwise) {
+function here(members, otherwise) {
   const names = members.map(({ device, user }) => element("li", { data: { device } }, user ? `${user} (${device})` : device));
   names.sort((a, b) => a.textContent.localeCompare(b.textContent));
-  if (more) names.push(element("li", { class: "nobody" }, `and ${more} more`));
   find("presence").hidden = false;
   list("here").replaceChildren(...(names.length ? names : [element("li", { class: "nobody" }, otherwise)]));
 }

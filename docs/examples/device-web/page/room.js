@@ -66,7 +66,9 @@ export class Room {
     const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 60;
     const items = list("messages");
     for (const message of messages) {
-      if (this.#messages.has(message.id)) continue;
+      const before = this.#messages.get(message.id);
+      if (before && !before.item.classList.contains("cancelled")) continue;
+      before?.item.remove();
       const item = this.#item(message);
       this.#messages.set(message.id, { message, item });
       // Most come at the end.

@@ -244,6 +244,12 @@ export class Device<M extends Types = Types> extends Events<DeviceEvents> {
     this.#publisher.live();
   }
 
+  async #cancelled(ids: string[], reason: string): Promise<void> {
+    // What was paused may come again, and is news then. Where that cannot be written it is not, and whoever listens is told all the same.
+    await Promise.resolve(this.#seen.drop(ids)).catch(() => undefined);
+    this.emit("cancel", { ids, reason });
+  }
+
   #on(frame: frames.ServerFrame): void {
     switch (frame.frame) {
       case "deliver":
@@ -253,7 +259,7 @@ export class Device<M extends Types = Types> extends Events<DeviceEvents> {
       case "cancel":
         this.#own.drop(frame.ids);
         this.#log.drop(frame.ids);
-        return this.emit("cancel", { ids: frame.ids, reason: frame.reason });
+        return void this.#cancelled(frame.ids, frame.reason);
       case "idle":
         return this.emit("idle", undefined);
       case "present":

@@ -61,7 +61,7 @@ export type ServerFrame =
   | { frame: "published"; ref: string; id: string }
   | { frame: "refused"; ref?: string; group?: string; code: string; detail: string; retry_after_ms?: number }
   | { frame: "signal"; group: string; from: Member; type: string; data?: unknown }
-  | { frame: "present"; group: string; here?: Member[]; away?: Member[]; all?: boolean; more?: number };
+  | { frame: "present"; group: string; here?: Member[]; away?: Member[]; all?: boolean };
 
 /** What a device says; the functions below make them. */
 export type ClientFrame = { frame: string } & Record<string, unknown>;

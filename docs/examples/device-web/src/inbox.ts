@@ -36,7 +36,9 @@ export class Inbox implements Seen, Outbox {
   /** The effect of a message: it is kept, once. */
   async receive(message: Message): Promise<void> {
     await this.#write(async ({ messages, outgoing }) => {
-      if (await done(messages.index("id").getKey(message.id))) return;
+      const before = (await done(messages.index("id").get(message.id))) as Kept | undefined;
+      if (before && !before.cancelled) return;
+      if (before) messages.delete(before.number);
       const number = (await done(messages.add(message))) as number;
       messages.delete(IDBKeyRange.upperBound(number - this.keep));
       const own = ((await done(outgoing.getAll())) as Outgoing[]).filter(({ answer }) => answer && "id" in answer && answer.id === message.id);
@@ -49,7 +51,8 @@ export class Inbox implements Seen, Outbox {
     return this.#read("messages", (messages) => messages.getAll(IDBKeyRange.lowerBound(number, true)));
   }
 
-  async cancel(ids: readonly string[]): Promise<void> {
+  /** They stay, as ones that were taken back. */
+  async drop(ids: readonly string[]): Promise<void> {
     await this.#write(async ({ messages }) => {
       for (const id of ids) {
         const message = (await done(messages.index("id").get(id))) as Kept | undefined;
@@ -59,7 +62,8 @@ export class Inbox implements Seen, Outbox {
   }
 
   async has(id: string): Promise<boolean> {
-    return (await this.#read("messages", (messages) => messages.index("id").getKey(id))) !== undefined;
+    const message = await this.#read<Kept | undefined>("messages", (messages) => messages.index("id").get(id));
+    return message !== undefined && !message.cancelled;
   }
 
   /** The message has brought its id with it. */
@@ -68,7 +72,7 @@ export class Inbox implements Seen, Outbox {
   async recent(count: number): Promise<string[]> {
     const newest = await this.#read<number[]>("messages", (messages) => messages.getAllKeys() as IDBRequest<number[]>);
     const from = newest.at(-count) ?? 0;
-    return (await this.after(from - 1)).map(({ id }) => id);
+    return (await this.after(from - 1)).filter(({ cancelled }) => !cancelled).map(({ id }) => id);
   }
 
   async put(publication: Publication): Promise<void> {

@@ -6,20 +6,17 @@ export interface Presence {
   group: string;
   /** By device. */
   here: readonly Member[];
-  /** How many more there are than are told by name. */
-  more: number;
 }
 
 export class Rooms {
-  readonly #rooms = new Map<string, { here: Map<string, Member>; more: number }>();
+  readonly #rooms = new Map<string, Map<string, Member>>();
 
-  apply({ group, here = [], away = [], all, more }: Extract<ServerFrame, { frame: "present" }>): Presence {
-    const before = all ? undefined : this.#rooms.get(group);
-    const room = { here: before?.here ?? new Map<string, Member>(), more: more ?? before?.more ?? 0 };
-    for (const member of here) room.here.set(member.device, member);
-    for (const member of away) room.here.delete(member.device);
+  apply({ group, here = [], away = [], all }: Extract<ServerFrame, { frame: "present" }>): Presence {
+    const room = (all ? undefined : this.#rooms.get(group)) ?? new Map<string, Member>();
+    for (const member of here) room.set(member.device, member);
+    for (const member of away) room.delete(member.device);
     this.#rooms.set(group, room);
-    return { group, here: [...room.here.values()], more: room.more };
+    return { group, here: [...room.values()] };
   }
 
   /** Whether the server has told who is there. */
@@ -31,6 +28,6 @@ export class Rooms {
   forget(): Presence[] {
     const groups = [...this.#rooms.keys()];
     this.#rooms.clear();
-    return groups.map((group) => ({ group, here: [], more: 0 }));
+    return groups.map((group) => ({ group, here: [] }));
   }
 }

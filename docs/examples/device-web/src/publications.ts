@@ -45,7 +45,6 @@ export class MemoryOutbox implements Outbox {
 
 /** A day before the server may forget a `ref`: what was not answered by then might be stored twice. */
 const OLDEST = 6 * 24 * 3600 * 1000;
-const STORE_AWAY = 2_000;
 
 /** The server would not store it, and never will as it is. */
 export class Refused extends Error {
@@ -114,7 +113,7 @@ export class Publisher {
     const publication = this.#waiting.get(frame.ref);
     if (!publication || this.#answered.has(frame.ref)) return;
     if (frame.frame === "published") return this.#settle(publication, { id: frame.id });
-    const wait = frame.retry_after_ms ?? (frame.code === "store-unavailable" ? STORE_AWAY * (0.5 + Math.random()) : undefined);
+    const wait = frame.retry_after_ms;
     if (wait === undefined) return this.#settle(publication, { code: frame.code, detail: frame.detail });
     this.#busy.set(
       publication.group,

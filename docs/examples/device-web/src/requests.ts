@@ -41,7 +41,7 @@ export class Requests {
   }
 
   /** Who is in a room, there or not. */
-  async members(group: string): Promise<{ members: (Member & { present: boolean })[]; more: number }> {
+  async members(group: string): Promise<{ members: (Member & { present: boolean })[] }> {
     return this.#get(`/${encodeURIComponent(group)}/members`);
   }
 

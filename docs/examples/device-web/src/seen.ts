@@ -10,6 +10,8 @@ export interface Seen {
   has(id: string): boolean | Promise<boolean>;
   /** After the effect, and before the ack. Does nothing if the effect has brought its id with it. */
   add(id: string): void | Promise<void>;
+  /** These were taken back, and what they had done is undone: should one come again, it is news. */
+  drop(ids: readonly string[]): void | Promise<void>;
   /** The newest, the oldest of them first. */
   recent(count: number): readonly string[] | Promise<readonly string[]>;
 }
@@ -30,6 +32,10 @@ export class MemorySeen implements Seen {
     }
   }
 
+  drop(ids: readonly string[]): void {
+    for (const id of ids) this.ids.delete(id);
+  }
+
   recent(count: number): readonly string[] {
     return [...this.ids].slice(-count);
   }
@@ -47,6 +53,15 @@ export class StorageSeen extends MemorySeen {
 
   override add(id: string): void {
     super.add(id);
+    this.#keep();
+  }
+
+  override drop(ids: readonly string[]): void {
+    super.drop(ids);
+    this.#keep();
+  }
+
+  #keep(): void {
     this.storage.setItem(this.key, JSON.stringify([...this.ids]));
   }
 }

@@ -20,7 +20,7 @@ export interface SharedEvents extends Pick<DeviceEvents, "cancel" | "presence" |
   messages: Kept[];
   /** All that was published and has not come as a message yet; the refused ones until they are forgotten. */
   outgoing: Outgoing[];
-  /** Messages were dropped before they were had: fetch the state anew. */
+  /** Messages were dropped before they were had, and the leading tab has fetched the state anew. */
   gap: Gap;
   /** A message could not be kept, such as for want of room on the disk. It comes again. */
   failed: { id: string; error: string };
@@ -29,6 +29,8 @@ export interface SharedEvents extends Pick<DeviceEvents, "cancel" | "presence" |
 export interface SharedOptions extends Pick<DeviceOptions, "url" | "device" | "token" | "window" | "agent"> {
   /** Of which rooms this tab wants to know who is present; all tabs together 16 at most. */
   watch?: readonly string[];
+  /** Messages were dropped before they were had: fetch the state anew from your own back end, and keep it for all tabs. Called in the leading tab; the gap is acked once this has fulfilled. */
+  gap?: DeviceOptions["gap"];
   /** How many messages are kept; 1024 at least, which is the default. */
   keep?: number;
 }
@@ -150,7 +152,7 @@ export class SharedDevice extends Events<SharedEvents> {
       if (this.#device) return;
       this.#become(word.state);
       for (const group of this.#presence.keys()) {
-        if (!word.presence.some((other) => other.group === group)) this.emit("presence", { group, here: [], more: 0 });
+        if (!word.presence.some((other) => other.group === group)) this.emit("presence", { group, here: [] });
       }
       this.#presence = new Map(word.presence.map((presence) => [presence.group, presence]));
       for (const presence of word.presence) this.emit("presence", presence);
@@ -248,7 +250,10 @@ export class SharedDevice extends Events<SharedEvents> {
         this.#say({ say: "look" });
         void this.#look();
       },
-      gap: (gap) => this.#tell("gap", gap),
+      gap: async (gap) => {
+        await this.options.gap?.(gap);
+        this.#tell("gap", gap);
+      },
     });
     this.#device = leading;
     leading.on("state", (state) => {
@@ -267,7 +272,7 @@ export class SharedDevice extends Events<SharedEvents> {
     leading.on("signal", (signal: Signal) => this.#tell("signal", signal));
     leading.on("refused", (refused) => this.#tell("refused", refused));
     leading.on("failed", ({ message, error }) => this.#tell("failed", { id: message.id, error: String(error) }));
-    leading.on("cancel", (cancel) => void this.inbox.cancel(cancel.ids).then(() => this.#tell("cancel", cancel)));
+    leading.on("cancel", (cancel) => this.#tell("cancel", cancel));
     leading.on("answered", () => this.#changed());
     leading.watch(this.#watchable());
     leading.open();

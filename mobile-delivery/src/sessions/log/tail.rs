@@ -11,6 +11,9 @@ const ENTRIES: usize = 512;
 /// Bytes of their bodies at most; one is kept whatever its size.
 const BYTES: usize = 4 << 20;
 
+/// Withdrawn entries that are remembered.
+const RECALLED: usize = 64;
+
 /// What was read, without a hole: whatever there is after `from`, up to `head`.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -20,6 +23,8 @@ pub(super) struct Tail {
     head: i64,
     /// The log is known to reach up to here.
     known: i64,
+    /// Entries that were withdrawn lately: one that was read just before that may come just after it.
+    recalled: VecDeque<i64>,
 }
 
 /// Some entries for a device.
@@ -33,7 +38,12 @@ pub(super) struct Page {
 impl Tail {
     /// Nothing was read, and nothing up to `at` is asked of it.
     pub(super) fn at(at: i64) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, from: at, head: at, known: at }
+        Self { entries: VecDeque::new(), bytes: 0, from: at, head: at, known: at, recalled: VecDeque::new() }
+    }
+
+    /// Forgets what was read: who wants it asks the store.
+    pub(super) fn forget(&mut self) {
+        (self.entries, self.bytes, self.from) = (VecDeque::new(), 0, self.head);
     }
 
     /// Up to where it was read.
@@ -79,6 +89,9 @@ impl Tail {
 
     fn push(&mut self, entry: Arc<Entry>) {
         self.head = entry.entry;
+        if self.recalled.contains(&entry.entry) {
+            return;
+        }
         self.bytes += entry.message.body.len();
         self.entries.push_back(entry);
         while self.entries.len() > ENTRIES || (self.bytes > BYTES && self.entries.len() > 1) {
@@ -91,6 +104,10 @@ impl Tail {
 
     /// Forgets an entry that was withdrawn.
     pub(super) fn recall(&mut self, entry: i64) {
+        if self.recalled.len() >= RECALLED {
+            self.recalled.pop_front();
+        }
+        self.recalled.push_back(entry);
         if let Ok(at) = self.entries.binary_search_by_key(&entry, |kept| kept.entry)
             && let Some(gone) = self.entries.remove(at)
         {
@@ -184,6 +201,18 @@ mod tests {
         assert!(tail.read(4, &[], 4));
         tail.is_all();
         assert!(!tail.is_behind(), "the store knows of none");
+    }
+
+    #[test]
+    fn what_was_withdrawn_while_it_was_read_is_not_kept_and_what_was_read_can_be_forgotten() {
+        let mut tail = Tail::at(0);
+        tail.recall(2);
+        assert!(tail.read(0, &[entry(1, "*", 1, 99), entry(2, "*", 1, 99), entry(3, "*", 1, 99)], 3));
+        assert_eq!(page(&tail, 0, &[("*", 0)], 9), Some((vec![1, 3], 3, false)));
+        tail.forget();
+        assert_eq!((page(&tail, 0, &[("*", 0)], 9), tail.head()), (None, 3), "the store has it");
+        assert!(tail.next(&entry(4, "*", 1, 99)));
+        assert_eq!(page(&tail, 3, &[("*", 0)], 9), Some((vec![4], 4, false)));
     }
 
     #[test]

@@ -247,8 +247,8 @@ impl LaneStore for super::Devices {
         read!(self.shared(), conn => leaving::vacant(conn, shard, limit))
     }
 
-    async fn leave(&self, left: &Left, now: Micros) -> Result<(), StoreError> {
-        write!(self.shared(), conn => leaving::leave(conn, left.device, &left.shard, left.tier, now))
+    async fn leave(&self, left: &Left) -> Result<(), StoreError> {
+        write!(self.shared(), conn => leaving::leave(conn, left.device, &left.shard, left.tier, left.since))
     }
 
     async fn left(&self, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, StoreError> {

@@ -54,14 +54,18 @@ const HISTORY: &str = "SELECT l.entry, CAST(l.bytes AS bigint), l.tag, l.expires
      (SELECT entry, bytes, tag, expires_at, message, author, author_user, state FROM device_log WHERE tag = $2 AND tenant = $1 \
      ORDER BY entry DESC LIMIT $3) AS l WHERE l.state = 0 AND l.expires_at > $4 AND l.entry < $5 ORDER BY l.entry DESC LIMIT $6";
 
+// Of those that are held: who leaves, is revoked, or is another's from now on waits for the commit, or was waited for.
 const MAY_PUBLISH: &str = concat!(
     "SELECT ",
     int!("0"),
-    ", (SELECT t.device FROM device_tags AS t WHERE t.tenant = n.value->>1 AND t.tag = n.value->>2 AND t.device = ",
-    int!("3"),
-    "), (SELECT g.publish FROM device_groups AS g WHERE g.tenant = n.value->>1 AND g.tag = n.value->>2), \
+    ", d.id, d.user_id, (SELECT s.revoked_at FROM device_states AS s WHERE s.device = d.number), \
+     (SELECT t.device FROM device_tags AS t WHERE t.tenant = n.value->>1 AND t.tag = n.value->>2 AND t.device = d.number), \
+     (SELECT g.publish FROM device_groups AS g WHERE g.tenant = n.value->>1 AND g.tag = n.value->>2), \
      (SELECT g.ttl FROM device_groups AS g WHERE g.tenant = n.value->>1 AND g.tag = n.value->>2) FROM ",
-    each!("$1")
+    each!("$1"),
+    " CROSS JOIN devices AS d WHERE d.number = ",
+    int!("3"),
+    " AND d.removed_at IS NULL"
 );
 
 type Rules = (Option<i16>, Option<i32>, Option<Micros>);
@@ -175,26 +179,30 @@ pub(super) async fn history(
     Ok(Some(History { entries: entries(conn, found).await?, more }))
 }
 
-/// Of those of `asked` that a device publishes: what is refused, and how long those are kept that are not.
+/// How long what a device publishes is kept, and whose it is; or why it is refused.
+pub(super) type MayPublish = Result<(Option<Micros>, Author), Sent>;
+
+/// Of those of `asked` that a device publishes, whether it may; one that is missing is of a device that is no more. Call it once their devices are held.
 pub(super) async fn may_publish(
     conn: &mut Conn,
     sends: &[NewMessage],
     asked: &[usize],
-) -> Result<BTreeMap<usize, Result<Option<Micros>, Sent>>, Fault> {
+) -> Result<BTreeMap<usize, MayPublish>, Fault> {
     let published = asked.iter().filter_map(|&at| {
-        let (send, (device, _)) = (sends.get(at)?, sends.get(at)?.publisher.as_ref()?);
-        Some((at, &send.tenant, super::log::audience(send)?.tag(), device.0))
+        let send = sends.get(at)?;
+        Some((at, &send.tenant, super::log::audience(send)?.tag(), send.publisher?.0))
     });
     let rows: Vec<_> = published.collect();
     if rows.is_empty() {
         return Ok(BTreeMap::new());
     }
-    type Row = (i64, Option<i64>, Option<i16>, Option<Micros>);
+    type Row = (i64, String, String, Option<Micros>, Option<i64>, Option<i16>, Option<Micros>);
     let found: Vec<Row> = sqlx::query_as(MAY_PUBLISH).bind(batch(rows)?).fetch_all(conn).await?;
-    let answer = |(at, member, publish, ttl): Row| {
-        let may = match (member, publish) {
-            (None, _) => Err(Sent::NotAMember),
-            (_, Some(1)) => Ok(ttl),
+    let answer = |(at, device, user, revoked_at, member, publish, ttl): Row| {
+        let may = match (revoked_at, member, publish) {
+            (Some(_), ..) => Err(Sent::Revoked { device }),
+            (_, None, _) => Err(Sent::NotAMember),
+            (_, _, Some(1)) => Ok((ttl, Author { device, user })),
             _ => Err(Sent::NotARoom),
         };
         Some((usize::try_from(at).ok()?, may))

@@ -15,8 +15,11 @@ const LEAVE: &str = "INSERT INTO device_lanes_left (shard, device, tier, since) 
 
 const FORGET: &str = "DELETE FROM device_lanes_left WHERE shard = $1 AND device = $2 AND tier = $3";
 
+// Unless somebody was about to make it again meanwhile.
+const GONE: &str = "DELETE FROM device_lanes_left WHERE shard = $1 AND device = $2 AND tier = $3 AND since = $4";
+
 const LEFT: &str = concat!(
-    "SELECT shard, device, tier FROM device_lanes_left WHERE since < $3 AND ",
+    "SELECT shard, device, tier, since FROM device_lanes_left WHERE since < $3 AND ",
     one_of!("shard", "$1"),
     " ORDER BY shard, device LIMIT $2"
 );
@@ -66,14 +69,15 @@ pub(super) async fn vacant(conn: &mut Conn, shard: &str, limit: u32) -> Result<V
 }
 
 pub(super) async fn left(conn: &mut Conn, shards: &[&str], before: Micros, limit: u32) -> Result<Vec<Left>, Fault> {
-    let found: Vec<(String, i64, i16)> =
+    let found: Vec<(String, i64, i16, Micros)> =
         sqlx::query_as(LEFT).bind(batch(shards)?).bind(i64::from(limit)).bind(before).fetch_all(conn).await?;
-    let left = |(shard, device, tier)| Ok(Left { shard, device: Number(device), tier: Tier::of_stored(tier)? });
+    let left = |(shard, device, tier, since)| Ok(Left { shard, device: Number(device), tier: Tier::of_stored(tier)?, since });
     Ok(found.into_iter().map(left).collect::<Result<_, StoreError>>()?)
 }
 
 pub(super) async fn gone(conn: &mut Conn, left: &Left) -> Result<bool, Fault> {
-    come(conn, left.device, &left.shard, left.tier).await
+    let query = sqlx::query(GONE).bind(&left.shard).bind(left.device.0).bind(left.tier.stored()).bind(left.since);
+    Ok(query.execute(conn).await?.rows_affected() > 0)
 }
 
 pub(super) async fn occupied(conn: &mut Conn, most: u32) -> Result<Vec<(String, u32)>, Fault> {

@@ -76,7 +76,8 @@ const GOING_BY: &str = concat!(
     ")"
 );
 
-const GOES_BY: &str = "UPDATE device_sessions SET roster = $3 WHERE device = $1 AND fence = $2";
+// One that was said later may come first.
+const GOES_BY: &str = "UPDATE device_sessions SET roster = $3 WHERE device = $1 AND fence = $2 AND roster < $3";
 
 const HEADS: &str =
     concat!("SELECT tenant, head FROM device_log_heads WHERE tenant IN (SELECT n.value->>0 FROM ", each!("$1"), ")");
@@ -125,7 +126,7 @@ const RESUME: &str = "UPDATE device_log SET state = 2 WHERE message = $1 AND sta
      RETURNING tenant, tag, bytes, expires_at, author, author_user";
 
 const EXPIRE: &str = concat!(
-    "UPDATE device_log SET state = 1 WHERE (tenant, entry) IN (SELECT tenant, entry FROM device_log WHERE ",
+    "UPDATE device_log SET state = 1 WHERE state = 0 AND (tenant, entry) IN (SELECT tenant, entry FROM device_log WHERE ",
     live_until!(),
     " <= $1 ORDER BY ",
     live_until!(),
@@ -167,8 +168,11 @@ pub(super) fn audience(send: &NewMessage) -> Option<&Audience> {
     }
 }
 
+/// What is appended: a message, for whom, until when, and whose it is.
+pub(super) type NewEntry<'a> = (&'a NewMessage, &'a Audience, Micros, Option<Author>);
+
 /// Appends messages that are stored, in this order. Answers in order. The heads are held from here to the commit: the last thing but counters.
-pub(super) async fn append(conn: &mut Conn, sends: &[(&NewMessage, &Audience, Micros)]) -> Result<Vec<Logged>, Fault> {
+pub(super) async fn append(conn: &mut Conn, sends: &[NewEntry<'_>]) -> Result<Vec<Logged>, Fault> {
     let mut next: BTreeMap<&str, i64> = BTreeMap::new();
     for (send, ..) in sends {
         *next.entry(&send.tenant).or_default() += 1;
@@ -178,14 +182,13 @@ pub(super) async fn append(conn: &mut Conn, sends: &[(&NewMessage, &Audience, Mi
         *many = head - *many;
     }
     let (mut logged, mut rows) = (Vec::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
-    for (send, audience, expires_at) in sends {
+    for (send, audience, expires_at, author) in sends {
         let Some(last) = next.get_mut(send.tenant.as_str()) else { continue };
         *last += 1;
         let message = &send.message;
-        let author = send.publisher.as_ref().map(|(_, author)| author);
-        let (author, user) = (author.map(|author| &author.device), author.map(|author| &author.user));
-        rows.push((&send.tenant, *last, audience.tag(), message.id, count(message.body.len()), *expires_at, author, user));
-        logged.push(Logged { entry: *last, tag: audience.tag(), expires_at: *expires_at });
+        let (device, user) = (author.as_ref().map(|author| &author.device), author.as_ref().map(|author| &author.user));
+        rows.push((&send.tenant, *last, audience.tag(), message.id, count(message.body.len()), *expires_at, device, user));
+        logged.push(Logged { entry: *last, tag: audience.tag(), expires_at: *expires_at, author: author.clone() });
     }
     if !rows.is_empty() {
         sqlx::query(APPEND).bind(batch(rows)?).execute(conn).await?;
@@ -204,6 +207,9 @@ pub(super) async fn standings(conn: &mut Conn, devices: &[i64]) -> Result<HashMa
         let from = heard.max(since);
         standing.last = last.filter(|last| *last > from).max(standing.last);
         *floors = floor.filter(|floor| *floor > from.max(told)).unwrap_or_default().max(*floors);
+        if let Some(user) = tag.strip_prefix("u:") {
+            user.clone_into(&mut standing.user);
+        }
         let audience = Audience::of_tag(&tag);
         if audience.is_some() {
             standing.tags.push((tag, since));

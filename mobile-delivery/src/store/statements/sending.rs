@@ -12,7 +12,7 @@ use super::hold::Holding;
 use super::placing::{Newcomer, place};
 use super::resolving::{self, Backlogs, Recipient};
 use super::{Conn, Fault, groups, log};
-use crate::store::{Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError, Target, Tier};
+use crate::store::{Author, Key, Limits, Micros, NewMessage, RECIPIENTS, SENDS, Sent, StoreError, Target, Tier};
 
 /// Deliveries that one call stores: what comes after is deferred. The first message always goes.
 const DELIVERIES: usize = 4096;
@@ -91,7 +91,9 @@ pub(super) async fn send(
     let (mut recipients, backlogs) = resolving::recipients(conn, sends, &asked, &mut answers).await?;
     defer(&asked, &mut recipients, &mut answers);
     refuse_full(sends, &mut recipients, backlogs, limits, &mut answers);
-    let mut holding = Holding::of(conn, recipients.values().flatten().map(|recipient| recipient.device)).await?;
+    let publishers = to_log.iter().filter_map(|&at| Some(sends[at].publisher?.0));
+    let devices = recipients.values().flatten().map(|recipient| recipient.device).chain(publishers);
+    let mut holding = Holding::of(conn, devices).await?;
     recipients.retain(|&at, to| {
         let named = matches!(sends[at].target, Target::Devices(_));
         let refused = to.iter().find_map(|Recipient { device, id, .. }| match holding.get(*device) {
@@ -103,11 +105,11 @@ pub(super) async fn send(
         answers[at] = refused.or(answers[at].take());
         fits
     });
-    let kept_for = to_many(conn, sends, &to_log, limits, &mut answers).await?;
-    recipients.extend(kept_for.keys().map(|&at| (at, Vec::new())));
+    let to_many = to_many(conn, sends, &to_log, limits, &mut answers).await?;
+    recipients.extend(to_many.keys().map(|&at| (at, Vec::new())));
     take_keys(conn, sends, &mut recipients, &mut answers, now).await?;
     store(conn, &mut holding, sends, &recipients, limits, &mut answers, now).await?;
-    append(conn, sends, kept_for.into_iter().filter(|(at, _)| recipients.contains_key(at)), &mut answers).await?;
+    append(conn, sends, to_many.into_iter().filter(|(at, _)| recipients.contains_key(at)), &mut answers).await?;
     holding.write(conn, shard).await?;
     Ok(settle_repeated(sends, &firsts, answers))
 }
@@ -274,48 +276,53 @@ async fn store(
     Ok(())
 }
 
-/// Of what goes to the log, that which is taken, and how long it is kept.
+/// How long a message to many is kept, and the device that published it.
+type ForMany = (Micros, Option<Author>);
+
+/// Of what goes to the log, that which is taken.
 async fn to_many(
     conn: &mut Conn,
     sends: &[NewMessage],
     to_log: &[usize],
     limits: &Limits,
     answers: &mut [Option<Sent>],
-) -> Result<BTreeMap<usize, Micros>, Fault> {
+) -> Result<BTreeMap<usize, ForMany>, Fault> {
     let with_devices: BTreeMap<usize, i64> = log::with_devices(conn, sends, to_log).await?.into_iter().collect();
     let mut published = groups::may_publish(conn, sends, to_log).await?;
-    let mut kept_for = BTreeMap::new();
+    let mut taken = BTreeMap::new();
     for &at in to_log {
-        let ttl = match (published.remove(&at), with_devices.get(&at)) {
+        let is_published = sends[at].publisher.is_some();
+        let may = match (published.remove(&at), with_devices.get(&at)) {
             (Some(Err(refused)), _) => Err(refused),
+            (None, _) if is_published => Err(Sent::NotAMember),
             (_, None) => Err(Sent::NoDevices),
             (_, Some(live)) if *live >= limits.tenant_messages => Err(Sent::BacklogFull),
-            (Some(Ok(ttl)), _) => Ok(ttl),
-            (None, _) => Ok(sends[at].ttl),
+            (Some(Ok((ttl, author))), _) => Ok((ttl, Some(author))),
+            (None, _) => Ok((sends[at].ttl, None)),
         };
-        match ttl {
-            Ok(ttl) => drop(kept_for.insert(at, limits.ttl_of(ttl, Tier::Standard))),
+        match may {
+            Ok((ttl, author)) => drop(taken.insert(at, (limits.ttl_of(ttl, Tier::Standard), author))),
             Err(refused) => answers[at] = Some(refused),
         }
     }
-    Ok(kept_for)
+    Ok(taken)
 }
 
 /// The last thing but counters: the heads of logs are held from here to the commit.
 async fn append(
     conn: &mut Conn,
     sends: &[NewMessage],
-    kept_for: impl Iterator<Item = (usize, Micros)>,
+    to_many: impl Iterator<Item = (usize, ForMany)>,
     answers: &mut [Option<Sent>],
 ) -> Result<(), Fault> {
-    let entries: Vec<_> = kept_for
-        .filter_map(|(at, ttl)| {
+    let (places, entries): (Vec<usize>, Vec<log::NewEntry<'_>>) = to_many
+        .filter_map(|(at, (ttl, author))| {
             let send = &sends[at];
-            Some((at, (send, log::audience(send)?, send.message.created_at.saturating_add(ttl))))
+            Some((at, (send, log::audience(send)?, send.message.created_at.saturating_add(ttl), author)))
         })
-        .collect();
-    let appended = log::append(conn, &entries.iter().map(|(_, entry)| *entry).collect::<Vec<_>>()).await?;
-    for ((at, _), entry) in entries.into_iter().zip(appended) {
+        .unzip();
+    let appended = log::append(conn, &entries).await?;
+    for (at, entry) in places.into_iter().zip(appended) {
         if let Some(Sent::Accepted { logged, .. }) = &mut answers[at] {
             *logged = Some(entry);
         }

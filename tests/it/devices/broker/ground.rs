@@ -36,17 +36,25 @@ pub(super) struct Ground {
 impl Ground {
     /// A broker that is too old is trusted.
     pub(super) async fn lay() -> Self {
-        Self::lay_on(true).await
+        Self::lay_on(true, None).await
     }
 
-    /// `trusted`: whatever the broker shows.
-    pub(super) async fn lay_on(trusted: bool) -> Self {
+    /// `trusted`: whatever the broker shows; `cached`: for how long it keeps each answer.
+    pub(super) async fn lay_on(trusted: bool, cached: Option<Duration>) -> Self {
         let mqtt_port = free_port();
-        let plugins = ["rabbitmq_mqtt", "rabbitmq_auth_backend_http"].map(str::to_owned).to_vec();
-        let config = format!(
-            "auth_backends.1 = internal\nauth_backends.2 = http\nauth_http.http_method = post\n\
+        let mut plugins = ["rabbitmq_mqtt", "rabbitmq_auth_backend_http"].map(str::to_owned).to_vec();
+        let mut config = format!(
+            "auth_backends.1 = internal\nauth_http.http_method = post\n\
              mqtt.allow_anonymous = false\nmqtt.listeners.tcp.1 = 127.0.0.1:{mqtt_port}\n"
         );
+        config += &match cached {
+            None => "auth_backends.2 = http\n".to_owned(),
+            Some(ttl) => {
+                plugins.push("rabbitmq_auth_backend_cache".to_owned());
+                let ttl = ttl.as_millis();
+                format!("auth_backends.2 = cache\nauth_cache.cached_backend = http\nauth_cache.cache_ttl = {ttl}\n")
+            }
+        };
         let broker = Broker::dedicated_with(BrokerOptions { plugins, config, ..BrokerOptions::default() }).await;
         let version = broker.version().await;
         let is_old = version.starts_with("3.") || version.starts_with("4.0.");

@@ -1,11 +1,16 @@
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use serde_json::json;
 
+use warren_tests::wait::until_true;
+
 use super::ground::Ground;
+use crate::world::LONG;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_device_is_let_into_a_broker_that_is_too_old() {
-    let ground = Ground::lay_on(false).await;
+    let ground = Ground::lay_on(false, None).await;
     let phone = ground.register("phone-1", "amqp").await;
     let mut device = ground.amqp("acme/phone-1", phone["token"].as_str().unwrap());
     assert_eq!(device.connects(), !ground.is_old);
@@ -45,4 +50,40 @@ async fn no_device_is_let_into_a_broker_that_is_too_old() {
     }
     let public = client.post(format!("{}/auth/user", ground.hub.public_url())).body("username=x").send().await.unwrap();
     assert_eq!(public.status().as_u16(), 404, "devices cannot ask");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_device_is_out_for_good_once_what_the_broker_remembers_is_over() {
+    const TTL: Duration = Duration::from_secs(5);
+    let ground = Ground::lay_on(true, Some(TTL)).await;
+    let phone = ground.register("phone-1", "amqp").await;
+    let (token, queue) = (phone["token"].as_str().unwrap(), phone["broker"]["queue"].as_str().unwrap());
+    let mut device = ground.amqp("acme/phone-1", token);
+    assert!(device.connects());
+    let sent = ground.send("phone-1", 1).await;
+    device.does(json!(["take", queue, 1, 20]));
+    assert_eq!(device.message()["data"], "1");
+    ground.handed(&sent).await;
+
+    let revoked = Instant::now();
+    let asked = ground.owner.request(Method::POST, "/v1/devices/phone-1/revoke");
+    assert_eq!(ground.owner.send(asked).await.unwrap().status, 200);
+    assert_eq!(device.refused(json!(["wait", 20])), Some(320), "its connection is closed");
+    // The broker goes by what it was told before. Who is let in by that is put out by the next look.
+    let mut late = ground.amqp("acme/phone-1", token);
+    let let_in = tokio::task::block_in_place(|| late.connects());
+    until_true(LONG, "it to be refused", async || {
+        let mut client = ground.amqp("acme/phone-1", token);
+        tokio::task::block_in_place(|| !client.connects())
+    })
+    .await;
+    let took = revoked.elapsed();
+    assert!(took < TTL + Duration::from_secs(10), "{took:?}");
+    if let_in {
+        assert_eq!(late.refused(json!(["wait", 30])), Some(320), "so is that connection");
+    }
+    for _ in 0..3 {
+        assert!(!ground.amqp("acme/phone-1", token).connects());
+    }
+    assert!(ground.answered("user", "revoked").await > 0);
 }

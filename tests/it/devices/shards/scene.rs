@@ -51,6 +51,8 @@ impl Scene {
     pub(super) async fn hub(&self, shards: &str, devices: &str) -> HubProcess {
         let management = Broker::shared().await.management().url().to_owned();
         let env = vec![("WARREN__BROKER__MANAGEMENT_URL".to_owned(), management)];
+        // A queue that is left goes no sooner than the longest declare takes.
+        let devices = format!("declares_per_second = 2000\n{devices}");
         let options = options(&self.world, &format!("{devices}\n{BEGIN}{shards}{END}"));
         let hub = HubProcess::start(&HubOptions { env, ..options }).await;
         settled(&hub).await;
