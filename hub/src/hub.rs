@@ -460,13 +460,7 @@ impl Wiring {
         }
         if let Some(served) = &served {
             roles::dropped(&self, &runtime, &topology_ready, &intake);
-            for way in &served.ways {
-                let (link, options) = (way.link.clone(), PublisherOptions::default());
-                let (stop, wire) = (stages.links.clone(), self.metrics.messaging.clone());
-                let publisher = Publisher::start(link.clone(), options, &links, stop, wire);
-                let runtime = messaging::consumer::Runtime { link, publisher, ..runtime.clone() };
-                roles::dropped(&self, &runtime, &way.declared, &intake);
-            }
+            roles::dropped_at_shards(&self, &runtime, &served.ways, &stages, &links, &intake);
         }
         if self.config.roles.contains(&Role::Keeper) {
             roles::keeper(&self, &runtime, feed.clone(), topology_ready.clone(), &intake);

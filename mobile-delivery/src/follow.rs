@@ -42,6 +42,9 @@ pub trait Follow: Send + Sync + 'static {
     /// This entry was withdrawn.
     fn recalled(&self, _recalled: &Recalled) {}
 
+    /// Something else is said of a group now.
+    fn regrouped(&self, _tenant: &str, _group: &str) {}
+
     /// Messages are scheduled, the first of them for then, and have no places yet.
     fn scheduled(&self, due_at: Micros);
 

@@ -342,6 +342,11 @@ impl Follow for Sessions {
         self.recall_entry(recalled);
     }
 
+    /// Who watches it may not any more.
+    fn regrouped(&self, tenant: &str, group: &str) {
+        self.attendance_changed(tenant, &[group.to_owned()]);
+    }
+
     /// What has no place is given to nobody.
     fn scheduled(&self, _: Micros) {}
 

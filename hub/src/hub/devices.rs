@@ -120,6 +120,10 @@ impl Follow for Followers {
         self.sessions.recalled(recalled);
     }
 
+    fn regrouped(&self, tenant: &str, group: &str) {
+        self.sessions.regrouped(tenant, group);
+    }
+
     fn scheduled(&self, due_at: Micros) {
         self.wake.scheduled(due_at);
     }

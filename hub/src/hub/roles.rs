@@ -16,12 +16,14 @@ use async_trait::async_trait;
 use broker_topology::Priority;
 use messaging::consumer::{Batch, BatchHandler, ConsumerSpec, Later, Runtime, consume, consume_batches};
 use messaging::handler::AnyHandler;
+use messaging::publisher::{Publisher, PublisherOptions};
 use messaging::submission::Submit;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Wiring;
+use super::shards::AtShard;
+use super::{Stages, Wiring};
 
 type Ready = watch::Receiver<bool>;
 
@@ -130,6 +132,23 @@ pub(super) fn keeper(wiring: &Wiring, runtime: &Runtime, feed: Feed, ready: Read
 /// session that misses one reads it.
 pub(super) fn dropped(wiring: &Wiring, runtime: &Runtime, ready: &Ready, tasks: &TaskTracker) {
     batches(wiring.names.devices_dropped(), LETTERS, Dropped, runtime, ready, tasks);
+}
+
+/// The same at each shard.
+pub(super) fn dropped_at_shards(
+    wiring: &Wiring,
+    runtime: &Runtime,
+    ways: &[AtShard],
+    stages: &Stages,
+    links: &TaskTracker,
+    tasks: &TaskTracker,
+) {
+    for AtShard { link, declared } in ways {
+        let (options, wire) = (PublisherOptions::default(), wiring.metrics.messaging.clone());
+        let publisher = Publisher::start(link.clone(), options, links, stages.links.clone(), wire);
+        let runtime = Runtime { link: link.clone(), publisher, ..runtime.clone() };
+        dropped(wiring, &runtime, declared, tasks);
+    }
 }
 
 struct Dropped;

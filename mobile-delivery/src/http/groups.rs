@@ -153,6 +153,7 @@ pub(super) async fn put(
     if !groups.set_group(&caller.tenant, &group, &rules, clock::now()).await? {
         return Err(refusals::crowded(&group));
     }
+    api.parts().follow.regrouped(&caller.tenant, &group);
     let found = groups.group(&caller.tenant, &group).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Json(GroupView::of(group, found))))
 }

@@ -114,16 +114,12 @@ pub(crate) fn revoked(id: &str) -> Problem {
 
 /// The refusal of a device that is not in the group.
 pub(crate) fn not_a_member() -> Problem {
-    Problem::new(
-        Code::NotAMember,
-        "the device is not in this group: PUT /v1/groups/{group}/members/{device}, by its back end, takes it in",
-    )
+    Problem::new(Code::NotAMember, "the device is not in this group: its back end has to take it in")
 }
 
 /// The refusal where devices may not publish.
 pub(crate) fn not_a_room() -> Problem {
-    let detail = "devices may not publish to this group: PUT /v1/groups/{group} with `\"publish\": \"members\"`, by its back end, lets them";
-    Problem::new(Code::PublishNotAllowed, detail)
+    Problem::new(Code::PublishNotAllowed, "devices may not publish to this group: its back end has to open it to them")
 }
 
 /// The refusal of one more member.

@@ -90,6 +90,7 @@ pub(super) fn of_problem(reference: Option<String>, problem: &Problem) -> Server
     let detail = match problem.code {
         // Said as this way has it.
         Code::IdempotencyKeyReused => "this `ref` was used for another message: take a fresh one for each".to_owned(),
+        Code::RateLimited => "too much at once: say it again after `retry_after_ms`".to_owned(),
         _ => problem.detail.to_string(),
     };
     refused(reference, None, problem.code.as_str(), detail, problem.retry_after)

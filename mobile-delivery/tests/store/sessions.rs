@@ -82,7 +82,7 @@ async fn the_newest_session_wins_and_is_told_of_the_one_before(ground: &Ground) 
         gap: None,
         temperature: Temperature::Cold,
         shard: MAIN.into(),
-        standing: Box::new(Standing { tags: vec![("*".into(), 0)], ..Standing::default() }),
+        standing: Box::new(Standing { tags: vec![("*".into(), 0)], user: "ann".into(), ..Standing::default() }),
     };
     assert_eq!(claimed, [yours(1, None, 1, 1), Claimed::Unknown, yours(1, None, 0, 0)]);
     let session = ground.stores.devices.get("acme", "phone").await.unwrap().unwrap().session.unwrap();

@@ -13,16 +13,18 @@ async function show(known) {
   const { hub, device: id, room } = known;
   find("device").textContent = document.title = id;
   find("hub").textContent = hub;
+  /** @type {Room | undefined} */
+  let chat;
   /** @type {SharedDevice} */
   let device;
   try {
-    device = await SharedDevice.open({ url: hub, device: id, token: () => known.token, watch: room ? [room] : [], agent: "warren-page/1" });
+    device = await SharedDevice.open({ url: hub, device: id, token: () => known.token, watch: room ? [room] : [], gap: () => chat?.reload(), agent: "warren-page/1" });
   } catch (error) {
     find("state").dataset.state = "stopped";
     find("state-text").textContent = String(error);
     return;
   }
-  const chat = room ? new Room(device, room, id) : undefined;
+  chat = room ? new Room(device, room, id) : undefined;
 
   device.on("state", (state) => {
     find("state").dataset.state = state.name;
@@ -47,10 +49,12 @@ async function show(known) {
   });
   device.on("gap", ({ reason }) => {
     notice(`Some messages were dropped before this device had them (${reason}).`);
-    void chat?.reload();
   });
   device.on("failed", ({ error }) => notice(`This browser could not keep a message: ${error}`));
-  device.on("refused", ({ detail }) => notice(detail));
+  device.on("refused", ({ detail, group }) => {
+    notice(detail);
+    if (group === room) here([], "Not known: this device may not see it");
+  });
   find("come-back").addEventListener("click", () => device.comeBack());
   await device.start();
 }

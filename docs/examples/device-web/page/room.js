@@ -17,7 +17,7 @@ export class Room {
   /** @type {Map<string, ReturnType<typeof setTimeout>>} Who is typing, until when. */
   #typing = new Map();
   #told = 0;
-  #read = false;
+  #sending = false;
 
   /**
    * @param {import("/client/index.js").SharedDevice} device
@@ -48,16 +48,15 @@ export class Room {
     });
   }
 
-  /** The first time, what was said before is read. */
+  /** What was said before is read, and what another session of the device has had meanwhile, or was said while it was not in the room. */
   async connected() {
-    if (this.#read) return;
-    this.#read = true;
     await this.#history(true);
   }
 
-  /** Something is missing. */
+  /** Something is missing. Rejects if it cannot be read. */
   async reload() {
-    await this.#history(true);
+    const { messages } = await this.device.requests.history(this.group, { limit: PAGE });
+    this.add(messages);
   }
 
   /** @param {readonly Message[]} messages */
@@ -84,12 +83,18 @@ export class Room {
 
   async #send(/** @type {HTMLTextAreaElement} */ text) {
     const said = text.value.trim();
-    if (!said) return;
-    text.value = "";
+    if (!said || this.#sending) return;
     this.#told = 0;
+    this.#sending = true;
     // The `ref` goes along, so that the message is known when it comes back before the answer does.
     const ref = crypto.randomUUID();
-    await this.device.publish(this.group, { type: "chat.message", data: { text: said, ref }, ref });
+    try {
+      await this.device.publish(this.group, { type: "chat.message", data: { text: said, ref }, ref });
+      // It is on the disk: a tab that closes before that keeps it in the box.
+      if (text.value.trim() === said) text.value = "";
+    } finally {
+      this.#sending = false;
+    }
     const scroll = find("scroll");
     scroll.scrollTop = scroll.scrollHeight;
   }

@@ -58,14 +58,17 @@ const HISTORY: &str = "SELECT l.entry, CAST(l.bytes AS bigint), l.tag, l.expires
 const MAY_PUBLISH: &str = concat!(
     "SELECT ",
     int!("0"),
-    ", d.id, d.user_id, (SELECT s.revoked_at FROM device_states AS s WHERE s.device = d.number), \
-     (SELECT t.device FROM device_tags AS t WHERE t.tenant = n.value->>1 AND t.tag = n.value->>2 AND t.device = d.number), \
-     (SELECT g.publish FROM device_groups AS g WHERE g.tenant = n.value->>1 AND g.tag = n.value->>2), \
-     (SELECT g.ttl FROM device_groups AS g WHERE g.tenant = n.value->>1 AND g.tag = n.value->>2) FROM ",
-    each!("$1"),
-    " CROSS JOIN devices AS d WHERE d.number = ",
+    ", (SELECT d.id FROM devices AS d WHERE d.number = ",
     int!("3"),
-    " AND d.removed_at IS NULL"
+    " AND d.removed_at IS NULL), (SELECT d.user_id FROM devices AS d WHERE d.number = ",
+    int!("3"),
+    "), (SELECT s.revoked_at FROM device_states AS s WHERE s.device = ",
+    int!("3"),
+    "), (SELECT t.device FROM device_tags AS t WHERE t.tenant = n.value->>1 AND t.tag = n.value->>2 AND t.device = ",
+    int!("3"),
+    "), (SELECT g.publish FROM device_groups AS g WHERE g.tenant = n.value->>1 AND g.tag = n.value->>2), \
+     (SELECT g.ttl FROM device_groups AS g WHERE g.tenant = n.value->>1 AND g.tag = n.value->>2) FROM ",
+    each!("$1")
 );
 
 type Rules = (Option<i16>, Option<i32>, Option<Micros>);
@@ -182,7 +185,7 @@ pub(super) async fn history(
 /// How long what a device publishes is kept, and whose it is; or why it is refused.
 pub(super) type MayPublish = Result<(Option<Micros>, Author), Sent>;
 
-/// Of those of `asked` that a device publishes, whether it may; one that is missing is of a device that is no more. Call it once their devices are held.
+/// Of those of `asked` that a device publishes, whether it may. Call it once their devices are held.
 pub(super) async fn may_publish(
     conn: &mut Conn,
     sends: &[NewMessage],
@@ -196,13 +199,13 @@ pub(super) async fn may_publish(
     if rows.is_empty() {
         return Ok(BTreeMap::new());
     }
-    type Row = (i64, String, String, Option<Micros>, Option<i64>, Option<i16>, Option<Micros>);
+    type Row = (i64, Option<String>, Option<String>, Option<Micros>, Option<i64>, Option<i16>, Option<Micros>);
     let found: Vec<Row> = sqlx::query_as(MAY_PUBLISH).bind(batch(rows)?).fetch_all(conn).await?;
     let answer = |(at, device, user, revoked_at, member, publish, ttl): Row| {
-        let may = match (revoked_at, member, publish) {
-            (Some(_), ..) => Err(Sent::Revoked { device }),
-            (_, None, _) => Err(Sent::NotAMember),
-            (_, _, Some(1)) => Ok((ttl, Author { device, user })),
+        let may = match (device.zip(user), revoked_at, member, publish) {
+            (None, ..) | (_, None, None, _) => Err(Sent::NotAMember),
+            (Some((device, _)), Some(_), ..) => Err(Sent::Revoked { device }),
+            (Some((device, user)), _, _, Some(1)) => Ok((ttl, Author { device, user })),
             _ => Err(Sent::NotARoom),
         };
         Some((usize::try_from(at).ok()?, may))

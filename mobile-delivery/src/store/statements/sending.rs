@@ -291,10 +291,8 @@ async fn to_many(
     let mut published = groups::may_publish(conn, sends, to_log).await?;
     let mut taken = BTreeMap::new();
     for &at in to_log {
-        let is_published = sends[at].publisher.is_some();
         let may = match (published.remove(&at), with_devices.get(&at)) {
             (Some(Err(refused)), _) => Err(refused),
-            (None, _) if is_published => Err(Sent::NotAMember),
             (_, None) => Err(Sent::NoDevices),
             (_, Some(live)) if *live >= limits.tenant_messages => Err(Sent::BacklogFull),
             (Some(Ok((ttl, author))), _) => Ok((ttl, Some(author))),
