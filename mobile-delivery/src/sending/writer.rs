@@ -51,7 +51,7 @@ impl Commit for Messages {
                 }
                 mut sent => {
                     if let Sent::Accepted { logged: Some(logged), .. } = &mut sent {
-                        let Logged { entry, tag, expires_at, author } = logged.clone();
+                        let Logged { entry, tag, expires_at, author } = Logged::clone(logged);
                         let entry = Arc::new(Entry { entry, tag, expires_at, author, message: row.message });
                         entries.push(NewEntry { tenant: row.tenant.into(), entry });
                     } else if let Sent::Accepted { placed, withdrawn, .. } = &mut sent {

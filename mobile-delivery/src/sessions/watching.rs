@@ -166,12 +166,13 @@ impl Watched {
             rooms.retain(|_, room| !room.watchers.is_empty() || !room.rests(now));
             !rooms.is_empty()
         });
-        let all = tenants.iter_mut().flat_map(|(tenant, rooms)| rooms.iter_mut().map(move |(group, room)| (tenant, group, room)));
+        let all =
+            tenants.iter_mut().flat_map(|(tenant, rooms)| rooms.iter_mut().map(move |(group, room)| (&**tenant, &**group, room)));
         let mut due: Vec<_> = all.filter(|(.., room)| !room.watchers.is_empty() && room.is_due(now)).collect();
         due.sort_unstable_by_key(|(.., room)| room.looked);
-        let take = |(tenant, group, room): (&Box<str>, &Box<str>, &mut Room)| {
+        let take = |(tenant, group, room): (&str, &str, &mut Room)| {
             (room.looked, room.stale) = (Some(now), false);
-            (tenant.to_string(), group.to_string())
+            (tenant.to_owned(), group.to_owned())
         };
         due.into_iter().take(TOGETHER).map(take).collect()
     }

@@ -135,7 +135,7 @@ pub enum Sent {
         /// What made way for messages of this call, of devices that are connected; all of it is told with the last that is accepted.
         withdrawn: Vec<Withdrawn>,
         /// Its entry, of one that went to the log.
-        logged: Option<Logged>,
+        logged: Option<Box<Logged>>,
     },
     /// It was sent under this key before.
     Existing {

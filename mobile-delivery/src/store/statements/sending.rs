@@ -322,7 +322,7 @@ async fn append(
     let appended = log::append(conn, &entries).await?;
     for (at, entry) in places.into_iter().zip(appended) {
         if let Some(Sent::Accepted { logged, .. }) = &mut answers[at] {
-            *logged = Some(entry);
+            *logged = Some(Box::new(entry));
         }
     }
     Ok(())
