@@ -27,7 +27,7 @@ use super::rows::given_of_log;
 use super::tenure::Identity;
 use crate::follow::NewEntry;
 use crate::session::LogPage;
-use crate::store::{Limit, Number, Recalled, Standing};
+use crate::store::{Audience, Limit, Number, Recalled, Standing};
 use tail::Tail;
 
 /// Between two looks at what others have appended, when nobody has said so.
@@ -187,8 +187,8 @@ impl Listener {
 
     /// Whether its device is in a group, as far as it knows.
     pub(super) fn is_in(&self, group: &str) -> bool {
-        let is = |tag: &str| tag.strip_prefix("g:").is_some_and(|name| name == group);
-        self.standing.tags.iter().any(|(tag, _)| is(tag))
+        let tag = Audience::Group(group.to_owned()).tag();
+        self.standing.tags.iter().any(|(own, _)| *own == tag)
     }
 
     /// By which number of its device's tags it goes.

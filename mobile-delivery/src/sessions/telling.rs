@@ -264,12 +264,13 @@ impl Sessions {
             let notice = Notice::of(told, self.0.me);
             if let Err(error) = notices::tell(&publisher, &names, KIND, SOURCE, &notice).await {
                 tracing::debug!(error = %error, "the slow round finds the sessions that are over");
-                // No round finds entries that were withdrawn: these are told until somebody hears.
-                for (tenant, entry) in &notice.recalled {
-                    self.0.telling.recalled(tenant, *entry);
-                }
+                // No round finds entries that were withdrawn: these are told until somebody hears, or this process leaves.
                 if !notice.recalled.is_empty() && !over.is_cancelled() {
-                    tokio::time::sleep(REST).await;
+                    notice.recalled.iter().for_each(|(tenant, entry)| self.0.telling.recalled(tenant, *entry));
+                    tokio::select! {
+                        () = tokio::time::sleep(REST) => {}
+                        () = over.cancelled() => {}
+                    }
                 }
             }
         }

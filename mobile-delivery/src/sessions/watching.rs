@@ -288,3 +288,69 @@ impl Sessions {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(number: i64) -> Identity {
+        let text = |text: &str| text.to_owned().into_boxed_str();
+        Identity { number: Number(number), tenant: text("acme"), id: text(&format!("d{number}")), user: text("ann") }
+    }
+
+    fn member(number: i64) -> Member {
+        let author = crate::store::Author { device: format!("d{number}"), user: "ann".to_owned() };
+        Member { number: Number(number), author, present: true }
+    }
+
+    fn names(due: &[(String, String)]) -> Vec<&str> {
+        due.iter().map(|(_, group)| group.as_str()).collect()
+    }
+
+    #[test]
+    fn who_came_after_a_look_began_is_judged_by_the_next_one() {
+        let (watched, post, begun) = (Watched::default(), Arc::new(Post::default()), Instant::now());
+        watched.join(&identity(1), &post, "room");
+        for found in [Some(&[][..]), None] {
+            watched.saw("acme", "room", found, begun);
+            assert!(watched.lock()["acme"]["room"].watchers.contains_key(&Number(1)), "{found:?}");
+        }
+        let later = Instant::now() + PACE;
+        assert_eq!(names(&watched.due(later)), ["room"], "it is looked at again");
+        watched.saw("acme", "room", Some(&[member(1)]), later);
+        assert!(watched.is_watched_by(&identity(1), "room"));
+        watched.saw("acme", "room", Some(&[]), later + PACE);
+        assert!(!watched.is_watched_by(&identity(1), "room"), "it is not in the room");
+    }
+
+    #[test]
+    fn nobody_has_a_room_looked_at_more_often_by_coming_and_going() {
+        let (watched, post, own) = (Watched::default(), Arc::new(Post::default()), identity(1));
+        watched.join(&own, &post, "room");
+        let now = Instant::now();
+        assert_eq!(names(&watched.due(now)), ["room"]);
+        for _ in 0..10 {
+            watched.leave(&own, &post, "room");
+            watched.join(&own, &post, "room");
+            assert_eq!(names(&watched.due(now + PACE / 2)), [""; 0]);
+        }
+        watched.leave(&own, &post, "room");
+        assert_eq!(names(&watched.due(now + PACE)), [""; 0], "nobody watches it");
+        assert!(watched.is_empty());
+    }
+
+    #[test]
+    fn those_that_wait_longest_are_looked_at_first() {
+        let (watched, post, own) = (Watched::default(), Arc::new(Post::default()), identity(1));
+        let all: BTreeSet<String> = (0..TOGETHER * 3).map(|n| format!("r{n}")).collect();
+        all.iter().for_each(|room| watched.join(&own, &post, room));
+        let (mut looked, mut now) = (BTreeSet::new(), Instant::now());
+        for _ in 0..3 {
+            looked.extend(watched.due(now).into_iter().map(|(_, group)| group));
+            now += PACE;
+            // All have something new, those looked at just now too.
+            watched.changed("acme", all.iter().map(String::as_str));
+        }
+        assert_eq!(looked, all, "each has had its turn");
+    }
+}

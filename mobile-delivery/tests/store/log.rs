@@ -160,7 +160,8 @@ async fn what_is_heard_rises_and_counts_under_the_fence_and_the_tags_it_was_give
     ground.another.log.goes_by(phone, fence + 1, now).await.unwrap();
     assert_eq!(hear(ground, phone, fence, None, 3).await, Heard::Stale, "that is another session");
     ground.another.log.goes_by(phone, fence, now).await.unwrap();
-    assert_eq!(hear(ground, phone, fence, None, 3).await, Heard::Done);
+    ground.stores.log.goes_by(phone, fence, now - 1).await.unwrap();
+    assert_eq!(hear(ground, phone, fence, None, 3).await, Heard::Done, "what was said before comes late");
     let now = standing(ground, phone).await;
     assert_eq!((now.heard, now.last), (3, None));
     assert_eq!(ground.stores.log.stale(&[(phone, now.roster)]).await.unwrap(), [Number(0); 0]);

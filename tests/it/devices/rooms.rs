@@ -461,3 +461,26 @@ async fn a_room_that_is_closed_or_left_is_quiet_for_who_is_out() {
         back["messages"].as_array().unwrap().iter().map(|message| message["data"]["text"].as_str().unwrap()).collect();
     assert!(texts.contains(&"one") && !texts.contains(&"a slip"), "{texts:?}");
 }
+
+#[tokio::test]
+async fn a_device_that_is_another_users_now_speaks_as_that_one() {
+    let world = World::new(Keep::Postgres).await;
+    let (one, two) = two(&world).await;
+    let devices = registered(&one, &["ada", "bob"]).await;
+    let [ada, bob] = &devices[..] else { unreachable!() };
+    let room = Room::open(&one, "room", &[ada, bob], json!({})).await;
+    let (mut hears, mut talks) = (Talker::at(&one, bob).await, Talker::at(&two, ada).await);
+    talks.publish("room", "1", "as I was").await;
+    let from = async |hears: &mut Talker| hears.message().await.logged.unwrap().from.unwrap().user;
+    assert_eq!(from(&mut hears).await, "acme-ada");
+    assert_eq!(put(&room.owner, "ada", "zoe").await.status, 200);
+    // It is told to come back, whatever it says until then.
+    talks.publish("room", "2", "as I am").await;
+    assert_eq!(from(&mut hears).await, "zoe");
+    let closed = loop {
+        if let Said::Closed(code) = talks.socket.next().await {
+            break code;
+        }
+    };
+    assert_eq!(closed, Some(4205));
+}

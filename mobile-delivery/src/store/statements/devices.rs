@@ -9,7 +9,9 @@ use super::hold::Holding;
 use super::sessions::{leave_lanes, session_of};
 use super::turning::warm;
 use super::{Conn, Fault};
-use crate::store::{Invalid, MAIN, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature, Via};
+use crate::store::{
+    Audience, Invalid, MAIN, Micros, Number, Put, RECIPIENTS, Reason, Registration, Removed, StoreError, Temperature, Via,
+};
 
 const NUMBER: &str = concat!("SELECT number FROM devices WHERE tenant = $1 AND ", live_id!(), " = $2");
 
@@ -82,9 +84,14 @@ pub(super) fn user_tag(user: &str) -> String {
     format!("u:{user}")
 }
 
+/// Of which user a tag is, if of one.
+pub(super) fn user_of(tag: &str) -> Option<&str> {
+    tag.strip_prefix("u:")
+}
+
 /// What devices of a group are found by.
 pub(super) fn group_tag(group: &str) -> String {
-    format!("g:{group}")
+    Audience::Group(group.to_owned()).tag()
 }
 
 /// What devices with a label are found by.

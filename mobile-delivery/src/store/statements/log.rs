@@ -207,7 +207,7 @@ pub(super) async fn standings(conn: &mut Conn, devices: &[i64]) -> Result<HashMa
         let from = heard.max(since);
         standing.last = last.filter(|last| *last > from).max(standing.last);
         *floors = floor.filter(|floor| *floor > from.max(told)).unwrap_or_default().max(*floors);
-        if let Some(user) = tag.strip_prefix("u:") {
+        if let Some(user) = devices::user_of(&tag) {
             user.clone_into(&mut standing.user);
         }
         let audience = Audience::of_tag(&tag);

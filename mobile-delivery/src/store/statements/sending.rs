@@ -293,6 +293,8 @@ async fn to_many(
     for &at in to_log {
         let may = match (published.remove(&at), with_devices.get(&at)) {
             (Some(Err(refused)), _) => Err(refused),
+            // Nothing that a device has said goes out as a back end's.
+            (None, _) if sends[at].publisher.is_some() => Err(Sent::NotAMember),
             (_, None) => Err(Sent::NoDevices),
             (_, Some(live)) if *live >= limits.tenant_messages => Err(Sent::BacklogFull),
             (Some(Ok((ttl, author))), _) => Ok((ttl, Some(author))),
